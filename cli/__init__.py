@@ -1,0 +1,64 @@
+"""The command line: one module per command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import TslrecError
+from .embed import embed
+from .evaluate import evaluate
+from .finetune import finetune
+from .gguf import gguf
+from .prepare import prepare
+from .pretrain import pretrain
+from .run import run
+from .train import train
+
+
+class _Main(click.Group):
+    """A group that shows its commands in the order of the method and turns TslrecError into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TslrecError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TSLREC",
+                                          "max_content_width": 100})
+@click.version_option(__version__, prog_name="tslrec")
+def main() -> None:
+    """Make any sequential recommender better with item embeddings from a small language model.
+
+    TSLRec (arXiv 2406.00333): the language model learns from item titles which latent categories each user
+    prefers, and then embeds every item. No GPU needed.
+
+    \b
+    The whole chain on MovieLens-100K, with its table of results:
+        tslrec run quickstart
+    The same, step by step:
+        tslrec prepare ml-100k -o dataset
+        tslrec pretrain dataset -o pretrain
+        tslrec finetune dataset pretrain -o finetune
+        tslrec embed dataset --finetuned finetune -o embed
+        tslrec train dataset --embeddings embed --adapter init -o sasrec
+        tslrec evaluate dataset sasrec
+
+    Every option can be given as an environment variable too: --max-len of train is TSLREC_TRAIN_MAX_LEN.
+    Exit status: 0 success, 1 something given can't be used (the message says what to do), 2 wrong usage.
+    """
+    # OpenMP's spinning threads starve each other when other programs use the processors: sleeping soon costs a few
+    # per cent on an idle machine and saves half the time on a busy one (benchmarks/busy_machine.py).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+for _command in (prepare, pretrain, finetune, embed, train, evaluate, run, gguf):
+    main.add_command(_command)

@@ -1,0 +1,51 @@
+"""``tslrec evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..configs import EvaluateConfig
+from .options import (
+    FOLDER,
+    config_options,
+    device_option,
+    json_option,
+    overwrite_option,
+    start_torch,
+    threads_option,
+)
+from .tables import print_evaluation
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--out", "-o", type=FOLDER, help="Store the metrics and every user's rank in this folder too.")
+@config_options(EvaluateConfig)
+@device_option
+@threads_option
+@overwrite_option
+@json_option
+def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: EvaluateConfig, device: str,
+             threads: int, existing: str, as_json: bool) -> None:
+    """Rank every user's target among all items: HR@k, NDCG@k and MRR.
+
+    RUNS are folders that tslrec train wrote, as FOLDER or NAME=FOLDER; runs of one name are the seeds of one arm
+    and are summarised as mean and standard deviation. The other arms are compared with the first one by a paired
+    test over users. Items of the user's history are left out of the ranking ("filtered"); the figures with them
+    kept are given beside.
+
+    \b
+    Example:
+        tslrec evaluate dataset ids=ids-0 ids=ids-1 tslrec=tslrec-0 tslrec=tslrec-1
+    """
+    torch_device = start_torch(device, threads)
+    from ..evaluation import evaluate as evaluate_runs
+    from ..evaluation import parse_arms
+
+    report = evaluate_runs(dataset, parse_arms(runs), config, out=out, device=torch_device, threads=threads,
+                           existing=existing)
+    click.echo(json.dumps(report)) if as_json else print_evaluation(report)

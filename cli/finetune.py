@@ -1,0 +1,48 @@
+"""``tslrec finetune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..configs import FinetuneConfig
+from .options import (
+    FOLDER,
+    config_options,
+    device_option,
+    json_option,
+    out_option,
+    overwrite_option,
+    start_torch,
+    threads_option,
+)
+from .tables import print_finetuning
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("pretrained", type=FOLDER)
+@out_option("Folder of the fine-tuned model.")
+@config_options(FinetuneConfig)
+@device_option
+@threads_option
+@overwrite_option
+@json_option
+def finetune(dataset: Path, pretrained: Path, out: Path, config: FinetuneConfig, device: str, threads: int,
+             existing: str, as_json: bool) -> None:
+    """Teach a language model the users' preferences, and write it as a verified, quantised GGUF file.
+
+    One sample per user: the titles of the history in, the distribution over latent categories out (LoRA and a
+    linear head). Then LoRA is merged in float32, written as GGUF f16, quantised, and the hidden states of real
+    prompts are compared at every step. `tslrec gguf` has the last steps one by one.
+
+    \b
+    Example:
+        tslrec finetune dataset pretrain -o finetune --model smollm2-135m --users 500
+    """
+    torch_device = start_torch(device, threads)
+    from ..adaptation import finetune as finetune_model
+
+    finetune_model(dataset, pretrained, out, config, device=torch_device, threads=threads, existing=existing)
+    print_finetuning(out, as_json)

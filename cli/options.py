@@ -1,0 +1,79 @@
+"""Options that commands share, and options made from the configuration dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tslrec_min.configs import from_mapping, plain_type
+
+if TYPE_CHECKING:
+    import torch
+
+Command = Callable[..., Any]
+FOLDER = click.Path(path_type=Path)
+
+
+def config_options(config_class: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Give a command one option per field of a configuration; it gets the configuration as `config`."""
+    fields = [item for item in dataclasses.fields(config_class) if item.name not in without]
+    hints = typing.get_type_hints(config_class)
+
+    def decorate(command: Command) -> Command:
+        def with_config(**values: Any) -> Any:
+            chosen = {item.name: values.pop(item.name) for item in fields}
+            return command(config=from_mapping(config_class, chosen, "options"), **values)
+
+        with_config.__name__, with_config.__doc__ = command.__name__, command.__doc__
+        wrapped: Command = with_config
+        wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        for item in reversed(fields):
+            wrapped = _option_of(item, hints[item.name])(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _option_of(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+    choices, low, high = (item.metadata[key] for key in ("choices", "low", "high"))
+    kind: Any = click.Choice(choices) if choices else plain_type(hint)
+    if kind in (int, float) and (low is not None or high is not None):
+        kind = (click.IntRange if kind is int else click.FloatRange)(low, high)
+    return click.option(f"--{item.name.replace('_', '-')}", item.name, type=kind, default=item.default,
+                        help=item.metadata["help"], show_default=True)
+
+
+def out_option(help: str) -> Callable[[Command], Command]:
+    """Return --out."""
+    return click.option("--out", "-o", type=FOLDER, required=True, help=help)
+
+
+overwrite_option = click.option("--overwrite", "existing", flag_value="overwrite", default="refuse",
+                                help="Replace the artifact at --out.")
+threads_option = click.option("--threads", type=click.IntRange(1), default=lambda: usable_processors(),
+                              show_default="all processors", help="Threads to compute with.")
+device_option = click.option("--device", default="cpu", show_default=True, help="Device of torch: cpu, cuda, mps.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of a table.")
+
+
+def usable_processors() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_torch(device: str, threads: int) -> torch.device:
+    """Load torch, set its threads and return the device."""
+    import torch
+
+    from tslrec_min.training import resolve_device
+
+    torch.set_num_threads(threads)
+    return resolve_device(device)
+
+

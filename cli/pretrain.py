@@ -1,0 +1,43 @@
+"""``tslrec pretrain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..configs import PretrainConfig
+from .options import (
+    FOLDER,
+    config_options,
+    device_option,
+    json_option,
+    out_option,
+    overwrite_option,
+    start_torch,
+    threads_option,
+)
+from .tables import print_training
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@out_option("Folder of the pretrained recommender and its latent categories.")
+@config_options(PretrainConfig, without=("adapter",))
+@device_option
+@threads_option
+@overwrite_option
+@json_option
+def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, threads: int, existing: str,
+             as_json: bool) -> None:
+    """Train SASRec on item ids and cluster its items into latent categories.
+
+    \b
+    Example:
+        tslrec pretrain dataset -o pretrain --categories 32
+    """
+    torch_device = start_torch(device, threads)
+    from ..recommenders import pretrain as pretrain_recommender
+
+    pretrain_recommender(dataset, out, config, device=torch_device, threads=threads, existing=existing)
+    print_training(out, as_json)

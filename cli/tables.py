@@ -1,0 +1,119 @@
+"""What commands print: tables for people, the artifact's JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..artifacts import read_json
+from ..metrics import DEFAULT_METRICS
+
+_UNFILTERED = ("hr@10", "ndcg@10")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) if place == 0 else cell.rjust(width)
+                       for place, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+             for row in (header, *rows)]
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+
+
+def print_statistics(summary: Mapping[str, Any]) -> None:
+    """Print the statistics of a data set."""
+    rows = [("users", f"{summary['users']:,}"), ("items", f"{summary['items']:,}"),
+            ("interactions", f"{summary['interactions']:,}"), ("density", f"{summary['density']:.4%}"),
+            ("mean length", f"{summary['mean_length']:.2f}"), ("items without title", f"{summary['blank_titles']:,}"),
+            ("left out: rating", f"{summary['below_min_rating']:,}"),
+            (f"left out: {summary['k_core']}-core", f"{_left_out_by_core(summary):,}"),
+            ("split hash", summary["split_hash"][:16])]
+    width = max(len(name) for name, _ in rows)
+    click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows))
+
+
+def _left_out_by_core(summary: Mapping[str, Any]) -> int:
+    return summary["raw_interactions"] - summary["below_min_rating"] - summary["interactions"]
+
+
+def print_training(out: Path, as_json: bool) -> None:
+    """Print what training reached."""
+    metrics = read_json(out / "metrics.json")
+    if as_json:
+        click.echo(json.dumps(metrics))
+        return
+    click.echo(f"{out}: best epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, validation "
+               f"HR@10 {metrics['validation_hr@10']:.4f}, NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items left "
+               f"out){_cost(out)}")
+    if "categories" in metrics:
+        sizes = metrics["categories"]["sizes"]
+        click.echo(f"{len(sizes)} latent categories of {min(sizes)} to {max(sizes)} items")
+
+
+def print_finetuning(out: Path, as_json: bool) -> None:
+    """Print what fine-tuning reached, and the parity check."""
+    metrics, parity = read_json(out / "metrics.json"), read_json(out / "parity.json")
+    if as_json:
+        click.echo(json.dumps(metrics | {"parity": parity}))
+        return
+    click.echo(f"{out}: {metrics['loss']} on {metrics['held_out_users']} held-out users {metrics['best']:.4f}; constant "
+               f"predictor {metrics['baseline']:.4f} ({metrics['improvement']:+.1%} better){_cost(out)}")
+    print_parity(parity)
+
+
+def print_parity(report: Mapping[str, Any]) -> None:
+    """Print the cosines of a parity check."""
+    rows = [(name, f"{values['mean_cosine']:.5f}", f"{values['min_cosine']:.5f}",
+             f"{values['neighbour_overlap_10']:.3f}", f"{report['thresholds'][name]}"
+             if name in report["thresholds"] else "") for name, values in report["comparisons"].items()]
+    click.echo(f"hidden states of {report['prompts']} real prompts against {report['reference']}:")
+    click.echo(table(("", "mean cosine", "least", "same 10 neighbours", "mean at least"), rows))
+
+
+def print_embedding(out: Path, as_json: bool) -> None:
+    """Print what was embedded."""
+    summary = read_json(out / "embed.json")
+    if as_json:
+        click.echo(json.dumps(summary))
+        return
+    click.echo(f"{out}: {summary['items']} items x {summary['width']}, {summary['different_prompts']} different "
+               f"prompts, {summary['tokens']} tokens; mean cosine of two items {summary['mean_cosine']:.3f}{_cost(out)}")
+
+
+def print_evaluation(report: Mapping[str, Any]) -> None:
+    """Print the metrics of all arms and the paired tests."""
+    data = report["data"]
+    click.echo(f"{report['split']}: {data['users']:,} users, {data['items']:,} items, full ranking, seen items left out "
+               f"(last two columns: kept); split {data['split_hash'][:16]}")
+    header = ["", *(name.upper() for name in DEFAULT_METRICS), *(f"{name.upper()} kept" for name in _UNFILTERED)]
+    rows = [[arm, *(_mean(values["filtered"][name]) for name in DEFAULT_METRICS),
+             *(_mean(values["unfiltered"][name]) for name in _UNFILTERED)]
+            for arm, values in report["arms"].items()]
+    click.echo(table(header, rows))
+    for found in report["comparisons"]:
+        relative = f" ({found['relative']:+.1%})" if found["relative"] is not None else ""
+        click.echo(f"{found['metric'].upper()}: {found['arm']} against {found['baseline']} {found['difference']:+.4f}"
+                   f"{relative}, p = {found['p_value']:.4f} ({found['test']} test over users)")
+
+
+def _mean(values: Mapping[str, Any]) -> str:
+    deviation = f"±{values['std']:.4f}".replace("0.", ".") if len(values["runs"]) > 1 else ""
+    return f"{values['mean']:.4f}".replace("0.", ".") + deviation
+
+
+def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
+    """Print the time and memory of every stage of a run."""
+    rows = [(stage["name"], f"{stage['wall_seconds']:.1f}", f"{stage['peak_memory_mib']:.0f}",
+             "made" if stage["made"] else "kept") for stage in stages]
+    total = sum(stage["wall_seconds"] for stage in stages)
+    peak = max(stage["peak_memory_mib"] for stage in stages)
+    click.echo(table(("stage", "seconds", "peak MiB", ""), [*rows, ("all", f"{total:.1f}", f"{peak:.0f}", "")]))
+
+
+def _cost(out: Path) -> str:
+    record = read_json(out / "config.json")
+    return f"; {record['wall_seconds']:.0f} s, {record['peak_memory_mib']:.0f} MiB"

@@ -1,0 +1,46 @@
+"""``tslrec train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..configs import TrainConfig
+from .options import (
+    FOLDER,
+    config_options,
+    device_option,
+    json_option,
+    out_option,
+    overwrite_option,
+    start_torch,
+    threads_option,
+)
+from .tables import print_training
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@out_option("Folder of the trained recommender.")
+@click.option("--embeddings", type=FOLDER, help="Item embeddings: a folder that tslrec embed wrote.")
+@config_options(TrainConfig)
+@device_option
+@threads_option
+@overwrite_option
+@json_option
+def train(dataset: Path, out: Path, embeddings: Path | None, config: TrainConfig, device: str, threads: int,
+          existing: str, as_json: bool) -> None:
+    """Train SASRec, with item embeddings through an adapter or without.
+
+    \b
+    Examples:
+        tslrec train dataset -o ids-only
+        tslrec train dataset --embeddings embed --adapter init -o with-embeddings
+    """
+    torch_device = start_torch(device, threads)
+    from ..recommenders import train as train_recommender
+
+    train_recommender(dataset, out, config, embeddings_path=embeddings, device=torch_device, threads=threads,
+                      existing=existing)
+    print_training(out, as_json)

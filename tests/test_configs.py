@@ -1,0 +1,44 @@
+"""Configurations are checked as a whole, and every field is documented."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tslrec_min import configs
+from tslrec_min.configs import FinetuneConfig, PrepareConfig, TrainConfig, from_mapping
+from tslrec_min.errors import TslrecError
+
+ALL = [value for value in vars(configs).values() if dataclasses.is_dataclass(value)]
+
+
+def test_good_values_and_defaults() -> None:
+    config = from_mapping(TrainConfig, {"width": 32, "dropout": 0, "adapter": "linear"}, "here")
+    assert config == TrainConfig(width=32, dropout=0.0, adapter="linear") and isinstance(config.dropout, float)
+    assert from_mapping(PrepareConfig, {"min_rating": None}, "here").min_rating is None
+    assert from_mapping(PrepareConfig, {"min_rating": 4}, "here").min_rating == 4.0
+
+
+def test_every_problem_is_named_at_once() -> None:
+    with pytest.raises(TslrecError) as caught:
+        from_mapping(TrainConfig, {"widht": 3, "width": "64", "dropout": 1.5, "adapter": "magic", "epochs": True,
+                                   "learning_rate": float("nan")}, "run.toml [train]")
+    message = str(caught.value)
+    for part in ("run.toml [train]", "'widht'", "'64' is not an integer", "0 to 0.95", "not one of none, linear, init",
+                 "True is not an integer", "learning_rate"):
+        assert part in message
+
+
+@pytest.mark.parametrize("config_class", ALL)
+def test_every_field_has_help_and_its_default_is_allowed(config_class: type) -> None:
+    for field in dataclasses.fields(config_class):
+        assert field.metadata["help"].endswith("."), field.name
+    assert from_mapping(config_class, dataclasses.asdict(config_class()), "defaults") == config_class()
+
+
+def test_fine_tuning_prompt_defaults_are_the_template_defaults() -> None:
+    from tslrec_min.adaptation import template_of
+    from tslrec_min.prompts import PromptTemplate
+
+    assert template_of(FinetuneConfig()) == PromptTemplate()

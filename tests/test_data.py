@@ -1,0 +1,116 @@
+"""Preparation, the data set artifact and the leave-one-out split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tslrec_min.configs import PrepareConfig
+from tslrec_min.data.dataset import Histories, load_dataset
+from tslrec_min.data.preparation import build_dataset, k_core_mask, prepare
+from tslrec_min.data.readers import RawInteractions
+from tslrec_min.errors import TslrecError
+
+PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
+
+
+def raw_of(rows: list[tuple[str, str, int]]) -> RawInteractions:
+    return RawInteractions([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+
+
+def test_order_is_user_then_time_then_input() -> None:
+    rows = [("b", "x", 5), ("a", "z", 9), ("a", "y", 1), ("a", "x", 9), ("b", "y", 5), ("a", "x", 1)]
+    dataset = build_dataset(raw_of(rows), dict.fromkeys("xyz", "t"), k_core=0)
+    histories = [[dataset.item_ids[item - 1] for item in dataset.histories.of(user)] for user in range(2)]
+    assert list(dataset.user_ids) == ["a", "b"] and histories == [["y", "x", "z", "x"], ["x", "y"]]
+
+
+def test_numeric_ids_are_numbered_by_value_and_stay_strings() -> None:
+    rows = [("10", "007", 1), ("9", "10", 2), ("9", "9", 3), ("x", "9", 4)]
+    dataset = build_dataset(raw_of(rows), dict.fromkeys(["007", "9", "10"], "t"), k_core=0)
+    assert dataset.user_ids == ["9", "10", "x"] and dataset.item_ids == ["9", "10", "007"]
+
+
+@given(PAIRS, st.integers(0, 4))
+def test_k_core_is_the_largest_set_that_satisfies_it(pairs: list[tuple[int, int]], k: int) -> None:
+    users, items = (np.array(column) for column in zip(*pairs, strict=True))
+    kept = list(range(len(pairs)))
+    while True:  # drop one offender at a time: the k-core doesn't depend on the order
+        offender = next((row for row in kept if sum(users[kept] == users[row]) < k
+                         or sum(items[kept] == items[row]) < k), None)
+        if offender is None:
+            break
+        kept.remove(offender)
+    assert np.flatnonzero(k_core_mask(users, items, k)).tolist() == kept
+
+
+@given(st.lists(st.lists(st.integers(1, 9), max_size=7), min_size=1, max_size=8), st.integers(1, 5))
+def test_cuts_of_histories(rows: list[list[int]], count: int) -> None:
+    indptr = np.cumsum([0, *map(len, rows)])
+    histories = Histories(indptr, np.array([item for row in rows for item in row], np.int32))
+    dropped = np.minimum([len(row) for row in rows], count)
+    for user, row in enumerate(rows):
+        assert histories.last(count).of(user).tolist() == row[-count:]
+        assert histories.without_last(dropped).of(user).tolist() == row[:-count]
+
+
+def test_split_is_leave_one_out_and_keeps_every_interaction(cycle: Path) -> None:
+    dataset, _ = load_dataset(cycle)
+    training = dataset.training()
+    known, users, validation = dataset.evaluation("validation")
+    with_validation, _, test = dataset.evaluation("test")
+    for place, user in enumerate(users):
+        whole = dataset.histories.of(user).tolist()
+        assert [*training.of(user), validation[place], test[place]] == whole
+        assert known.of(user).tolist() == training.of(user).tolist()
+        assert with_validation.of(user).tolist() == whole[:-1]
+
+
+def test_short_histories_are_for_training_only() -> None:
+    rows = [("a", "x", 1), ("a", "y", 2), ("b", "x", 1), ("b", "y", 2), ("b", "z", 3)]
+    dataset = build_dataset(raw_of(rows), dict.fromkeys("xyz", "t"), k_core=0)
+    assert dataset.evaluated_users.tolist() == [1]
+    assert [dataset.training().of(user).tolist() for user in range(2)] == [[1, 2], [1]]
+
+
+def test_artifact_round_trip_and_damage(cycle_raw: Path, tmp_path: Path) -> None:
+    summary = prepare(cycle_raw, tmp_path / "d", PrepareConfig(k_core=2))
+    dataset, _ = load_dataset(tmp_path / "d")
+    assert summary["users"] == dataset.n_users == 60 and summary["items"] == dataset.n_items == 24
+    assert dataset.split_hash() == summary["split_hash"]
+    titles = dict(zip(dataset.item_ids, dataset.titles, strict=True))
+    assert titles["i2"] == "Amélie 2" and titles["i3"] == "七人の侍 3"
+    (tmp_path / "d" / "interactions.npz").write_bytes((tmp_path / "d" / "interactions.npz").read_bytes()[:100])
+    with pytest.raises(TslrecError, match="damaged"):
+        load_dataset(tmp_path / "d")
+
+
+def test_same_input_gives_the_same_artifact_hash(cycle_raw: Path, tmp_path: Path) -> None:
+    hashes = set()
+    for name in "ab":
+        prepare(cycle_raw, tmp_path / name, PrepareConfig())
+        hashes.add(load_dataset(tmp_path / name)[1])
+    assert len(hashes) == 1
+
+
+def test_unknown_item_and_empty_core_and_bad_ids() -> None:
+    with pytest.raises(TslrecError, match="1 items of the histories are not in the items file, the first is 'y'"):
+        build_dataset(raw_of([("a", "x", 1), ("a", "y", 2)]), {"x": "t"}, k_core=0)
+    with pytest.raises(TslrecError, match="lower --k-core"):
+        build_dataset(raw_of([("a", "x", 1)]), {"x": "t"}, k_core=5)
+    with pytest.raises(TslrecError, match="tab or a line break"):
+        build_dataset(raw_of([("a\tb", "x", 1)]), {"x": "t"}, k_core=0)
+    with pytest.raises(TslrecError, match="no interactions"):
+        build_dataset(RawInteractions(), {}, k_core=0)
+
+
+@pytest.mark.parametrize(("name", "users", "items", "interactions"), [
+    ("ml-100k", 943, 1349, 99287), ("ml-1m", 6040, 3416, 999611), ("amazon-beauty", 22363, 12101, 198502)])
+def test_real_data_has_the_published_size(real_data: Path, tmp_path: Path, name: str, users: int, items: int,
+                                          interactions: int) -> None:
+    summary = prepare(real_data / name, tmp_path / "d", PrepareConfig())
+    assert (summary["users"], summary["items"], summary["interactions"]) == (users, items, interactions)

@@ -1,0 +1,231 @@
+"""Embedding engines: llama.cpp against torch, and neither against the order or company of prompts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+import pytest
+import torch
+
+from tslrec_min.embedding import batches_of, llama_engine
+from tslrec_min.embedding.llama_engine import LlamaEngine, shared_prefix
+from tslrec_min.embedding.torch_engine import TorchEngine
+from tslrec_min.errors import TslrecError
+from tslrec_min.gguf.parity import compare_states
+from tslrec_min.gguf.quantization import quantize
+from tslrec_min.gguf.writer import write_gguf
+from tslrec_min.llm import LanguageModel, last_hidden_states, load_language_model
+from tslrec_min.prompts import PromptTemplate, TokenPrompt
+
+from .tiny_llm import make_tiny_llm
+
+TITLES = ["Toy Story (1995)", "The Matrix (1999)", "Amélie (2001)", "Star Wars", "千と千尋の神隠し", "Alien",
+          "The Godfather", "Heat (1995)", "A", "Monty Python and the Holy Grail (1974)", "Fargo", "Brazil (1985)",
+          "Das Boot", "Vertigo", "Psycho (1960)", "Rear Window", "Se7en", "12 Monkeys", "Casablanca", "Chinatown"]
+SPANS = [PromptTemplate(pooling="mean"), PromptTemplate(pooling="last"), PromptTemplate(prefix="", pooling="mean")]
+
+
+def save(model: LanguageModel, path: Path, dtype: str = "f16") -> Path:
+    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata, dtype=dtype)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    return load_language_model(make_tiny_llm(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="module")
+def tiny_gguf(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf", "f32")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_gguf: Path) -> LlamaEngine:
+    return LlamaEngine(tiny_gguf, threads=1, batch_tokens=64, max_sequences=5)  # small: many batches
+
+
+def prompts_of(model: LanguageModel, template: PromptTemplate = SPANS[0]) -> list[TokenPrompt]:
+    return [template.tokenize([title], model.tokenizer) for title in TITLES] + [
+        template.tokenize(TITLES[:3], model.tokenizer)]
+
+
+def expected_states(model: LanguageModel, prompts: list[TokenPrompt]) -> np.ndarray:
+    """The definition: one whole prompt at a time, no batch, no padding."""
+    rows = []
+    with torch.no_grad():
+        for prompt in prompts:
+            tokens = torch.tensor([prompt.token_ids])
+            states = last_hidden_states(model.network, tokens, torch.ones_like(tokens))[0]
+            rows.append(states[prompt.pool_start: prompt.pool_stop].mean(dim=0).numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("template", SPANS)
+@pytest.mark.parametrize("batch_tokens", [1, 100, 4096])
+def test_torch_engine_follows_the_definition(tiny: LanguageModel, template: PromptTemplate,
+                                             batch_tokens: int) -> None:
+    prompts = prompts_of(tiny, template)
+    states = TorchEngine(tiny.network, batch_tokens=batch_tokens).embed(prompts)
+    assert states.dtype == np.float32
+    np.testing.assert_allclose(states, expected_states(tiny, prompts), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("template", SPANS)
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+def test_llama_engine_agrees_with_torch(tiny: LanguageModel, tmp_path: Path, template: PromptTemplate,
+                                        dtype: str) -> None:
+    prompts = prompts_of(tiny, template)
+    with LlamaEngine(save(tiny, tmp_path / "model.gguf", dtype), threads=1) as engine:
+        report = compare_states(expected_states(tiny, prompts), engine.embed(prompts))
+    assert report["min_cosine"] > 0.999
+    assert report["neighbour_overlap_10"] > 0.9
+
+
+@pytest.mark.parametrize("changes", [{"tied": False}, {"head_dim": 32}, {"num_key_value_heads": 4}])
+def test_other_shapes_agree_with_torch(tmp_path: Path, changes: dict[str, object]) -> None:
+    model = load_language_model(make_tiny_llm(tmp_path / "hf", **changes))
+    prompts = prompts_of(model)
+    with LlamaEngine(save(model, tmp_path / "model.gguf"), threads=1) as engine:
+        assert compare_states(expected_states(model, prompts), engine.embed(prompts))["min_cosine"] > 0.999
+
+
+def test_states_have_the_models_scale(tiny: LanguageModel, engine: LlamaEngine) -> None:
+    prompts = prompts_of(tiny)
+    np.testing.assert_allclose(engine.embed(prompts), expected_states(tiny, prompts), atol=0.02)
+
+
+@pytest.mark.parametrize("template", SPANS)
+def test_sharing_the_prefix_changes_nothing(tiny: LanguageModel, tiny_gguf: Path, template: PromptTemplate) -> None:
+    prompts = prompts_of(tiny, template)
+    with LlamaEngine(tiny_gguf, threads=1) as engine:  # prompts that fit a batch: parts differ by float16 rounding
+        alone = np.concatenate([engine.embed([prompt]) for prompt in prompts])  # one prompt shares nothing
+        np.testing.assert_allclose(engine.embed(prompts), alone, rtol=0, atol=1e-4 * np.abs(alone).max())
+
+
+def test_order_changes_nothing(tiny: LanguageModel, engine: LlamaEngine) -> None:
+    prompts = prompts_of(tiny)
+    order = np.random.default_rng(0).permutation(len(prompts))
+    shuffled = engine.embed([prompts[index] for index in order])
+    np.testing.assert_array_equal(shuffled, engine.embed(prompts)[order])  # the same batches, so the same bits
+
+
+def test_identical_prompts_get_identical_rows(tiny: LanguageModel, engine: LlamaEngine) -> None:
+    prompts = prompts_of(tiny)
+    states = engine.embed([prompts[3], prompts[0], prompts[3]])
+    np.testing.assert_array_equal(states[0], states[2])
+    assert not np.array_equal(states[0], states[1])
+
+
+def test_prompts_longer_than_a_batch_are_decoded_in_parts(tiny: LanguageModel, engine: LlamaEngine) -> None:
+    ids = tuple(np.random.default_rng(1).integers(3, 300, size=200).tolist())
+    prompts = [TokenPrompt(ids, 10, 200), TokenPrompt(ids, 199, 200), *prompts_of(tiny)]
+    report = compare_states(expected_states(tiny, prompts), engine.embed(prompts))
+    assert report["min_cosine"] > 0.999
+
+
+def test_prompt_longer_than_the_context_is_refused(tiny: LanguageModel, engine: LlamaEngine) -> None:
+    prompt = TokenPrompt(tuple([5] * 257), 256, 257)
+    for one in (engine, TorchEngine(tiny.network)):
+        with pytest.raises(TslrecError, match="prompt 0 has 257 tokens, the model reads at most 256"):
+            one.embed([prompt])
+
+
+@pytest.mark.parametrize("span", [(0, 0), (2, 1), (-1, 2), (0, 4)])
+def test_bad_spans_are_refused(engine: LlamaEngine, span: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="expected at least one token inside the prompt"):
+        engine.embed([TokenPrompt((5, 6, 7), *span)])
+
+
+def test_no_prompts_give_no_rows(tiny: LanguageModel, engine: LlamaEngine) -> None:
+    assert engine.embed([]).shape == TorchEngine(tiny.network).embed([]).shape == (0, 64)
+
+
+def test_shared_prefix_stops_before_spans_and_last_tokens() -> None:
+    one = TokenPrompt((1, 2, 3, 4), 3, 4)
+    assert shared_prefix([one]) == 0
+    assert shared_prefix([one, TokenPrompt((1, 2, 3, 5, 6), 4, 5)]) == 3
+    assert shared_prefix([one, TokenPrompt((1, 2, 3, 5), 1, 4)]) == 1  # its span begins there
+    assert shared_prefix([one, TokenPrompt((1, 2), 1, 2)]) == 1  # and this keeps a token of its own
+    assert shared_prefix([one, TokenPrompt((7, 2, 3), 2, 3)]) == 0
+
+
+def test_batches_respect_both_limits() -> None:
+    def cut(lengths: list[int], tokens: int, prompts: int, *, padded: bool) -> list[list[int]]:
+        return [lengths[batch] for batch in batches_of(lengths, tokens, prompts, padded=padded)]
+
+    assert cut([1, 2, 3, 4], 6, 9, padded=False) == [[1, 2, 3], [4]]
+    assert cut([1, 2, 3, 4], 6, 9, padded=True) == [[1, 2], [3], [4]]
+    assert cut([1, 1, 1], 9, 2, padded=False) == [[1, 1], [1]]
+    assert cut([8, 9], 4, 9, padded=False) == [[8], [9]]
+    assert cut([], 4, 9, padded=True) == []
+
+
+def test_logits_are_not_computed(tiny: LanguageModel, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = []
+
+    @llama_cpp.ggml_backend_sched_eval_callback
+    def recorder(tensor: int, ask: bool, data: int) -> bool:
+        wanted = llama_engine._tensor_name(tensor) == llama_engine._RESULT
+        paused.extend([ask] if wanted else [])
+        return ask and wanted
+
+    monkeypatch.setattr(llama_engine, "_stop_after_states", recorder)
+    with LlamaEngine(tiny_gguf, threads=1) as one:
+        one.embed(prompts_of(tiny)[:1])
+    assert paused == [True, False]  # the tensor has the expected name and the rest was called off
+
+
+def test_cut_off_file_is_an_error_without_noise(tiny_gguf: Path, tmp_path: Path,
+                                                capfd: pytest.CaptureFixture[str]) -> None:
+    data = tiny_gguf.read_bytes()
+    for size in (0, 10, 1000, len(data) // 2, len(data) - 1000):
+        (tmp_path / "cut.gguf").write_bytes(data[:size])
+        with pytest.raises(TslrecError, match="llama.cpp can't load .*cut.gguf: .*get or write it again"):
+            LlamaEngine(tmp_path / "cut.gguf", threads=1)
+    with pytest.raises(TslrecError, match="does not exist"):
+        LlamaEngine(tmp_path / "absent.gguf", threads=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_engine_is_quiet_and_closes(tiny: LanguageModel, tiny_gguf: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with LlamaEngine(tiny_gguf, threads=1) as one:
+        one.embed(prompts_of(tiny)[:2])
+    assert capfd.readouterr() == ("", "")
+    one.close()  # twice is fine
+    with pytest.raises(ValueError, match="closed"):
+        one.embed(prompts_of(tiny)[:2])
+
+
+@pytest.mark.skipif(llama_cpp.llama_supports_gpu_offload(), reason="this build can use a GPU")
+def test_gpu_layers_without_gpu_support_warn(tiny_gguf: Path) -> None:
+    with pytest.warns(UserWarning, match="no GPU support"):
+        LlamaEngine(tiny_gguf, threads=1, gpu_layers=-1).close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LlamaEngine(tiny_gguf, threads=1).close()
+
+
+def test_states_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    network = load_language_model(make_tiny_llm(tmp_path)).network
+    with torch.no_grad():
+        network.model.embed_tokens.weight[7] = float("nan")
+    prompts = [TokenPrompt((5, 6, 8, 9), 1, 2), TokenPrompt((5, 7), 1, 2)]
+    with pytest.raises(TslrecError, match="not finite, first for prompt 1"):
+        TorchEngine(network).embed(prompts)
+
+
+@pytest.mark.llm
+def test_real_model_agrees_with_torch(tmp_path: Path) -> None:
+    model = load_language_model("smollm2-135m")
+    prompts = prompts_of(model)
+    reference = TorchEngine(model.network).embed(prompts)
+    half = save(model, tmp_path / "f16.gguf")
+    quantize(half, tmp_path / "q8.gguf", "Q8_0", threads=2)
+    for path, least in ((half, 0.998), (tmp_path / "q8.gguf", 0.995)):
+        with LlamaEngine(path, threads=min(2, os.cpu_count() or 1)) as engine:
+            assert compare_states(reference, engine.embed(prompts))["mean_cosine"] >= least

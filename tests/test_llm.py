@@ -1,0 +1,130 @@
+"""Language models: folder and GGUF give the same model; what is damaged is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tslrec_min.errors import TslrecError
+from tslrec_min.gguf.writer import write_gguf
+from tslrec_min.llm import LanguageModel, last_hidden_states, load_language_model, load_tokenizer
+from tslrec_min.prompts import PromptTemplate
+
+from .tiny_llm import make_tiny_llm, make_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_tiny_llm(tmp_path / "tiny")
+
+
+def to_gguf(model: LanguageModel, path: Path) -> Path:
+    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata, dtype="f32")
+    return path
+
+
+def test_folder_and_gguf_give_the_same_states(folder: Path, tmp_path: Path) -> None:
+    original = load_language_model(folder)
+    again = load_language_model(to_gguf(original, tmp_path / "model.gguf"))
+    assert not original.network.training and not again.network.training
+    assert again.network.config._attn_implementation == "sdpa"
+    ids, _ = original.tokenizer.encode_with_offsets("A person liked these items: The Matrix (1999)")
+    tokens = torch.tensor([ids])
+    states = [last_hidden_states(model.network, tokens, torch.ones_like(tokens)) for model in (original, again)]
+    assert states[0].shape == (1, len(ids), 64)
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+
+
+def test_states_come_after_the_final_norm(folder: Path) -> None:
+    network = load_language_model(folder).network
+    tokens = torch.tensor([[5, 6, 7]])
+    states = last_hidden_states(network, tokens, torch.ones_like(tokens))
+    logits = network(tokens, attention_mask=torch.ones_like(tokens)).logits
+    torch.testing.assert_close(network.lm_head(states), logits)
+
+
+def test_padding_changes_nothing(folder: Path) -> None:
+    network = load_language_model(folder).network
+    tokens = torch.tensor([[5, 6, 7, 0, 0], [5, 6, 7, 8, 9]])
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    padded = last_hidden_states(network, tokens, mask)[0, :3]
+    alone = last_hidden_states(network, tokens[:1, :3], mask[:1, :3])[0]
+    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_dtype_is_followed(folder: Path) -> None:
+    assert load_language_model(folder, dtype=torch.bfloat16).network.dtype == torch.bfloat16
+    assert load_language_model(folder).network.dtype == torch.float32
+
+
+def test_source_hash_depends_on_the_weights_alone(folder: Path, tmp_path: Path) -> None:
+    first = load_language_model(folder).source_hash
+    assert first == load_language_model(make_tiny_llm(tmp_path / "copy")).source_hash
+    assert first != load_language_model(make_tiny_llm(tmp_path / "other", seed=1)).source_hash
+
+
+def test_special_tokens_in_text_are_plain_text(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    ids, offsets = tokenizer.encode_with_offsets("x<|im_end|>")
+    assert not set(ids) & {0, 1, 2}
+    assert "".join("x<|im_end|>"[start:stop] for start, stop in offsets) == "x<|im_end|>"
+
+
+@pytest.mark.parametrize(("bos", "eos"), [(False, False), (True, False), (False, True), (True, True)])
+def test_bos_and_eos_are_the_models_own(tmp_path: Path, bos: bool, eos: bool) -> None:
+    folder = make_tiny_llm(tmp_path / "tiny", tokenizer=make_tokenizer(bos=bos, eos=eos))
+    model = load_language_model(folder)
+    path = to_gguf(model, tmp_path / "model.gguf")
+    for tokenizer in (model.tokenizer, load_tokenizer(folder), load_tokenizer(path)):
+        ids, offsets = tokenizer.encode_with_offsets("Toy Story")
+        assert ([1] if ids[0] == 1 else []) == [1] * bos
+        assert ([2] if ids[-1] == 2 else []) == [2] * eos
+        assert offsets[0] == ((0, 0) if bos else offsets[0]) and len(ids) == len(offsets)
+        prompt = PromptTemplate().tokenize(["Toy Story"], tokenizer)
+        pooled = prompt.token_ids[prompt.pool_start: prompt.pool_stop]
+        assert tokenizer.tokenizer.decode(list(pooled)).strip() == "- Toy Story"
+
+
+def test_damaged_gguf_is_one_line(folder: Path, tmp_path: Path) -> None:
+    path = to_gguf(load_language_model(folder), tmp_path / "model.gguf")
+    os.truncate(path, path.stat().st_size - 1000)
+    with pytest.raises(TslrecError, match="damaged or cut off") as caught:
+        load_language_model(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_damaged_folders_are_refused(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TslrecError, match="can't be loaded .*get or save the model again"):
+        load_language_model(folder)
+    weights.unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle, never read")
+    with pytest.raises(TslrecError, match="no ..safetensors"):
+        load_language_model(folder)
+    weights.write_bytes(whole)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(TslrecError, match="can't be read as a tokenizer"):
+        load_language_model(folder)
+
+
+def test_missing_weights_are_not_replaced_by_random_ones(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    del state["model.layers.0.mlp.up_proj.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TslrecError, match="lacks the weights model.layers.0.mlp.up_proj.weight"):
+        load_language_model(folder)
+
+
+def test_other_architectures_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
+    with pytest.raises(TslrecError, match="of type 'gpt2'; expected one of llama"):
+        load_language_model(folder)

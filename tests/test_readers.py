@@ -1,0 +1,105 @@
+"""Raw formats in, the same interactions out; bad input gives one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tslrec_min.configs import PrepareConfig
+from tslrec_min.data.readers import find_source, read_interactions, read_titles
+from tslrec_min.errors import TslrecError
+
+EXPECTED = [("u1", "b", 30), ("u2", "a", 10), ("u1", "a", 20)]
+
+
+def read(path: Path, config: PrepareConfig = PrepareConfig(), items: Path | None = None):  # noqa: B008 (frozen)
+    source = find_source(path, items, config)
+    raw = read_interactions(source, config)
+    titles = read_titles(source.items, config) if source.items else {}
+    return raw, titles
+
+
+def write_recbole(folder: Path) -> Path:
+    (folder / "x.inter").write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+                                    "u1\tb\t5\t30\nu2\ta\t3\t10\nu1\ta\t4\t20\n")
+    (folder / "x.item").write_text("item_id:token\tmovie_title:token_seq\tyear:token\na\tAm\u00e9lie\t2001\nb\tHeat\t1995\n")
+    return folder
+
+
+def write_csv(folder: Path) -> Path:
+    (folder / "interactions.csv").write_text("user_id,item_id,rating,timestamp\nu1,b,5,30\nu2,a,3,10\nu1,a,4,20\n")
+    (folder / "items.csv").write_text('item_id,title\na,"Amélie"\nb,"Heat"\n')
+    return folder
+
+
+def write_movielens(folder: Path) -> Path:
+    (folder / "ratings.dat").write_text("u1::b::5::30\nu2::a::3::10\nu1::a::4::20\n")
+    (folder / "movies.dat").write_bytes("a::Amélie::Comedy\nb::Heat::Crime|Drama\n".encode("latin-1"))
+    return folder
+
+
+@pytest.mark.parametrize("write", [write_recbole, write_csv, write_movielens])
+def test_formats_agree(tmp_path: Path, write) -> None:
+    raw, titles = read(write(tmp_path))
+    assert list(zip(raw.users, raw.items, raw.times, strict=True)) == EXPECTED
+    assert titles == {"a": "Amélie", "b": "Heat"}
+
+
+@pytest.mark.parametrize("write", [write_recbole, write_csv, write_movielens])
+def test_min_rating_and_renamed_columns_of_fixed_formats(tmp_path: Path, write) -> None:
+    raw, _ = read(write(tmp_path), PrepareConfig(min_rating=4))
+    assert list(zip(raw.users, raw.items, strict=True)) == [("u1", "b"), ("u1", "a")] and raw.below_min_rating == 1
+
+
+def test_sequences_keep_their_order(tmp_path: Path) -> None:
+    (tmp_path / "sequences.txt").write_text("u1 b a b\n\nu2 a\n")
+    (tmp_path / "items.tsv").write_text('item_id\ttitle\na\t6" pipe &amp; co\nb\t  Two \u2028 words \n')
+    raw, titles = read(tmp_path)
+    assert list(zip(raw.users, raw.items, strict=True)) == [("u1", "b"), ("u1", "a"), ("u1", "b"), ("u2", "a")]
+    assert raw.times == [] and titles == {"a": '6" pipe & co', "b": "Two words"}
+
+
+def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text('\ufeffwho;what;when\nu1;b;1970-01-01T00:01:00\nu2;a;"2.5"\n', encoding="utf-8")
+    (tmp_path / "i.csv").write_text('what,label\na,"Good, Bad"\nb,x\n')
+    config = PrepareConfig(user_column="who", item_column="what", time_column="when", title_column="label")
+    raw, titles = read(tmp_path / "r.csv", config, tmp_path / "i.csv")
+    assert raw.times == [60.0, 2.5] and titles["a"] == "Good, Bad"
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("user_id,item,timestamp\nu,i,1\n", "--item-column item_id.*its columns are user_id, item, timestamp"),
+    ("user_id,item_id,timestamp\nu,i\n", "line 2: 2 fields; expected 3"),
+    ("user_id,item_id,timestamp\nu,i,noon\n", "line 2: time 'noon'"),
+    ("user_id,item_id,timestamp\nu,i,nan\n", "line 2: time 'nan'"),
+    ("user_id,item_id,timestamp\nu,,3\n", "line 2: the user or item id is empty"),
+    ("", "the file is empty"),
+])
+def test_bad_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.csv").write_text(text)
+    with pytest.raises(TslrecError, match=message):
+        read(tmp_path / "r.csv")
+
+
+def test_wrong_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_bytes("user_id,item_id,timestamp\nu,é,1\n".encode("latin-1"))
+    with pytest.raises(TslrecError, match="--encoding"):
+        read(tmp_path / "r.csv")
+    raw, _ = read(tmp_path / "r.csv", PrepareConfig(encoding="latin-1"))
+    assert raw.items == ["é"]
+    with pytest.raises(TslrecError, match="unknown --encoding"):
+        read(write_movielens(tmp_path), PrepareConfig(encoding="klingon", format="movielens"))
+
+
+def test_missing_files_and_titles(tmp_path: Path) -> None:
+    with pytest.raises(TslrecError, match="does not exist"):
+        find_source(tmp_path / "nothing", None, PrepareConfig())
+    with pytest.raises(TslrecError, match="holds no .inter file"):
+        find_source(tmp_path, None, PrepareConfig())
+    (tmp_path / "items.csv").write_text("item_id,a,b\n1,2,3\n")
+    with pytest.raises(TslrecError, match="--title-column"):
+        read_titles(tmp_path / "items.csv", PrepareConfig())
+    (tmp_path / "items.csv").write_text("item_id,title\n1,x\n1,y\n")
+    with pytest.raises(TslrecError, match="line 3: item '1' has a second title"):
+        read_titles(tmp_path / "items.csv", PrepareConfig())

@@ -1,0 +1,225 @@
+"""The stage ``finetune``: fine-tune, merge, convert to GGUF, quantise, verify; and its parts on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from .artifacts import Artifact, Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from .configs import FinetuneConfig
+from .data.dataset import Dataset, load_dataset
+from .embedding.llama_engine import LlamaEngine
+from .embedding.torch_engine import TorchEngine
+from .errors import TslrecError
+from .finetuning import PreferenceModel, fine_tune, make_samples, resolve_precision
+from .gguf.parity import check_parity, compare_states
+from .gguf.quantization import quantize
+from .gguf.writer import write_gguf
+from .llm import load_language_model, load_tokenizer, model_hash
+from .lora import add_lora, load_adapter, merge_lora, save_adapter
+from .prompts import PromptTemplate, TokenPrompt
+from .recommenders import load_categories
+
+F16_FILE = "model-f16.gguf"
+F16_THRESHOLD = 0.998
+"""Least mean cosine between the states of HF + LoRA and of the f16 GGUF."""
+QUANT_THRESHOLDS = {"F16": 0.998, "BF16": 0.995, "Q8_0": 0.995, "Q6_K": 0.98, "Q5_K_M": 0.97, "Q4_K_M": 0.95,
+                    "Q4_0": 0.93}
+"""The same for the quantised file."""
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A finetune artifact, opened."""
+
+    artifact: Artifact
+    template: PromptTemplate
+    quantised: Path
+    """The GGUF file for embedding."""
+
+
+def quantised_name(quant: str) -> str:
+    """Return the name of the GGUF file for embedding."""
+    return F16_FILE if quant == "F16" else f"model-{quant}.gguf"
+
+
+def template_of(config: FinetuneConfig) -> PromptTemplate:
+    """Return the prompt template that a configuration describes."""
+    return PromptTemplate(config.prompt_prefix, config.prompt_item, config.prompt_suffix, config.pooling)
+
+
+def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: FinetuneConfig, *, device: torch.device,
+             threads: int, existing: str = "refuse") -> None:
+    """Fine-tune the language model on the users' preference distributions and make a verified GGUF of it.
+
+    Args:
+        dataset_path: data set artifact.
+        pretrain_path: pretrain artifact of the same data set.
+        out: folder of the artifact: adapter/, head.safetensors, prompt.json, metrics.json, model-f16.gguf,
+            model-<quant>.gguf, parity.json.
+        config: model, prompt and training settings.
+        device: where to train.
+        threads: threads of torch-free parts (quantisation, llama.cpp).
+        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+
+    Raises:
+        TslrecError: an input is missing or damaged, or the GGUF's states differ too much from the model's; then
+            ``<out>.parity.json`` keeps the figures.
+    """
+    dataset, dataset_hash = load_dataset(dataset_path)
+    categories, pretrain_hash = load_categories(pretrain_path, dataset, dataset_hash)
+    template = template_of(config)
+    recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
+                                                 "model": model_hash(config.model)}, config.seed)
+    if existing == "reuse" and is_current(out, recipe):
+        return
+    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+        torch.manual_seed(config.seed)
+        language_model = load_language_model(config.model)
+        network = language_model.network.to(device=device, dtype=resolve_precision(config.precision, device))
+        add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout)
+        model = PreferenceModel(network, network.config.hidden_size, categories.n_categories).to(device)
+        training, held_out = make_samples(dataset, categories, language_model.tokenizer, template, config)
+        write_json(folder / "metrics.json", fine_tune(model, training, held_out, config))
+        save_adapter(network, folder / "adapter", alpha=config.lora_alpha, dropout=config.lora_dropout,
+                     base_model=config.model)
+        save_file({f"head.{name}": value.detach().cpu().contiguous() for name, value in
+                   model.head.state_dict().items()}, folder / "head.safetensors")
+        template.save(folder / "prompt.json")
+        del model, network, language_model  # the next steps load it again, in float32
+        prompts = parity_prompts(dataset, held_out.prompts, training.prompts, template, config)
+        try:
+            convert(config.model, folder / "adapter", folder, config.quant, prompts, threads=threads)
+        finally:
+            if (folder / "parity.json").is_file():
+                report = read_json(folder / "parity.json")
+                if not report["passed"]:
+                    out.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(out.with_name(out.name + ".parity.json"), report)
+
+
+def parity_prompts(dataset: Dataset, held_out: Sequence[TokenPrompt], training: Sequence[TokenPrompt],
+                   template: PromptTemplate, config: FinetuneConfig) -> list[TokenPrompt]:
+    """Return real prompts for the parity check: half of users (held-out ones first), half of items."""
+    tokenizer = load_tokenizer(config.model)
+    n_users = min(config.parity_prompts // 2, len(held_out) + len(training))
+    users = [*held_out, *training][:n_users]
+    n_items = min(config.parity_prompts - n_users, dataset.n_items)
+    items = np.random.default_rng(config.seed).choice(dataset.n_items, n_items, replace=False)
+    return users + [template.tokenize([dataset.titles[item]], tokenizer) for item in items]
+
+
+def merge(model: str, adapter: Path, target: Path) -> None:
+    """Merge an adapter into its base model, in float32, and write the result as an f16 GGUF.
+
+    Args:
+        model: the base model.
+        adapter: folder in PEFT's format.
+        target: the .gguf file to write.
+
+    Raises:
+        TslrecError: the adapter doesn't fit the model, or a merged weight is not finite.
+    """
+    base = load_language_model(model)
+    load_adapter(base.network, adapter)
+    merge_lora(base.network)
+    write_gguf(target, base.network, base.network.config.to_dict(), base.metadata)
+
+
+def convert(model: str, adapter: Path, folder: Path, quant: str, prompts: Sequence[TokenPrompt], *,
+            threads: int) -> dict[str, Any]:
+    """Merge, write the f16 GGUF and the quantised one into `folder`, and verify both against HF + LoRA.
+
+    Args:
+        model: the base model.
+        adapter: folder in PEFT's format.
+        folder: where model-f16.gguf, model-<quant>.gguf and parity.json go.
+        quant: quantisation.
+        prompts: real prompts.
+        threads: of llama.cpp.
+
+    Returns:
+        The contents of parity.json.
+
+    Raises:
+        TslrecError: the states differ more than the thresholds allow; parity.json is written before.
+    """
+    base = load_language_model(model)
+    load_adapter(base.network, adapter)
+    reference = TorchEngine(base.network).embed(prompts)
+    merge_lora(base.network)
+    merged = TorchEngine(base.network).embed(prompts)
+    write_gguf(folder / F16_FILE, base.network, base.network.config.to_dict(), base.metadata)
+    del base
+    if quant != "F16":
+        quantize(folder / F16_FILE, folder / quantised_name(quant), quant, threads=threads)
+    return _verify(folder, quant, prompts, reference, {"merged": merged}, threads)
+
+
+def verify(artifact_path: Path, prompts: Sequence[TokenPrompt], *, threads: int) -> dict[str, Any]:
+    """Verify the GGUF files of a finetune artifact again; see `convert`."""
+    tuned = open_tuned(artifact_path)
+    base = load_language_model(tuned.artifact.config["model"])
+    load_adapter(base.network, tuned.artifact.path / "adapter")
+    reference = TorchEngine(base.network).embed(prompts)
+    del base
+    return _compared(tuned.artifact.path, tuned.artifact.config["quant"], prompts, reference, {}, threads)
+
+
+def _verify(folder: Path, quant: str, prompts: Sequence[TokenPrompt], reference: np.ndarray,
+            others: dict[str, np.ndarray], threads: int) -> dict[str, Any]:
+    report = _compared(folder, quant, prompts, reference, others, threads)
+    write_json(folder / "parity.json", report)
+    check_parity(report["comparisons"]["F16"], {"mean_cosine": F16_THRESHOLD})
+    check_parity(report["comparisons"][quant], {"mean_cosine": QUANT_THRESHOLDS[quant]})
+    return report
+
+
+def _compared(folder: Path, quant: str, prompts: Sequence[TokenPrompt], reference: np.ndarray,
+              others: dict[str, np.ndarray], threads: int) -> dict[str, Any]:
+    """Compare the states of HF + LoRA with `others` and with the GGUF files."""
+    states = dict(others)
+    for name in dict.fromkeys(("F16", quant)):
+        with LlamaEngine(folder / quantised_name(name), threads=threads) as engine:
+            states[name] = engine.embed(prompts)
+    comparisons = {name: compare_states(reference, other) for name, other in states.items()}
+    passed = (comparisons["F16"]["mean_cosine"] >= F16_THRESHOLD
+              and comparisons[quant]["mean_cosine"] >= QUANT_THRESHOLDS[quant])
+    return {"reference": "HF + LoRA, float32", "prompts": len(prompts), "passed": passed,
+            "thresholds": {"F16": F16_THRESHOLD, quant: QUANT_THRESHOLDS[quant]}, "comparisons": comparisons}
+
+
+def open_tuned(path: Path) -> TunedModel:
+    """Open a finetune artifact.
+
+    Raises:
+        TslrecError: it is missing or damaged.
+    """
+    artifact = open_artifact(path, "finetune")
+    quantised = artifact.path / quantised_name(artifact.config["quant"])
+    if not quantised.is_file():
+        raise TslrecError(f"{path} lacks {quantised.name}; run tslrec finetune again")
+    return TunedModel(artifact, PromptTemplate.load(artifact.path / "prompt.json"), quantised)
+
+
+def verify_artifact(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str, Any]:
+    """Verify a finetune artifact's GGUF files on prompts of users and items; the report is not stored.
+
+    Raises:
+        TslrecError: an input is missing or damaged.
+    """
+    dataset, _ = load_dataset(dataset_path)
+    tuned = open_tuned(finetune_path)
+    config = FinetuneConfig(**tuned.artifact.config)
+    shown = dataset.training().last(config.max_history)
+    tokenizer = load_tokenizer(config.model)
+    users = np.random.default_rng(config.seed).permutation(np.flatnonzero(np.diff(shown.indptr)))
+    prompts = [tuned.template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer)
+               for user in users[:config.parity_prompts // 2]]
+    return verify(finetune_path, parity_prompts(dataset, prompts, [], tuned.template, config), threads=threads)

@@ -1,0 +1,186 @@
+"""The configuration of every stage, as flat frozen dataclasses.
+
+One field is one command-line flag (``max_len`` is ``--max-len``) and one key of a ``tslrec run`` file; its
+help is written once, here. Importing this module is cheap: it loads none of the heavy libraries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from .errors import TslrecError
+
+FORMATS = ("auto", "recbole", "csv", "movielens", "sequences")
+ADAPTERS = ("none", "linear", "init")
+LOSSES = ("kl", "ce", "mse")
+QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
+
+
+def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, low: float | None = None,
+           high: float | None = None) -> Any:
+    """Declare a configuration field with its help, its allowed values or its closed range."""
+    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """How raw interactions become a data set."""
+
+    format: str = option("auto", "Format of the interactions.", choices=FORMATS)
+    user_column: str = option("user_id", "Column of the user id (format csv).")
+    item_column: str = option("item_id", "Column of the item id (format csv, and items files).")
+    time_column: str = option("timestamp", "Column of the time: a number or an ISO date (format csv); "
+                              "empty if the rows are in time order.")
+    title_column: str = option("", "Column of the title in the items file; empty: title, movie_title or name.")
+    rating_column: str = option("rating", "Column of the rating (format csv), used by --min-rating alone.")
+    encoding: str = option("", "Text encoding; empty: latin-1 for MovieLens .dat files, else UTF-8.")
+    min_rating: float | None = option(None, "Keep interactions rated at least so; not set: keep all.")
+    k_core: int = option(5, "Drop users and items with fewer interactions, again and again until none is left.",
+                         low=0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a sequential recommender is trained."""
+
+    adapter: str = option("none", "How item embeddings become the item table: none (ids only), linear (frozen "
+                          "embeddings, trainable projection), init (PCA as the trainable start).", choices=ADAPTERS)
+    width: int = option(64, "Width of the item table and of the hidden states.", low=1)
+    blocks: int = option(2, "Self-attention blocks.", low=1)
+    heads: int = option(2, "Attention heads; must divide the width.", low=1)
+    dropout: float = option(0.3, "Dropout rate.", low=0, high=0.95)
+    max_len: int = option(50, "Longest history that the model reads, in items.", low=1)
+    batch_size: int = option(128, "Training windows a step.", low=1)
+    learning_rate: float = option(1e-3, "Peak learning rate of AdamW.", low=0)
+    weight_decay: float = option(0.0, "Weight decay of AdamW.", low=0)
+    epochs: int = option(100, "Most passes over the training targets.", low=1)
+    patience: int = option(10, "Stop after so many epochs without a better validation NDCG@10.", low=1)
+    seed: int = option(0, "Random seed.", low=0)
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainConfig):
+    """How the latent categories are made: an ID-only recommender, and k-means on its item table."""
+
+    categories: int = option(32, "Latent categories K.", low=2)
+    kmeans_restarts: int = option(8, "k-means++ starts; the best is kept.", low=1)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How the language model learns the users' preference distributions."""
+
+    model: str = option("smollm2-135m", "Base model: an alias, a .gguf file, a Hugging Face folder or hub id.")
+    loss: str = option("kl", "Loss between the head's output and the preference distribution.", choices=LOSSES)
+    target: str = option("shown", "Count the latent categories of the titles shown, or of the whole training "
+                         "history.", choices=("shown", "history"))
+    pooling: str = option("mean", "Hidden state for the head and the embeddings: of the last token, or the mean "
+                          "over the tokens of the titles.", choices=("last", "mean"))
+    prompt_prefix: str = option("A person liked these items, oldest first:", "Text before the titles.")
+    prompt_item: str = option("\n- {title}", "Text of one title.")
+    prompt_suffix: str = option("\nIn short, the items this person prefers are:", "Text after the titles.")
+    max_history: int = option(16, "Most recent titles of a user in the prompt.", low=1)
+    users: int = option(0, "Train on so many randomly drawn users; 0: on all.", low=0)
+    holdout: float = option(0.1, "Share of the users held out to measure the loss.", low=0.01, high=0.5)
+    epochs: int = option(1, "Most passes over the training users.", low=1)
+    patience: int = option(2, "Stop after so many checks on held-out users without a better loss.", low=1)
+    checks: int = option(2, "Checks on the held-out users in an epoch.", low=1)
+    batch_size: int = option(16, "Users in an optimiser step.", low=1)
+    micro_batch: int = option(8, "Users in one forward and backward pass; gradients are accumulated up to the "
+                              "batch size.", low=1)
+    learning_rate: float = option(5e-4, "Peak learning rate of AdamW for the LoRA weights.", low=0)
+    head_learning_rate: float = option(5e-3, "Peak learning rate of the linear head.", low=0)
+    lora_rank: int = option(8, "LoRA rank r.", low=1)
+    lora_alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / r.", low=0)
+    lora_dropout: float = option(0.0, "Dropout before the LoRA matrices.", low=0, high=0.95)
+    precision: str = option("auto", "Arithmetic of the frozen weights: auto takes bf16 where the processor has "
+                            "matrix instructions for it (most GPUs, CPUs with AMX).",
+                            choices=("auto", "bf16", "fp32"))
+    quant: str = option("Q8_0", "Quantisation of the GGUF file for embedding.", choices=QUANTS)
+    parity_prompts: int = option(200, "Real prompts in the parity check, half users and half items.", low=2)
+    seed: int = option(0, "Random seed.", low=0)
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """How items become vectors."""
+
+    engine: str = option("llama", "llama: llama.cpp on the GGUF file; torch: the reference.",
+                         choices=("llama", "torch"))
+    batch_tokens: int = option(512, "Most tokens computed at once.", low=1)
+    gpu_layers: int = option(0, "Layers that llama.cpp puts on a GPU; -1: all.", low=-1)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is evaluated and how arms are compared."""
+
+    split: str = option("test", "Targets to rank.", choices=("validation", "test"))
+    test: str = option("permutation", "Paired test, user by user, of every arm against the first one.",
+                       choices=("permutation", "bootstrap", "none"))
+    resamples: int = option(10000, "Resamples of the paired test.", low=1)
+    seed: int = option(0, "Random seed of the paired test.", low=0)
+
+
+Config = TypeVar("Config")
+
+
+def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """Build a configuration from keys and values, checking all of them.
+
+    Args:
+        config_class: one of the dataclasses above.
+        values: key -> value, as parsed from TOML or JSON.
+        where: where the values come from, for messages.
+
+    Raises:
+        TslrecError: names every unknown key and every bad value at once.
+    """
+    fields = {item.name: item for item in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(config_class)
+    problems = [f"unknown key {key!r} (known: {', '.join(fields)})" for key in values if key not in fields]
+    good: dict[str, Any] = {}
+    for key in fields.keys() & values.keys():
+        try:
+            good[key] = _checked(values[key], hints[key], fields[key].metadata)
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+    if problems:
+        raise TslrecError(f"{where}: " + "; ".join(sorted(problems)))
+    return config_class(**good)
+
+
+def plain_type(hint: Any) -> type:
+    """Return the type of a field without the None of an optional one."""
+    if isinstance(hint, types.UnionType):
+        return next(member for member in hint.__args__ if member is not type(None))
+    return hint
+
+
+def _checked(value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
+    expected = plain_type(hint)
+    if value is None and expected is not hint:
+        return None
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise ValueError(f"{value!r} is not {'an integer' if expected is int else 'a ' + expected.__name__}")
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ValueError(f"{value!r} is not one of {', '.join(metadata['choices'])}")
+    if expected in (int, float):
+        low, high = metadata["low"], metadata["high"]
+        if value != value or (low is not None and value < low) or (high is not None and value > high):
+            raise ValueError(f"{value} is out of range; expected {describe_range(low, high)}")
+    return value
+
+
+def describe_range(low: float | None, high: float | None) -> str:
+    """Say a closed range in words."""
+    if low is None:
+        return "any number" if high is None else f"at most {high}"
+    return f"at least {low}" if high is None else f"{low} to {high}"

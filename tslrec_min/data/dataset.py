@@ -1,0 +1,166 @@
+"""The data set artifact: user histories as CSR, string ids, titles, and the leave-one-out split.
+
+Leave-one-out as in SASRec (Kang and McAuley, 2018): of every history of at least three items the last item is
+the test target, the one before it the validation target, the rest is for training. Shorter histories are for
+training only. Internal item ids are 1..I, 0 is padding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..artifacts import open_artifact, sha256_of_json
+from ..errors import TslrecError
+
+SPLITS = ("validation", "test")
+_SHORTEST_SPLIT_HISTORY = 3
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Item histories of all users in time order (CSR)."""
+
+    indptr: np.ndarray
+    """int64 [U+1]: user u's items are ``items[indptr[u]:indptr[u+1]]``."""
+    items: np.ndarray
+    """int32 [N], internal ids 1..I."""
+
+    def __len__(self) -> int:
+        """Return the number of users U."""
+        return len(self.indptr) - 1
+
+    def of(self, user: int) -> np.ndarray:
+        """Return the items of one user, int32 [n]."""
+        return self.items[self.indptr[user]:self.indptr[user + 1]]
+
+    def last(self, count: int) -> Histories:
+        """Return every user's most recent `count` items."""
+        lengths = np.minimum(np.diff(self.indptr), count)
+        from_end = np.repeat(self.indptr[1:], np.diff(self.indptr)) - np.arange(len(self.items))
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Histories(indptr, self.items[from_end <= count])
+
+    def without_last(self, counts: np.ndarray) -> Histories:
+        """Return the histories without the last ``counts[u]`` items of every user u."""
+        lengths = np.diff(self.indptr) - counts
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        position = np.arange(len(self.items)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
+        return Histories(indptr, self.items[position < np.repeat(lengths, np.diff(self.indptr))])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Interactions, ids and titles after preparation."""
+
+    histories: Histories
+    """All interactions, validation and test targets included."""
+    user_ids: Sequence[str]
+    """External user ids, [U]."""
+    item_ids: Sequence[str]
+    """External item ids, [I]; ``item_ids[i - 1]`` is internal item i."""
+    titles: Sequence[str]
+    """Item titles, [I]; may be blank."""
+    timestamps: np.ndarray | None = None
+    """int64 or float64 [N] beside ``histories.items``, or None where only the order is known."""
+
+    @property
+    def n_items(self) -> int:
+        """Number of items I."""
+        return len(self.item_ids)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users U."""
+        return len(self.user_ids)
+
+    @property
+    def evaluated_users(self) -> np.ndarray:
+        """Users with a validation and a test target, int64 [E]."""
+        return np.flatnonzero(np.diff(self.histories.indptr) >= _SHORTEST_SPLIT_HISTORY)
+
+    def training(self) -> Histories:
+        """Return the training histories: no validation or test target is in them."""
+        return self._before("validation")
+
+    def evaluation(self, split: str) -> tuple[Histories, np.ndarray, np.ndarray]:
+        """Return what a split asks: histories known at that time, users int64 [E], targets int64 [E].
+
+        The histories for ``test`` hold the validation target, as is usual for leave-one-out.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
+        users = self.evaluated_users
+        offset = 2 if split == "validation" else 1
+        targets = self.histories.items[self.histories.indptr[users + 1] - offset].astype(np.int64)
+        return self._before(split), users, targets
+
+    def _before(self, split: str) -> Histories:
+        counts = np.zeros(self.n_users, np.int64)
+        counts[self.evaluated_users] = 2 if split == "validation" else 1
+        return self.histories.without_last(counts)
+
+    def catalogue_hash(self) -> str:
+        """Hash of the item ids in row order: what item embeddings must agree with."""
+        return sha256_of_json(list(self.item_ids))
+
+    def split_hash(self) -> str:
+        """Hash of the split in external ids: equal exactly if every user's ordered history is equal."""
+        digest = hashlib.sha256()
+        for user, user_id in enumerate(self.user_ids):
+            items = " ".join(self.item_ids[item - 1] for item in self.histories.of(user))
+            digest.update(f"{user_id}\t{items}\n".encode())
+        return digest.hexdigest()
+
+    def statistics(self) -> dict[str, float | int | str]:
+        """Return the figures by which data sets are compared."""
+        n_rows = len(self.histories.items)
+        return {
+            "users": self.n_users, "items": self.n_items, "interactions": n_rows,
+            "density": n_rows / (self.n_users * self.n_items), "mean_length": n_rows / self.n_users,
+            "blank_titles": sum(not title for title in self.titles), "split_hash": self.split_hash(),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write interactions.npz, items.tsv and users.txt into `folder`."""
+        arrays = {"indptr": self.histories.indptr, "items": self.histories.items}
+        if self.timestamps is not None:
+            arrays["timestamps"] = self.timestamps
+        np.savez(folder / "interactions.npz", **arrays)  # type: ignore[arg-type]
+        rows = [f"{item_id}\t{title}\n" for item_id, title in zip(self.item_ids, self.titles, strict=True)]
+        (folder / "items.tsv").write_text("item_id\ttitle\n" + "".join(rows), encoding="utf-8")
+        (folder / "users.txt").write_text("".join(f"{user}\n" for user in self.user_ids), encoding="utf-8")
+
+
+def load_dataset(path: Path) -> tuple[Dataset, str]:
+    """Read a data set artifact.
+
+    Returns:
+        The data set and its artifact hash.
+
+    Raises:
+        TslrecError: it is missing, damaged or inconsistent.
+    """
+    artifact = open_artifact(path, "dataset")
+    try:
+        with np.load(artifact.path / "interactions.npz", allow_pickle=False) as arrays:
+            histories = Histories(arrays["indptr"], arrays["items"])
+            timestamps = arrays["timestamps"] if "timestamps" in arrays else None
+        rows = [line.split("\t") for line in _lines(artifact.path / "items.tsv")[1:]]
+        item_ids, titles = [row[0] for row in rows], [row[1] for row in rows]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
+    dataset = Dataset(histories, _lines(artifact.path / "users.txt"), item_ids, titles, timestamps)
+    if len(histories) != dataset.n_users or (len(histories.items) and (
+            histories.items.min() < 1 or histories.items.max() > dataset.n_items)):
+        raise TslrecError(f"{path}: the interactions don't fit the lists of users and items; "
+                          "run tslrec prepare again")
+    return dataset, artifact.hash
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]  # not splitlines: titles may hold U+2028

@@ -1,0 +1,126 @@
+"""Raw interactions -> Dataset: k-core, order, numbering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifacts import Recipe, is_current, read_json, sha256_of_file, write_artifact, write_json
+from ..configs import PrepareConfig
+from ..errors import TslrecError
+from .dataset import Dataset, Histories
+from .readers import RawInteractions, find_source, read_interactions, read_titles
+
+
+def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | None = None,
+            existing: str = "refuse") -> dict[str, Any]:
+    """Read raw data and write the data set artifact.
+
+    Args:
+        source: a file of interactions or a folder that holds one.
+        out: folder of the artifact.
+        config: format, columns, k-core.
+        items: file with the titles; None: the one beside the interactions.
+        existing: what to do with an artifact at `out`: ``refuse`` it, ``overwrite`` it, or ``reuse`` it if it
+            was made from the same inputs by the same configuration.
+
+    Returns:
+        The contents of dataset.json: statistics, what was left out, and the split's hash.
+
+    Raises:
+        TslrecError: something can't be read, or nothing is left after the filters.
+    """
+    found = find_source(source, items, config)
+    if found.items is None:
+        raise TslrecError(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, "
+                          "movies.csv); name the file with --items")
+    inputs = {file.name: sha256_of_file(file) for file in (found.interactions, found.items)}
+    recipe = Recipe("dataset", asdict(config) | {"format": found.format}, inputs)
+    if existing == "reuse" and is_current(out, recipe):
+        return read_json(out / "dataset.json")
+    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+        raw = read_interactions(found, config)
+        dataset = build_dataset(raw, read_titles(found.items, config), k_core=config.k_core)
+        dataset.save(folder)
+        summary = dataset.statistics() | {
+            "k_core": config.k_core, "raw_interactions": len(raw.users) + raw.below_min_rating,
+            "below_min_rating": raw.below_min_rating,
+        }
+        write_json(folder / "dataset.json", summary)
+    return summary
+
+
+def build_dataset(raw: RawInteractions, titles: Mapping[str, str], *, k_core: int) -> Dataset:
+    """Filter, order and number interactions.
+
+    Order: stable by (user, time, input order). Internal ids follow the sorted external ids, so they don't
+    depend on who interacted with what.
+
+    Args:
+        raw: the interactions.
+        titles: item id -> title; every item that stays must be in it.
+        k_core: least interactions of a user and of an item; 0 or 1 keeps all.
+
+    Raises:
+        TslrecError: nothing is left, or an item has no title row.
+    """
+    if not raw.users:
+        raise TslrecError("there are no interactions to prepare; check the file and --min-rating")
+    user_ids, users = np.unique(np.array(raw.users), return_inverse=True)
+    item_ids, items = np.unique(np.array(raw.items), return_inverse=True)
+    for name in (*user_ids, *item_ids):
+        if any(mark in name for mark in "\t\r\n"):
+            raise TslrecError(f"id {str(name)!r} holds a tab or a line break; rename it in the input")
+    kept = k_core_mask(users, items, k_core)
+    if not kept.any():
+        raise TslrecError(f"no interaction is left after the {k_core}-core of {len(user_ids)} users, "
+                          f"{len(item_ids)} items and {len(users)} interactions; lower --k-core")
+    times = np.array(raw.times)[kept] if raw.times else None
+    user_ids, users = _renumbered(user_ids, users[kept])
+    item_ids, items = _renumbered(item_ids, items[kept])
+    unknown = [item for item in item_ids if item not in titles]
+    if unknown:
+        raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
+                          f"{unknown[0]!r}; add their rows (a blank title is allowed)")
+    order = np.lexsort((users,) if times is None else (times, users))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))]).astype(np.int64)
+    return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,
+                   [titles[item] for item in item_ids], None if times is None else times[order])
+
+
+def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """Return which interactions stay when users and items with fewer than `k` are dropped until none is.
+
+    Args:
+        users, items: int64 [N].
+        k: least number of interactions.
+
+    Returns:
+        bool [N].
+    """
+    kept = np.ones(len(users), bool)
+    while True:
+        user_counts = np.bincount(users[kept], minlength=users.max() + 1)
+        item_counts = np.bincount(items[kept], minlength=items.max() + 1)
+        stay = kept & (user_counts[users] >= k) & (item_counts[items] >= k)
+        if stay.sum() == kept.sum():
+            return kept
+        kept = stay
+        if not kept.any():
+            return kept
+
+
+def _renumbered(ids: np.ndarray, codes: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Keep the ids in use, numeric ones in numeric order, and number the codes 0.. accordingly."""
+    used, codes = np.unique(codes, return_inverse=True)
+    names = [str(name) for name in ids[used]]
+    order = sorted(range(len(names)), key=lambda place: (not names[place].isdecimal(),
+                                                         len(names[place]) if names[place].isdecimal() else 0,
+                                                         names[place]))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return [names[place] for place in order], rank[codes]

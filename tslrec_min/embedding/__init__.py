@@ -1,0 +1,118 @@
+"""Embedding engines: prompts in, pooled hidden states out.
+
+An engine turns token ids into the mean of the final hidden states (after the last norm) over each prompt's span.
+`llama_engine` is the fast one, `torch_engine` the reference; both share what is in this module, which loads
+neither library.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from ..errors import TslrecError
+from ..prompts import TokenPrompt
+
+
+class EmbeddingEngine(Protocol):
+    """What the embedding stage needs."""
+
+    def embed(self, prompts: Sequence[TokenPrompt]) -> np.ndarray:
+        """Return the pooled states, float32 [n, D], in the order of the prompts."""
+
+    def close(self) -> None:
+        """Free the model; the engine can't be used after that."""
+
+
+class BatchedEngine(ABC):
+    """The shared half of an engine: checks, identical prompts once, input order, finite results."""
+
+    def embed(self, prompts: Sequence[TokenPrompt]) -> np.ndarray:
+        """Return the pooled states of prompts.
+
+        Args:
+            prompts: any number, in any order; identical ones are computed once.
+
+        Returns:
+            float32 [n, D]; row i belongs to prompt i.
+
+        Raises:
+            ValueError: a span is empty or outside its prompt.
+            TslrecError: a prompt is longer than the model can read, or a state is not finite.
+        """
+        for index, prompt in enumerate(prompts):
+            if not 0 <= prompt.pool_start < prompt.pool_stop <= len(prompt.token_ids):
+                raise ValueError(f"prompt {index} pools the tokens {prompt.pool_start}:{prompt.pool_stop} of "
+                                 f"{len(prompt.token_ids)}; expected at least one token inside the prompt")
+            if len(prompt.token_ids) > self.context_length:
+                raise TslrecError(f"prompt {index} has {len(prompt.token_ids)} tokens, the model reads at most "
+                                  f"{self.context_length}; show fewer or shorter titles")
+        if not prompts:
+            return np.zeros((0, self.width), dtype=np.float32)
+        # what comes after the span can't change it, since the models are causal: it needn't be computed
+        needed = [TokenPrompt(p.token_ids[: p.pool_stop], p.pool_start, p.pool_stop) for p in prompts]
+        # by length and contents, so that batches depend on the set of prompts and not on their order
+        unique = sorted(set(needed), key=lambda p: (len(p.token_ids), p.token_ids, p.pool_start))
+        states = self._embed_sorted(unique)
+        broken = ~np.isfinite(states).all(axis=1)
+        rows = {prompt: row for row, prompt in enumerate(unique)}
+        order = np.array([rows[prompt] for prompt in needed])
+        if broken.any():
+            raise TslrecError(f"the model gives states that are not finite, first for prompt "
+                              f"{int(np.flatnonzero(broken[order])[0])}; its weights are damaged or diverged: "
+                              "use another model")
+        return states[order]
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D, the length of a state."""
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int:
+        """The most tokens a prompt may have."""
+
+    @abstractmethod
+    def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
+        """Return the states, float32 [n, D], of distinct prompts that are sorted by length."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model; the engine can't be used after that."""
+
+    def __enter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        """Close the engine."""
+        self.close()
+
+
+def batches_of(lengths: Sequence[int], most_tokens: int, most_prompts: int, *, padded: bool) -> Iterator[slice]:
+    """Cut sorted prompts into batches.
+
+    Args:
+        lengths: tokens of each prompt, ascending.
+        most_tokens: in a batch; a prompt that is longer gets a batch of its own.
+        most_prompts: in a batch.
+        padded: every prompt counts as long as the longest of its batch.
+
+    Yields:
+        The batches as slices of the prompts, in order.
+    """
+    start = total = 0
+    for stop, length in enumerate(lengths):
+        new_total = length * (stop + 1 - start) if padded else total + length
+        if stop > start and (new_total > most_tokens or stop - start == most_prompts):
+            yield slice(start, stop)
+            start, new_total = stop, length
+        total = new_total
+    if len(lengths):
+        yield slice(start, len(lengths))

@@ -1,0 +1,242 @@
+"""Information reconstruction: user-level fine-tuning of the language model (TSLRec, arXiv 2406.00333, stage 1).
+
+One sample per user: the titles of the training history in, the user's distribution over latent categories out,
+through a linear head on the pooled hidden state. The head starts as the constant predictor "mean distribution of
+the training users", which is also the baseline that is logged beside every held-out loss.
+
+Known of the paper are the task, the linear head and a mean squared error; the prompt, pooling, K and the choice
+of losses are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from .categories import preference_distributions
+from .configs import FinetuneConfig
+from .data.dataset import Dataset
+from .errors import TslrecError
+from .gguf.tokenizer import TextTokenizer
+from .llm import last_hidden_states
+from .losses import constant_loss, preference_loss
+from .prompts import PromptTemplate, TokenPrompt
+from .recommenders import Categories
+
+_WARMUP_SHARE = 0.1
+_CLIP_NORM = 1.0
+_POOL_OF_BATCHES = 8
+"""Users are sorted by prompt length within so many batches: little padding, and batches still differ."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Users as training samples."""
+
+    prompts: list[TokenPrompt]
+    """[n]"""
+    preferences: torch.Tensor
+    """float32 [n, K], rows sum to 1."""
+
+    def __len__(self) -> int:
+        """Return the number of users n."""
+        return len(self.prompts)
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """Return some of the users."""
+        return Samples([self.prompts[row] for row in rows], self.preferences[torch.from_numpy(rows)])
+
+
+class PreferenceModel(nn.Module):
+    """A language model with a linear head on its pooled hidden state."""
+
+    def __init__(self, network: nn.Module, width: int, n_categories: int) -> None:
+        super().__init__()
+        self.network = network
+        self.head = nn.Linear(width, n_categories)
+
+    def start_at(self, mean_preference: torch.Tensor, loss: str) -> None:
+        """Make the head predict `mean_preference`, float [K], for everyone."""
+        nn.init.zeros_(self.head.weight)
+        start = mean_preference if loss == "mse" else mean_preference.clamp_min(1e-6).log()
+        self.head.bias.data.copy_(start)
+
+    def forward(self, prompts: list[TokenPrompt]) -> torch.Tensor:
+        """Return the head's outputs, float32 [B, K]."""
+        device = self.head.weight.device
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        token_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)  # [B, T]
+        mask, spans = torch.zeros_like(token_ids), torch.zeros(token_ids.shape)
+        for row, prompt in enumerate(prompts):
+            token_ids[row, :len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
+            mask[row, :len(prompt.token_ids)] = 1
+            spans[row, prompt.pool_start:prompt.pool_stop] = 1 / (prompt.pool_stop - prompt.pool_start)
+        hidden = last_hidden_states(self.network, token_ids.to(device), mask.to(device))
+        pooled = torch.einsum("btd,bt->bd", hidden.float(), spans.to(device))  # [B, D]
+        return self.head(pooled)
+
+
+def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
+                 config: FinetuneConfig) -> tuple[Samples, Samples]:
+    """Draw the training and the held-out users and make their samples, from training histories alone.
+
+    Returns:
+        Training samples and held-out samples.
+
+    Raises:
+        TslrecError: there are too few users.
+    """
+    training = dataset.training()
+    shown = training.last(config.max_history)
+    counted = shown if config.target == "shown" else training
+    preferences = preference_distributions(counted, categories.labels, categories.n_categories)
+    users = np.flatnonzero(np.diff(shown.indptr) > 0)
+    if len(users) < 4:
+        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
+    order = np.random.default_rng(config.seed).permutation(users)
+    n_held_out = max(2, round(config.holdout * len(users)))
+    held_out, trained = order[:n_held_out], order[n_held_out:]
+    if config.users:
+        trained = trained[:config.users]
+
+    def samples_of(chosen: np.ndarray) -> Samples:
+        prompts = [template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer)
+                   for user in chosen]
+        return Samples(prompts, torch.from_numpy(preferences[chosen]))
+
+    return samples_of(trained), samples_of(held_out)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of the frozen weights.
+
+    ``auto`` is bfloat16 on GPUs that have it and on CPUs with matrix instructions for it (AMX), else float32:
+    with AVX-512 alone bfloat16 is slower than float32 (``benchmarks/precision.py``).
+    """
+    if name == "fp32":
+        return torch.float32
+    if name == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_matrix_unit = getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
+    return torch.bfloat16 if device.type == "cpu" and has_matrix_unit else torch.float32
+
+
+def _batches(samples: Samples, batch_size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield the rows of every batch of one epoch, batches of similar prompt lengths."""
+    lengths = np.array([len(prompt.token_ids) for prompt in samples.prompts])
+    order = random.permutation(len(samples))
+    pool = _POOL_OF_BATCHES * batch_size
+    batches = []
+    for start in range(0, len(order), pool):
+        rows = order[start:start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[at:at + batch_size] for at in range(0, len(rows), batch_size)]
+    for index in random.permutation(len(batches)):
+        yield batches[index]
+
+
+@torch.no_grad()
+def held_out_loss(model: PreferenceModel, samples: Samples, config: FinetuneConfig) -> float:
+    """Return the mean loss over users."""
+    model.eval()
+    order = np.argsort([len(prompt.token_ids) for prompt in samples.prompts], kind="stable")
+    total = 0.0
+    for start in range(0, len(order), config.batch_size):
+        batch = samples.take(order[start:start + config.batch_size])
+        outputs = model(batch.prompts)
+        total += preference_loss(outputs, batch.preferences.to(outputs.device), config.loss).sum().item()
+    return total / len(samples)
+
+
+def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig
+              ) -> dict[str, Any]:
+    """Train LoRA and head in place; the weights of the best held-out check stay.
+
+    Args:
+        model: its network has LoRA layers; everything else in it is frozen.
+        training, held_out: the users.
+        config: optimisation settings.
+
+    Returns:
+        loss name, baseline (constant predictor on the held-out users), best held-out loss, their relative
+        improvement, every check and the training losses.
+
+    Raises:
+        TslrecError: the loss is not finite.
+    """
+    mean_preference = training.preferences.mean(dim=0)
+    model.start_at(mean_preference, config.loss)
+    baseline = constant_loss(held_out.preferences, mean_preference, config.loss).mean().item()
+    lora = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW([{"params": lora, "lr": config.learning_rate},
+                                   {"params": model.head.parameters(), "lr": config.head_learning_rate}],
+                                  weight_decay=0.0)
+    steps_in_epoch = math.ceil(len(training) / config.batch_size)
+    total = steps_in_epoch * config.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _scale(step, total))
+    check_every = max(1, math.ceil(steps_in_epoch / config.checks))
+    random = np.random.default_rng(config.seed)
+    losses: list[float] = []
+    checks: list[dict[str, float]] = []
+    best: dict[str, torch.Tensor] = {}
+    progress = tqdm(total=len(training) * config.epochs, desc="finetune", unit="user", disable=None)
+    for epoch in range(config.epochs):
+        for rows in _batches(training, config.batch_size, random):
+            losses.append(_step(model, training, rows, optimiser, config))
+            schedule.step()
+            progress.update(len(rows))
+            in_epoch = len(losses) - epoch * steps_in_epoch
+            if in_epoch % check_every and in_epoch != steps_in_epoch:
+                continue
+            loss = held_out_loss(model, held_out, config)
+            if not checks or loss < min(check["loss"] for check in checks):
+                best = {name: value.detach().clone() for name, value in model.named_parameters()
+                        if value.requires_grad}
+            checks.append({"step": len(losses), "loss": loss})
+            progress.set_postfix(held_out=f"{loss:.4f}", baseline=f"{baseline:.4f}")
+        if len(checks) - 1 - int(np.argmin([check["loss"] for check in checks])) >= config.patience:
+            break
+    progress.close()
+    model.load_state_dict(best, strict=False)
+    lowest = min(check["loss"] for check in checks)
+    return {"loss": config.loss, "baseline": baseline, "best": lowest, "improvement": 1 - lowest / baseline,
+            "training_users": len(training), "held_out_users": len(held_out),
+            "training_tokens": sum(len(prompt.token_ids) for prompt in training.prompts),
+            "checks": checks, "training_losses": losses}
+
+
+def _scale(step: int, total: int) -> float:
+    """Scale the learning rate: linear warm-up, then a cosine to zero."""
+    warmup = max(1, round(_WARMUP_SHARE * total))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def _step(model: PreferenceModel, training: Samples, rows: np.ndarray, optimiser: torch.optim.Optimizer,
+          config: FinetuneConfig) -> float:
+    """Accumulate the gradients of one batch, micro-batch by micro-batch, and update; return its mean loss."""
+    model.train()
+    optimiser.zero_grad(set_to_none=True)
+    total = 0.0
+    for start in range(0, len(rows), config.micro_batch):
+        batch = training.take(rows[start:start + config.micro_batch])
+        outputs = model(batch.prompts)
+        loss = preference_loss(outputs, batch.preferences.to(outputs.device), config.loss).sum() / len(rows)
+        loss.backward()
+        total += loss.item()
+    if not math.isfinite(total):
+        raise TslrecError(f"the fine-tuning loss became {total}; lower --learning-rate")
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    torch.nn.utils.clip_grad_norm_(trainable, _CLIP_NORM)
+    optimiser.step()
+    return total

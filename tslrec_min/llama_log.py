@@ -1,0 +1,46 @@
+"""llama.cpp's log: kept instead of printed, so that an error can say what llama.cpp said."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import llama_cpp
+
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR
+
+
+class LlamaLog:
+    """The last error lines that were logged."""
+
+    def __init__(self) -> None:
+        self._errors: deque[str] = deque(maxlen=3)
+
+    def add(self, level: int, text: str) -> None:
+        """Keep a line if it is an error."""
+        if level == _ERROR and text.strip():
+            self._errors.append(text.strip())
+
+    def __str__(self) -> str:
+        """Return the lines, the oldest first."""
+        return "; ".join(self._errors) or "no reason given"
+
+
+@contextmanager
+def captured_llama_log() -> Iterator[LlamaLog]:
+    """Keep llama.cpp's log of a block; what was set before is set again after it."""
+    log = LlamaLog()
+
+    @llama_cpp.llama_log_callback
+    def keep(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
+        log.add(level, text.decode("utf-8", errors="replace"))
+
+    before, data = llama_cpp.llama_log_callback(), ctypes.c_void_p()
+    llama_cpp.llama_log_get(ctypes.byref(before), ctypes.byref(data))
+    llama_cpp.llama_log_set(keep, None)
+    try:
+        yield log
+    finally:
+        llama_cpp.llama_log_set(before, data)

@@ -1,0 +1,154 @@
+"""Language models: one way in for .gguf files, folders of transformers, aliases and hub ids.
+
+Importing this module loads torch and the tokenizer library; transformers is loaded with the first model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from .artifacts import read_json, sha256_of_file, sha256_of_json
+from .errors import TslrecError
+from .gguf.metadata import Metadata, text
+from .gguf.names import ARCHITECTURES, architecture_of_config, plain_config
+from .gguf.reader import read_gguf, read_metadata
+from .gguf.tokenizer import (
+    TextTokenizer,
+    metadata_from_tokenizer,
+    tokenizer_from_file,
+    tokenizer_from_metadata,
+)
+from .sources import resolve_model
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model with all that is needed to write it again."""
+
+    network: Any
+    """The transformers model (``LlamaForCausalLM``), in eval mode."""
+    tokenizer: TextTokenizer
+    metadata: Metadata
+    """Tokenizer and description for a GGUF file."""
+    source_hash: str
+    """SHA-256 of the .gguf file, or over the hashes of the folder's weight files."""
+    name: str
+
+
+def load_language_model(spec: str | Path, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """Load a model.
+
+    Args:
+        spec: see `sources.resolve_model`.
+        dtype: of the weights in memory; quantised ones are dequantised.
+
+    Raises:
+        TslrecError: it can't be found, is damaged, or is of a kind that can't be converted to GGUF and back.
+    """
+    resolved = resolve_model(spec)
+    if resolved.kind == "gguf":
+        return _load_gguf(resolved.path, resolved.name, dtype)
+    return _load_folder(resolved.path, resolved.name, dtype)
+
+
+def model_hash(spec: str | Path) -> str:
+    """Return the hash that `LanguageModel.source_hash` would have, without loading the weights."""
+    resolved = resolve_model(spec)
+    return sha256_of_file(resolved.path) if resolved.kind == "gguf" else _hash_of_folder(resolved.path)
+
+
+def load_tokenizer(spec: str | Path) -> TextTokenizer:
+    """Load a model's tokenizer without its weights.
+
+    Raises:
+        TslrecError: as `load_language_model`.
+    """
+    resolved = resolve_model(spec)
+    if resolved.kind == "gguf":
+        return tokenizer_from_metadata(read_metadata(resolved.path))
+    return tokenizer_from_file(str(resolved.path / "tokenizer.json"))[0]
+
+
+def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Return the states after the final norm.
+
+    Args:
+        network: `LanguageModel.network`.
+        token_ids: int64 [B, T].
+        attention_mask: int64 [B, T], 1 = token, 0 = padding (on the right).
+
+    Returns:
+        [B, T, D] in the network's dtype.
+    """
+    return network.model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+
+
+def _load_gguf(path: Path, name: str, dtype: torch.dtype) -> LanguageModel:
+    import transformers
+
+    model = read_gguf(path)
+    tokenizer = tokenizer_from_metadata(model.metadata)
+    network_class = getattr(transformers, ARCHITECTURES[model.architecture].network)
+    config = network_class.config_class(**model.config)
+    state = {key: torch.from_numpy(array) for key, array in model.state.items()}
+    try:
+        with _without_progress_bar():
+            network = network_class.from_pretrained(None, config=config, state_dict=state,
+                                                    attn_implementation="sdpa", torch_dtype=dtype)
+    except (RuntimeError, ValueError) as error:
+        raise TslrecError(f"{path} has tensors that don't fit its configuration ({_first_line(error)}); get it again"
+                          ) from None
+    return LanguageModel(network.eval(), tokenizer, model.metadata, sha256_of_file(path), name)
+
+
+def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
+    import transformers
+
+    described = read_json(folder / "config.json")
+    network_class = getattr(transformers, ARCHITECTURES[architecture_of_config(described)].network)
+    tokenizer, description = tokenizer_from_file(str(folder / "tokenizer.json"))
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
+    try:
+        with _without_progress_bar():
+            network, report = network_class.from_pretrained(
+                folder, attn_implementation="sdpa", torch_dtype=dtype, use_safetensors=True, local_files_only=True,
+                output_loading_info=True)
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        raise TslrecError(f"{folder} can't be loaded ({_first_line(error)}); get or save the model again") from None
+    if report["missing_keys"]:
+        raise TslrecError(f"{folder} lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; "
+                          "get or save the model again")
+    config = plain_config(network.config.to_dict())
+    metadata = {"general.name": text(name), "general.type": text("model"),
+                **metadata_from_tokenizer(tokenizer, description, config)}
+    return LanguageModel(network.eval(), tokenizer, metadata, _hash_of_folder(folder), name)
+
+
+def _hash_of_folder(folder: Path) -> str:
+    return sha256_of_json({file.name: sha256_of_file(file) for file in sorted(folder.glob("*.safetensors"))})
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

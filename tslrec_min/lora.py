@@ -1,0 +1,136 @@
+"""LoRA in plain torch (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685).
+
+A frozen weight W [out, in] becomes W + (alpha / r) B A with A [r, in] and B [out, r]. As in the reference
+implementation (loralib) A starts Kaiming-uniform and B at zero, so that the first forward pass is unchanged.
+Adapters are stored as PEFT stores them (``adapter_config.json``, ``adapter_model.safetensors``).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .artifacts import read_json, write_json
+from .errors import TslrecError
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Names of the adapted linear layers. Embeddings and norms are never adapted: GGUF adapters and merges lose them."""
+_PEFT_PREFIX = "base_model.model."
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer with a trainable low-rank update."""
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / rank
+        self.dropout = nn.Dropout(dropout)
+        device = base.weight.device
+        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, device=device))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Apply the layer to float [..., in]; returns float [..., out] in the dtype of `inputs`."""
+        low = self.dropout(inputs) @ self.lora_A.to(inputs.dtype).T  # [..., r]
+        return self.base(inputs) + low @ (self.scaling * self.lora_B).to(inputs.dtype).T
+
+    def delta(self) -> torch.Tensor:
+        """Return the update of the weight, (alpha / r) B A, float32 [out, in]."""
+        return self.scaling * (self.lora_B.float() @ self.lora_A.float())
+
+
+def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.0) -> None:
+    """Freeze `network` and wrap its target layers, in place.
+
+    Raises:
+        TslrecError: it has no target layer.
+    """
+    network.requires_grad_(False)
+    for name, layer in _targets(network):
+        _replace(network, name, LoraLinear(layer, rank, alpha, dropout))
+    if not lora_layers(network):
+        raise TslrecError(f"the model has none of the linear layers {', '.join(TARGETS)}")
+
+
+def lora_layers(network: nn.Module) -> dict[str, LoraLinear]:
+    """Return the wrapped layers by their name in the network."""
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, LoraLinear)}
+
+
+def merge_lora(network: nn.Module) -> None:
+    """Add every update to its weight, in float32, and put the plain layers back, in place.
+
+    A network without LoRA layers is left as it is, so merging twice is merging once.
+
+    Raises:
+        TslrecError: a merged weight is not finite; the network keeps its LoRA layers.
+    """
+    merged: dict[str, torch.Tensor] = {}
+    for name, layer in lora_layers(network).items():
+        merged[name] = layer.base.weight.detach().float() + layer.delta().detach()
+        if not torch.isfinite(merged[name]).all():
+            raise TslrecError(f"merging LoRA into {name} gives numbers that are not finite; "
+                              "fine-tune again with a lower --learning-rate")
+    for name, weight in merged.items():
+        base = network.get_submodule(name).base
+        base.weight = nn.Parameter(weight, requires_grad=False)
+        _replace(network, name, base)
+
+
+def save_adapter(network: nn.Module, folder: Path, *, alpha: float, dropout: float, base_model: str) -> None:
+    """Write the LoRA matrices of `network` into `folder` in PEFT's format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = lora_layers(network)
+    tensors = {}
+    for name, layer in layers.items():
+        tensors[f"{_PEFT_PREFIX}{name}.lora_A.weight"] = layer.lora_A.detach().float().cpu().contiguous()
+        tensors[f"{_PEFT_PREFIX}{name}.lora_B.weight"] = layer.lora_B.detach().float().cpu().contiguous()
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    rank = next(iter(layers.values())).lora_A.shape[0]
+    write_json(folder / "adapter_config.json", {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_model, "r": rank,
+        "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": list(TARGETS), "bias": "none",
+        "fan_in_fan_out": False, "inference_mode": True, "use_rslora": False, "use_dora": False,
+    })
+
+
+def load_adapter(network: nn.Module, folder: Path) -> None:
+    """Wrap the target layers of `network` and fill them with an adapter in PEFT's format, in place.
+
+    Raises:
+        TslrecError: the files are missing or broken, or fit another network.
+    """
+    config = read_json(folder / "adapter_config.json")
+    try:
+        tensors = load_file(folder / "adapter_model.safetensors")
+        add_lora(network, rank=config["r"], alpha=config["lora_alpha"], dropout=config.get("lora_dropout", 0.0))
+    except (OSError, SafetensorError, KeyError) as error:
+        raise TslrecError(f"{folder} can't be read as a LoRA adapter: {error}") from None
+    parameters = {f"{_PEFT_PREFIX}{name}.lora_{which}.weight": getattr(layer, f"lora_{which}")
+                  for name, layer in lora_layers(network).items() for which in "AB"}
+    differing = sorted(parameters.keys() ^ tensors.keys())
+    if differing:
+        raise TslrecError(f"the adapter {folder} is for another model: {len(differing)} tensors differ, the first "
+                          f"is {differing[0]}")
+    for name, parameter in parameters.items():
+        if parameter.shape != tensors[name].shape:
+            raise TslrecError(f"the adapter {folder} is for another model: {name} is {list(tensors[name].shape)}; "
+                              f"expected {list(parameter.shape)}")
+        parameter.data.copy_(tensors[name])
+
+
+def _targets(network: nn.Module) -> list[tuple[str, nn.Linear]]:
+    return [(name, layer) for name, layer in network.named_modules()
+            if isinstance(layer, nn.Linear) and name.rpartition(".")[2] in TARGETS]
+
+
+def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, layer)

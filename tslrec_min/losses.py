@@ -1,0 +1,52 @@
+"""Losses of sequential recommenders and of the preference head."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+
+def full_softmax_cross_entropy(states: torch.Tensor, item_table: torch.Tensor, targets: torch.Tensor
+                               ) -> torch.Tensor:
+    """Mean cross-entropy over all items at the positions that have a target.
+
+    Args:
+        states: float [B, T, d].
+        item_table: float [I+1, d]; the padding row takes no part.
+        targets: int64 [B, T], 0 = no target.
+
+    Returns:
+        float scalar.
+    """
+    valid = targets != 0
+    logits = states[valid] @ item_table[1:].T  # [M, I]
+    return F.cross_entropy(logits, targets[valid] - 1)
+
+
+def preference_loss(outputs: torch.Tensor, preferences: torch.Tensor, name: str) -> torch.Tensor:
+    """Loss of the linear head against preference distributions, one value per user.
+
+    Args:
+        outputs: float [B, K], the head's outputs: the distribution itself for ``mse``, logits otherwise.
+        preferences: float [B, K], rows sum to 1.
+        name: ``mse``: mean over the K categories of the squared error, what the accessible description of
+            TSLRec (arXiv 2406.00333) reports; ``ce``: cross-entropy with soft targets after softmax;
+            ``kl``: the same less the targets' entropy, so that 0 is perfect.
+
+    Returns:
+        float [B].
+    """
+    if name == "mse":
+        return (outputs - preferences).square().mean(dim=1)
+    cross_entropy = -(preferences * F.log_softmax(outputs, dim=1)).sum(dim=1)
+    if name == "ce":
+        return cross_entropy
+    return cross_entropy + torch.xlogy(preferences, preferences).sum(dim=1)
+
+
+def constant_loss(preferences: torch.Tensor, mean_preference: torch.Tensor, name: str) -> torch.Tensor:
+    """`preference_loss` of the constant predictor: `mean_preference` (float [K]) for everyone; float [B]."""
+    outputs = mean_preference.expand_as(preferences)
+    if name != "mse":
+        outputs = outputs.clamp_min(1e-12).log()
+    return preference_loss(outputs, preferences, name)

@@ -1,0 +1,221 @@
+"""The whole chain from one configuration file, stage by stage, one folder each.
+
+A stage whose artifact is there, whole, and made from the same inputs by the same configuration is kept; so an
+interrupted or edited run goes on where it must.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .artifacts import read_json
+from .configs import (
+    ADAPTERS,
+    EmbedConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    PrepareConfig,
+    PretrainConfig,
+    TrainConfig,
+    from_mapping,
+)
+from .errors import TslrecError
+from .sources import DATASETS, fetch_dataset
+
+EMBEDDINGS = ("none", "untuned", "tuned")
+_SECTIONS: dict[str, type] = {
+    "prepare": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig, "embed": EmbedConfig,
+    "train": TrainConfig, "evaluate": EvaluateConfig}
+_KEYS = ("source", "items", "seeds", "arms", *_SECTIONS)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training that is compared."""
+
+    name: str
+    embeddings: str
+    """``none``, ``untuned`` or ``tuned``."""
+    train: TrainConfig
+
+    @property
+    def folder(self) -> str:
+        """Return a name for folders."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "arm"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A parsed configuration file."""
+
+    source: str
+    items: str | None
+    seeds: list[int]
+    arms: list[Arm]
+    stages: Mapping[str, Any] = field(repr=False)
+    """Section name -> its configuration."""
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """Read a configuration file.
+
+    Raises:
+        TslrecError: it can't be read, or names every unknown key and bad value in it at once.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TslrecError(f"{path} does not exist; give a TOML file, or quickstart") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TslrecError(f"{path} can't be read as TOML: {error}") from None
+    problems = [f"unknown key {key!r} (known: {', '.join(_KEYS)})" for key in values if key not in _KEYS]
+    stages = {}
+    for section, config_class in _SECTIONS.items():
+        try:
+            stages[section] = from_mapping(config_class, _mapping(values, section), f"[{section}]")
+        except TslrecError as error:
+            problems.append(str(error))
+    arms = _arms(values, problems)
+    seeds = values.get("seeds", [0])
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        problems.append(f"seeds: {seeds!r} is not a list of integers from 0")
+    if not isinstance(values.get("source"), str):
+        problems.append("source: expected a built-in data set, a file or a folder of interactions")
+    if problems:
+        raise TslrecError(f"{path}: " + "; ".join(problems))
+    return RunConfig(values["source"], values.get("items"), seeds, arms, stages)
+
+
+def _mapping(values: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    found = values.get(section, {})
+    if not isinstance(found, dict):
+        raise TslrecError(f"[{section}] is not a table")
+    return found
+
+
+def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
+    """Parse [[arms]]: name, embeddings, and keys of [train] that differ for this arm."""
+    arms: list[Arm] = []
+    given = values.get("arms")
+    if not isinstance(given, list) or not given or not all(isinstance(arm, dict) for arm in given):
+        problems.append("[[arms]]: expected at least one")
+        return arms
+    for number, arm in enumerate(given, 1):
+        where = f"[[arms]] {number}"
+        own = {key: value for key, value in arm.items() if key not in ("name", "embeddings")}
+        try:
+            train = from_mapping(TrainConfig, {**_mapping(values, "train"), **own}, where)
+        except TslrecError as error:
+            problems.append(str(error))
+            continue
+        embeddings = arm.get("embeddings", "none")
+        if embeddings not in EMBEDDINGS:
+            problems.append(f"{where}: embeddings: {embeddings!r} is not one of {', '.join(EMBEDDINGS)}")
+        elif (embeddings == "none") != (train.adapter == "none"):
+            problems.append(f"{where}: embeddings {embeddings!r} with the adapter {train.adapter!r}; an arm has both or "
+                            f"neither (adapters: {', '.join(ADAPTERS)})")
+        arms.append(Arm(str(arm.get("name", f"arm {number}")), embeddings, train))
+    if len({arm.folder for arm in arms}) < len(arms):
+        problems.append("[[arms]]: two arms have the same name")
+    return arms
+
+
+@dataclass
+class _Runner:
+    """Runs stages and keeps account of them."""
+
+    out: Path
+    bar: tqdm
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, name: str, work: Callable[[Path], Any]) -> Path:
+        """Run one stage into the folder `name`; return the folder."""
+        self.bar.set_description(name)
+        path = self.out / name
+        before = self._stamp(path)
+        work(path)
+        record = read_json(path / "config.json")
+        self.stages.append({"name": name, "made": self._stamp(path) != before} | {
+            key: record[key] for key in ("wall_seconds", "peak_memory_mib", "hash")})
+        self.bar.update()
+        return path
+
+    @staticmethod
+    def _stamp(path: Path) -> int | None:
+        return path.stat().st_ino if path.is_dir() else None
+
+
+def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: str = "cpu", threads: int = 1
+        ) -> dict[str, Any]:
+    """Run the chain.
+
+    Args:
+        config: what to do.
+        out: folder of the run; a folder per stage is made in it.
+        data: file or folder of interactions in place of the configuration's source.
+        device_name: torch device.
+        threads: threads to compute with.
+
+    Returns:
+        ``evaluation`` (the contents of evaluate/metrics.json) and ``stages``, with time and memory of each.
+
+    Raises:
+        TslrecError: a stage can't be done; the finished ones stay.
+    """
+    import torch
+
+    from .adaptation import finetune, template_of
+    from .data.preparation import prepare
+    from .embedding.stage import embed_base, embed_tuned
+    from .evaluation import evaluate
+    from .recommenders import pretrain, train
+    from .training import resolve_device
+
+    torch.set_num_threads(threads)
+    compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": "reuse"}
+    source, items = _raw_files(config, data)
+    settings = config.stages
+    wanted = {arm.embeddings for arm in config.arms}
+    total = 2 + 2 * ("tuned" in wanted) + ("untuned" in wanted) + ("tuned" in wanted) + len(config.arms) * len(
+        config.seeds)
+    with tqdm(total=total, unit="stage", disable=None) as bar:
+        stage = _Runner(out, bar)
+        dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=items,
+                                                        existing="reuse"))
+        embeddings: dict[str, Path | None] = {"none": None}
+        if "untuned" in wanted:
+            embeddings["untuned"] = stage("embed-untuned", lambda path: embed_base(
+                dataset, settings["finetune"].model, template_of(settings["finetune"]), path, settings["embed"],
+                **compute))
+        if "tuned" in wanted:
+            pretrained = stage("pretrain", lambda path: pretrain(dataset, path, settings["pretrain"], **compute))
+            tuned = stage("finetune", lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute))
+            embeddings["tuned"] = stage("embed", lambda path: embed_tuned(dataset, tuned, path, settings["embed"],
+                                                                          **compute))
+        trained: dict[str, list[Path]] = {}
+        for arm in config.arms:
+            for seed in config.seeds:
+                def train_arm(path: Path, arm: Arm = arm, seed: int = seed) -> None:
+                    train(dataset, path, replace(arm.train, seed=seed), embeddings_path=embeddings[arm.embeddings],
+                          label=f"{arm.name}, seed {seed}", **compute)
+
+                trained.setdefault(arm.name, []).append(stage(f"train/{arm.folder}-{seed}", train_arm))
+        stage("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
+    return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": stage.stages}
+
+
+def _raw_files(config: RunConfig, data: Path | None) -> tuple[Path, Path | None]:
+    """Return the file or folder of interactions, and the items file where it is named apart."""
+    if data is not None:
+        return data, None
+    if config.source in DATASETS and not Path(config.source).exists():
+        files = fetch_dataset(config.source)
+        return next(path for name, path in files.items() if name.endswith(".inter")), None
+    return Path(config.source), Path(config.items) if config.items else None

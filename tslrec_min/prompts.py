@@ -1,0 +1,111 @@
+"""Prompts: what the language model reads of a user, or of an item as a virtual user.
+
+The same template serves user-level fine-tuning (many titles) and item embedding (one title), as in TSLRec
+(arXiv 2406.00333); it is saved with the fine-tuned model. The paper's own wording is not known: this template
+is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .artifacts import read_json, write_json
+from .errors import TslrecError
+
+UNTITLED = "(untitled)"
+POOLINGS = ("last", "mean")
+
+
+class Tokenizer(Protocol):
+    """What prompts need of a tokenizer."""
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return token ids (BOS/EOS as the model wants them) and each token's character span in `text`."""
+
+
+@dataclass(frozen=True)
+class TokenPrompt:
+    """A prompt as the model gets it; its pooled state is the mean of the hidden states in a token span."""
+
+    token_ids: tuple[int, ...]
+    pool_start: int
+    """First token of the span."""
+    pool_stop: int
+    """End of the span, exclusive."""
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """The text around the titles, and which tokens are pooled."""
+
+    prefix: str = "A person liked these items, oldest first:"
+    """Text before the titles; the same for every prompt, so that an engine can decode it once."""
+    item: str = "\n- {title}"
+    """Text of one item; ``{title}`` stands for its title."""
+    suffix: str = "\nIn short, the items this person prefers are:"
+    """Text after the titles."""
+    pooling: str = "mean"
+    """``last``: the state of the last token; ``mean``: the mean over the tokens of the items."""
+    max_title_tokens: int = 48
+    """Longer titles are cut to so many tokens."""
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.pooling not in POOLINGS:
+            raise TslrecError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
+        if "{title}" not in self.item:
+            raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
+        if self.max_title_tokens < 1:
+            raise TslrecError(f"max_title_tokens is {self.max_title_tokens}; expected at least 1")
+
+    def tokenize(self, titles: Sequence[str], tokenizer: Tokenizer) -> TokenPrompt:
+        """Make the prompt of a history.
+
+        Args:
+            titles: item titles, oldest first, at least one; blank ones read ``(untitled)``.
+            tokenizer: the model's.
+
+        Raises:
+            TslrecError: there is no title, or the text gives no token to pool.
+        """
+        if not titles:
+            raise TslrecError("a prompt needs at least one title; got none")
+        items = "".join(self.item.replace("{title}", self._cut(title, tokenizer)) for title in titles)
+        token_ids, offsets = tokenizer.encode_with_offsets(self.prefix + items + self.suffix)
+        if not token_ids:
+            raise TslrecError("the prompt has no tokens; give the template some text")
+        if self.pooling == "last":
+            return TokenPrompt(tuple(token_ids), len(token_ids) - 1, len(token_ids))
+        begin, end = len(self.prefix), len(self.prefix) + len(items)
+        inside = [index for index, (start, stop) in enumerate(offsets) if stop > begin and start < end]
+        return TokenPrompt(tuple(token_ids), inside[0], inside[-1] + 1)
+
+    def _cut(self, title: str, tokenizer: Tokenizer) -> str:
+        title = " ".join(title.split()) or UNTITLED
+        if len(title.encode()) <= self.max_title_tokens:  # a token has at least one byte
+            return title
+        _, offsets = tokenizer.encode_with_offsets(title)
+        inside = [stop for start, stop in offsets if stop > start]
+        if len(inside) <= self.max_title_tokens:
+            return title
+        return title[: inside[self.max_title_tokens - 1]].rstrip()
+
+    def save(self, path: Path) -> None:
+        """Write the template as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> PromptTemplate:
+        """Read a template that `save` wrote.
+
+        Raises:
+            TslrecError: the file is missing or has other fields.
+        """
+        fields = read_json(path)
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise TslrecError(f"{path} is not a prompt template: {error}") from None

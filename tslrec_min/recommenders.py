@@ -1,0 +1,163 @@
+"""Trained recommenders as artifacts: the stages ``pretrain`` and ``train``, and loading what they wrote."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .adapters import build_adapter, restore_adapter
+from .artifacts import Recipe, is_current, open_artifact, write_artifact, write_json
+from .categories import Clustering, latent_categories, preference_distributions
+from .configs import PretrainConfig, TrainConfig
+from .data.dataset import Dataset, load_dataset
+from .embedding.artifact import load_embeddings
+from .errors import TslrecError
+from .models import SequentialRecommender, build_recommender
+from .training import train_recommender
+
+_ADAPTER = "adapter."
+
+
+@dataclass(frozen=True)
+class Categories:
+    """The latent categories of a pretrain artifact."""
+
+    labels: np.ndarray
+    """int64 [I+1], 0..K-1; -1 for padding."""
+    centroids: np.ndarray
+    """float64 [K, d]."""
+
+    @property
+    def n_categories(self) -> int:
+        """Number of latent categories K."""
+        return len(self.centroids)
+
+
+def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: torch.device, threads: int,
+             existing: str = "refuse") -> None:
+    """Train an ID-only recommender and cluster its item table into latent categories.
+
+    Args:
+        dataset_path: data set artifact.
+        out: folder of the artifact.
+        config: training and clustering settings; the adapter must be ``none``.
+        device: where to train.
+        threads: kernel threads.
+        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+
+    Raises:
+        TslrecError: see `train_recommender` and `k_means`.
+    """
+    if config.adapter != "none":
+        raise TslrecError(f"pretraining uses item ids only; got --adapter {config.adapter}")
+    dataset, dataset_hash = load_dataset(dataset_path)
+    recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
+    if existing == "reuse" and is_current(out, recipe):
+        return
+    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+        recommender, metrics = _trained(dataset, config, None, device, threads, "pretrain")
+        table = recommender.item_table().detach().float().cpu().numpy()
+        training = dataset.training()
+        solution = latent_categories(table, training, config.categories, restarts=config.kmeans_restarts,
+                                     seed=config.seed)
+        np.savez(folder / "categories.npz", labels=solution.labels, centroids=solution.centroids)
+        _save_weights(recommender, folder)
+        write_json(folder / "metrics.json", metrics | {"categories": _describe(solution, dataset)})
+
+
+def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path: Path | None = None,
+          device: torch.device, threads: int, existing: str = "refuse", label: str = "train") -> None:
+    """Train a recommender with item embeddings through an adapter, or without.
+
+    Args:
+        dataset_path: data set artifact.
+        out: folder of the artifact.
+        config: adapter and training settings.
+        embeddings_path: embed artifact of the same catalogue; None for the adapter ``none``.
+        device: where to train.
+        threads: kernel threads.
+        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+        label: text of the progress bar.
+
+    Raises:
+        TslrecError: the embeddings are of another catalogue, or see `train_recommender`.
+    """
+    dataset, dataset_hash = load_dataset(dataset_path)
+    inputs, embeddings = {"dataset": dataset_hash}, None
+    if embeddings_path is not None:
+        embeddings, inputs["embeddings"] = load_embeddings(embeddings_path, dataset)
+    recipe = Recipe("train", asdict(config), inputs, config.seed)
+    if existing == "reuse" and is_current(out, recipe):
+        return
+    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+        recommender, metrics = _trained(dataset, config, embeddings, device, threads, label)
+        _save_weights(recommender, folder)
+        write_json(folder / "metrics.json", metrics)
+
+
+def _trained(dataset: Dataset, config: TrainConfig, embeddings: np.ndarray | None, device: torch.device,
+             threads: int, label: str) -> tuple[SequentialRecommender, dict[str, Any]]:
+    torch.manual_seed(config.seed)
+    adapter = build_adapter(config.adapter, dataset.n_items, config.width, embeddings)
+    recommender = build_recommender(adapter, config)
+    log = train_recommender(recommender, dataset, config, device=device, threads=threads, label=label)
+    return recommender, log.as_json()
+
+
+def _save_weights(recommender: SequentialRecommender, folder: Path) -> None:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in recommender.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+
+
+def _describe(solution: Clustering, dataset: Dataset) -> dict[str, Any]:
+    """Say how large the categories are and how far the users' preferences are from uniform."""
+    sizes = np.bincount(solution.labels[1:], minlength=len(solution.centroids))
+    preferences = preference_distributions(dataset.training(), solution.labels, len(sizes))
+    entropy = -(preferences * np.log(np.maximum(preferences, 1e-12))).sum(axis=1)
+    return {"sizes": sizes.tolist(), "inertia": solution.inertia, "mean_preference_entropy": float(entropy.mean()),
+            "uniform_entropy": float(np.log(len(sizes)))}
+
+
+def load_categories(path: Path, dataset: Dataset, dataset_hash: str) -> tuple[Categories, str]:
+    """Read the latent categories of a pretrain artifact and its hash.
+
+    Raises:
+        TslrecError: it is missing, damaged, or of another data set.
+    """
+    artifact = open_artifact(path, "pretrain")
+    if artifact.record["inputs"].get("dataset") != dataset_hash:
+        raise TslrecError(f"{path} was pretrained on another data set; run tslrec pretrain on this one")
+    try:
+        with np.load(artifact.path / "categories.npz", allow_pickle=False) as arrays:
+            categories = Categories(arrays["labels"], arrays["centroids"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TslrecError(f"{path} can't be read: {error}; run tslrec pretrain again") from None
+    if len(categories.labels) != dataset.n_items + 1:
+        raise TslrecError(f"{path} has categories of {len(categories.labels) - 1} items; expected {dataset.n_items}")
+    return categories, artifact.hash
+
+
+def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> SequentialRecommender:
+    """Read a train artifact.
+
+    Raises:
+        TslrecError: it is missing, damaged, or was trained on another data set.
+    """
+    artifact = open_artifact(path, "train")
+    if artifact.record["inputs"].get("dataset") != dataset_hash:
+        raise TslrecError(f"{path} was trained on another data set; give the data set it was trained on")
+    config = TrainConfig(**artifact.config)
+    try:
+        state = load_file(artifact.path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise TslrecError(f"{path} can't be read: {error}; run tslrec train again") from None
+    adapter_state = {name.removeprefix(_ADAPTER): value for name, value in state.items() if name.startswith(_ADAPTER)}
+    recommender = build_recommender(restore_adapter(config.adapter, adapter_state), config)
+    recommender.load_state_dict(state)
+    return recommender.to(device).eval()
