@@ -61,13 +61,13 @@ def test_cuts_of_histories(rows: list[list[int]], count: int) -> None:
 def test_split_is_leave_one_out_and_keeps_every_interaction(cycle: Path) -> None:
     dataset, _ = load_dataset(cycle)
     training = dataset.training()
-    known, users, validation = dataset.evaluation("validation")
-    with_validation, _, test = dataset.evaluation("test")
-    for place, user in enumerate(users):
+    validation, test, inner = dataset.evaluation("validation"), dataset.evaluation("test"), dataset.within_training()
+    for place, user in enumerate(test.users):
         whole = dataset.histories.of(user).tolist()
-        assert [*training.of(user), validation[place], test[place]] == whole
-        assert known.of(user).tolist() == training.of(user).tolist()
-        assert with_validation.of(user).tolist() == whole[:-1]
+        assert [*training.of(user), validation.targets[place], test.targets[place]] == whole
+        assert validation.histories.of(user).tolist() == training.of(user).tolist()
+        assert test.histories.of(user).tolist() == whole[:-1]
+        assert [*inner.histories.of(user), inner.targets[place]] == training.of(user).tolist()
 
 
 def test_short_histories_are_for_training_only() -> None:

@@ -69,9 +69,10 @@ def test_source_hash_depends_on_the_weights_alone(folder: Path, tmp_path: Path) 
 
 def test_special_tokens_in_text_are_plain_text(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
-    ids, offsets = tokenizer.encode_with_offsets("x<|im_end|>")
+    text = "x <|im_end|> and y"
+    ids, offsets = tokenizer.encode_with_offsets(text)
     assert not set(ids) & {0, 1, 2}
-    assert "".join("x<|im_end|>"[start:stop] for start, stop in offsets) == "x<|im_end|>"
+    assert "".join(text[start:stop] for start, stop in offsets) == text  # spaces too
 
 
 @pytest.mark.parametrize(("bos", "eos"), [(False, False), (True, False), (False, True), (True, True)])
@@ -95,6 +96,24 @@ def test_damaged_gguf_is_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TslrecError, match="damaged or cut off") as caught:
         load_language_model(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_gguf_whose_parts_do_not_fit_is_one_line(folder: Path, tmp_path: Path,
+                                                 capfd: pytest.CaptureFixture[str]) -> None:
+    model = load_language_model(folder)
+    state = {key: value.numpy() for key, value in model.network.state_dict().items()}
+    config, path = model.network.config.to_dict(), tmp_path / "model.gguf"
+    tokens = model.metadata["tokenizer.ggml.tokens"]
+    renamed = tokens._replace(value=[*tokens.value[:-1], "renamed"])  # the last merge makes a token that isn't there
+    for changes, metadata in (({"intermediate_size": 128}, model.metadata),
+                              ({"hidden_size": 66}, model.metadata),  # no multiple of the heads
+                              ({}, {**model.metadata, "tokenizer.ggml.tokens": renamed})):
+        write_gguf(path, state, {**config, **changes}, metadata)
+        capfd.readouterr()
+        with pytest.raises(TslrecError, match="configuration that doesn't hold|tokenizer is damaged") as caught:
+            load_language_model(path)
+        assert len(str(caught.value).splitlines()) == 1
+        assert capfd.readouterr() == ("", "")
 
 
 def test_damaged_folders_are_refused(folder: Path) -> None:

@@ -89,8 +89,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         write_json(folder / "metrics.json", fine_tune(model, training, held_out, config))
         save_adapter(network, folder / "adapter", alpha=config.lora_alpha, dropout=config.lora_dropout,
                      base_model=config.model)
-        save_file({f"head.{name}": value.detach().cpu().contiguous() for name, value in
-                   model.head.state_dict().items()}, folder / "head.safetensors")
+        save_file(model.linear_head(), folder / "head.safetensors")
         template.save(folder / "prompt.json")
         del model, network, language_model  # the next steps load it again, in float32
         prompts = parity_prompts(dataset, held_out.prompts, training.prompts, template, config)

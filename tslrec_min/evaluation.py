@@ -22,7 +22,7 @@ from .metrics import DEFAULT_METRICS, metric_values
 from .ranking import Ranks
 from .recommenders import load_recommender
 from .significance import paired_bootstrap, paired_permutation_test
-from .training import rank_split
+from .training import rank
 
 _TESTED_METRICS = ("hr@10", "ndcg@10")
 
@@ -56,16 +56,16 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
     recipe = Recipe("evaluate", asdict(config), {"dataset": dataset_hash} | hashes, config.seed)
     if out is not None and existing == "reuse" and is_current(out, recipe):
         return read_json(out / "metrics.json")
+    asked = dataset.evaluation(config.split)
     ranks: dict[str, dict[str, list[Ranks]]] = {"filtered": {}, "unfiltered": {}}
     for arm, paths in arms.items():
         for path in paths:
             recommender = load_recommender(path, dataset_hash, device)
             for protocol, by_arm in ranks.items():
-                by_arm.setdefault(arm, []).append(rank_split(
-                    recommender, dataset, config.split, device=device, filter_seen=protocol == "filtered",
-                    threads=threads))
+                by_arm.setdefault(arm, []).append(rank(
+                    recommender, asked, device=device, filter_seen=protocol == "filtered", threads=threads))
     report = {"split": config.split, "data": dataset.statistics(), "arms": {
-        arm: {"runs": [str(path) for path in paths]} | {
+        arm: {"runs": [path.name for path in paths]} | {
             protocol: _summary(by_arm[arm]) for protocol, by_arm in ranks.items()}
         for arm, paths in arms.items()}, "comparisons": _comparisons(ranks["filtered"], config)}
     if out is not None:

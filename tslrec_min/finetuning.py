@@ -25,13 +25,14 @@ from .configs import FinetuneConfig
 from .data.dataset import Dataset
 from .errors import TslrecError
 from .gguf.tokenizer import TextTokenizer
-from .llm import last_hidden_states
+from .llm import pooled_states
 from .losses import constant_loss, preference_loss
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import Categories
 
 _WARMUP_SHARE = 0.1
 _CLIP_NORM = 1.0
+_STANDARDISED_ON = 64
 _POOL_OF_BATCHES = 8
 """Users are sorted by prompt length within so many batches: little padding, and batches still differ."""
 
@@ -55,32 +56,47 @@ class Samples:
 
 
 class PreferenceModel(nn.Module):
-    """A language model with a linear head on its pooled hidden state."""
+    """A language model with a linear head on its pooled hidden state.
+
+    Pooled states of different users are nearly parallel, and a head trained on them directly spends its steps on
+    what they share. So they are standardised by numbers that are fixed before training; `linear_head` folds these
+    into the head, which stays linear in the state.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, network: nn.Module, width: int, n_categories: int) -> None:
         super().__init__()
         self.network = network
         self.head = nn.Linear(width, n_categories)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
 
-    def start_at(self, mean_preference: torch.Tensor, loss: str) -> None:
-        """Make the head predict `mean_preference`, float [K], for everyone."""
+    @torch.no_grad()
+    def start(self, samples: Samples, loss: str, micro_batch: int) -> None:
+        """Fix the standardisation on the first users and make the head predict the mean preference for everyone."""
+        self.eval()
+        prompts = samples.prompts[:_STANDARDISED_ON]
+        states = torch.cat([self.pool(prompts[at:at + micro_batch]) for at in range(0, len(prompts), micro_batch)])
+        self.mean.copy_(states.mean(dim=0))
+        self.scale.copy_(states.std(dim=0, unbiased=False).clamp_min(1e-4 * states.abs().mean()))
+        mean_preference = samples.preferences.mean(dim=0)
         nn.init.zeros_(self.head.weight)
-        start = mean_preference if loss == "mse" else mean_preference.clamp_min(1e-6).log()
-        self.head.bias.data.copy_(start)
+        self.head.bias.copy_(mean_preference if loss == "mse" else mean_preference.clamp_min(1e-6).log())
+
+    def pool(self, prompts: list[TokenPrompt]) -> torch.Tensor:
+        """Return the pooled hidden states, float32 [B, D]."""
+        return pooled_states(self.network, prompts, self.head.weight.device)
 
     def forward(self, prompts: list[TokenPrompt]) -> torch.Tensor:
         """Return the head's outputs, float32 [B, K]."""
-        device = self.head.weight.device
-        longest = max(len(prompt.token_ids) for prompt in prompts)
-        token_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)  # [B, T]
-        mask, spans = torch.zeros_like(token_ids), torch.zeros(token_ids.shape)
-        for row, prompt in enumerate(prompts):
-            token_ids[row, :len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
-            mask[row, :len(prompt.token_ids)] = 1
-            spans[row, prompt.pool_start:prompt.pool_stop] = 1 / (prompt.pool_stop - prompt.pool_start)
-        hidden = last_hidden_states(self.network, token_ids.to(device), mask.to(device))
-        pooled = torch.einsum("btd,bt->bd", hidden.float(), spans.to(device))  # [B, D]
-        return self.head(pooled)
+        return self.head((self.pool(prompts) - self.mean) / self.scale)
+
+    def linear_head(self) -> dict[str, torch.Tensor]:
+        """Return the head on the plain pooled state: ``weight`` float32 [K, D] and ``bias`` [K]."""
+        weight = self.head.weight.detach() / self.scale
+        return {"weight": weight.cpu(), "bias": (self.head.bias.detach() - weight @ self.mean).cpu()}
 
 
 def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
@@ -173,9 +189,8 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     Raises:
         TslrecError: the loss is not finite.
     """
-    mean_preference = training.preferences.mean(dim=0)
-    model.start_at(mean_preference, config.loss)
-    baseline = constant_loss(held_out.preferences, mean_preference, config.loss).mean().item()
+    model.start(training, config.loss, config.micro_batch)
+    baseline = constant_loss(held_out.preferences, training.preferences.mean(dim=0), config.loss).mean().item()
     lora = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW([{"params": lora, "lr": config.learning_rate},
                                    {"params": model.head.parameters(), "lr": config.head_learning_rate}],

@@ -5,14 +5,13 @@ Importing this module loads torch and the tokenizer library; transformers is loa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from .artifacts import read_json, sha256_of_file, sha256_of_json
 from .errors import TslrecError
@@ -25,6 +24,7 @@ from .gguf.tokenizer import (
     tokenizer_from_file,
     tokenizer_from_metadata,
 )
+from .prompts import TokenPrompt
 from .sources import resolve_model
 
 
@@ -90,21 +90,34 @@ def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: to
     return network.model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
 
 
+def pooled_states(network: Any, prompts: Sequence[TokenPrompt], device: torch.device) -> torch.Tensor:
+    """Return the pooled hidden states of prompts in one padded batch, float32 [B, D]; gradients flow."""
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    token_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)  # [B, T]
+    mask, spans = torch.zeros_like(token_ids), torch.zeros(token_ids.shape)
+    for row, prompt in enumerate(prompts):
+        token_ids[row, :len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
+        mask[row, :len(prompt.token_ids)] = 1
+        spans[row, prompt.pool_start:prompt.pool_stop] = 1 / (prompt.pool_stop - prompt.pool_start)
+    hidden = last_hidden_states(network, token_ids.to(device), mask.to(device))
+    return torch.einsum("btd,bt->bd", hidden.float(), spans.to(device))
+
+
 def _load_gguf(path: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     import transformers
 
     model = read_gguf(path)
     tokenizer = tokenizer_from_metadata(model.metadata)
     network_class = getattr(transformers, ARCHITECTURES[model.architecture].network)
-    config = network_class.config_class(**model.config)
     state = {key: torch.from_numpy(array) for key, array in model.state.items()}
     try:
-        with _without_progress_bar():
+        with _quiet_transformers():
+            config = network_class.config_class(**model.config)
             network = network_class.from_pretrained(None, config=config, state_dict=state,
                                                     attn_implementation="sdpa", torch_dtype=dtype)
-    except (RuntimeError, ValueError) as error:
-        raise TslrecError(f"{path} has tensors that don't fit its configuration ({_first_line(error)}); get it again"
-                          ) from None
+    except Exception as error:  # transformers' errors share no base class
+        raise TslrecError(f"{path} has a configuration that doesn't hold or fit its tensors ({_first_line(error)}); "
+                          "get it again") from None
     return LanguageModel(network.eval(), tokenizer, model.metadata, sha256_of_file(path), name)
 
 
@@ -118,11 +131,11 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     if not weights:
         raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
     try:
-        with _without_progress_bar():
+        with _quiet_transformers():
             network, report = network_class.from_pretrained(
                 folder, attn_implementation="sdpa", torch_dtype=dtype, use_safetensors=True, local_files_only=True,
                 output_loading_info=True)
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+    except Exception as error:  # transformers' errors share no base class
         raise TslrecError(f"{folder} can't be loaded ({_first_line(error)}); get or save the model again") from None
     if report["missing_keys"]:
         raise TslrecError(f"{folder} lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; "
@@ -138,15 +151,17 @@ def _hash_of_folder(folder: Path) -> str:
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
+def _quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging
 
-    was_on = logging.is_progress_bar_enabled()
+    had_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what it warns of is an error here
     try:
         yield
     finally:
-        if was_on:
+        logging.set_verbosity(verbosity)
+        if had_bar:
             logging.enable_progress_bar()
 
 

@@ -15,7 +15,7 @@ from .adapters import build_adapter, restore_adapter
 from .artifacts import Recipe, is_current, open_artifact, write_artifact, write_json
 from .categories import Clustering, latent_categories, preference_distributions
 from .configs import PretrainConfig, TrainConfig
-from .data.dataset import Dataset, load_dataset
+from .data.dataset import Dataset, Evaluation, Histories, load_dataset
 from .embedding.artifact import load_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
@@ -43,6 +43,9 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
              existing: str = "refuse") -> None:
     """Train an ID-only recommender and cluster its item table into latent categories.
 
+    Nothing here depends on a validation or test item: early stopping looks at the last item of every *training*
+    history, which the recommender does not learn from.
+
     Args:
         dataset_path: data set artifact.
         out: folder of the artifact.
@@ -61,7 +64,9 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
     if existing == "reuse" and is_current(out, recipe):
         return
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
-        recommender, metrics = _trained(dataset, config, None, device, threads, "pretrain")
+        validation = dataset.within_training()
+        recommender, metrics = _trained(dataset.n_items, validation.histories, validation, config, None, device,
+                                        threads, "pretrain")
         table = recommender.item_table().detach().float().cpu().numpy()
         training = dataset.training()
         solution = latent_categories(table, training, config.categories, restarts=config.kmeans_restarts,
@@ -96,17 +101,20 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     if existing == "reuse" and is_current(out, recipe):
         return
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
-        recommender, metrics = _trained(dataset, config, embeddings, device, threads, label)
+        recommender, metrics = _trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
+                                        embeddings, device, threads, label)
         _save_weights(recommender, folder)
         write_json(folder / "metrics.json", metrics)
 
 
-def _trained(dataset: Dataset, config: TrainConfig, embeddings: np.ndarray | None, device: torch.device,
-             threads: int, label: str) -> tuple[SequentialRecommender, dict[str, Any]]:
+def _trained(n_items: int, training: Histories, validation: Evaluation, config: TrainConfig,
+             embeddings: np.ndarray | None, device: torch.device, threads: int, label: str
+             ) -> tuple[SequentialRecommender, dict[str, Any]]:
     torch.manual_seed(config.seed)
-    adapter = build_adapter(config.adapter, dataset.n_items, config.width, embeddings)
+    adapter = build_adapter(config.adapter, n_items, config.width, embeddings)
     recommender = build_recommender(adapter, config)
-    log = train_recommender(recommender, dataset, config, device=device, threads=threads, label=label)
+    log = train_recommender(recommender, training, validation, config, device=device, threads=threads,
+                            label=label)
     return recommender, log.as_json()
 
 

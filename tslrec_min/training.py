@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .batching import history_batch, next_item_batch, next_item_windows
 from .configs import TrainConfig
-from .data.dataset import Dataset, Histories
+from .data.dataset import Evaluation, Histories
 from .errors import TslrecError
 from .losses import full_softmax_cross_entropy
 from .metrics import metric_values
@@ -56,13 +56,15 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def train_recommender(recommender: SequentialRecommender, dataset: Dataset, config: TrainConfig, *,
-                      device: torch.device, threads: int = 1, label: str = "train") -> TrainingLog:
+def train_recommender(recommender: SequentialRecommender, training: Histories, validation: Evaluation,
+                      config: TrainConfig, *, device: torch.device, threads: int = 1, label: str = "train"
+                      ) -> TrainingLog:
     """Train in place and leave the best weights in `recommender`.
 
     Args:
         recommender: freshly built; moved to `device`.
-        dataset: only its training part and validation targets are read.
+        training: histories to learn from.
+        validation: targets for early stopping.
         config: optimisation settings.
         device: where to train.
         threads: threads of the kernels; results don't depend on it.
@@ -71,9 +73,9 @@ def train_recommender(recommender: SequentialRecommender, dataset: Dataset, conf
     Raises:
         TslrecError: there is nothing to learn from or to validate on, or the loss is not finite.
     """
-    training = dataset.training()
-    if not len(dataset.evaluated_users) or np.diff(training.indptr).max(initial=0) < 2:
-        raise TslrecError("training needs histories of at least 3 items, and one of 4; the data set has none")
+    if not len(validation.users) or np.diff(training.indptr).max(initial=0) < 2:
+        raise TslrecError("training needs users with at least 2 items to learn from and a target to validate on; the "
+                          "data set has none: its histories are too short")
     recommender.to(device)
     optimiser = torch.optim.AdamW(recommender.parameters(), lr=config.learning_rate,
                                   weight_decay=config.weight_decay, betas=(0.9, 0.98))
@@ -84,7 +86,7 @@ def train_recommender(recommender: SequentialRecommender, dataset: Dataset, conf
     for epoch in progress:
         losses = _train_epoch(recommender, optimiser, training, config, random, device, threads, steps)
         steps += len(losses)
-        ranks = rank_split(recommender, dataset, "validation", device=device, threads=threads)
+        ranks = rank(recommender, validation, device=device, threads=threads)
         scores = {name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")}
         log.epochs.append({"loss": float(np.mean(losses))} | {f"validation_{k}": v for k, v in scores.items()})
         if not best or scores["ndcg@10"] > log.epochs[log.best_epoch - 1]["validation_ndcg@10"]:
@@ -141,19 +143,24 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
     return np.concatenate(states), table.float().cpu().numpy()
 
 
-def rank_split(recommender: SequentialRecommender, dataset: Dataset, split: str, *, device: torch.device,
-               filter_seen: bool = True, threads: int = 1) -> Ranks:
-    """Rank every evaluated user's target of a split over the full catalogue.
+def rank(recommender: SequentialRecommender, evaluation: Evaluation, *, device: torch.device,
+         filter_seen: bool = True, threads: int = 1) -> Ranks:
+    """Rank every target over the full catalogue.
 
     Args:
         recommender: a trained model.
-        dataset: the data set.
-        split: ``validation`` or ``test``.
+        evaluation: the targets.
         device: where the model is.
         filter_seen: leave the items of the user's history out of the ranking.
         threads: threads of the ranking kernel.
+
+    Raises:
+        TslrecError: the model's numbers are not finite.
     """
-    histories, users, targets = dataset.evaluation(split)
-    states, table = final_states(recommender, histories, users, device=device, threads=threads)
-    seen = SeenItems.from_histories(histories.indptr, histories.items, dataset.n_items) if filter_seen else None
-    return rank_targets(states, table, targets, seen, users=users, num_threads=threads)
+    histories = evaluation.histories
+    states, table = final_states(recommender, histories, evaluation.users, device=device, threads=threads)
+    if not (np.isfinite(states).all() and np.isfinite(table).all()):
+        raise TslrecError("the recommender's states or item table are not finite: its training diverged; train it "
+                          "again with a lower --learning-rate")
+    seen = SeenItems.from_histories(histories.indptr, histories.items, len(table) - 1) if filter_seen else None
+    return rank_targets(states, table, evaluation.targets, seen, users=evaluation.users, num_threads=threads)

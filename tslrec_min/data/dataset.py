@@ -54,6 +54,18 @@ class Histories:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Targets to rank."""
+
+    histories: Histories
+    """What is known of all users when the target is asked for."""
+    users: np.ndarray
+    """int64 [E], the users with a target."""
+    targets: np.ndarray
+    """int64 [E], internal ids."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Interactions, ids and titles after preparation."""
 
@@ -87,8 +99,8 @@ class Dataset:
         """Return the training histories: no validation or test target is in them."""
         return self._before("validation")
 
-    def evaluation(self, split: str) -> tuple[Histories, np.ndarray, np.ndarray]:
-        """Return what a split asks: histories known at that time, users int64 [E], targets int64 [E].
+    def evaluation(self, split: str) -> Evaluation:
+        """Return the targets of a split, ``validation`` or ``test``.
 
         The histories for ``test`` hold the validation target, as is usual for leave-one-out.
         """
@@ -97,7 +109,19 @@ class Dataset:
         users = self.evaluated_users
         offset = 2 if split == "validation" else 1
         targets = self.histories.items[self.histories.indptr[users + 1] - offset].astype(np.int64)
-        return self._before(split), users, targets
+        return Evaluation(self._before(split), users, targets)
+
+    def within_training(self) -> Evaluation:
+        """Return the last item of every training history of at least three items as a target.
+
+        For stages that must not depend on validation or test items but still need something to validate on.
+        """
+        training = self.training()
+        users = np.flatnonzero(np.diff(training.indptr) >= _SHORTEST_SPLIT_HISTORY)
+        counts = np.zeros(self.n_users, np.int64)
+        counts[users] = 1
+        targets = training.items[training.indptr[users + 1] - 1].astype(np.int64)
+        return Evaluation(training.without_last(counts), users, targets)
 
     def _before(self, split: str) -> Histories:
         counts = np.zeros(self.n_users, np.int64)

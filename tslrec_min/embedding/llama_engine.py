@@ -2,7 +2,8 @@
 
 What it does beyond a plain loop: the tokens that all prompts begin with are decoded once and their keys and
 values shared; many prompts of similar length form a batch; the graph is stopped after the final norm, because
-llama.cpp would otherwise compute the logits of every token too.
+llama.cpp would otherwise compute the logits of every token too. A state depends on the other prompts of its batch
+by no more than the rounding of float16, in which keys and values are kept.
 """
 
 from __future__ import annotations

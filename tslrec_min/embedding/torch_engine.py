@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..llm import last_hidden_states
+from ..llm import pooled_states
 from ..prompts import TokenPrompt
 from . import BatchedEngine, batches_of
 
@@ -42,16 +42,7 @@ class TorchEngine(BatchedEngine):
         states = np.empty((len(prompts), self.width), dtype=np.float32)
         lengths = [len(prompt.token_ids) for prompt in prompts]
         for batch in batches_of(lengths, self._batch_tokens, len(prompts), padded=True):
-            longest = lengths[batch.stop - 1]
-            token_ids = torch.zeros(batch.stop - batch.start, longest, dtype=torch.int64)  # [B, T]
-            mask, pooled = torch.zeros_like(token_ids), torch.zeros(token_ids.shape)
-            for row, prompt in enumerate(prompts[batch]):
-                token_ids[row, : len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
-                mask[row, : len(prompt.token_ids)] = 1
-                pooled[row, prompt.pool_start: prompt.pool_stop] = 1 / (prompt.pool_stop - prompt.pool_start)
-            hidden = last_hidden_states(self._network, token_ids.to(self._device), mask.to(self._device))
-            means = torch.einsum("btd,bt->bd", hidden.float(), pooled.to(self._device))  # [B, D]
-            states[batch] = means.cpu().numpy()
+            states[batch] = pooled_states(self._network, prompts[batch], self._device).cpu().numpy()
         return states
 
     def close(self) -> None:

@@ -91,6 +91,13 @@ def tokenizer_from_metadata(metadata: Metadata) -> TextTokenizer:
     if values.get("model") != "gpt2" or pre is None:
         raise TslrecError(f"the tokenizer is {values.get('model')!r} / {values.get('pre')!r}; expected 'gpt2' with "
                           f"one of {', '.join(PRE_TOKENIZERS)}: give the model as a folder of transformers")
+    try:
+        return _byte_level_bpe(values, pre)
+    except Exception as error:  # the package raises bare Exception
+        raise TslrecError(f"the file's tokenizer is damaged: {error}; get the file again") from None
+
+
+def _byte_level_bpe(values: dict[str, Any], pre: PreTokenizer) -> TextTokenizer:
     tokens: list[str] = values["tokens"]
     types = values.get("token_type", [int(TokenType.NORMAL)] * len(tokens))
     added = [{"id": index, "content": tokens[index], "single_word": False, "lstrip": False, "rstrip": False,

@@ -1,0 +1,234 @@
+"""The chain on a tiny random language model: fine-tuning, embedding, leakage, crashes, the run command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tslrec_min.adaptation import finetune, template_of, verify_artifact
+from tslrec_min.artifacts import open_artifact, read_json
+from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig
+from tslrec_min.data.dataset import load_dataset
+from tslrec_min.data.preparation import prepare
+from tslrec_min.embedding.artifact import load_embeddings
+from tslrec_min.embedding.stage import embed_base, embed_tuned
+from tslrec_min.errors import TslrecError
+from tslrec_min.finetuning import make_samples
+from tslrec_min.llm import load_tokenizer
+from tslrec_min.recommenders import load_categories, pretrain
+
+from .conftest import N_ITEMS
+from .tiny_llm import make_tiny_llm
+
+CPU = torch.device("cpu")
+PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_llm(tmp_path_factory.mktemp("llm"), max_position_embeddings=1024)
+
+
+@pytest.fixture(scope="module")
+def pretrained(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pre") / "pretrain"
+    pretrain(cycle, out, PRETRAIN, device=CPU, threads=1)
+    return out
+
+
+def config_for(llm: Path, **changes: object) -> FinetuneConfig:
+    return FinetuneConfig(**{"model": str(llm), "max_history": 6, "epochs": 4, "learning_rate": 1e-3,
+                             "head_learning_rate": 1e-2, "batch_size": 8, "parity_prompts": 16, **changes})
+
+
+@pytest.fixture(scope="module")
+def tuned(cycle: Path, pretrained: Path, llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "finetune"
+    finetune(cycle, pretrained, out, config_for(llm), device=CPU, threads=1)
+    return out
+
+
+def test_fine_tuning_writes_its_files_and_beats_the_constant_predictor(tuned: Path) -> None:
+    files = sorted(str(file.relative_to(tuned)) for file in tuned.rglob("*") if file.is_file())
+    assert files == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "config.json",
+                     "head.safetensors", "metrics.json", "model-Q8_0.gguf", "model-f16.gguf", "parity.json",
+                     "prompt.json"]
+    metrics = read_json(tuned / "metrics.json")
+    assert metrics["improvement"] > 0.05 and metrics["best"] == min(check["loss"] for check in metrics["checks"])
+    assert metrics["held_out_users"] == 6 and metrics["training_users"] == 54
+    parity = read_json(tuned / "parity.json")
+    assert parity["passed"] and parity["comparisons"]["merged"]["min_cosine"] > 0.9999
+    assert load_file(tuned / "head.safetensors")["weight"].shape == (4, 64)
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_every_loss_learns(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path, loss: str) -> None:
+    finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, loss=loss, pooling="last", quant="F16"), device=CPU,
+             threads=1)
+    metrics = read_json(tmp_path / "ft" / "metrics.json")
+    assert metrics["loss"] == loss and metrics["best"] < metrics["baseline"]
+    assert not (tmp_path / "ft" / "model-Q8_0.gguf").exists()
+
+
+def test_verify_again_agrees_with_the_stored_report(cycle: Path, tuned: Path) -> None:
+    stored, again = read_json(tuned / "parity.json"), verify_artifact(cycle, tuned, threads=1)
+    assert again["passed"] and again["prompts"] == stored["prompts"]
+    assert again["comparisons"]["Q8_0"]["mean_cosine"] == pytest.approx(
+        stored["comparisons"]["Q8_0"]["mean_cosine"], abs=2e-3)
+
+
+def test_broken_conversion_fails_and_keeps_the_evidence(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tslrec_min.adaptation.F16_THRESHOLD", 1.1)
+    with pytest.raises(TslrecError, match="differs too much"):
+        finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, epochs=1, users=8), device=CPU, threads=1)
+    assert os.listdir(tmp_path) == ["ft.parity.json"] and not read_json(tmp_path / "ft.parity.json")["passed"]
+
+
+def test_both_engines_embed_alike_and_last_item_keeps_its_vector(cycle: Path, tuned: Path, tmp_path: Path) -> None:
+    dataset, _ = load_dataset(cycle)
+    vectors = {}
+    for engine in ("llama", "torch"):
+        embed_tuned(cycle, tuned, tmp_path / engine, EmbedConfig(engine=engine), device=CPU, threads=1)
+        vectors[engine], _ = load_embeddings(tmp_path / engine, dataset)
+    assert vectors["llama"].shape == (N_ITEMS + 1, 64) and vectors["llama"].dtype == np.float32
+    cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in
+               zip(vectors["llama"][1:], vectors["torch"][1:], strict=True)]
+    assert min(cosines) > 0.995
+    nearest = (vectors["llama"][1:] @ vectors["torch"][1:].T / np.linalg.norm(vectors["torch"][1:], axis=1)).argmax(1)
+    assert nearest[-1] == N_ITEMS - 1
+    summary = read_json(tmp_path / "llama" / "embed.json")
+    assert summary["different_prompts"] == N_ITEMS and summary["catalogue_hash"] == dataset.catalogue_hash()
+
+
+def test_a_folder_of_transformers_can_be_embedded_untuned(cycle: Path, llm: Path, tmp_path: Path) -> None:
+    template = template_of(FinetuneConfig())
+    found = {}
+    for engine in ("llama", "torch"):
+        embed_base(cycle, str(llm), template, tmp_path / engine, EmbedConfig(engine=engine), device=CPU, threads=1)
+        found[engine] = np.load(tmp_path / engine / "item_embeddings.npy")
+    np.testing.assert_allclose(found["llama"], found["torch"], atol=0.02)
+
+
+def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+    """DESIGN: V, c, p_u and the prompts must not depend on validation or test items."""
+    changed = tmp_path / "changed"
+    shutil.copytree(cycle_raw, changed)
+    random = np.random.default_rng(1)
+    lines = (cycle_raw / "sequences.txt").read_text().splitlines()
+    rows = [line.split() for line in lines]
+    swapped = [[*row[:-2], *(f"i{item}" for item in random.integers(N_ITEMS, size=2))] for row in rows]
+    (changed / "sequences.txt").write_text("\n".join(map(" ".join, swapped)) + "\n")
+    learned = []
+    for name, source in (("a", cycle_raw), ("b", changed)):
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0))
+        pretrain(tmp_path / name, tmp_path / f"{name}-pre", PRETRAIN, device=CPU, threads=1)
+        dataset, dataset_hash = load_dataset(tmp_path / name)
+        categories, _ = load_categories(tmp_path / f"{name}-pre", dataset, dataset_hash)
+        config = config_for(llm)
+        samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config)
+        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels, samples,
+                        dataset.split_hash()))
+    (table_a, labels_a, samples_a, hash_a), (table_b, labels_b, samples_b, hash_b) = learned
+    assert hash_a != hash_b
+    assert all(torch.equal(table_a[name], table_b[name]) for name in table_a)
+    assert np.array_equal(labels_a, labels_b)
+    for part_a, part_b in zip(samples_a, samples_b, strict=True):
+        assert part_a.prompts == part_b.prompts and torch.equal(part_a.preferences, part_b.preferences)
+
+
+RUN = """
+source = "{raw}"
+seeds = [0, 1]
+[prepare]
+k_core = 2
+[pretrain]
+categories = 4
+width = 16
+blocks = 1
+max_len = 8
+batch_size = 32
+epochs = {pretrain_epochs}
+patience = 200
+[finetune]
+model = "{llm}"
+max_history = 6
+parity_prompts = 8
+users = 16
+[train]
+width = 16
+blocks = 1
+max_len = 8
+batch_size = 32
+epochs = 2
+[[arms]]
+name = "ids"
+[[arms]]
+name = "untuned"
+embeddings = "untuned"
+adapter = "linear"
+[[arms]]
+name = "tslrec"
+embeddings = "tuned"
+adapter = "init"
+"""
+
+
+def write_run(folder: Path, raw: Path, llm: Path, pretrain_epochs: int = 3) -> Path:
+    (folder / "run.toml").write_text(RUN.format(raw=raw, llm=llm, pretrain_epochs=pretrain_epochs))
+    return folder / "run.toml"
+
+
+def command(config: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "tslrec_min.cli", "run", str(config), "-o", str(out), "--threads", "1", "--json"]
+
+
+def hashes(out: Path) -> dict[str, str]:
+    return {str(record.parent.relative_to(out)): read_json(record)["hash"] for record in sorted(out.rglob("config.json"))}
+
+
+def test_run_survives_kill_keeps_finished_stages_and_repeats_itself(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+    config = write_run(tmp_path, cycle_raw, llm, pretrain_epochs=30)
+    subprocess.run(command(config, tmp_path / "whole"), check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    expected = hashes(tmp_path / "whole")
+    assert len(expected) == 5 + 6 + 1  # dataset, two embeds, pretrain, finetune; three arms of two seeds; evaluate
+
+    out = tmp_path / "killed"
+    for stage in ("pretrain", "embed"):
+        process = subprocess.Popen(command(config, out), cwd=tmp_path, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not list(out.glob(f".{stage}.tmp-*")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, f"{stage} was never seen at work"
+        assert not (out / stage).exists() and list(out.glob(f".{stage}.tmp-*"))
+        for record in out.rglob("config.json"):
+            if ".tmp-" not in str(record):
+                open_artifact(record.parent, read_json(record)["kind"])  # what is there is whole
+    finished = subprocess.run(command(config, out), check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert hashes(out) == expected
+    assert not list(out.rglob("*.tmp-*"))
+    made = {stage["name"]: stage["made"] for stage in json.loads(finished.stdout)["stages"]}
+    assert not made["dataset"] and not made["pretrain"] and not made["finetune"] and made["embed"]
+
+
+def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+    from tslrec_min.pipeline import load_run_config, run
+
+    config = write_run(tmp_path, cycle_raw, llm)
+    run(load_run_config(config), tmp_path / "out")
+    config.write_text(config.read_text().replace("parity_prompts = 8", "parity_prompts = 10"))
+    made = {stage["name"]: stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"]}
+    assert made["finetune"] and not made["pretrain"] and not made["dataset"] and not made["train/ids-0"]
+    assert not any(stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"])

@@ -1,0 +1,158 @@
+"""The command line: helpful, quick to answer, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from tslrec_min.cli import main
+from tslrec_min.configs import PrepareConfig
+from tslrec_min.data.preparation import prepare
+
+from .conftest import write_cycle
+
+
+def tslrec(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, command in group.commands.items():
+        found.append((*path, name))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_command_and_option_has_help_and_an_example(path: tuple[str, ...]) -> None:
+    command: click.Command = main
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    text = tslrec(*path, "--help").output
+    if not isinstance(command, click.Group):
+        assert f"tslrec {' '.join(path)}" in text.split("Example", 1)[1]
+    for parameter in command.params:
+        assert isinstance(parameter, click.Argument) or parameter.help, parameter.name
+
+
+def test_import_and_help_load_nothing_heavy_and_answer_at_once(tmp_path: Path) -> None:
+    program = ("import sys, tslrec_min, tslrec_min.cli\n"
+               "try: tslrec_min.cli.main(['--help'])\n"
+               "except SystemExit: pass\n"
+               "heavy = {'torch', 'transformers', 'llama_cpp', 'gguf'} & sys.modules.keys()\n"
+               "sys.exit(f'loaded: {heavy}' if heavy else 0)")
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    seconds = []
+    for _ in range(5):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-m", "tslrec_min.cli", "--help"], check=True, cwd=tmp_path,
+                       stdout=subprocess.DEVNULL)
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 0.5, seconds
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    prepare(write_cycle(folder / "raw"), folder / "dataset", PrepareConfig())
+    return folder
+
+
+def test_prepare_prints_statistics(prepared: Path, tmp_path: Path) -> None:
+    result = tslrec("prepare", prepared / "raw", "-o", tmp_path / "a")
+    assert result.exit_code == 0 and "interactions" in result.output and "840" in result.output
+    result = tslrec("prepare", prepared / "raw", "-o", tmp_path / "b", "--json")
+    assert json.loads(result.stdout)["users"] == 60
+
+
+def test_train_and_evaluate(prepared: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        assert tslrec("train", prepared / "dataset", "-o", tmp_path / f"r{seed}", "--epochs", 1, "--width", 8, "--seed",
+                      seed, "--threads", 1).exit_code == 0
+    result = tslrec("evaluate", prepared / "dataset", f"a={tmp_path / 'r0'}", f"b={tmp_path / 'r1'}", "--threads", 1)
+    assert result.exit_code == 0 and "NDCG@10" in result.output and "p = " in result.output
+    result = tslrec("evaluate", prepared / "dataset", tmp_path / "r0", "--json", "--threads", 1)
+    assert json.loads(result.stdout)["arms"]["r0"]["filtered"]["mrr"]["mean"] > 0
+
+
+def test_options_from_the_environment(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TSLREC_PREPARE_K_CORE", "1000")
+    result = tslrec("prepare", prepared / "raw", "-o", tmp_path / "a")
+    assert result.exit_code == 1 and "lower --k-core" in result.output
+
+
+def write_bad_inputs(folder: Path) -> dict[str, Path]:
+    raw = folder / "raw"
+    wrong = folder / "wrong.csv"
+    wrong.write_text("user,item_id,timestamp\n1,2,3\n")
+    (folder / "items.csv").write_text("item_id,title\n2,x\n")
+    unknown = folder / "unknown"
+    unknown.mkdir()
+    (unknown / "sequences.txt").write_text("u1 a b zzz\n")
+    (unknown / "items.tsv").write_text("item_id\ttitle\na\tx\nb\ty\n")
+    truncated = folder / "truncated.gguf"
+    truncated.write_bytes(b"GGUF" + b"".join(n.to_bytes(size, "little") for n, size in ((3, 4), (2, 8), (5, 8))))
+    return {"raw": raw, "wrong": wrong, "unknown": unknown, "truncated": truncated}
+
+
+def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) -> None:
+    bad = write_bad_inputs(tmp_path)
+    dataset, out = prepared / "dataset", tmp_path / "out"
+    prepare(write_cycle(tmp_path / "raw2", seed=3), tmp_path / "other", PrepareConfig(k_core=1))
+    cases = [
+        (("prepare", tmp_path / "nothing", "-o", out), 1, "does not exist"),
+        (("prepare", bad["wrong"], "-o", out), 1, "--user-column"),
+        (("prepare", bad["unknown"], "-o", out, "--k-core", 0), 1, "'zzz'"),
+        (("prepare", prepared / "raw", "-o", dataset), 1, "--overwrite"),
+        (("prepare", prepared / "raw"), 2, "--out"),
+        (("prepare", prepared / "raw", "-o", out, "--k-core", -1), 2, "--k-core"),
+        (("pretrain", prepared / "raw", "-o", out), 1, "config.json"),
+        (("embed", dataset, "-o", out, "--model", bad["truncated"]), 1, "truncated.gguf"),
+        (("embed", dataset, "-o", out, "--model", tmp_path / "no.gguf"), 1, "does not exist"),
+        (("embed", dataset, "-o", out), 2, "--finetuned"),
+        (("train", dataset, "-o", out, "--adapter", "linear"), 1, "needs item embeddings"),
+        (("train", dataset, "-o", out, "--device", "quantum"), 1, "--device quantum"),
+        (("evaluate", dataset, tmp_path / "nothing"), 1, "does not exist"),
+        (("run", tmp_path / "nothing.toml"), 1, "does not exist"),
+        (("gguf", "quantize", bad["truncated"], out, "--threads", 1), 1, "truncated.gguf"),
+        (("nonsense",), 2, "nonsense"),
+    ]
+    for words, code, text in cases:
+        result = tslrec(*words)
+        assert result.exit_code == code, (words, result.output)
+        assert result.exception is None or isinstance(result.exception, SystemExit), words
+        message = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+        assert len(message) == 1 and text in result.stderr, (words, result.stderr)
+        assert not out.exists()
+
+
+def test_run_file_problems_are_named_together(tmp_path: Path) -> None:
+    config = tmp_path / "bad.toml"
+    config.write_text('source = 3\ncolour = 1\n[train]\nwidht = 2\n[[arms]]\nembeddings = "tuned"\n')
+    result = tslrec("run", config)
+    assert result.exit_code == 1
+    for part in ("source", "'colour'", "'widht'"):
+        assert part in result.output, part
+    config.write_text('source = "x"\n[[arms]]\nembeddings = "tuned"\n')
+    assert "embeddings 'tuned' with the adapter 'none'" in tslrec("run", config).output
+    config.write_text("= nonsense")
+    assert "TOML" in tslrec("run", config).output
+
+
+def test_help_of_the_quickstart_names_a_config_that_loads() -> None:
+    from importlib.resources import files
+
+    from tslrec_min.pipeline import load_run_config
+
+    config = load_run_config(Path(str(files("tslrec_min") / "quickstart.toml")))
+    assert len(config.arms) == 3 and config.seeds == [0, 1, 2]

@@ -1,0 +1,58 @@
+"""The prompt template: one template for users and items, pooled tokens are the titles' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tslrec_min.errors import TslrecError
+from tslrec_min.prompts import UNTITLED, PromptTemplate
+
+
+class Letters:
+    """A tokenizer with one token per character."""
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        return [ord(mark) for mark in text], [(place, place + 1) for place in range(len(text))]
+
+
+def text_of(token_ids: tuple[int, ...]) -> str:
+    return "".join(map(chr, token_ids))
+
+
+def test_mean_pooling_covers_the_titles_and_last_the_last_token() -> None:
+    template = PromptTemplate("Liked:", " <{title}>", " So", "mean")
+    prompt = template.tokenize(["Heat", "Amélie"], Letters())
+    assert text_of(prompt.token_ids) == "Liked: <Heat> <Amélie> So"
+    assert text_of(prompt.token_ids[prompt.pool_start:prompt.pool_stop]) == " <Heat> <Amélie>"
+    last = PromptTemplate("Liked:", " <{title}>", " So", "last").tokenize(["Heat"], Letters())
+    assert text_of(last.token_ids[last.pool_start:last.pool_stop]) == "o" and last.pool_stop == len(last.token_ids)
+
+
+def test_titles_are_cut_blank_ones_named_and_braces_harmless() -> None:
+    template = PromptTemplate("", "[{title}]", "", max_title_tokens=12)
+    assert text_of(template.tokenize(["abcdefghijklmnop", "", "{title} {x}"], Letters()).token_ids) == (
+        f"[abcdefghijkl][{UNTITLED}][{{title}} {{x}}]")
+
+
+def test_an_item_is_a_user_with_one_item() -> None:
+    template = PromptTemplate()
+    one, two = (template.tokenize(titles, Letters()).token_ids for titles in (["Heat"], ["Heat", "Fargo"]))
+    shared = len(template.prefix) + len(template.item.replace("{title}", "Heat"))
+    assert one[:shared] == two[:shared] and text_of(one).endswith(template.suffix)
+
+
+def test_round_trip_and_bad_templates(tmp_path: Path) -> None:
+    template = PromptTemplate("a", "{title}", "ü", "last", 7)
+    template.save(tmp_path / "prompt.json")
+    assert PromptTemplate.load(tmp_path / "prompt.json") == template
+    (tmp_path / "prompt.json").write_text('{"colour": 1}')
+    with pytest.raises(TslrecError, match="not a prompt template"):
+        PromptTemplate.load(tmp_path / "prompt.json")
+    with pytest.raises(TslrecError, match="expected one of last, mean"):
+        PromptTemplate(pooling="max")
+    with pytest.raises(TslrecError, match=r"lacks \{title\}"):
+        PromptTemplate(item="title")
+    with pytest.raises(TslrecError, match="at least one title"):
+        template.tokenize([], Letters())
