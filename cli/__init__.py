@@ -29,7 +29,10 @@ class _Main(click.Group):
         try:
             return super().invoke(ctx)
         except TslrecError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(" ".join(str(error).split())) from None
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror or error}; check the path, its "
+                                       "permissions and the free space") from None
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TSLREC",

@@ -8,7 +8,7 @@ import click
 
 from ..configs import EmbedConfig, FinetuneConfig
 from .options import (
-    FOLDER,
+    PATH,
     config_options,
     device_option,
     json_option,
@@ -21,9 +21,9 @@ from .tables import print_embedding
 
 
 @click.command()
-@click.argument("dataset", type=FOLDER)
+@click.argument("dataset", type=PATH)
 @out_option("Folder of the item embeddings.")
-@click.option("--finetuned", type=FOLDER, help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
+@click.option("--finetuned", type=PATH, help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
 @click.option("--model", help="Embed with a model as it is instead: an alias, a .gguf file, a folder or hub id.")
 @config_options(EmbedConfig)
 @device_option
@@ -42,7 +42,7 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, c
         tslrec embed dataset --model smollm2-135m -o embed-untuned
     """
     if (finetuned is None) == (model is None):
-        raise click.UsageError("give either --finetuned FOLDER or --model MODEL")
+        raise click.UsageError("give either --finetuned PATH or --model MODEL")
     torch_device = start_torch(device, threads)
     from ..adaptation import template_of
     from ..embedding.stage import embed_base, embed_tuned

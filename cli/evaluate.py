@@ -9,7 +9,7 @@ import click
 
 from ..configs import EvaluateConfig
 from .options import (
-    FOLDER,
+    PATH,
     config_options,
     device_option,
     json_option,
@@ -21,9 +21,9 @@ from .tables import print_evaluation
 
 
 @click.command()
-@click.argument("dataset", type=FOLDER)
+@click.argument("dataset", type=PATH)
 @click.argument("runs", nargs=-1, required=True)
-@click.option("--out", "-o", type=FOLDER, help="Store the metrics and every user's rank in this folder too.")
+@click.option("--out", "-o", type=PATH, help="Store the metrics and every user's rank in this folder too.")
 @config_options(EvaluateConfig)
 @device_option
 @threads_option
@@ -33,7 +33,7 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: Eva
              threads: int, existing: str, as_json: bool) -> None:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR.
 
-    RUNS are folders that tslrec train wrote, as FOLDER or NAME=FOLDER; runs of one name are the seeds of one arm
+    RUNS are folders that tslrec train wrote, as PATH or NAME=PATH; runs of one name are the seeds of one arm
     and are summarised as mean and standard deviation. The other arms are compared with the first one by a paired
     test over users. Items of the user's history are left out of the ranking ("filtered"); the figures with them
     kept are given beside.

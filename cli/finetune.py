@@ -8,7 +8,7 @@ import click
 
 from ..configs import FinetuneConfig
 from .options import (
-    FOLDER,
+    PATH,
     config_options,
     device_option,
     json_option,
@@ -21,8 +21,8 @@ from .tables import print_finetuning
 
 
 @click.command()
-@click.argument("dataset", type=FOLDER)
-@click.argument("pretrained", type=FOLDER)
+@click.argument("dataset", type=PATH)
+@click.argument("pretrained", type=PATH)
 @out_option("Folder of the fine-tuned model.")
 @config_options(FinetuneConfig)
 @device_option

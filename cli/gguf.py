@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..configs import QUANTS
-from .options import FOLDER, json_option, start_torch, threads_option
+from .options import PATH, json_option, start_torch, threads_option
 from .tables import print_parity
 
 
@@ -19,8 +19,8 @@ def gguf() -> None:
 
 @gguf.command()
 @click.argument("model")
-@click.argument("adapter", type=FOLDER)
-@click.argument("target", type=FOLDER)
+@click.argument("adapter", type=PATH)
+@click.argument("target", type=PATH)
 def merge(model: str, adapter: Path, target: Path) -> None:
     """Merge a LoRA adapter (PEFT's format) into MODEL and write an f16 GGUF file TARGET.
 
@@ -30,13 +30,14 @@ def merge(model: str, adapter: Path, target: Path) -> None:
     """
     from ..adaptation import merge as merge_adapter
 
+    _refuse_existing(target)
     merge_adapter(model, adapter, target)
     click.echo(str(target))
 
 
 @gguf.command()
-@click.argument("source", type=FOLDER)
-@click.argument("target", type=FOLDER)
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
 @click.option("--quant", type=click.Choice(QUANTS), default="Q8_0", show_default=True, help="Quantisation.")
 @threads_option
 def quantize(source: Path, target: Path, quant: str, threads: int) -> None:
@@ -48,13 +49,19 @@ def quantize(source: Path, target: Path, quant: str, threads: int) -> None:
     """
     from ..gguf.quantization import quantize as quantize_file
 
+    _refuse_existing(target)
     quantize_file(source, target, quant, threads=threads)
     click.echo(str(target))
 
 
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise click.ClickException(f"{target} already exists; give another name or remove it")
+
+
 @gguf.command()
-@click.argument("dataset", type=FOLDER)
-@click.argument("finetuned", type=FOLDER)
+@click.argument("dataset", type=PATH)
+@click.argument("finetuned", type=PATH)
 @threads_option
 @json_option
 def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
@@ -65,7 +72,7 @@ def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
         tslrec gguf verify dataset finetune
     """
     start_torch("cpu", threads)
-    from ..adaptation import verify_artifact
+    from ..adaptation import verify as verify_artifact
 
     report = verify_artifact(dataset, finetuned, threads=threads)
     click.echo(json.dumps(report)) if as_json else print_parity(report)

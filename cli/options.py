@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tslrec_min.configs import from_mapping, plain_type
+from ..configs import from_mapping, plain_type
 
 if TYPE_CHECKING:
     import torch
 
 Command = Callable[..., Any]
-FOLDER = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 
 
 def config_options(config_class: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
@@ -51,7 +51,7 @@ def _option_of(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], C
 
 def out_option(help: str) -> Callable[[Command], Command]:
     """Return --out."""
-    return click.option("--out", "-o", type=FOLDER, required=True, help=help)
+    return click.option("--out", "-o", type=PATH, required=True, help=help)
 
 
 overwrite_option = click.option("--overwrite", "existing", flag_value="overwrite", default="refuse",
@@ -71,7 +71,7 @@ def start_torch(device: str, threads: int) -> torch.device:
     """Load torch, set its threads and return the device."""
     import torch
 
-    from tslrec_min.training import resolve_device
+    from ..training import resolve_device
 
     torch.set_num_threads(threads)
     return resolve_device(device)

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from ..configs import PrepareConfig
-from .options import FOLDER, config_options, json_option, out_option, overwrite_option
+from .options import PATH, config_options, json_option, out_option, overwrite_option
 from .tables import print_statistics
 
 
 @click.command()
-@click.argument("source", type=FOLDER)
+@click.argument("source", type=PATH)
 @out_option("Folder of the data set.")
-@click.option("--items", type=FOLDER, help="File with the item titles; by default the one beside the interactions.")
+@click.option("--items", type=PATH, help="File with the item titles; by default the one beside the interactions.")
 @config_options(PrepareConfig)
 @overwrite_option
 @json_option

@@ -8,7 +8,7 @@ import click
 
 from ..configs import PretrainConfig
 from .options import (
-    FOLDER,
+    PATH,
     config_options,
     device_option,
     json_option,
@@ -21,7 +21,7 @@ from .tables import print_training
 
 
 @click.command()
-@click.argument("dataset", type=FOLDER)
+@click.argument("dataset", type=PATH)
 @out_option("Folder of the pretrained recommender and its latent categories.")
 @config_options(PretrainConfig, without=("adapter",))
 @device_option

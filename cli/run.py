@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from .options import FOLDER, device_option, json_option, start_torch, threads_option
+from .options import PATH, device_option, json_option, start_torch, threads_option
 from .tables import print_evaluation, print_finetuning, print_stages
 
 
 @click.command()
 @click.argument("config")
-@click.option("--out", "-o", type=FOLDER, help="Folder of the run.  [default: runs/NAME]")
-@click.option("--data", type=FOLDER, help="File or folder of interactions, in place of the configuration's source.")
+@click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/NAME]")
+@click.option("--data", type=PATH, help="File or folder of interactions, in place of the configuration's source.")
 @device_option
 @threads_option
 @json_option
@@ -47,7 +47,7 @@ def run(config: str, out: Path | None, data: Path | None, device: str, threads: 
         return
     print_stages(result["stages"])
     click.echo()
-    if (out / "finetune").is_dir():
+    if any(stage["name"] == "finetune" for stage in result["stages"]):
         print_finetuning(out / "finetune", as_json=False)
         click.echo()
     print_evaluation(result["evaluation"])

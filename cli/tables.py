@@ -47,8 +47,8 @@ def print_training(out: Path, as_json: bool) -> None:
         click.echo(json.dumps(metrics))
         return
     click.echo(f"{out}: best epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, validation "
-               f"HR@10 {metrics['validation_hr@10']:.4f}, NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items left "
-               f"out){_cost(out)}")
+               f"HR@10 {metrics['validation_hr@10']:.4f}, NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items "
+               f"left out){_cost(out)}")
     if "categories" in metrics:
         sizes = metrics["categories"]["sizes"]
         click.echo(f"{len(sizes)} latent categories of {min(sizes)} to {max(sizes)} items")
@@ -60,8 +60,8 @@ def print_finetuning(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(metrics | {"parity": parity}))
         return
-    click.echo(f"{out}: {metrics['loss']} on {metrics['held_out_users']} held-out users {metrics['best']:.4f}; constant "
-               f"predictor {metrics['baseline']:.4f} ({metrics['improvement']:+.1%} better){_cost(out)}")
+    click.echo(f"{out}: {metrics['loss']} on {metrics['held_out_users']} held-out users {metrics['best']:.4f}; "
+               f"constant predictor {metrics['baseline']:.4f}: {metrics['improvement']:.1%} less{_cost(out)}")
     print_parity(parity)
 
 
@@ -81,14 +81,15 @@ def print_embedding(out: Path, as_json: bool) -> None:
         click.echo(json.dumps(summary))
         return
     click.echo(f"{out}: {summary['items']} items x {summary['width']}, {summary['different_prompts']} different "
-               f"prompts, {summary['tokens']} tokens; mean cosine of two items {summary['mean_cosine']:.3f}{_cost(out)}")
+               f"prompts, {summary['tokens']} tokens; mean cosine of two items {summary['mean_cosine']:.3f}"
+               f"{_cost(out)}")
 
 
 def print_evaluation(report: Mapping[str, Any]) -> None:
     """Print the metrics of all arms and the paired tests."""
     data = report["data"]
-    click.echo(f"{report['split']}: {data['users']:,} users, {data['items']:,} items, full ranking, seen items left out "
-               f"(last two columns: kept); split {data['split_hash'][:16]}")
+    click.echo(f"{report['split']}: {data['evaluated_users']:,} users, {data['items']:,} items, full ranking, seen "
+               f"items left out (last two columns: kept); split {data['split_hash'][:16]}")
     header = ["", *(name.upper() for name in DEFAULT_METRICS), *(f"{name.upper()} kept" for name in _UNFILTERED)]
     rows = [[arm, *(_mean(values["filtered"][name]) for name in DEFAULT_METRICS),
              *(_mean(values["unfiltered"][name]) for name in _UNFILTERED)]

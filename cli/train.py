@@ -8,7 +8,7 @@ import click
 
 from ..configs import TrainConfig
 from .options import (
-    FOLDER,
+    PATH,
     config_options,
     device_option,
     json_option,
@@ -21,9 +21,9 @@ from .tables import print_training
 
 
 @click.command()
-@click.argument("dataset", type=FOLDER)
+@click.argument("dataset", type=PATH)
 @out_option("Folder of the trained recommender.")
-@click.option("--embeddings", type=FOLDER, help="Item embeddings: a folder that tslrec embed wrote.")
+@click.option("--embeddings", type=PATH, help="Item embeddings: a folder that tslrec embed wrote.")
 @config_options(TrainConfig)
 @device_option
 @threads_option

@@ -59,6 +59,32 @@ def test_a_folder_that_is_no_artifact_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_folder_with_another_config_json_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(TslrecError, match="not an artifact"):
+        make(tmp_path / "model", overwrite=True)
+    assert os.listdir(tmp_path / "model") == ["config.json"]
+
+
+def test_killed_in_the_instant_of_replacement_the_old_one_is_put_back(tmp_path: Path) -> None:
+    make(tmp_path / "a", "old")
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    os.rename(tmp_path / "a", tmp_path / f".a.tmp-{gone.stdout.strip()}-12345678-replaced")
+    with pytest.raises(TslrecError, match="already exists"):
+        make(tmp_path / "a", "new")
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a" / "sub" / "data.txt").read_text() == "old"
+
+
+def test_a_record_that_was_tampered_with_is_no_artifact(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    record = read_json(tmp_path / "a" / "config.json")
+    record["files"] = {}
+    (tmp_path / "a" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(TslrecError, match="not the record of an artifact"):
+        open_artifact(tmp_path / "a", "thing")
+
+
 def test_failure_leaves_nothing_and_keeps_the_old_one(tmp_path: Path) -> None:
     make(tmp_path / "a")
     with pytest.raises(KeyboardInterrupt), write_artifact(tmp_path / "a", RECIPE, overwrite=True) as folder:

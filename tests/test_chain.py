@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tslrec_min.adaptation import finetune, template_of, verify_artifact
+from tslrec_min.adaptation import finetune, template_of, verify
 from tslrec_min.artifacts import open_artifact, read_json
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig
 from tslrec_min.data.dataset import load_dataset
@@ -25,7 +25,7 @@ from tslrec_min.embedding.artifact import load_embeddings
 from tslrec_min.embedding.stage import embed_base, embed_tuned
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning import make_samples
-from tslrec_min.llm import load_tokenizer
+from tslrec_min.llm import load_language_model, load_tokenizer
 from tslrec_min.recommenders import load_categories, pretrain
 
 from .conftest import N_ITEMS
@@ -81,8 +81,32 @@ def test_every_loss_learns(cycle: Path, pretrained: Path, llm: Path, tmp_path: P
     assert not (tmp_path / "ft" / "model-Q8_0.gguf").exists()
 
 
+def test_bfloat16_keeps_the_rotary_frequencies(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path) -> None:
+    network = load_language_model(llm, dtype=torch.bfloat16).network
+    assert network.model.embed_tokens.weight.dtype == torch.bfloat16
+    assert network.model.rotary_emb.inv_freq.dtype == torch.float32
+    finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, precision="bf16"), device=CPU, threads=1)
+    metrics = read_json(tmp_path / "ft" / "metrics.json")
+    assert metrics["best"] < metrics["baseline"]
+
+
+def test_other_weights_under_the_same_name_are_refused(cycle: Path, pretrained: Path, tmp_path: Path) -> None:
+    base = make_tiny_llm(tmp_path / "llm", max_position_embeddings=1024)
+    finetune(cycle, pretrained, tmp_path / "ft", config_for(base, epochs=1, users=8), device=CPU, threads=1)
+    make_tiny_llm(base, max_position_embeddings=1024, seed=1)
+    with pytest.raises(TslrecError, match="weights have changed"):
+        embed_tuned(cycle, tmp_path / "ft", tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+
+
+def test_prompts_longer_than_the_context_are_refused_before_training(cycle: Path, pretrained: Path, tmp_path: Path
+                                                                     ) -> None:
+    short = make_tiny_llm(tmp_path / "llm", max_position_embeddings=64)
+    with pytest.raises(TslrecError, match="lower --max-history"):
+        finetune(cycle, pretrained, tmp_path / "ft", config_for(short), device=CPU, threads=1)
+
+
 def test_verify_again_agrees_with_the_stored_report(cycle: Path, tuned: Path) -> None:
-    stored, again = read_json(tuned / "parity.json"), verify_artifact(cycle, tuned, threads=1)
+    stored, again = read_json(tuned / "parity.json"), verify(cycle, tuned, threads=1)
     assert again["passed"] and again["prompts"] == stored["prompts"]
     assert again["comparisons"]["Q8_0"]["mean_cosine"] == pytest.approx(
         stored["comparisons"]["Q8_0"]["mean_cosine"], abs=2e-3)
@@ -137,7 +161,8 @@ def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Pat
         dataset, dataset_hash = load_dataset(tmp_path / name)
         categories, _ = load_categories(tmp_path / f"{name}-pre", dataset, dataset_hash)
         config = config_for(llm)
-        samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config)
+        samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config,
+                               context_length=1024)
         learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels, samples,
                         dataset.split_hash()))
     (table_a, labels_a, samples_a, hash_a), (table_b, labels_b, samples_b, hash_b) = learned
@@ -195,10 +220,10 @@ def command(config: Path, out: Path) -> list[str]:
 
 
 def hashes(out: Path) -> dict[str, str]:
-    return {str(record.parent.relative_to(out)): read_json(record)["hash"] for record in sorted(out.rglob("config.json"))}
+    return {str(record.parent.relative_to(out)): read_json(record)["hash"] for record in out.rglob("config.json")}
 
 
-def test_run_survives_kill_keeps_finished_stages_and_repeats_itself(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+def test_run_survives_kill_and_repeats_itself(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
     config = write_run(tmp_path, cycle_raw, llm, pretrain_epochs=30)
     subprocess.run(command(config, tmp_path / "whole"), check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
     expected = hashes(tmp_path / "whole")
@@ -230,5 +255,5 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
     run(load_run_config(config), tmp_path / "out")
     config.write_text(config.read_text().replace("parity_prompts = 8", "parity_prompts = 10"))
     made = {stage["name"]: stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"]}
-    assert made["finetune"] and not made["pretrain"] and not made["dataset"] and not made["train/ids-0"]
+    assert made["finetune"] and not made["pretrain"] and not made["dataset"] and not made["train/1-ids-0"]
     assert not any(stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"])

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-
 from tslrec_min.cli import main
+
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.preparation import prepare
 
@@ -126,6 +126,10 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("run", tmp_path / "nothing.toml"), 1, "does not exist"),
         (("gguf", "quantize", bad["truncated"], out, "--threads", 1), 1, "truncated.gguf"),
         (("nonsense",), 2, "nonsense"),
+        (("prepare", prepared / "raw", "-o", bad["wrong"] / "below-a-file"), 1, "check the path"),
+        (("train", dataset, "-o", out, "--width", 10, "--heads", 3), 1, "--heads"),
+        (("train", dataset, "-o", out, "--seed", 10**20), 2, "--seed"),
+        (("gguf", "quantize", bad["wrong"], bad["wrong"]), 1, "already exists"),
     ]
     for words, code, text in cases:
         result = tslrec(*words)

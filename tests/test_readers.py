@@ -23,7 +23,8 @@ def read(path: Path, config: PrepareConfig = PrepareConfig(), items: Path | None
 def write_recbole(folder: Path) -> Path:
     (folder / "x.inter").write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
                                     "u1\tb\t5\t30\nu2\ta\t3\t10\nu1\ta\t4\t20\n")
-    (folder / "x.item").write_text("item_id:token\tmovie_title:token_seq\tyear:token\na\tAm\u00e9lie\t2001\nb\tHeat\t1995\n")
+    (folder / "x.item").write_text("item_id:token\tmovie_title:token_seq\tyear:token\n"
+                                   "a\tAm\u00e9lie\t2001\nb\tHeat\t1995\n")
     return folder
 
 

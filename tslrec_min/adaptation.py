@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from .artifacts import Artifact, Recipe, is_current, open_artifact, read_json, write_artifact, write_json
-from .configs import FinetuneConfig
+from .artifacts import Artifact, Recipe, is_current, open_artifact, write_artifact, write_json
+from .configs import FinetuneConfig, from_mapping
 from .data.dataset import Dataset, load_dataset
 from .embedding.llama_engine import LlamaEngine
 from .embedding.torch_engine import TorchEngine
@@ -20,8 +21,9 @@ from .errors import TslrecError
 from .finetuning import PreferenceModel, fine_tune, make_samples, resolve_precision
 from .gguf.parity import check_parity, compare_states
 from .gguf.quantization import quantize
+from .gguf.tokenizer import TextTokenizer
 from .gguf.writer import write_gguf
-from .llm import load_language_model, load_tokenizer, model_hash
+from .llm import LanguageModel, load_language_model, load_tokenizer, model_hash
 from .lora import add_lora, load_adapter, merge_lora, save_adapter
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import load_categories
@@ -81,35 +83,36 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         return
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
         torch.manual_seed(config.seed)
-        language_model = load_language_model(config.model)
-        network = language_model.network.to(device=device, dtype=resolve_precision(config.precision, device))
+        # Loaded in its dtype, not cast: a cast would round the rotary frequencies too.
+        language_model = load_language_model(config.model, dtype=resolve_precision(config.precision, device))
+        network = language_model.network.to(device)
         add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout)
         model = PreferenceModel(network, network.config.hidden_size, categories.n_categories).to(device)
-        training, held_out = make_samples(dataset, categories, language_model.tokenizer, template, config)
+        training, held_out = make_samples(dataset, categories, language_model.tokenizer, template, config,
+                                          context_length=network.config.max_position_embeddings)
         write_json(folder / "metrics.json", fine_tune(model, training, held_out, config))
         save_adapter(network, folder / "adapter", alpha=config.lora_alpha, dropout=config.lora_dropout,
                      base_model=config.model)
         save_file(model.linear_head(), folder / "head.safetensors")
         template.save(folder / "prompt.json")
+        prompts = parity_prompts(dataset, held_out.prompts + training.prompts, language_model.tokenizer, template,
+                                 config)
         del model, network, language_model  # the next steps load it again, in float32
-        prompts = parity_prompts(dataset, held_out.prompts, training.prompts, template, config)
+        evidence = out.with_name(out.name + ".parity.json")
         try:
             convert(config.model, folder / "adapter", folder, config.quant, prompts, threads=threads)
-        finally:
+            evidence.unlink(missing_ok=True)  # of an earlier failure
+        except TslrecError:
             if (folder / "parity.json").is_file():
-                report = read_json(folder / "parity.json")
-                if not report["passed"]:
-                    out.parent.mkdir(parents=True, exist_ok=True)
-                    write_json(out.with_name(out.name + ".parity.json"), report)
+                shutil.copyfile(folder / "parity.json", evidence)
+            raise
 
 
-def parity_prompts(dataset: Dataset, held_out: Sequence[TokenPrompt], training: Sequence[TokenPrompt],
+def parity_prompts(dataset: Dataset, of_users: Sequence[TokenPrompt], tokenizer: TextTokenizer,
                    template: PromptTemplate, config: FinetuneConfig) -> list[TokenPrompt]:
-    """Return real prompts for the parity check: half of users (held-out ones first), half of items."""
-    tokenizer = load_tokenizer(config.model)
-    n_users = min(config.parity_prompts // 2, len(held_out) + len(training))
-    users = [*held_out, *training][:n_users]
-    n_items = min(config.parity_prompts - n_users, dataset.n_items)
+    """Return real prompts for the parity check: half of users (the first of those given), half of items."""
+    users = list(of_users[:config.parity_prompts // 2])
+    n_items = min(config.parity_prompts - len(users), dataset.n_items)
     items = np.random.default_rng(config.seed).choice(dataset.n_items, n_items, replace=False)
     return users + [template.tokenize([dataset.titles[item]], tokenizer) for item in items]
 
@@ -158,22 +161,7 @@ def convert(model: str, adapter: Path, folder: Path, quant: str, prompts: Sequen
     del base
     if quant != "F16":
         quantize(folder / F16_FILE, folder / quantised_name(quant), quant, threads=threads)
-    return _verify(folder, quant, prompts, reference, {"merged": merged}, threads)
-
-
-def verify(artifact_path: Path, prompts: Sequence[TokenPrompt], *, threads: int) -> dict[str, Any]:
-    """Verify the GGUF files of a finetune artifact again; see `convert`."""
-    tuned = open_tuned(artifact_path)
-    base = load_language_model(tuned.artifact.config["model"])
-    load_adapter(base.network, tuned.artifact.path / "adapter")
-    reference = TorchEngine(base.network).embed(prompts)
-    del base
-    return _compared(tuned.artifact.path, tuned.artifact.config["quant"], prompts, reference, {}, threads)
-
-
-def _verify(folder: Path, quant: str, prompts: Sequence[TokenPrompt], reference: np.ndarray,
-            others: dict[str, np.ndarray], threads: int) -> dict[str, Any]:
-    report = _compared(folder, quant, prompts, reference, others, threads)
+    report = _compared(folder, quant, prompts, reference, {"merged": merged}, threads)
     write_json(folder / "parity.json", report)
     check_parity(report["comparisons"]["F16"], {"mean_cosine": F16_THRESHOLD})
     check_parity(report["comparisons"][quant], {"mean_cosine": QUANT_THRESHOLDS[quant]})
@@ -207,7 +195,21 @@ def open_tuned(path: Path) -> TunedModel:
     return TunedModel(artifact, PromptTemplate.load(artifact.path / "prompt.json"), quantised)
 
 
-def verify_artifact(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str, Any]:
+def load_tuned(tuned: TunedModel) -> LanguageModel:
+    """Load the base model of a finetune artifact in float32, with its LoRA layers.
+
+    Raises:
+        TslrecError: what the model's name stands for has changed since it was fine-tuned.
+    """
+    base = load_language_model(tuned.artifact.config["model"])
+    if base.source_hash != tuned.artifact.record["inputs"]["model"]:
+        raise TslrecError(f"the base model {tuned.artifact.config['model']} is not the one that {tuned.artifact.path} "
+                          "was fine-tuned from: its weights have changed; run tslrec finetune again")
+    load_adapter(base.network, tuned.artifact.path / "adapter")
+    return base
+
+
+def verify(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str, Any]:
     """Verify a finetune artifact's GGUF files on prompts of users and items; the report is not stored.
 
     Raises:
@@ -215,10 +217,14 @@ def verify_artifact(dataset_path: Path, finetune_path: Path, *, threads: int) ->
     """
     dataset, _ = load_dataset(dataset_path)
     tuned = open_tuned(finetune_path)
-    config = FinetuneConfig(**tuned.artifact.config)
+    config = from_mapping(FinetuneConfig, tuned.artifact.config, str(finetune_path))
     shown = dataset.training().last(config.max_history)
-    tokenizer = load_tokenizer(config.model)
+    tokenizer = load_tokenizer(tuned.quantised)
     users = np.random.default_rng(config.seed).permutation(np.flatnonzero(np.diff(shown.indptr)))
-    prompts = [tuned.template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer)
-               for user in users[:config.parity_prompts // 2]]
-    return verify(finetune_path, parity_prompts(dataset, prompts, [], tuned.template, config), threads=threads)
+    of_users = [tuned.template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer)
+                for user in users[:config.parity_prompts // 2]]
+    prompts = parity_prompts(dataset, of_users, tokenizer, tuned.template, config)
+    base = load_tuned(tuned)
+    reference = TorchEngine(base.network).embed(prompts)
+    del base
+    return _compared(tuned.artifact.path, config.quant, prompts, reference, {}, threads)

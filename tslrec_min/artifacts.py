@@ -1,7 +1,8 @@
 """Artifacts: folders that are whole or not there.
 
 Every stage writes its outputs into a hidden folder beside the final one and renames it when all is written
-and synced, so that a crash, Ctrl-C or ``kill -9`` leaves either the old state or the new one. ``config.json``
+and synced, so that a crash, Ctrl-C or ``kill -9`` leaves the old one (or, in the instant of a replacement, puts it
+back at the next write), the new one, or none. ``config.json``
 in each artifact holds the resolved configuration, the hashes of the inputs, the versions, the seed, the wall
 time, the peak memory and a SHA-256 of every other file. The *artifact hash* is the hash of those file hashes:
 it depends on contents alone, not on when, where or how fast they were made.
@@ -17,16 +18,21 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import TslrecError
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
 _TEMPORARY = ".tmp-"
+_REPLACED = "-replaced"
 
 
 def sha256_of_file(path: Path) -> str:
@@ -95,8 +101,8 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
         raise TslrecError(f"{path} does not exist; expected the folder of a {kind} artifact")
     if not (path / "config.json").is_file():
         raise TslrecError(f"{path} has no config.json: it is not a {kind} artifact; give the folder a stage wrote")
-    record = read_json(path / "config.json")
-    if not isinstance(record, dict) or not {"kind", "config", "files", "hash"} <= record.keys():
+    record = _record(path)
+    if record is None:
         raise TslrecError(f"{path / 'config.json'} is not the record of an artifact; make {path} again")
     if record["kind"] != kind:
         raise TslrecError(f"{path} is a {record['kind']} artifact; expected a {kind} artifact")
@@ -107,6 +113,35 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
             raise TslrecError(f"{path / name} was changed or damaged after it was written; "
                               f"make the {kind} artifact again (--overwrite)")
     return Artifact(path, record)
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read an .npz file without pickle.
+
+    Raises:
+        TslrecError: it can't be read, or lacks one of `names`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise TslrecError(f"{path} can't be read as arrays: {error}; make its artifact again (--overwrite)") from None
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise TslrecError(f"{path} lacks {', '.join(missing)}; make its artifact again (--overwrite)")
+    return arrays
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """Return the record in a folder's config.json, or None if it is none or its hash is wrong."""
+    try:
+        record = read_json(path / "config.json")
+    except TslrecError:
+        return None
+    expected = {"kind": str, "config": dict, "inputs": dict, "files": dict, "hash": str, "versions": dict}
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), of) for key, of in expected.items()):
+        return None
+    return record if record["hash"] == sha256_of_json([record["kind"], record["files"]]) else None
 
 
 @dataclass(frozen=True)
@@ -147,9 +182,9 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False) -> It
         TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced.
     """
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
+    refuse_existing(path, overwrite=overwrite)
     temporary = path.parent / f".{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     started = time.monotonic()
@@ -162,7 +197,8 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False) -> It
             "wall_seconds": round(time.monotonic() - started, 3), "peak_memory_mib": peak_memory_mib(),
         })
         _sync(temporary)
-        replaced = temporary.with_name(temporary.name + "-replaced")
+        refuse_existing(path, overwrite=overwrite)  # another process may have made it meanwhile
+        replaced = path.parent / f"{temporary.name}{_REPLACED}"
         if path.exists():
             os.rename(path, replaced)
         os.rename(temporary, path)
@@ -180,7 +216,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
-    if not (path / "config.json").is_file() and (not path.is_dir() or any(path.iterdir())):
+    if not path.is_dir() or (any(path.iterdir()) and _record(path) is None):
         raise TslrecError(f"{path} is not an artifact of tslrec, so --overwrite does not replace it; "
                           "remove it yourself or give another --out")
 
@@ -198,10 +234,14 @@ def _versions() -> dict[str, str]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary folders of `path` whose process is gone (it was killed)."""
+    """Remove temporary folders of `path` whose process is gone (it was killed); put back what it was replacing."""
     for leftover in path.parent.glob(f".{path.name}{_TEMPORARY}*"):
         owner = leftover.name.rpartition(_TEMPORARY)[2].partition("-")[0]
-        if owner.isdigit() and not _is_running(int(owner)):
+        if not owner.isdigit() or _is_running(int(owner)):
+            continue
+        if leftover.name.endswith(_REPLACED) and not path.exists():
+            os.rename(leftover, path)
+        else:
             shutil.rmtree(leftover, ignore_errors=True)
 
 

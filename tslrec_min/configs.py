@@ -60,7 +60,12 @@ class TrainConfig:
     weight_decay: float = option(0.0, "Weight decay of AdamW.", low=0)
     epochs: int = option(100, "Most passes over the training targets.", low=1)
     patience: int = option(10, "Stop after so many epochs without a better validation NDCG@10.", low=1)
-    seed: int = option(0, "Random seed.", low=0)
+    seed: int = option(0, "Random seed.", low=0, high=2**63 - 1)
+
+    def __post_init__(self) -> None:
+        """Check what no field can check alone."""
+        if self.width % self.heads:
+            raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class FinetuneConfig:
                           "over the tokens of the titles.", choices=("last", "mean"))
     prompt_prefix: str = option("A person liked these items, oldest first:", "Text before the titles.")
     prompt_item: str = option("\n- {title}", "Text of one title.")
-    prompt_suffix: str = option("\nIn short, the items this person prefers are:", "Text after the titles.")
+    prompt_suffix: str = option("\nIn short, the items this person prefers are:", "Text after the titles; without "
+                               "effect when pooling is mean, since the model reads from left to right.")
     max_history: int = option(16, "Most recent titles of a user in the prompt.", low=1)
     users: int = option(0, "Train on so many randomly drawn users; 0: on all.", low=0)
     holdout: float = option(0.1, "Share of the users held out to measure the loss.", low=0.01, high=0.5)
@@ -103,7 +109,7 @@ class FinetuneConfig:
                             choices=("auto", "bf16", "fp32"))
     quant: str = option("Q8_0", "Quantisation of the GGUF file for embedding.", choices=QUANTS)
     parity_prompts: int = option(200, "Real prompts in the parity check, half users and half items.", low=2)
-    seed: int = option(0, "Random seed.", low=0)
+    seed: int = option(0, "Random seed.", low=0, high=2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class EvaluateConfig:
     test: str = option("permutation", "Paired test, user by user, of every arm against the first one.",
                        choices=("permutation", "bootstrap", "none"))
     resamples: int = option(10000, "Resamples of the paired test.", low=1)
-    seed: int = option(0, "Random seed of the paired test.", low=0)
+    seed: int = option(0, "Random seed of the paired test.", low=0, high=2**63 - 1)
 
 
 Config = TypeVar("Config")

@@ -16,7 +16,7 @@ import torch
 
 from .artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
 from .configs import EvaluateConfig
-from .data.dataset import load_dataset
+from .data.dataset import Dataset, load_dataset
 from .errors import TslrecError
 from .metrics import DEFAULT_METRICS, metric_values
 from .ranking import Ranks
@@ -53,10 +53,25 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
     hashes = {f"{arm}[{index}]": open_artifact(path, "train").hash
               for arm, paths in arms.items() for index, path in enumerate(paths)}
     dataset, dataset_hash = load_dataset(dataset_path)
-    recipe = Recipe("evaluate", asdict(config), {"dataset": dataset_hash} | hashes, config.seed)
-    if out is not None and existing == "reuse" and is_current(out, recipe):
+    names = [[arm, [path.name for path in paths]] for arm, paths in arms.items()]
+    recipe = Recipe("evaluate", asdict(config) | {"arms": names}, {"dataset": dataset_hash} | hashes, config.seed)
+    if out is None:
+        return _evaluated(dataset, dataset_hash, arms, config, device, threads)[0]
+    if existing == "reuse" and is_current(out, recipe):
         return read_json(out / "metrics.json")
+    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+        report, ranks = _evaluated(dataset, dataset_hash, arms, config, device, threads)
+        write_json(folder / "metrics.json", report)
+        _save_ranks(folder, ranks, [dataset.user_ids[user] for user in dataset.evaluated_users])
+    return report
+
+
+def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[Path]], config: EvaluateConfig,
+               device: torch.device, threads: int) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]]]:
+    """Return the report, and the ranks by protocol, arm and run."""
     asked = dataset.evaluation(config.split)
+    if not len(asked.users):
+        raise TslrecError("no user of the data set has a history of at least 3 items, so there is nothing to evaluate")
     ranks: dict[str, dict[str, list[Ranks]]] = {"filtered": {}, "unfiltered": {}}
     for arm, paths in arms.items():
         for path in paths:
@@ -64,16 +79,10 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
             for protocol, by_arm in ranks.items():
                 by_arm.setdefault(arm, []).append(rank(
                     recommender, asked, device=device, filter_seen=protocol == "filtered", threads=threads))
-    report = {"split": config.split, "data": dataset.statistics(), "arms": {
+    return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
         arm: {"runs": [path.name for path in paths]} | {
             protocol: _summary(by_arm[arm]) for protocol, by_arm in ranks.items()}
-        for arm, paths in arms.items()}, "comparisons": _comparisons(ranks["filtered"], config)}
-    if out is not None:
-        with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
-            write_json(folder / "metrics.json", report)
-            user_ids = [dataset.user_ids[user] for user in dataset.evaluated_users]
-            _save_ranks(folder, ranks, user_ids)
-    return report
+        for arm, paths in arms.items()}, "comparisons": _comparisons(ranks["filtered"], config)}, ranks
 
 
 def _summary(runs: Sequence[Ranks]) -> dict[str, dict[str, float | list[float]]]:
@@ -129,11 +138,16 @@ def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:
         TslrecError: two arms would have one name without it being given.
     """
     arms: dict[str, list[Path]] = {}
+    unnamed: set[str] = set()
     for specification in specifications:
         name, separator, path = specification.partition("=")
-        if not separator:
+        if not separator or Path(specification).exists():  # a folder's own name may hold a =
             path, name = specification, Path(specification).name
-            if name in arms:
-                raise TslrecError(f"two runs are called {name!r}; name them: NAME={path}")
+            unnamed.add(name)
         arms.setdefault(name, []).append(Path(path))
+    for name, paths in arms.items():
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise TslrecError(f"the arm {name!r} has the same run twice")
+        if len(paths) > 1 and name in unnamed:
+            raise TslrecError(f"two runs are called {name!r}; name them: NAME={paths[-1]}")
     return arms

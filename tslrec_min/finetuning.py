@@ -26,7 +26,7 @@ from .data.dataset import Dataset
 from .errors import TslrecError
 from .gguf.tokenizer import TextTokenizer
 from .llm import pooled_states
-from .losses import constant_loss, preference_loss
+from .losses import constant_loss, constant_outputs, preference_loss
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import Categories
 
@@ -81,9 +81,8 @@ class PreferenceModel(nn.Module):
         states = torch.cat([self.pool(prompts[at:at + micro_batch]) for at in range(0, len(prompts), micro_batch)])
         self.mean.copy_(states.mean(dim=0))
         self.scale.copy_(states.std(dim=0, unbiased=False).clamp_min(1e-4 * states.abs().mean()))
-        mean_preference = samples.preferences.mean(dim=0)
         nn.init.zeros_(self.head.weight)
-        self.head.bias.copy_(mean_preference if loss == "mse" else mean_preference.clamp_min(1e-6).log())
+        self.head.bias.copy_(constant_outputs(samples.preferences.mean(dim=0), loss))
 
     def pool(self, prompts: list[TokenPrompt]) -> torch.Tensor:
         """Return the pooled hidden states, float32 [B, D]."""
@@ -100,14 +99,14 @@ class PreferenceModel(nn.Module):
 
 
 def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
-                 config: FinetuneConfig) -> tuple[Samples, Samples]:
+                 config: FinetuneConfig, *, context_length: int) -> tuple[Samples, Samples]:
     """Draw the training and the held-out users and make their samples, from training histories alone.
 
     Returns:
         Training samples and held-out samples.
 
     Raises:
-        TslrecError: there are too few users.
+        TslrecError: there are too few users, or a prompt is longer than the model can read.
     """
     training = dataset.training()
     shown = training.last(config.max_history)
@@ -125,6 +124,10 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
     def samples_of(chosen: np.ndarray) -> Samples:
         prompts = [template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer)
                    for user in chosen]
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        if longest > context_length:
+            raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most {context_length}; "
+                              "lower --max-history")
         return Samples(prompts, torch.from_numpy(preferences[chosen]))
 
     return samples_of(trained), samples_of(held_out)
@@ -142,8 +145,9 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has_matrix_unit = getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
-    return torch.bfloat16 if device.type == "cpu" and has_matrix_unit else torch.float32
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return torch.float32
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
 
 
 def _batches(samples: Samples, batch_size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
@@ -213,20 +217,29 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
             if in_epoch % check_every and in_epoch != steps_in_epoch:
                 continue
             loss = held_out_loss(model, held_out, config)
+            if not math.isfinite(loss):
+                raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
             if not checks or loss < min(check["loss"] for check in checks):
                 best = {name: value.detach().clone() for name, value in model.named_parameters()
                         if value.requires_grad}
             checks.append({"step": len(losses), "loss": loss})
             progress.set_postfix(held_out=f"{loss:.4f}", baseline=f"{baseline:.4f}")
-        if len(checks) - 1 - int(np.argmin([check["loss"] for check in checks])) >= config.patience:
+            if _checks_since_best(checks) >= config.patience:
+                break
+        if _checks_since_best(checks) >= config.patience:
             break
     progress.close()
     model.load_state_dict(best, strict=False)
     lowest = min(check["loss"] for check in checks)
-    return {"loss": config.loss, "baseline": baseline, "best": lowest, "improvement": 1 - lowest / baseline,
+    return {"loss": config.loss, "baseline": baseline, "best": lowest,
+            "improvement": 1 - lowest / baseline if baseline else 0.0,
             "training_users": len(training), "held_out_users": len(held_out),
             "training_tokens": sum(len(prompt.token_ids) for prompt in training.prompts),
             "checks": checks, "training_losses": losses}
+
+
+def _checks_since_best(checks: list[dict[str, float]]) -> int:
+    return len(checks) - 1 - int(np.argmin([check["loss"] for check in checks]))
 
 
 def _scale(step: int, total: int) -> float:

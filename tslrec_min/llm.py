@@ -38,7 +38,7 @@ class LanguageModel:
     metadata: Metadata
     """Tokenizer and description for a GGUF file."""
     source_hash: str
-    """SHA-256 of the .gguf file, or over the hashes of the folder's weight files."""
+    """SHA-256 of the .gguf file, or over those of the folder's configuration, tokenizer and weights."""
     name: str
 
 
@@ -91,13 +91,16 @@ def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: to
 
 
 def pooled_states(network: Any, prompts: Sequence[TokenPrompt], device: torch.device) -> torch.Tensor:
-    """Return the pooled hidden states of prompts in one padded batch, float32 [B, D]; gradients flow."""
-    longest = max(len(prompt.token_ids) for prompt in prompts)
+    """Return the pooled hidden states of prompts in one padded batch, float32 [B, D]; gradients flow.
+
+    Tokens after a prompt's span are left out: in a causal model they change nothing in it.
+    """
+    longest = max(prompt.pool_stop for prompt in prompts)
     token_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)  # [B, T]
     mask, spans = torch.zeros_like(token_ids), torch.zeros(token_ids.shape)
     for row, prompt in enumerate(prompts):
-        token_ids[row, :len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
-        mask[row, :len(prompt.token_ids)] = 1
+        token_ids[row, :prompt.pool_stop] = torch.tensor(prompt.token_ids[:prompt.pool_stop])
+        mask[row, :prompt.pool_stop] = 1
         spans[row, prompt.pool_start:prompt.pool_stop] = 1 / (prompt.pool_stop - prompt.pool_start)
     hidden = last_hidden_states(network, token_ids.to(device), mask.to(device))
     return torch.einsum("btd,bt->bd", hidden.float(), spans.to(device))
@@ -147,7 +150,8 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
 
 
 def _hash_of_folder(folder: Path) -> str:
-    return sha256_of_json({file.name: sha256_of_file(file) for file in sorted(folder.glob("*.safetensors"))})
+    files = [folder / "config.json", folder / "tokenizer.json", *sorted(folder.glob("*.safetensors"))]
+    return sha256_of_json({file.name: sha256_of_file(file) for file in files if file.is_file()})
 
 
 @contextmanager

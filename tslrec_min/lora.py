@@ -20,6 +20,8 @@ from .errors import TslrecError
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Names of the adapted linear layers. Embeddings and norms are never adapted: GGUF adapters and merges lose them."""
+_UNSUPPORTED = ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern", "fan_in_fan_out", "modules_to_save")
+"""Options of PEFT that change the update or what is adapted; an adapter that uses one is refused."""
 _PEFT_PREFIX = "base_model.model."
 
 
@@ -72,14 +74,14 @@ def merge_lora(network: nn.Module) -> None:
     Raises:
         TslrecError: a merged weight is not finite; the network keeps its LoRA layers.
     """
-    merged: dict[str, torch.Tensor] = {}
-    for name, layer in lora_layers(network).items():
+    layers, merged = lora_layers(network), {}
+    for name, layer in layers.items():
         merged[name] = layer.base.weight.detach().float() + layer.delta().detach()
         if not torch.isfinite(merged[name]).all():
             raise TslrecError(f"merging LoRA into {name} gives numbers that are not finite; "
                               "fine-tune again with a lower --learning-rate")
     for name, weight in merged.items():
-        base = network.get_submodule(name).base
+        base = layers[name].base
         base.weight = nn.Parameter(weight, requires_grad=False)
         _replace(network, name, base)
 
@@ -108,17 +110,21 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
         TslrecError: the files are missing or broken, or fit another network.
     """
     config = read_json(folder / "adapter_config.json")
+    unsupported = [name for name in _UNSUPPORTED if isinstance(config, dict) and config.get(name)]
+    if not isinstance(config, dict) or unsupported:
+        raise TslrecError(f"the adapter {folder} uses {', '.join(unsupported) or 'another format'}, which is not "
+                          "supported; give a plain LoRA adapter in PEFT's format")
     try:
         tensors = load_file(folder / "adapter_model.safetensors")
         add_lora(network, rank=config["r"], alpha=config["lora_alpha"], dropout=config.get("lora_dropout", 0.0))
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ZeroDivisionError) as error:
         raise TslrecError(f"{folder} can't be read as a LoRA adapter: {error}") from None
     parameters = {f"{_PEFT_PREFIX}{name}.lora_{which}.weight": getattr(layer, f"lora_{which}")
                   for name, layer in lora_layers(network).items() for which in "AB"}
     differing = sorted(parameters.keys() ^ tensors.keys())
     if differing:
-        raise TslrecError(f"the adapter {folder} is for another model: {len(differing)} tensors differ, the first "
-                          f"is {differing[0]}")
+        raise TslrecError(f"the adapter {folder} is for another model, or does not adapt all of {', '.join(TARGETS)}: "
+                          f"{len(differing)} tensors differ, the first is {differing[0]}")
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise TslrecError(f"the adapter {folder} is for another model: {name} is {list(tensors[name].shape)}; "

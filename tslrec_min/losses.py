@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+_LEAST_PREFERENCE = 1e-6  # a category that no training user has must not cost an infinite loss
+
 
 def full_softmax_cross_entropy(states: torch.Tensor, item_table: torch.Tensor, targets: torch.Tensor
                                ) -> torch.Tensor:
@@ -46,7 +48,9 @@ def preference_loss(outputs: torch.Tensor, preferences: torch.Tensor, name: str)
 
 def constant_loss(preferences: torch.Tensor, mean_preference: torch.Tensor, name: str) -> torch.Tensor:
     """`preference_loss` of the constant predictor: `mean_preference` (float [K]) for everyone; float [B]."""
-    outputs = mean_preference.expand_as(preferences)
-    if name != "mse":
-        outputs = outputs.clamp_min(1e-12).log()
-    return preference_loss(outputs, preferences, name)
+    return preference_loss(constant_outputs(mean_preference, name).expand_as(preferences), preferences, name)
+
+
+def constant_outputs(preference: torch.Tensor, name: str) -> torch.Tensor:
+    """Return the head's outputs, float [K], that predict `preference`, float [K]: itself for ``mse``, else logits."""
+    return preference if name == "mse" else preference.clamp_min(_LEAST_PREFERENCE).log()

@@ -40,6 +40,8 @@ _KEYS = ("source", "items", "seeds", "arms", *_SECTIONS)
 class Arm:
     """One way of training that is compared."""
 
+    number: int
+    """From 1."""
     name: str
     embeddings: str
     """``none``, ``untuned`` or ``tuned``."""
@@ -48,7 +50,7 @@ class Arm:
     @property
     def folder(self) -> str:
         """Return a name for folders."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "arm"
+        return "-".join([str(self.number), *re.findall(r"[a-z0-9]+", self.name.lower())])
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def load_run_config(path: Path) -> RunConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TslrecError(f"{path} can't be read as TOML: {error}") from None
     problems = [f"unknown key {key!r} (known: {', '.join(_KEYS)})" for key in values if key not in _KEYS]
-    stages = {}
+    stages: dict[str, Any] = {}
     for section, config_class in _SECTIONS.items():
         try:
             stages[section] = from_mapping(config_class, _mapping(values, section), f"[{section}]")
@@ -86,8 +88,12 @@ def load_run_config(path: Path) -> RunConfig:
     seeds = values.get("seeds", [0])
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         problems.append(f"seeds: {seeds!r} is not a list of integers from 0")
+    elif len(set(seeds)) < len(seeds):
+        problems.append(f"seeds: {seeds!r} has one twice")
     if not isinstance(values.get("source"), str):
         problems.append("source: expected a built-in data set, a file or a folder of interactions")
+    if not isinstance(values.get("items", ""), str):
+        problems.append("items: expected a file with titles")
     if problems:
         raise TslrecError(f"{path}: " + "; ".join(problems))
     return RunConfig(values["source"], values.get("items"), seeds, arms, stages)
@@ -104,14 +110,20 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
     """Parse [[arms]]: name, embeddings, and keys of [train] that differ for this arm."""
     arms: list[Arm] = []
     given = values.get("arms")
+    shared = values.get("train", {})
+    if any(problem.startswith("[train]") for problem in problems):
+        shared = {}  # its problems are named already
     if not isinstance(given, list) or not given or not all(isinstance(arm, dict) for arm in given):
         problems.append("[[arms]]: expected at least one")
         return arms
     for number, arm in enumerate(given, 1):
-        where = f"[[arms]] {number}"
+        where, name = f"[[arms]] {number}", arm.get("name", f"arm {number}")
+        if not isinstance(name, str) or not name:
+            problems.append(f"{where}: name: {name!r} is not a text")
+            continue
         own = {key: value for key, value in arm.items() if key not in ("name", "embeddings")}
         try:
-            train = from_mapping(TrainConfig, {**_mapping(values, "train"), **own}, where)
+            train = from_mapping(TrainConfig, {**shared, **own}, where)
         except TslrecError as error:
             problems.append(str(error))
             continue
@@ -119,10 +131,12 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
         if embeddings not in EMBEDDINGS:
             problems.append(f"{where}: embeddings: {embeddings!r} is not one of {', '.join(EMBEDDINGS)}")
         elif (embeddings == "none") != (train.adapter == "none"):
-            problems.append(f"{where}: embeddings {embeddings!r} with the adapter {train.adapter!r}; an arm has both or "
-                            f"neither (adapters: {', '.join(ADAPTERS)})")
-        arms.append(Arm(str(arm.get("name", f"arm {number}")), embeddings, train))
-    if len({arm.folder for arm in arms}) < len(arms):
+            problems.append(f"{where}: embeddings {embeddings!r} with the adapter {train.adapter!r}; an arm has "
+                            f"both or neither (adapters: {', '.join(ADAPTERS)})")
+        if "seed" in own:
+            problems.append(f"{where}: seed: the seeds of all arms are named once, in `seeds`")
+        arms.append(Arm(number, name, embeddings, train))
+    if len({arm.name for arm in arms}) < len(arms):
         problems.append("[[arms]]: two arms have the same name")
     return arms
 
@@ -183,8 +197,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
     source, items = _raw_files(config, data)
     settings = config.stages
     wanted = {arm.embeddings for arm in config.arms}
-    total = 2 + 2 * ("tuned" in wanted) + ("untuned" in wanted) + ("tuned" in wanted) + len(config.arms) * len(
-        config.seeds)
+    runs = len(config.arms) * len(config.seeds)
+    total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
     with tqdm(total=total, unit="stage", disable=None) as bar:
         stage = _Runner(out, bar)
         dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=items,
@@ -196,7 +210,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
                 **compute))
         if "tuned" in wanted:
             pretrained = stage("pretrain", lambda path: pretrain(dataset, path, settings["pretrain"], **compute))
-            tuned = stage("finetune", lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute))
+            tuned = stage("finetune", lambda path: finetune(dataset, pretrained, path, settings["finetune"],
+                                                            **compute))
             embeddings["tuned"] = stage("embed", lambda path: embed_tuned(dataset, tuned, path, settings["embed"],
                                                                           **compute))
         trained: dict[str, list[Path]] = {}

@@ -81,6 +81,8 @@ class PromptTemplate:
             return TokenPrompt(tuple(token_ids), len(token_ids) - 1, len(token_ids))
         begin, end = len(self.prefix), len(self.prefix) + len(items)
         inside = [index for index, (start, stop) in enumerate(offsets) if stop > begin and start < end]
+        if not inside:
+            raise TslrecError("the titles give no tokens to pool; check the item text of the template")
         return TokenPrompt(tuple(token_ids), inside[0], inside[-1] + 1)
 
     def _cut(self, title: str, tokenizer: Tokenizer) -> str:

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .adapters import build_adapter, restore_adapter
-from .artifacts import Recipe, is_current, open_artifact, write_artifact, write_json
+from .artifacts import Recipe, is_current, load_arrays, open_artifact, write_artifact, write_json
 from .categories import Clustering, latent_categories, preference_distributions
-from .configs import PretrainConfig, TrainConfig
+from .configs import PretrainConfig, TrainConfig, from_mapping
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
 from .embedding.artifact import load_embeddings
 from .errors import TslrecError
@@ -68,8 +68,8 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         recommender, metrics = _trained(dataset.n_items, validation.histories, validation, config, None, device,
                                         threads, "pretrain")
         table = recommender.item_table().detach().float().cpu().numpy()
-        training = dataset.training()
-        solution = latent_categories(table, training, config.categories, restarts=config.kmeans_restarts,
+        # Only items that the recommender learned from take part in the fit.
+        solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
                                      seed=config.seed)
         np.savez(folder / "categories.npz", labels=solution.labels, centroids=solution.centroids)
         _save_weights(recommender, folder)
@@ -141,13 +141,12 @@ def load_categories(path: Path, dataset: Dataset, dataset_hash: str) -> tuple[Ca
     artifact = open_artifact(path, "pretrain")
     if artifact.record["inputs"].get("dataset") != dataset_hash:
         raise TslrecError(f"{path} was pretrained on another data set; run tslrec pretrain on this one")
-    try:
-        with np.load(artifact.path / "categories.npz", allow_pickle=False) as arrays:
-            categories = Categories(arrays["labels"], arrays["centroids"])
-    except (OSError, ValueError, KeyError) as error:
-        raise TslrecError(f"{path} can't be read: {error}; run tslrec pretrain again") from None
-    if len(categories.labels) != dataset.n_items + 1:
-        raise TslrecError(f"{path} has categories of {len(categories.labels) - 1} items; expected {dataset.n_items}")
+    arrays = load_arrays(artifact.path / "categories.npz", ("labels", "centroids"))
+    categories = Categories(arrays["labels"], arrays["centroids"])
+    labels = categories.labels
+    if labels.shape != (dataset.n_items + 1,) or labels.dtype != np.int64 or labels[1:].min() < 0 or (
+            labels.max() >= categories.n_categories):
+        raise TslrecError(f"{path} has no category for each of {dataset.n_items} items; run tslrec pretrain again")
     return categories, artifact.hash
 
 
@@ -160,12 +159,13 @@ def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> Seq
     artifact = open_artifact(path, "train")
     if artifact.record["inputs"].get("dataset") != dataset_hash:
         raise TslrecError(f"{path} was trained on another data set; give the data set it was trained on")
-    config = TrainConfig(**artifact.config)
+    config = from_mapping(TrainConfig, artifact.config, str(path))
     try:
         state = load_file(artifact.path / "model.safetensors")
-    except (OSError, SafetensorError) as error:
+        adapter = restore_adapter(config.adapter, {name.removeprefix(_ADAPTER): value for name, value in state.items()
+                                                   if name.startswith(_ADAPTER)})
+        recommender = build_recommender(adapter, config)
+        recommender.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise TslrecError(f"{path} can't be read: {error}; run tslrec train again") from None
-    adapter_state = {name.removeprefix(_ADAPTER): value for name, value in state.items() if name.startswith(_ADAPTER)}
-    recommender = build_recommender(restore_adapter(config.adapter, adapter_state), config)
-    recommender.load_state_dict(state)
     return recommender.to(device).eval()

@@ -1,4 +1,4 @@
-"""Training of sequential recommenders, on one machine, reproducibly for a seed.
+"""Training of sequential recommenders; on a CPU repeatable for a seed and a number of torch threads.
 
 Every epoch cuts the training histories into windows at a new random phase, so that each next-item target is
 learned from exactly once an epoch, with as much context as the model reads. Early stopping on validation
@@ -81,7 +81,8 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
                                   weight_decay=config.weight_decay, betas=(0.9, 0.98))
     random = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
-    log, best, steps = TrainingLog(), {}, 0
+    log, steps = TrainingLog(), 0
+    best: dict[str, torch.Tensor] = {}
     progress = tqdm(range(1, config.epochs + 1), desc=label, unit="epoch", disable=None)
     for epoch in progress:
         losses = _train_epoch(recommender, optimiser, training, config, random, device, threads, steps)
@@ -103,13 +104,13 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
 
 def _train_epoch(recommender: SequentialRecommender, optimiser: torch.optim.Optimizer, training: Histories,
                  config: TrainConfig, random: np.random.Generator, device: torch.device, threads: int,
-                 steps_before: int) -> list[float]:
-    """Run one epoch; return the loss of every step."""
+                 steps: int) -> list[float]:
+    """Run one epoch after `steps` steps; return the loss of every step."""
     recommender.train()
     phases = random.integers(0, config.max_len, len(training))
     windows = next_item_windows(training.indptr, config.max_len, phases)
     order = random.permutation(len(windows.row_start))
-    losses = []
+    losses: list[float] = []
     for start in range(0, len(order), config.batch_size):
         inputs, targets = (torch.from_numpy(array).to(device) for array in next_item_batch(
             training.items, windows, order[start:start + config.batch_size], config.max_len, num_threads=threads))
@@ -117,9 +118,8 @@ def _train_epoch(recommender: SequentialRecommender, optimiser: torch.optim.Opti
         loss = full_softmax_cross_entropy(recommender(inputs, table), table, targets)
         if not torch.isfinite(loss):
             raise TslrecError(f"the training loss became {loss.item()}; lower --learning-rate")
-        warmup = min(1.0, (steps_before + len(losses) + 1) / _WARMUP_STEPS)
         for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * warmup
+            group["lr"] = config.learning_rate * min(1.0, (steps + len(losses) + 1) / _WARMUP_STEPS)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(recommender.parameters(), _CLIP_NORM)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import open_artifact, sha256_of_json
+from ..artifacts import load_arrays, open_artifact, sha256_of_json
+from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
 
 SPLITS = ("validation", "test")
@@ -170,19 +171,20 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
         TslrecError: it is missing, damaged or inconsistent.
     """
     artifact = open_artifact(path, "dataset")
+    arrays = load_arrays(artifact.path / "interactions.npz", ("indptr", "items"))
+    histories, timestamps = Histories(arrays["indptr"], arrays["items"]), arrays.get("timestamps")
     try:
-        with np.load(artifact.path / "interactions.npz", allow_pickle=False) as arrays:
-            histories = Histories(arrays["indptr"], arrays["items"])
-            timestamps = arrays["timestamps"] if "timestamps" in arrays else None
         rows = [line.split("\t") for line in _lines(artifact.path / "items.tsv")[1:]]
         item_ids, titles = [row[0] for row in rows], [row[1] for row in rows]
-    except (OSError, ValueError, KeyError, IndexError) as error:
+        users = _lines(artifact.path / "users.txt")
+    except (OSError, ValueError, IndexError) as error:
         raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
-    dataset = Dataset(histories, _lines(artifact.path / "users.txt"), item_ids, titles, timestamps)
-    if len(histories) != dataset.n_users or (len(histories.items) and (
-            histories.items.min() < 1 or histories.items.max() > dataset.n_items)):
-        raise TslrecError(f"{path}: the interactions don't fit the lists of users and items; "
-                          "run tslrec prepare again")
+    dataset = Dataset(histories, users, item_ids, titles, timestamps)
+    try:
+        check_length("indptr", as_offsets("indptr", histories.indptr, len(histories.items)), len(users) + 1, "user")
+        check_range("items", as_int64("items", histories.items), 1, dataset.n_items)
+    except ValueError as error:
+        raise TslrecError(f"{path}: {error}; run tslrec prepare again") from None
     return dataset, artifact.hash
 
 

@@ -38,7 +38,7 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     if found.items is None:
         raise TslrecError(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, "
                           "movies.csv); name the file with --items")
-    inputs = {file.name: sha256_of_file(file) for file in (found.interactions, found.items)}
+    inputs = {"interactions": sha256_of_file(found.interactions), "items": sha256_of_file(found.items)}
     recipe = Recipe("dataset", asdict(config) | {"format": found.format}, inputs)
     if existing == "reuse" and is_current(out, recipe):
         return read_json(out / "dataset.json")
@@ -70,18 +70,20 @@ def build_dataset(raw: RawInteractions, titles: Mapping[str, str], *, k_core: in
     """
     if not raw.users:
         raise TslrecError("there are no interactions to prepare; check the file and --min-rating")
-    user_ids, users = np.unique(np.array(raw.users), return_inverse=True)
-    item_ids, items = np.unique(np.array(raw.items), return_inverse=True)
-    for name in (*user_ids, *item_ids):
+    if any("\0" in name for names in (raw.users, raw.items) for name in names):
+        raise TslrecError("an id holds a NUL character; rename it in the input")
+    all_users, users = np.unique(np.array(raw.users), return_inverse=True)
+    all_items, items = np.unique(np.array(raw.items), return_inverse=True)
+    for name in (*all_users, *all_items):
         if any(mark in name for mark in "\t\r\n"):
             raise TslrecError(f"id {str(name)!r} holds a tab or a line break; rename it in the input")
     kept = k_core_mask(users, items, k_core)
     if not kept.any():
-        raise TslrecError(f"no interaction is left after the {k_core}-core of {len(user_ids)} users, "
-                          f"{len(item_ids)} items and {len(users)} interactions; lower --k-core")
+        raise TslrecError(f"no interaction is left after the {k_core}-core of {len(all_users)} users, "
+                          f"{len(all_items)} items and {len(users)} interactions; lower --k-core")
     times = np.array(raw.times)[kept] if raw.times else None
-    user_ids, users = _renumbered(user_ids, users[kept])
-    item_ids, items = _renumbered(item_ids, items[kept])
+    user_ids, users = _renumbered(all_users, users[kept])
+    item_ids, items = _renumbered(all_items, items[kept])
     unknown = [item for item in item_ids if item not in titles]
     if unknown:
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "

@@ -7,14 +7,16 @@ Formats by their own documentation: RecBole atomic files (recbole.io, "Data: Ato
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from ..configs import PrepareConfig
+from ..configs import FORMATS, PrepareConfig
 from ..errors import TslrecError
 
 _TITLE_COLUMNS = ("title", "movie_title", "name", "item_name", "product_title")
@@ -80,7 +82,12 @@ def _format_of(file: Path) -> str:
         return "recbole"
     if file.suffix == ".dat":
         return "movielens"
-    return "csv" if file.suffix in (".csv", ".tsv") else "sequences"
+    if file.suffix in (".csv", ".tsv"):
+        return "csv"
+    if file.suffix == ".txt":
+        return "sequences"
+    raise TslrecError(f"the format of {file} is not clear from its name; say it with --format "
+                      f"{', '.join(FORMATS[1:])}")
 
 
 def _items_beside(file: Path) -> Path | None:
@@ -101,7 +108,8 @@ def read_interactions(source: Source, config: PrepareConfig) -> RawInteractions:
     columns = {"user": config.user_column, "item": config.item_column, "time": config.time_column,
                "rating": config.rating_column if config.min_rating is not None else ""}
     for line, row in _rows(source.interactions, config, columns):
-        if config.min_rating is not None and _number(row["rating"], source.interactions, line) < config.min_rating:
+        if config.min_rating is not None and not _number(
+                row["rating"], source.interactions, line) >= config.min_rating:  # NaN is below too
             raw.below_min_rating += 1
             continue
         if not row["user"] or not row["item"]:
@@ -115,7 +123,7 @@ def read_interactions(source: Source, config: PrepareConfig) -> RawInteractions:
 
 def _read_sequences(path: Path, config: PrepareConfig) -> RawInteractions:
     raw = RawInteractions()
-    for line, text in _text_lines(path, config.encoding or "utf-8"):
+    for line, text in _text_lines(path, config.encoding or "utf-8-sig"):
         user, *items = text.split()
         if not items:
             raise TslrecError(f"{path}, line {line}: expected `user item item ...`; got {text!r}")
@@ -196,7 +204,7 @@ def _renamed(header: list[str], config: PrepareConfig) -> list[str]:
 
 
 def _csv_rows(path: Path, config: PrepareConfig, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # TSV titles hold bare inch marks
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # TSV: bare inch marks
     try:
         with open(path, encoding=config.encoding or "utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, quoting=quoting)
@@ -233,16 +241,15 @@ def _number(text: str, path: Path, line: int) -> float:
 
 def _time(text: str, path: Path, line: int) -> float:
     """Parse a time: an integer stays exact, a float, or an ISO date (naive ones are taken as UTC)."""
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        value = float(text)
-        if value == value and abs(value) != float("inf"):
-            return int(value) if value.is_integer() else value
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if abs(value) < 2**63:
+            return value
+        raise TslrecError(f"{path}, line {line}: time {text!r} does not fit into 64 bits")
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        if number == number and abs(number) < 2**63:
+            return int(number) if number.is_integer() else number
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -37,7 +37,10 @@ def load_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
         TslrecError: they are missing, damaged, not finite, or of another catalogue (names the ids that differ).
     """
     artifact = open_artifact(path, "embed")
-    ids = (artifact.path / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        ids = (artifact.path / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise TslrecError(f"{path} has no readable items.txt: {error}; run tslrec embed again") from None
     if ids != list(dataset.item_ids):
         raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
                           "run tslrec embed on this data set")

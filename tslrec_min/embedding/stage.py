@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adaptation import open_tuned
+from ..adaptation import load_tuned, open_tuned
 from ..artifacts import Recipe, is_current, write_artifact, write_json
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..gguf.writer import write_gguf
 from ..llm import load_language_model, load_tokenizer, model_hash
-from ..lora import load_adapter, merge_lora
+from ..lora import merge_lora
 from ..prompts import PromptTemplate, TokenPrompt
 from ..sources import resolve_model
 from . import BatchedEngine
@@ -46,17 +46,16 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         TslrecError: an input is missing or damaged.
     """
     tuned = open_tuned(finetune_path)
-    base = tuned.artifact.config["model"]
 
     def engine() -> AbstractContextManager[BatchedEngine]:
         if config.engine == "llama":
             return _llama(tuned.quantised, config, threads)
-        model = load_language_model(base)
-        load_adapter(model.network, tuned.artifact.path / "adapter")
+        model = load_tuned(tuned)
         merge_lora(model.network)
         return TorchEngine(model.network, device=device, batch_tokens=config.batch_tokens)
 
-    _embed(dataset_path, out, config, tuned.template, base, {"finetune": tuned.artifact.hash}, engine, existing)
+    _embed(dataset_path, out, config, tuned.template, tuned.quantised, {"finetune": tuned.artifact.hash}, engine,
+           existing)
 
 
 def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Path, config: EmbedConfig, *,
@@ -93,7 +92,7 @@ def _converted(model: str, config: EmbedConfig, threads: int) -> Iterator[LlamaE
             yield engine
 
 
-def _embed(dataset_path: Path, out: Path, config: EmbedConfig, template: PromptTemplate, tokenizer_of: str,
+def _embed(dataset_path: Path, out: Path, config: EmbedConfig, template: PromptTemplate, tokenizer_of: str | Path,
            inputs: dict[str, str], engine: Callable[[], AbstractContextManager[BatchedEngine]], existing: str) -> None:
     dataset, dataset_hash = load_dataset(dataset_path)
     recipe = Recipe("embed", asdict(config) | {"template": asdict(template)}, {"dataset": dataset_hash} | inputs)
@@ -109,7 +108,7 @@ def _embed(dataset_path: Path, out: Path, config: EmbedConfig, template: PromptT
             "different_prompts": len(set(prompts)), "tokens": sum(len(prompt.token_ids) for prompt in prompts)})
 
 
-def item_prompts(dataset: Dataset, template: PromptTemplate, model: str) -> Sequence[TokenPrompt]:
+def item_prompts(dataset: Dataset, template: PromptTemplate, model: str | Path) -> Sequence[TokenPrompt]:
     """Return the prompt of every item, [I]."""
     tokenizer = load_tokenizer(model)
     return [template.tokenize([title], tokenizer) for title in dataset.titles]
@@ -125,7 +124,8 @@ def describe_embeddings(vectors: np.ndarray) -> dict[str, float | int]:
         raise TslrecError("every item got the same vector; the titles are all equal or the model is broken")
     norms = np.linalg.norm(vectors, axis=1)
     random = np.random.default_rng(0)
-    left, right = random.integers(0, len(vectors), (2, _SAMPLED_PAIRS))
+    left = random.integers(0, len(vectors), _SAMPLED_PAIRS)
+    right = (left + random.integers(1, max(2, len(vectors)), _SAMPLED_PAIRS)) % len(vectors)  # another item
     cosines = (vectors[left] * vectors[right]).sum(axis=1) / np.maximum(norms[left] * norms[right], 1e-12)
     return {"items": len(vectors), "width": vectors.shape[1], "norm_mean": float(norms.mean()),
-            "norm_std": float(norms.std()), "mean_cosine": float(cosines[left != right].mean())}
+            "norm_std": float(norms.std()), "mean_cosine": float(cosines.mean())}
