@@ -43,7 +43,7 @@ def literal_sasrec(model: SASRec, inputs: torch.Tensor, table: torch.Tensor) -> 
     width, found = table.shape[1], []
     for row in inputs:
         real = [place for place, item in enumerate(row.tolist()) if item]
-        x = {p: table[row[p]] * math.sqrt(width) + model.positions[p - len(row)] for p in real}
+        x = {p: table[row[p]] + model.positions[p - len(row)] for p in real}
         for block in model.blocks:
             y = {p: block.query_key_value(block.attention_norm(x[p])) for p in real}
             size, after = width // block.heads, {}
