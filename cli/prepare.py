@@ -32,9 +32,8 @@ def prepare(source: Path, out: Path, items: Path | None, config: PrepareConfig, 
         tslrec prepare ratings.csv --items movies.csv --user-column userId --item-column movieId -o dataset
     """
     from ..data.preparation import prepare as prepare_dataset
-    from ..sources import DATASETS, fetch_dataset
+    from ..sources import resolve_dataset
 
-    if str(source) in DATASETS and not source.exists():
-        source = next(path for name, path in fetch_dataset(str(source)).items() if name.endswith(".inter"))
-    summary = prepare_dataset(source, out, config, items=items, existing=existing)
+    interactions, known_items = resolve_dataset(source)
+    summary = prepare_dataset(interactions, out, config, items=items or known_items, existing=existing)
     click.echo(json.dumps(summary)) if as_json else print_statistics(summary)

@@ -18,15 +18,15 @@ from tslrec_min.data.preparation import prepare
 from tslrec_min.embedding.artifact import load_embeddings
 from tslrec_min.embedding.stage import embed_tuned
 from tslrec_min.recommenders import pretrain
-from tslrec_min.sources import fetch_dataset
+from tslrec_min.sources import resolve_dataset
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.llm
 def test_real_model_learns_and_keeps_its_states_through_gguf(tmp_path: Path) -> None:
-    interactions = next(path for name, path in fetch_dataset("ml-100k").items() if name.endswith(".inter"))
-    prepare(interactions, tmp_path / "dataset", PrepareConfig())
+    interactions, items = resolve_dataset("ml-100k")
+    prepare(interactions, tmp_path / "dataset", PrepareConfig(), items=items)
     pretrain(tmp_path / "dataset", tmp_path / "pretrain", PretrainConfig(categories=16, epochs=2, blocks=1),
              device=CPU, threads=2)
     config = FinetuneConfig(users=64, max_history=8, holdout=0.02, checks=1, parity_prompts=60)

@@ -27,7 +27,7 @@ from .configs import (
     from_mapping,
 )
 from .errors import TslrecError
-from .sources import DATASETS, fetch_dataset
+from .sources import resolve_dataset
 
 EMBEDDINGS = ("none", "untuned", "tuned")
 _SECTIONS: dict[str, type] = {
@@ -230,7 +230,5 @@ def _raw_files(config: RunConfig, data: Path | None) -> tuple[Path, Path | None]
     """Return the file or folder of interactions, and the items file where it is named apart."""
     if data is not None:
         return data, None
-    if config.source in DATASETS and not Path(config.source).exists():
-        files = fetch_dataset(config.source)
-        return next(path for name, path in files.items() if name.endswith(".inter")), None
-    return Path(config.source), Path(config.items) if config.items else None
+    interactions, items = resolve_dataset(config.source)
+    return interactions, Path(config.items) if config.items else items

