@@ -7,16 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import EmbedConfig, FinetuneConfig
-from .options import (
-    PATH,
-    config_options,
-    device_option,
-    json_option,
-    out_option,
-    overwrite_option,
-    start_torch,
-    threads_option,
-)
+from .options import PATH, config_options, out_option, stage_options, start_torch
 from .tables import print_embedding
 
 
@@ -26,10 +17,7 @@ from .tables import print_embedding
 @click.option("--finetuned", type=PATH, help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
 @click.option("--model", help="Embed with a model as it is instead: an alias, a .gguf file, a folder or hub id.")
 @config_options(EmbedConfig)
-@device_option
-@threads_option
-@overwrite_option
-@json_option
+@stage_options
 def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, config: EmbedConfig, device: str,
           threads: int, existing: str, as_json: bool) -> None:
     """Embed every item with a language model.

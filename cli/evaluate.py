@@ -8,15 +8,7 @@ from pathlib import Path
 import click
 
 from ..configs import EvaluateConfig
-from .options import (
-    PATH,
-    config_options,
-    device_option,
-    json_option,
-    overwrite_option,
-    start_torch,
-    threads_option,
-)
+from .options import PATH, config_options, stage_options, start_torch
 from .tables import print_evaluation
 
 
@@ -25,10 +17,7 @@ from .tables import print_evaluation
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--out", "-o", type=PATH, help="Store the metrics and every user's rank in this folder too.")
 @config_options(EvaluateConfig)
-@device_option
-@threads_option
-@overwrite_option
-@json_option
+@stage_options
 def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: EvaluateConfig, device: str,
              threads: int, existing: str, as_json: bool) -> None:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR.

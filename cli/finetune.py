@@ -7,16 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import FinetuneConfig
-from .options import (
-    PATH,
-    config_options,
-    device_option,
-    json_option,
-    out_option,
-    overwrite_option,
-    start_torch,
-    threads_option,
-)
+from .options import PATH, config_options, out_option, stage_options, start_torch
 from .tables import print_finetuning
 
 
@@ -25,10 +16,7 @@ from .tables import print_finetuning
 @click.argument("pretrained", type=PATH)
 @out_option("Folder of the fine-tuned model.")
 @config_options(FinetuneConfig)
-@device_option
-@threads_option
-@overwrite_option
-@json_option
+@stage_options
 def finetune(dataset: Path, pretrained: Path, out: Path, config: FinetuneConfig, device: str, threads: int,
              existing: str, as_json: bool) -> None:
     """Teach a language model the users' preferences, and write it as a verified, quantised GGUF file.

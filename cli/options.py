@@ -62,6 +62,13 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of a table.")
 
 
+def stage_options(command: Command) -> Command:
+    """Add the options of every stage that computes: --device, --threads, --overwrite and --json."""
+    for add in (json_option, overwrite_option, threads_option, device_option):
+        command = add(command)
+    return command
+
+
 def usable_processors() -> int:
     """Return the number of processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

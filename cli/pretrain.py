@@ -7,16 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import PretrainConfig
-from .options import (
-    PATH,
-    config_options,
-    device_option,
-    json_option,
-    out_option,
-    overwrite_option,
-    start_torch,
-    threads_option,
-)
+from .options import PATH, config_options, out_option, stage_options, start_torch
 from .tables import print_training
 
 
@@ -24,10 +15,7 @@ from .tables import print_training
 @click.argument("dataset", type=PATH)
 @out_option("Folder of the pretrained recommender and its latent categories.")
 @config_options(PretrainConfig, without=("adapter",))
-@device_option
-@threads_option
-@overwrite_option
-@json_option
+@stage_options
 def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, threads: int, existing: str,
              as_json: bool) -> None:
     """Train SASRec on item ids and cluster its items into latent categories.

@@ -7,16 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import TrainConfig
-from .options import (
-    PATH,
-    config_options,
-    device_option,
-    json_option,
-    out_option,
-    overwrite_option,
-    start_torch,
-    threads_option,
-)
+from .options import PATH, config_options, out_option, stage_options, start_torch
 from .tables import print_training
 
 
@@ -25,10 +16,7 @@ from .tables import print_training
 @out_option("Folder of the trained recommender.")
 @click.option("--embeddings", type=PATH, help="Item embeddings: a folder that tslrec embed wrote.")
 @config_options(TrainConfig)
-@device_option
-@threads_option
-@overwrite_option
-@json_option
+@stage_options
 def train(dataset: Path, out: Path, embeddings: Path | None, config: TrainConfig, device: str, threads: int,
           existing: str, as_json: bool) -> None:
     """Train SASRec, with item embeddings through an adapter or without.

@@ -1,0 +1,72 @@
+"""What is shipped, and that what the documentation tells people to type exists."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from importlib.metadata import distribution
+from pathlib import Path
+
+import click
+import pytest
+
+from tslrec_min.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHIPPED = {"tslrec_min": "tslrec_min", "cli": "tslrec_min/cli"}
+
+
+def commands_in(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if re.match(r"\s*tslrec [a-z]+ ", line) and "|" not in line]
+
+
+def help_texts(command: click.Command) -> list[str]:
+    found = [command.help or ""]
+    for child in getattr(command, "commands", {}).values():
+        found += help_texts(child)
+    return found
+
+
+@pytest.mark.parametrize("line", [line for text in [*(page.read_text() for page in PAGES), *help_texts(main)]
+                                  for line in commands_in(text)])
+def test_documented_commands_parse(line: str) -> None:
+    words = shlex.split(line)[1:]
+    command: click.Command = main
+    context = click.Context(main)
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words, parent=context)
+
+
+def test_links_of_the_pages_exist() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_has_two_single_line_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name in ("quickstart", "tests"):
+        block = re.search(rf"<!-- {name} -->\n```bash\n(.*?)\n```", text, re.DOTALL)
+        assert block and "\n" not in block[1] and block[1].startswith("python3 -m venv .venv && ")
+
+
+def test_kernels_have_no_directives_of_their_own() -> None:
+    """A directive in a file would override the bounds-checked build."""
+    for source in (ROOT / "csrc").glob("*.p*"):
+        assert not re.search(r"#\s*cython\s*:|@cython\.(boundscheck|wraparound|cdivision)", source.read_text()), source
+
+
+def test_installed_files_are_the_source_files() -> None:
+    package = distribution("tslrec-min")
+    origin = json.loads(package.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        pytest.skip("an editable install lists no files")
+    installed = {str(file) for file in package.files or [] if str(file).startswith("tslrec_min/")}
+    installed = {file for file in installed if "__pycache__" not in file and not file.endswith(".so")}
+    expected = {f"{place}/{file.relative_to(ROOT / folder).as_posix()}" for folder, place in SHIPPED.items()
+                for file in (ROOT / folder).rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+    assert installed == expected
+    assert {"tslrec_min/py.typed", "tslrec_min/quickstart.toml", "tslrec_min/cli/__main__.py"} <= installed
