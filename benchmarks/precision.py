@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from tslrec_min.cli.tables import table
 
+from tslrec_min.cli.tables import table
 from tslrec_min.finetuning import resolve_precision
 from tslrec_min.llm import last_hidden_states
 from tslrec_min.lora import add_lora

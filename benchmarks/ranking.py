@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
-
 from tslrec_min.ranking import TILE_BYTES, rank_targets
 from tslrec_min.sampling import SeenItems
 

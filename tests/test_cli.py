@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from tslrec_min.cli import main
 
+from tslrec_min.cli import main
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.preparation import prepare
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
+from tqdm import tqdm
 
 from ..errors import TslrecError
 from ..prompts import TokenPrompt
@@ -93,6 +94,11 @@ class BatchedEngine(ABC):
                  traceback: TracebackType | None) -> None:
         """Close the engine."""
         self.close()
+
+
+def progress_bar(n_prompts: int) -> tqdm:
+    """Return a bar on standard error; none if that is no terminal."""
+    return tqdm(total=n_prompts, desc="hidden states", unit="prompt", disable=None, leave=False)
 
 
 def batches_of(lengths: Sequence[int], most_tokens: int, most_prompts: int, *, padded: bool) -> Iterator[slice]:

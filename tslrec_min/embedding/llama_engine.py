@@ -22,7 +22,7 @@ from llama_cpp import _ggml
 from ..errors import TslrecError
 from ..llama_log import captured_llama_log
 from ..prompts import TokenPrompt
-from . import BatchedEngine, batches_of
+from . import BatchedEngine, batches_of, progress_bar
 
 _RESULT = b"result_embd_pooled"  # llama.cpp's name of the states that it gives out, with any pooling
 
@@ -104,8 +104,10 @@ class LlamaEngine(BatchedEngine):
             if prefix:
                 shared = np.array(prompts[0].token_ids[:prefix], dtype=np.int32)
                 self._decode(shared, np.arange(prefix, dtype=np.int32), np.zeros(prefix, dtype=np.int32), log)
-            for batch in batches_of(lengths, self._batch_tokens, self._max_sequences, padded=False):
-                states[batch] = self._embed_batch(prompts[batch], prefix, memory, log)
+            with progress_bar(len(prompts)) as bar:
+                for batch in batches_of(lengths, self._batch_tokens, self._max_sequences, padded=False):
+                    states[batch] = self._embed_batch(prompts[batch], prefix, memory, log)
+                    bar.update(batch.stop - batch.start)
         return states
 
     def _embed_batch(self, prompts: list[TokenPrompt], prefix: int, memory: Any, log: object) -> np.ndarray:

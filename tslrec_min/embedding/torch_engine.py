@@ -9,7 +9,7 @@ import torch
 
 from ..llm import pooled_states
 from ..prompts import TokenPrompt
-from . import BatchedEngine, batches_of
+from . import BatchedEngine, batches_of, progress_bar
 
 
 class TorchEngine(BatchedEngine):
@@ -41,8 +41,10 @@ class TorchEngine(BatchedEngine):
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
         states = np.empty((len(prompts), self.width), dtype=np.float32)
         lengths = [len(prompt.token_ids) for prompt in prompts]
-        for batch in batches_of(lengths, self._batch_tokens, len(prompts), padded=True):
-            states[batch] = pooled_states(self._network, prompts[batch], self._device).cpu().numpy()
+        with progress_bar(len(prompts)) as bar:
+            for batch in batches_of(lengths, self._batch_tokens, len(prompts), padded=True):
+                states[batch] = pooled_states(self._network, prompts[batch], self._device).cpu().numpy()
+                bar.update(batch.stop - batch.start)
         return states
 
     def close(self) -> None:
