@@ -1,8 +1,8 @@
-"""What it costs that OpenMP's threads spin while they wait: a forward pass with GOMP_SPINCOUNT unset and 20000.
+"""What it costs that OpenMP's threads spin while they wait: a forward pass with GOMP_SPINCOUNT unset and 1000.
 
 The variable is read when OpenMP is loaded, so each setting is measured in a process of its own, on the machine as
 it is and beside one process that keeps a processor busy. The settings take turns. The model is that of
-precision.py without LoRA. It supports the setting that `tslrec` makes at its start (cli/__init__.py); it says
+precision.py without LoRA. It supports the advice for busy machines in the README; it says
 something only where torch uses GNU's OpenMP (Linux) and more than one thread.
 """
 
@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-SETTINGS: dict[str, str | None] = {"unset": None, "20000": "20000"}
+SETTINGS: dict[str, str | None] = {"unset": None, "1000": "1000"}
 _WARM_UP = 2
 
 
@@ -85,9 +85,9 @@ def main() -> None:
           f"{os.cpu_count()} processors")
     print(f"forward pass, median of {options.rounds} x {options.repeats}; "
           "idle: nothing started beside it; busy: beside one busy loop\n")
-    print(table(("machine", "unset ms", "20000 ms", "20000 / unset"), [
+    print(table(("machine", "unset ms", "1000 ms", "1000 / unset"), [
         (machine, *(f"{1e3 * medians[machine, name]:.1f}" for name in SETTINGS),
-         f"{medians[machine, '20000'] / medians[machine, 'unset']:.2f}") for machine in ("idle", "busy")]))
+         f"{medians[machine, '1000'] / medians[machine, 'unset']:.2f}") for machine in ("idle", "busy")]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -58,10 +57,6 @@ def main() -> None:
     Every option can be given as an environment variable too: --max-len of train is TSLREC_TRAIN_MAX_LEN.
     Exit status: 0 success, 1 something given can't be used (the message says what to do), 2 wrong usage.
     """
-    # OpenMP's spinning threads starve each other when other programs use the processors. Sleeping earlier than by
-    # default costs nothing that can be measured on an idle machine and helps on a busy one
-    # (benchmarks/busy_machine.py).
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 for _command in (prepare, pretrain, finetune, embed, train, evaluate, run, gguf):
