@@ -29,6 +29,8 @@ class _Main(click.Group):
             return super().invoke(ctx)
         except TslrecError as error:
             raise click.ClickException(" ".join(str(error).split())) from None
+        except BrokenPipeError:  # the reader of a pipe went away: click ends quietly
+            raise
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror or error}; check the path, its "
                                        "permissions and the free space") from None

@@ -67,6 +67,13 @@ def test_a_folder_with_another_config_json_is_never_replaced(tmp_path: Path) -> 
     assert os.listdir(tmp_path / "model") == ["config.json"]
 
 
+def test_an_artifact_of_another_kind_is_never_replaced(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    with pytest.raises(TslrecError, match="is a thing artifact, so .* not replace it with one of kind other"):
+        make(tmp_path / "a", recipe=Recipe("other", {}, {}), overwrite=True)
+    assert open_artifact(tmp_path / "a", "thing")
+
+
 def test_killed_in_the_instant_of_replacement_the_old_one_is_put_back(tmp_path: Path) -> None:
     make(tmp_path / "a", "old")
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)

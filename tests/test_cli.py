@@ -140,6 +140,20 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         assert not out.exists()
 
 
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    """`tslrec ... | head -1`: more text than a pipe holds, and nobody to read it."""
+    program = ("import click, sys; from tslrec_min.cli import main\n"
+               "flood = lambda: [click.echo('x' * 999) for _ in range(9999)]\n"
+               "main.add_command(click.Command('flood', callback=flood))\n"
+               "main(['flood'])")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          cwd=tmp_path) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Error" not in process.stderr.read()
+
+
 def test_run_file_problems_are_named_together(tmp_path: Path) -> None:
     config = tmp_path / "bad.toml"
     config.write_text('source = 3\ncolour = 1\n[train]\nwidht = 2\n[[arms]]\nembeddings = "tuned"\n')

@@ -184,7 +184,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False) -> It
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    refuse_existing(path, overwrite=overwrite)
+    refuse_existing(path, recipe.kind, overwrite=overwrite)
     temporary = path.parent / f".{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     started = time.monotonic()
@@ -197,7 +197,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False) -> It
             "wall_seconds": round(time.monotonic() - started, 3), "peak_memory_mib": peak_memory_mib(),
         })
         _sync(temporary)
-        refuse_existing(path, overwrite=overwrite)  # another process may have made it meanwhile
+        refuse_existing(path, recipe.kind, overwrite=overwrite)  # another process may have made it meanwhile
         replaced = path.parent / f"{temporary.name}{_REPLACED}"
         if path.exists():
             os.rename(path, replaced)
@@ -209,14 +209,18 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False) -> It
         raise
 
 
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise TslrecError if `path` may not be written: it exists, or it is something else than an artifact."""
+def refuse_existing(path: Path, kind: str, *, overwrite: bool) -> None:
+    """Raise TslrecError if `path` may not be written: it exists, or it is something else than such an artifact."""
     path = Path(path)
     if not os.path.lexists(path):
         return
     if not overwrite:
         raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
-    if not path.is_dir() or (any(path.iterdir()) and _record(path) is None):
+    record = _record(path) if path.is_dir() else None
+    if record is not None and record["kind"] != kind:
+        raise TslrecError(f"{path} is a {record['kind']} artifact, so --overwrite does not replace it with one of "
+                          f"kind {kind}; give another --out")
+    if record is None and (not path.is_dir() or any(path.iterdir())):
         raise TslrecError(f"{path} is not an artifact of tslrec, so --overwrite does not replace it; "
                           "remove it yourself or give another --out")
 
