@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, device_option, json_option, start_torch, threads_option
+from .options import PATH, device_option, json_option, threads_option
 from .tables import print_evaluation, print_finetuning, print_stages
 
 
@@ -31,7 +31,6 @@ def run(config: str, out: Path | None, data: Path | None, device: str, threads: 
         tslrec run quickstart
         tslrec run quickstart --data my-folder -o runs/mine
     """
-    start_torch(device, threads)
     from ..pipeline import load_run_config
     from ..pipeline import run as run_chain
 

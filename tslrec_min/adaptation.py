@@ -18,7 +18,7 @@ from .data.dataset import Dataset, load_dataset
 from .embedding.llama_engine import LlamaEngine
 from .embedding.torch_engine import TorchEngine
 from .errors import TslrecError
-from .finetuning import PreferenceModel, fine_tune, make_samples, resolve_precision
+from .finetuning import PreferenceModel, fine_tune, make_samples, resolve_precision, user_prompts
 from .gguf.parity import check_parity, compare_states
 from .gguf.quantization import quantize
 from .gguf.tokenizer import TextTokenizer
@@ -163,8 +163,8 @@ def convert(model: str, adapter: Path, folder: Path, quant: str, prompts: Sequen
         quantize(folder / F16_FILE, folder / quantised_name(quant), quant, threads=threads)
     report = _compared(folder, quant, prompts, reference, {"merged": merged}, threads)
     write_json(folder / "parity.json", report)
-    check_parity(report["comparisons"]["F16"], {"mean_cosine": F16_THRESHOLD})
-    check_parity(report["comparisons"][quant], {"mean_cosine": QUANT_THRESHOLDS[quant]})
+    for name, least in report["thresholds"].items():
+        check_parity(report["comparisons"][name], {"mean_cosine": least})
     return report
 
 
@@ -176,10 +176,10 @@ def _compared(folder: Path, quant: str, prompts: Sequence[TokenPrompt], referenc
         with LlamaEngine(folder / quantised_name(name), threads=threads) as engine:
             states[name] = engine.embed(prompts)
     comparisons = {name: compare_states(reference, other) for name, other in states.items()}
-    passed = (comparisons["F16"]["mean_cosine"] >= F16_THRESHOLD
-              and comparisons[quant]["mean_cosine"] >= QUANT_THRESHOLDS[quant])
+    thresholds = {"F16": F16_THRESHOLD, quant: QUANT_THRESHOLDS[quant]}
+    passed = all(comparisons[name]["mean_cosine"] >= least for name, least in thresholds.items())
     return {"reference": "HF + LoRA, float32", "prompts": len(prompts), "passed": passed,
-            "thresholds": {"F16": F16_THRESHOLD, quant: QUANT_THRESHOLDS[quant]}, "comparisons": comparisons}
+            "thresholds": thresholds, "comparisons": comparisons}
 
 
 def open_tuned(path: Path) -> TunedModel:
@@ -221,8 +221,7 @@ def verify(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str
     shown = dataset.training().last(config.max_history)
     tokenizer = load_tokenizer(tuned.quantised)
     users = np.random.default_rng(config.seed).permutation(np.flatnonzero(np.diff(shown.indptr)))
-    of_users = [tuned.template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer)
-                for user in users[:config.parity_prompts // 2]]
+    of_users = user_prompts(dataset, shown, users[:config.parity_prompts // 2], tuned.template, tokenizer)
     prompts = parity_prompts(dataset, of_users, tokenizer, tuned.template, config)
     base = load_tuned(tuned)
     reference = TorchEngine(base.network).embed(prompts)

@@ -22,7 +22,7 @@ from .metrics import DEFAULT_METRICS, metric_values
 from .ranking import Ranks
 from .recommenders import load_recommender
 from .significance import paired_bootstrap, paired_permutation_test
-from .training import rank
+from .training import final_states, rank_states
 
 _TESTED_METRICS = ("hr@10", "ndcg@10")
 
@@ -76,9 +76,10 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
     for arm, paths in arms.items():
         for path in paths:
             recommender = load_recommender(path, dataset_hash, device)
+            states, table = final_states(recommender, asked.histories, asked.users, device=device, threads=threads)
             for protocol, by_arm in ranks.items():
-                by_arm.setdefault(arm, []).append(rank(
-                    recommender, asked, device=device, filter_seen=protocol == "filtered", threads=threads))
+                by_arm.setdefault(arm, []).append(rank_states(states, table, asked, filter_seen=protocol == "filtered",
+                                                              threads=threads))
     return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
         arm: {"runs": [path.name for path in paths]} | {
             protocol: _summary(by_arm[arm]) for protocol, by_arm in ranks.items()}

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .categories import preference_distributions
 from .configs import FinetuneConfig
-from .data.dataset import Dataset
+from .data.dataset import Dataset, Histories
 from .errors import TslrecError
 from .gguf.tokenizer import TextTokenizer
 from .llm import pooled_states
@@ -98,6 +98,12 @@ class PreferenceModel(nn.Module):
         return {"weight": weight.cpu(), "bias": (self.head.bias.detach() - weight @ self.mean).cpu()}
 
 
+def user_prompts(dataset: Dataset, shown: Histories, users: np.ndarray, template: PromptTemplate,
+                 tokenizer: TextTokenizer) -> list[TokenPrompt]:
+    """Return the prompts of users, int64 [n], made of the titles of their `shown` items."""
+    return [template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer) for user in users]
+
+
 def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
                  config: FinetuneConfig, *, context_length: int) -> tuple[Samples, Samples]:
     """Draw the training and the held-out users and make their samples, from training histories alone.
@@ -122,8 +128,7 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
         trained = trained[:config.users]
 
     def samples_of(chosen: np.ndarray) -> Samples:
-        prompts = [template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer)
-                   for user in chosen]
+        prompts = user_prompts(dataset, shown, chosen, template, tokenizer)
         longest = max(len(prompt.token_ids) for prompt in prompts)
         if longest > context_length:
             raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most {context_length}; "

@@ -131,7 +131,11 @@ def _train_epoch(recommender: SequentialRecommender, optimiser: torch.optim.Opti
 @torch.no_grad()
 def final_states(recommender: SequentialRecommender, histories: Histories, users: np.ndarray, *,
                  device: torch.device, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return the states after the users' last items, float32 [B, d], and the item table, float32 [I+1, d]."""
+    """Return the states after the users' last items, float32 [B, d], and the item table, float32 [I+1, d].
+
+    Raises:
+        TslrecError: the model's numbers are not finite.
+    """
     recommender.eval()
     table = recommender.item_table()
     max_len = recommender.backbone.positions.shape[0]
@@ -140,27 +144,33 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
         inputs = history_batch(histories.indptr, histories.items, users[start:start + _EVALUATION_BATCH], max_len,
                                num_threads=threads)
         states.append(recommender(torch.from_numpy(inputs).to(device), table)[:, -1].float().cpu().numpy())
-    return np.concatenate(states), table.float().cpu().numpy()
+    found, item_table = np.concatenate(states), table.float().cpu().numpy()
+    if not (np.isfinite(found).all() and np.isfinite(item_table).all()):
+        raise TslrecError("the recommender's states or item table are not finite: its training diverged; train it "
+                          "again with a lower --learning-rate")
+    return found, item_table
 
 
-def rank(recommender: SequentialRecommender, evaluation: Evaluation, *, device: torch.device,
-         filter_seen: bool = True, threads: int = 1) -> Ranks:
-    """Rank every target over the full catalogue.
+def rank(recommender: SequentialRecommender, evaluation: Evaluation, *, device: torch.device, threads: int = 1
+         ) -> Ranks:
+    """Rank every target over the full catalogue, the items of the user's history left out.
 
     Args:
         recommender: a trained model.
         evaluation: the targets.
         device: where the model is.
-        filter_seen: leave the items of the user's history out of the ranking.
         threads: threads of the ranking kernel.
 
     Raises:
         TslrecError: the model's numbers are not finite.
     """
+    states, table = final_states(recommender, evaluation.histories, evaluation.users, device=device, threads=threads)
+    return rank_states(states, table, evaluation, filter_seen=True, threads=threads)
+
+
+def rank_states(states: np.ndarray, item_table: np.ndarray, evaluation: Evaluation, *, filter_seen: bool,
+                threads: int = 1) -> Ranks:
+    """Rank every target by `final_states`, float32 [E, d] and [I+1, d], with or without the items of the history."""
     histories = evaluation.histories
-    states, table = final_states(recommender, histories, evaluation.users, device=device, threads=threads)
-    if not (np.isfinite(states).all() and np.isfinite(table).all()):
-        raise TslrecError("the recommender's states or item table are not finite: its training diverged; train it "
-                          "again with a lower --learning-rate")
-    seen = SeenItems.from_histories(histories.indptr, histories.items, len(table) - 1) if filter_seen else None
-    return rank_targets(states, table, evaluation.targets, seen, users=evaluation.users, num_threads=threads)
+    seen = SeenItems.from_histories(histories.indptr, histories.items, len(item_table) - 1) if filter_seen else None
+    return rank_targets(states, item_table, evaluation.targets, seen, users=evaluation.users, num_threads=threads)

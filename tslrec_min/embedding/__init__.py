@@ -10,23 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from tqdm import tqdm
 
 from ..errors import TslrecError
 from ..prompts import TokenPrompt
-
-
-class EmbeddingEngine(Protocol):
-    """What the embedding stage needs."""
-
-    def embed(self, prompts: Sequence[TokenPrompt]) -> np.ndarray:
-        """Return the pooled states, float32 [n, D], in the order of the prompts."""
-
-    def close(self) -> None:
-        """Free the model; the engine can't be used after that."""
 
 
 class BatchedEngine(ABC):
