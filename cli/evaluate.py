@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..configs import EvaluateConfig
-from .options import PATH, config_options, stage_options, start_torch
+from .options import PATH, config_options, stage_options, start_torch, writes_output
 from .tables import print_evaluation
 
 
@@ -37,4 +37,5 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: Eva
 
     report = evaluate_runs(dataset, parse_arms(runs), config, out=out, device=torch_device, threads=threads,
                            existing=existing)
-    click.echo(json.dumps(report)) if as_json else print_evaluation(report)
+    if writes_output():
+        click.echo(json.dumps(report)) if as_json else print_evaluation(report)

@@ -75,12 +75,20 @@ def usable_processors() -> int:
 
 
 def start_torch(device: str, threads: int) -> torch.device:
-    """Load torch, set its threads and return the device."""
+    """Load torch, set its threads, join the processes of torchrun and return the device."""
     import torch
 
+    from ..distributed import start_processes
     from ..training import resolve_device
 
     torch.set_num_threads(threads)
-    return resolve_device(device)
+    return start_processes(resolve_device(device))
+
+
+def writes_output() -> bool:
+    """Return whether this process prints: of those that torchrun started, the first one."""
+    from ..distributed import rank
+
+    return rank() == 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import PretrainConfig
-from .options import PATH, config_options, out_option, stage_options, start_torch
+from .options import PATH, config_options, out_option, stage_options, start_torch, writes_output
 from .tables import print_training
 
 
@@ -18,7 +18,7 @@ from .tables import print_training
 @stage_options
 def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, threads: int, existing: str,
              as_json: bool) -> None:
-    """Train SASRec on item ids and cluster its items into latent categories.
+    """Train a recommender on item ids and cluster its items into latent categories.
 
     \b
     Example:
@@ -28,4 +28,5 @@ def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, thre
     from ..recommenders import pretrain as pretrain_recommender
 
     pretrain_recommender(dataset, out, config, device=torch_device, threads=threads, existing=existing)
-    print_training(out, as_json)
+    if writes_output():
+        print_training(out, as_json)

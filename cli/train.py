@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import TrainConfig
-from .options import PATH, config_options, out_option, stage_options, start_torch
+from .options import PATH, config_options, out_option, stage_options, start_torch, writes_output
 from .tables import print_training
 
 
@@ -19,16 +19,22 @@ from .tables import print_training
 @stage_options
 def train(dataset: Path, out: Path, embeddings: Path | None, config: TrainConfig, device: str, threads: int,
           existing: str, as_json: bool) -> None:
-    """Train SASRec, with item embeddings through an adapter or without.
+    """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
+
+    The weights that are best on the validation targets are kept. A training that was interrupted goes on where it
+    was when the command is given again. Under torchrun several processes share every batch, with the same result.
 
     \b
     Examples:
         tslrec train dataset -o ids-only
         tslrec train dataset --embeddings embed --adapter init -o with-embeddings
+        tslrec train dataset --model bert4rec --mask-probability 0.3 -o bert4rec
+        torchrun --nproc-per-node 2 -m tslrec_min.cli train dataset -o two-processes
     """
     torch_device = start_torch(device, threads)
     from ..recommenders import train as train_recommender
 
     train_recommender(dataset, out, config, embeddings_path=embeddings, device=torch_device, threads=threads,
                       existing=existing)
-    print_training(out, as_json)
+    if writes_output():
+        print_training(out, as_json)

@@ -5,9 +5,68 @@ from __future__ import annotations
 import numpy as np
 
 
-def left_pad(items, starts, stops, max_len):
-    rows = [[0] * max_len + list(items[start:stop]) for start, stop in zip(starts, stops, strict=True)]
-    return np.array([row[len(row) - max_len:] for row in rows], dtype=np.int64).reshape(len(rows), max_len)
+def padded(items, starts, stops, width, side="right"):
+    """Return the last `width` of each slice as rows of a matrix."""
+    rows = []
+    for start, stop in zip(starts, stops, strict=True):
+        row = list(items[max(start, stop - width):stop])
+        rows.append(row + [0] * (width - len(row)) if side == "right" else [0] * (width - len(row)) + row)
+    return np.array(rows, dtype=np.int64).reshape(len(rows), width)
+
+
+def next_item_rows(items, row_start, input_stop, first_target, max_len):
+    """Return the inputs and targets of each window as lists: the item after an input is its target, if it is ours."""
+    inputs, targets = [], []
+    for start, stop, first in zip(row_start, input_stop, first_target, strict=True):
+        places = list(range(max(start, stop - max_len), stop))
+        inputs.append([int(items[place]) for place in places])
+        targets.append([int(items[place + 1]) if place + 1 >= first else 0 for place in places])
+    return inputs, targets
+
+
+_WORD = 2**64
+
+
+def mix(state):
+    """One step of SplitMix64, in Python's integers."""
+    z = (state + 0x9E3779B97F4A7C15) % _WORD
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % _WORD
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % _WORD
+    return z ^ (z >> 31)
+
+
+def subkey(key, part):
+    return mix(key ^ mix(part % _WORD))
+
+
+def cloze_row(row, key, mask, probability, last_probability):
+    """Return inputs and targets of one history."""
+    def chance(part, of):
+        return subkey(key, part) >> 32 < round(of * 2**32)
+
+    hidden = [place for place in range(len(row)) if chance(place + 2, probability)]
+    if not hidden:
+        word = mix(subkey(key, 1))  # Lemire's multiply; rejections have a probability of about 2**-60 here
+        hidden = [word * len(row) >> 64]
+    if chance(0, last_probability):
+        hidden = [len(row) - 1]
+    return ([mask if place in hidden else item for place, item in enumerate(row)],
+            [item if place in hidden else 0 for place, item in enumerate(row)])
+
+
+def dropped(values, key, first_row, rate):
+    """Drop elements of float32 [B, n], each by the hash of its row's key and its column."""
+    def mix32(word):
+        word = (word ^ (word >> 16)) * np.uint32(0x7FEB352D)
+        word = (word ^ (word >> 15)) * np.uint32(0x846CA68B)
+        return word ^ (word >> 16)
+
+    columns, out = np.arange(values.shape[1], dtype=np.uint32), np.zeros_like(values)
+    for row in range(len(values)):
+        own = subkey(mix(key), first_row + row)
+        kept = mix32(mix32(columns + np.uint32(own % 2**32)) ^ np.uint32(own >> 32)) >= round(rate * 2**32)
+        out[row] = np.where(kept, values[row] * np.float32(1 / (1 - rate)), 0)
+    return out
 
 
 def window_targets(indptr, max_len, phases):

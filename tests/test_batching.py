@@ -5,11 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.batching import Windows, history_batch, next_item_batch, next_item_windows
+from tslrec_min.batching import (
+    BatchBuffers,
+    Windows,
+    bucketed,
+    cloze_batch,
+    history_batch,
+    next_item_batch,
+    next_item_windows,
+    window_phases,
+)
 
 from . import _reference as reference
 
 LENGTHS = [0, 1, 2, 7, 3, 0, 12, 1, 5]
+CLOZE = {"mask": 99, "probability": 0.3, "last_probability": 0.2, "seed": 7, "epoch": 2}
 
 
 def csr(lengths, dtype=np.int32):
@@ -17,37 +27,46 @@ def csr(lengths, dtype=np.int32):
     return indptr, np.arange(1, indptr[-1] + 1).astype(dtype) * 3
 
 
+def squared(rows, side="right"):
+    width = max(map(len, rows), default=1)
+    return [row + [0] * (width - len(row)) if side == "right" else [0] * (width - len(row)) + row for row in rows]
+
+
 @pytest.mark.parametrize("num_threads", [1, 2, 4])
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("layout", ["plain", "read-only", "strided"])
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_batches_equal_the_reference(dtype, layout, num_threads):
+def test_batches_equal_the_reference(dtype, layout, side, num_threads):
     indptr, items = csr(LENGTHS, dtype)
     if layout == "read-only":
         items.flags.writeable = indptr.flags.writeable = False
     if layout == "strided":
         items, indptr = np.repeat(items, 2)[::2], np.repeat(indptr, 2)[::2]
     users = np.array([6, 0, 3, 3, 8])
-    got = history_batch(indptr, items, users, 4, num_threads=num_threads)
-    assert got.dtype == np.int64
-    np.testing.assert_array_equal(got, reference.left_pad(items, indptr[users], indptr[users + 1], 4))
+    got = history_batch(indptr, items, users, 4, side=side, num_threads=num_threads)
+    assert got.items.dtype == np.int64 and got.lengths.tolist() == [4, 0, 4, 4, 4] and got.targets.shape == (5, 0)
+    np.testing.assert_array_equal(got.items, reference.padded(items, indptr[users], indptr[users + 1], 4, side))
     windows = next_item_windows(indptr, 4, np.array([0, 1, 2, 3, 0, 1, 2, 3, 0]))
     select = np.arange(len(windows))[::-1]
-    inputs, targets = next_item_batch(items, windows, select, 4, num_threads=num_threads)
-    first, stop = windows.first_target[select], windows.input_stop[select]
-    np.testing.assert_array_equal(inputs, reference.left_pad(items, windows.row_start[select], stop, 4))
-    np.testing.assert_array_equal(targets, reference.left_pad(items, first, stop + 1, 4))
+    batch = next_item_batch(items, windows, select, 4, side=side, num_threads=num_threads)
+    inputs, targets = reference.next_item_rows(items, windows.row_start[select], windows.input_stop[select],
+                                               windows.first_target[select], 4)
+    assert batch.items.tolist() == squared(inputs, side) and batch.targets.tolist() == squared(targets, side)
+    assert batch.lengths.tolist() == [len(row) for row in inputs]
 
 
 def test_a_window_by_hand():
     indptr, items = np.array([0, 6]), np.array([11, 12, 13, 14, 15, 16])
     windows = next_item_windows(indptr, 3, [0])
-    inputs, targets = next_item_batch(items, windows, [0, 1], 3)
-    assert inputs.tolist() == [[0, 11, 12], [13, 14, 15]]
-    assert targets.tolist() == [[0, 12, 13], [14, 15, 16]]
+    batch = next_item_batch(items, windows, [0, 1], 3)
+    assert batch.items.tolist() == [[11, 12, 0], [13, 14, 15]]
+    assert batch.targets.tolist() == [[12, 13, 0], [14, 15, 16]]
     windows = next_item_windows(indptr, 3, [2])
-    inputs, targets = next_item_batch(items, windows, [0, 1, 2], 3)
-    assert inputs.tolist() == [[0, 0, 11], [12, 13, 14], [13, 14, 15]]  # 13 and 14: context, not targets again
-    assert targets.tolist() == [[0, 0, 12], [13, 14, 15], [0, 0, 16]]
+    batch = next_item_batch(items, windows, [0, 1, 2], 3, side="left")
+    assert batch.items.tolist() == [[0, 0, 11], [12, 13, 14], [13, 14, 15]]
+    assert batch.targets.tolist() == [[0, 0, 12], [13, 14, 15], [0, 0, 16]]  # 13 and 14: context, not targets again
+    assert windows.users.tolist() == [0, 0, 0] and batch.lengths.tolist() == [1, 3, 3]
+    assert next_item_batch(items, windows, [0], 3).items.tolist() == [[11]]  # as wide as the longest row
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,22 +78,106 @@ def test_every_target_is_in_exactly_one_window(lengths, max_len, seed):
     cuts = [list(range(first, stop + 1))
             for first, stop in zip(windows.first_target, windows.input_stop, strict=True)]
     assert cuts == reference.window_targets(indptr.tolist(), max_len, phases.tolist())
-    inputs, targets = next_item_batch(items, windows, np.arange(len(windows)), max_len)
+    batch = next_item_batch(items, windows, np.arange(len(windows)), max_len)
     wanted = [item for start, stop in zip(indptr[:-1], indptr[1:], strict=True) for item in items[start + 1:stop]]
-    assert targets[targets > 0].tolist() == wanted
-    assert (inputs[targets > 0] == targets[targets > 0] - 3).all()  # the item before: ids rise by 3
-    full = inputs[:, 0] > 0
-    assert (full | (windows.input_stop - windows.row_start < max_len)).all()  # context as long as possible
+    assert batch.targets[batch.targets > 0].tolist() == wanted
+    assert (batch.items[batch.targets > 0] == batch.targets[batch.targets > 0] - 3).all()  # ids rise by 3
+    full = batch.lengths == max_len
+    assert (full | (windows.input_stop - windows.row_start == batch.lengths)).all()  # context as long as possible
+    assert (np.diff(indptr)[windows.users] >= 2).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_random_phases_make_no_more_windows_than_needed(lengths, max_len, seed):
+    indptr, _ = csr(lengths)
+    phases = window_phases(indptr, max_len, np.random.default_rng(seed))
+    windows = next_item_windows(indptr, max_len, phases)
+    needed = [-(-max(length - 1, 0) // max_len) for length in lengths]
+    assert np.bincount(windows.users, minlength=len(lengths)).tolist() == (needed if lengths else [])
+
+
+def test_random_phases_cut_long_histories_everywhere():
+    indptr = np.array([0, 24])  # 23 targets, windows of 5: two places are left over
+    random = np.random.default_rng(0)
+    assert {int(window_phases(indptr, 5, random)[0]) for _ in range(50)} == {0, 1, 2}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=300), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_buckets_hold_every_row_once(lengths, batch_size, seed):
+    batches = bucketed(lengths, batch_size, np.random.default_rng(seed))
+    assert sorted(np.concatenate([[], *batches]).astype(int).tolist()) == list(range(len(lengths)))
+    assert all(len(batch) == batch_size for batch in batches) or sum(len(b) < batch_size for b in batches) == 1
+
+
+def test_buckets_waste_little_on_padding_and_are_random():
+    lengths = np.random.default_rng(0).geometric(0.05, size=20_000)
+    batches = bucketed(lengths, 32, np.random.default_rng(1))
+    padded = sum(lengths[batch].max() * len(batch) for batch in batches)
+    assert padded < 1.1 * lengths.sum()  # without buckets: 4 times as much
+    means = np.array([lengths[batch].mean() for batch in batches])
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.15  # short and long batches take turns
+    again = bucketed(lengths, 32, np.random.default_rng(1))
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+    other = bucketed(lengths, 32, np.random.default_rng(2))
+    assert not all(set(a) == set(b) for a, b in zip(batches, other, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(2, 23), min_size=1, max_size=12), st.integers(1, 9), st.integers(0, 2**64 - 1),
+       st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 2, 4]))
+def test_cloze_equals_the_reference(lengths, max_len, seed, probability, last_probability, num_threads):
+    indptr, items = csr(lengths)
+    windows = next_item_windows(indptr, max_len, np.zeros(len(lengths), dtype=np.int64))
+    select = np.arange(len(windows))[::-1]
+    batch = cloze_batch(items, windows, select, max_len, mask=999, probability=probability,
+                        last_probability=last_probability, seed=seed, epoch=3, num_threads=num_threads)
+    expected = []
+    for window in select:
+        stop = int(windows.input_stop[window]) + 1
+        row = items[max(int(windows.row_start[window]), stop - max_len):stop].tolist()
+        key = reference.subkey(reference.subkey(reference.mix(seed), 3), stop)
+        expected.append(reference.cloze_row(row, key, 999, probability, last_probability))
+    assert batch.items.tolist() == squared([row[0] for row in expected])
+    assert batch.targets.tolist() == squared([row[1] for row in expected])
+    assert ((batch.targets > 0).sum(axis=1) > 0).all() and (batch.targets[batch.items != 999] == 0).all()
+
+
+def test_cloze_hides_as_often_as_asked():
+    indptr, items = csr([51] * 2000)
+    windows = next_item_windows(indptr, 50, np.zeros(2000, dtype=np.int64))
+    batch = cloze_batch(items, windows, np.arange(len(windows)), 50, **CLOZE | {"last_probability": 0.1})
+    hidden = batch.targets > 0
+    last_alone = (hidden.sum(axis=1) == 1) & hidden[np.arange(len(hidden)), batch.lengths - 1]
+    usual = hidden[~last_alone & (batch.lengths == 50)]
+    assert abs(usual.mean() - 0.3) < 0.01  # about 90,000 draws: 0.0015 is one standard deviation
+    assert abs(last_alone[batch.lengths == 50].mean() - 0.1) < 0.03
+    other = cloze_batch(items, windows, np.arange(len(windows)), 50, **CLOZE | {"epoch": 3})
+    assert (other.targets != batch.targets).any()
+
+
+def test_buffers_are_written_again():
+    indptr, items = csr([5, 9, 3])
+    windows, buffers = next_item_windows(indptr, 4, [0, 0, 0]), BatchBuffers(3, 4)
+    first = next_item_batch(items, windows, [0, 1], 4, buffers=buffers)
+    kept = first.items.copy()
+    second = next_item_batch(items, windows, [2], 4, buffers=buffers)
+    assert np.shares_memory(first.items, second.items) and not (first.items == kept).all()
+    fresh = next_item_batch(items, windows, [2], 4)
+    assert second.items.tolist() == fresh.items.tolist() and second.targets.tolist() == fresh.targets.tolist()
+    with pytest.raises(ValueError, match="4 x 4 does not fit into buffers for 12"):
+        next_item_batch(items, windows, [0, 1, 2, 3], 4, buffers=buffers)
 
 
 def test_empty_cases():
     indptr, items = csr([0, 1, 0])
     windows = next_item_windows(indptr, 5, [0, 4, 2])
-    assert len(windows) == 0
-    inputs, targets = next_item_batch(items, windows, [], 5)
-    assert inputs.shape == targets.shape == (0, 5)
-    assert history_batch(indptr, items, [0, 2], 3).tolist() == [[0] * 3] * 2
-    assert history_batch(np.array([0, 0]), np.empty(0, dtype=np.int32), [0], 3).tolist() == [[0] * 3]
+    assert len(windows) == 0 and bucketed([], 4, np.random.default_rng(0)) == []
+    batch = next_item_batch(items, windows, [], 5)
+    assert batch.items.shape == batch.targets.shape == (0, 1)
+    assert history_batch(indptr, items, [0, 2], 3).items.tolist() == [[0]] * 2
+    assert history_batch(np.array([0, 0]), np.empty(0, dtype=np.int32), [0], 3).lengths.tolist() == [0]
     assert len(next_item_windows([0], 5, [])) == 0
 
 
@@ -92,9 +195,15 @@ def test_empty_cases():
     (lambda indptr, items: history_batch(indptr, items.astype(float), [1], 4), "items is float64"),
     (lambda indptr, items: history_batch(indptr, items, [1], 4, num_threads=0), "num_threads is 0"),
     (lambda indptr, items: history_batch(indptr, items, [1], 4.0), "max_len is 4.0; expected a whole number"),
+    (lambda indptr, items: history_batch(indptr, items, [1], 4, side="top"), "side is 'top'; expected one of right"),
     (lambda indptr, items: next_item_batch(items, next_item_windows(indptr, 4, [0] * 9), [99], 4), "select"),
     (lambda indptr, items: next_item_batch(
-        items, Windows(np.array([0]), np.array([len(items)]), np.array([1])), [0], 4), "end of a row"),
+        items, Windows(*(np.array([n]) for n in (0, 0, len(items), 1))), [0], 4), "end of a row"),
+    (lambda indptr, items: cloze_batch(items, next_item_windows(indptr, 4, [0] * 9), [0], 4,
+                                       **CLOZE | {"probability": 1.5}), "probability is 1.5; expected 0..1"),
+    (lambda indptr, items: cloze_batch(
+        items, Windows(*(np.array([n]) for n in (0, 0, len(items), 1))), [0], 4, **CLOZE), "end of a row"),
+    (lambda indptr, items: bucketed([1, 2], 0, np.random.default_rng(0)), "batch_size is 0"),
 ])
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):

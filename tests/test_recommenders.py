@@ -1,9 +1,10 @@
-"""SASRec, adapters, the trainer and the stages pretrain and train."""
+"""Adapters, the trainer and the stages pretrain and train."""
 
 from __future__ import annotations
 
-import math
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tslrec_min import recommenders
 from tslrec_min.adapters import build_adapter, restore_adapter
 from tslrec_min.adapters.init import principal_components
 from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
@@ -19,9 +21,8 @@ from tslrec_min.data.dataset import load_dataset
 from tslrec_min.embedding.artifact import load_embeddings, save_embeddings
 from tslrec_min.errors import TslrecError
 from tslrec_min.metrics import metric_values
-from tslrec_min.models.sasrec import SASRec
 from tslrec_min.recommenders import load_categories, load_recommender, pretrain, train
-from tslrec_min.training import rank
+from tslrec_min.training import Checkpointing, learning_rate, rank
 
 CPU = torch.device("cpu")
 SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "learning_rate": 5e-3, "epochs": 12, "dropout": 0.1}
@@ -36,47 +37,6 @@ def embeddings(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with write_artifact(out, Recipe("embed", {}, {})) as folder:
         save_embeddings(folder, vectors, dataset)
     return out
-
-
-def literal_sasrec(model: SASRec, inputs: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """The pre-norm blocks written out, one user, one head and one position at a time."""
-    width, found = table.shape[1], []
-    for row in inputs:
-        real = [place for place, item in enumerate(row.tolist()) if item]
-        x = {p: table[row[p]] + model.positions[p - len(row)] for p in real}
-        for block in model.blocks:
-            y = {p: block.query_key_value(block.attention_norm(x[p])) for p in real}
-            size, after = width // block.heads, {}
-            for p in real:
-                heads = []
-                for h in range(block.heads):
-                    q, ks, vs = ([y[j][part * width + h * size:part * width + (h + 1) * size] for j in span]
-                                 for part, span in ((0, [p]), (1, [j for j in real if j <= p]),
-                                                    (2, [j for j in real if j <= p])))
-                    weights = torch.softmax(torch.stack([q[0] @ k / math.sqrt(size) for k in ks]), dim=0)
-                    heads.append(sum(w * v for w, v in zip(weights, vs, strict=True)))
-                after[p] = x[p] + block.attention_output(torch.cat(heads))
-            x = {p: after[p] + block.feed_forward(block.feed_forward_norm(after[p])) for p in real}
-        found.append(model.final_norm(x[real[-1]]))
-    return torch.stack(found)
-
-
-def test_sasrec_is_its_literal_restatement() -> None:
-    torch.manual_seed(0)
-    model, table = SASRec(16, 2, 2, 0.5, 6).eval(), torch.randn(10, 16)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    inputs = torch.tensor([[0, 0, 3, 5, 1], [1, 2, 3, 4, 5], [0, 0, 0, 0, 9]])
-    torch.testing.assert_close(model(inputs, table)[:, -1], literal_sasrec(model, inputs, table), atol=1e-5, rtol=1e-4)
-
-
-def test_states_are_causal_finite_and_blind_to_padding() -> None:
-    torch.manual_seed(0)
-    model, table = SASRec(16, 2, 2, 0.0, 6).eval(), torch.randn(10, 16)
-    whole = model(torch.tensor([[1, 2, 3, 4]]), table)
-    torch.testing.assert_close(model(torch.tensor([[1, 2, 3, 9]]), table)[:, :3], whole[:, :3])
-    torch.testing.assert_close(model(torch.tensor([[0, 0, 1, 2, 3, 4]]), table)[:, 2:], whole)
-    assert torch.isfinite(model(torch.zeros(1, 4, dtype=torch.int64), table)).all()
 
 
 @pytest.mark.parametrize("name", ["none", "linear", "init"])
@@ -127,15 +87,35 @@ def test_adapters_refuse_what_does_not_fit() -> None:
         build_adapter("init", 5, 4, np.zeros((5, 4)))
 
 
+def trained_metrics(cycle: Path, out: Path) -> dict[str, float]:
+    """Metrics on the test targets, which are known."""
+    dataset, dataset_hash = load_dataset(cycle)
+    ranks = rank(load_recommender(out, dataset_hash, CPU), dataset.evaluation("test"), device=CPU)
+    return {name: metric_values(ranks, name).mean() for name in ("hr@5", "ndcg@5")}
+
+
 @pytest.mark.parametrize("adapter", ["none", "linear", "init"])
 def test_learns_a_known_answer(cycle: Path, embeddings: Path, tmp_path: Path, adapter: str) -> None:
     train(cycle, tmp_path / "run", TrainConfig(adapter=adapter, **SMALL), device=CPU, threads=1,
           embeddings_path=None if adapter == "none" else embeddings)
-    dataset, dataset_hash = load_dataset(cycle)
-    ranks = rank(load_recommender(tmp_path / "run", dataset_hash, CPU), dataset.evaluation("test"), device=CPU)
-    assert metric_values(ranks, "hr@5").mean() == 1.0 and metric_values(ranks, "ndcg@5").mean() > 0.95
+    found = trained_metrics(cycle, tmp_path / "run")
+    assert found["hr@5"] == 1.0 and found["ndcg@5"] > 0.95
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert metrics["validation_ndcg@10"] == max(epoch["validation_ndcg@10"] for epoch in metrics["epochs"])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # the checkpoint is gone
+
+
+@pytest.mark.parametrize("settings", [
+    {"model": "gru4rec", "units": 24, "epochs": 40}, {"model": "bert4rec", "mask_probability": 0.4, "epochs": 40},
+    {"loss": "sampled", "negatives": 8}, {"loss": "sampled", "negatives": 8, "sampling": "popularity"},
+    {"loss": "sampled", "negatives": 32, "sampling": "batch"}, {"loss": "bce", "negatives": 1, "epochs": 30},
+    {"loss": "gbce", "negatives": 4, "epochs": 30},
+    {"model": "bert4rec", "loss": "gbce", "negatives": 8, "epochs": 80, "patience": 30},
+    {"precision": "bf16"}, {"decay": "cosine", "warmup_steps": 5, "weight_decay": 0.01},
+], ids=lambda settings: "-".join(map(str, settings.values())))
+def test_every_model_and_loss_learns_it(cycle: Path, tmp_path: Path, settings: dict[str, object]) -> None:
+    train(cycle, tmp_path / "run", TrainConfig(**SMALL | {"blocks": 1} | settings), device=CPU, threads=1)
+    assert trained_metrics(cycle, tmp_path / "run")["ndcg@5"] > 0.9
 
 
 def test_same_seed_same_weights_for_any_kernel_threads(cycle: Path, tmp_path: Path) -> None:
@@ -147,6 +127,64 @@ def test_same_seed_same_weights_for_any_kernel_threads(cycle: Path, tmp_path: Pa
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not torch.equal(states[0]["adapter.weight"], states[2]["adapter.weight"])
     assert open_artifact(tmp_path / "a", "train").hash == open_artifact(tmp_path / "b", "train").hash
+
+
+def interrupted(after: int):
+    """Return a stand-in for the optimiser step's clipping that is interrupted, as by Ctrl-C, at a call."""
+    calls, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def clip_or_stop(*arguments, **options):
+        calls.append(None)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return clip(*arguments, **options)
+
+    return clip_or_stop
+
+
+@pytest.mark.parametrize("model", ["sasrec", "gru4rec", "bert4rec"])
+def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: Path, monkeypatch, model: str) -> None:
+    torch.set_num_threads(1)
+    config = TrainConfig(**SMALL | {"model": model, "epochs": 4, "batch_size": 8, "loss": "sampled", "negatives": 4,
+                                    "decay": "linear", "weight_decay": 0.1, "units": 8})
+    train(cycle, tmp_path / "whole", config, device=CPU, threads=1)
+    monkeypatch.setattr(recommenders, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
+    for after in (0, 3, 20):  # in the first epoch twice, and in a later one
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupted(after))
+            train(cycle, tmp_path / "parts", config, device=CPU, threads=1)
+        assert not (tmp_path / "parts").exists()
+    train(cycle, tmp_path / "parts", config, device=CPU, threads=1)
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert open_artifact(tmp_path / "whole", "train").hash == open_artifact(tmp_path / "parts", "train").hash
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: Path, tmp_path: Path, monkeypatch
+                                                                         ) -> None:
+    config = TrainConfig(**SMALL | {"epochs": 2})
+    train(cycle, tmp_path / "whole", config, device=CPU, threads=1)
+    wanted = open_artifact(tmp_path / "whole", "train").hash
+    monkeypatch.setattr(recommenders, "Checkpointing", partial(Checkpointing, seconds=0.0))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupted(3))
+        train(cycle, tmp_path / "run", replace(config, seed=5), device=CPU, threads=1)
+    checkpoint = tmp_path / ".run.checkpoint"
+    for content in (checkpoint.read_bytes(), checkpoint.read_bytes()[:1000], b""):
+        checkpoint.write_bytes(content)
+        train(cycle, tmp_path / "run", config, device=CPU, threads=1, existing="reuse")
+        assert open_artifact(tmp_path / "run", "train").hash == wanted and not checkpoint.exists()
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    config = TrainConfig(learning_rate=1.0, warmup_steps=10, decay="linear")
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[0] == 0.1 and np.argmax(rates) in (9, 10) and rates[50] == 0.5 and rates[99] == pytest.approx(0.01)
+    cosine = [learning_rate(replace(config, decay="cosine"), step, 100) for step in range(100)]
+    assert cosine[50] == pytest.approx(0.5) and cosine[99] < 0.001 and cosine[20] > rates[20]
+    assert learning_rate(replace(config, decay="none"), 99, 100) == 1.0
 
 
 def test_pretrain_writes_categories(cycle: Path, tmp_path: Path) -> None:

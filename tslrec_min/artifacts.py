@@ -170,13 +170,14 @@ def is_current(path: Path, recipe: Recipe) -> bool:
 
 
 @contextlib.contextmanager
-def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False) -> Iterator[Path]:
+def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep: bool = True) -> Iterator[Path]:
     """Give a temporary folder to write into; on success it becomes the artifact `path`, on failure it goes.
 
     Args:
         path: the artifact's folder; its parents are made.
         recipe: what it is made of; recorded in its config.json.
         overwrite: replace an artifact that is already there; otherwise it is refused.
+        keep: false throws the folder away in the end: for the processes of a run that another one writes for.
 
     Raises:
         TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced.
@@ -191,6 +192,9 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False) -> It
     _reset_peak_memory()
     try:
         yield temporary
+        if not keep:
+            shutil.rmtree(temporary)
+            return
         files = {name: sha256_of_file(temporary / name) for name in _files_below(temporary)}
         write_json(temporary / "config.json", asdict(recipe) | {
             "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": _versions(),

@@ -1,10 +1,14 @@
-"""Batches of item histories: slices of one flat item array, left padded, without Python work per row.
+"""Batches of item histories: slices of one flat item array, padded, without Python work per row.
 
 Histories are CSR: user u has ``items[indptr[u]:indptr[u + 1]]``, oldest first, ids from 1; 0 is padding.
 
 Training on next items follows SASRec (Kang and McAuley, ICDM 2018, arXiv 1808.09781, section III.F): the target
 of an input is the item after it. Departure: SASRec cuts a long history to its last `max_len` items, here it is
-cut into windows, so that every training item but a user's first is a target once per epoch.
+cut into windows, so that every training item but a user's first is a target once per epoch. Training on hidden
+items (the Cloze task) follows BERT4Rec (Sun et al., CIKM 2019, arXiv 1904.06690, section 3.6).
+
+A batch is as wide as its longest row. Windows of similar length go into one batch (`bucketed`), so little of it
+is padding; histories shorter than that are padded on the right by default, so that a causal model needs no mask.
 """
 
 from __future__ import annotations
@@ -14,10 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._batching import left_pad
+from ._batching import hide_items, pad_rows
 from .checks import Int64Array, as_int64, as_offsets, check_length, check_range, whole_number
 
 Items = NDArray[np.int32] | NDArray[np.int64]
+SIDES = ("right", "left")
+_POOL = 64
+"""Batches' worth of shuffled windows that are sorted by length together: enough for nearly equal lengths in a
+batch, few enough that batches of short and of long histories keep mixing."""
+_WORD = 2**32
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Windows:
     Window w has the targets ``items[first_target[w] : input_stop[w] + 1]``, each predicted from the items before.
     """
 
+    users: Int64Array
+    """Whose history it is."""
     row_start: Int64Array
     """Where the user's history begins."""
     input_stop: Int64Array
@@ -39,15 +50,54 @@ class Windows:
         return len(self.row_start)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Some histories side by side; all int64."""
+
+    items: Int64Array
+    """[B, T], 0 = padding."""
+    lengths: Int64Array
+    """[B], items in each row."""
+    targets: Int64Array
+    """[B, T], 0 = no target; [B, 0] where nothing is asked for."""
+
+
+class BatchBuffers:
+    """Memory for the batches of a training run: each batch overwrites the one before."""
+
+    def __init__(self, batch_size: int, max_len: int) -> None:
+        self._items, self._targets = (np.empty(batch_size * max_len, dtype=np.int64) for _ in range(2))
+
+    def views(self, rows: int, width: int) -> tuple[Int64Array, Int64Array]:
+        """Return two arrays, int64 [rows, width], for items and targets.
+
+        Raises:
+            ValueError: they don't fit.
+        """
+        if rows * width > len(self._items):
+            raise ValueError(f"a batch of {rows} x {width} does not fit into buffers for {len(self._items)} items; "
+                             "make them for the largest batch")
+        return self._items[:rows * width].reshape(rows, width), self._targets[:rows * width].reshape(rows, width)
+
+
+def window_phases(indptr: ArrayLike, max_len: int, random: np.random.Generator) -> Int64Array:
+    """Draw where to cut each history, int64 [U], so that it gives as few windows as possible.
+
+    A history of n targets needs ceil(n / max_len) windows, which have room for some more targets than n; the
+    phase shifts the cuts by a random part of that room. So long histories are cut elsewhere in every epoch.
+    """
+    n_targets = np.maximum(np.diff(as_int64("indptr", indptr)) - 1, 0)
+    return random.integers(0, -n_targets % whole_number("max_len", max_len, 1) + 1)
+
+
 def next_item_windows(indptr: ArrayLike, max_len: int, phases: ArrayLike) -> Windows:
     """Cut every history into windows, so that each item but a user's first is a target in exactly one.
 
     Args:
         indptr: int64 [U + 1], rows of the training histories; users of fewer than two items give no window.
-        max_len: most targets in a window, and length of the batches made of them.
+        max_len: most targets in a window, and greatest width of the batches made of them.
         phases: int64 [U], in 0..max_len - 1. With phase p a user's last window has ``max_len - p`` targets (fewer
-            where the history has fewer) and the windows before it are full, save the first. A new random phase in
-            every epoch lets each target be seen with other lengths of context.
+            where the history has fewer) and the windows before it are full, save the first.
 
     Returns:
         The windows, in the order of users and of time.
@@ -64,11 +114,33 @@ def next_item_windows(indptr: ArrayLike, max_len: int, phases: ArrayLike) -> Win
     from_end = np.cumsum(n_windows)[users] - 1 - np.arange(len(users))  # 0 is a user's last window
     start, stop = rows[users], rows[users + 1]
     grid_stop = stop + shifts[users] - from_end * max_len
-    return Windows(start, np.minimum(grid_stop, stop) - 1, np.maximum(grid_stop - max_len, start + 1))
+    return Windows(users, start, np.minimum(grid_stop, stop) - 1, np.maximum(grid_stop - max_len, start + 1))
 
 
-def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int,
-                    num_threads: int = 1) -> tuple[Int64Array, Int64Array]:
+def bucketed(lengths: ArrayLike, batch_size: int, random: np.random.Generator) -> list[Int64Array]:
+    """Put rows of similar length into batches, in random order.
+
+    All rows are shuffled, sorted by length within pools of 64 batches, cut into batches, and the batches are
+    shuffled: so batches are random, but for the lengths in them being nearly equal.
+
+    Args:
+        lengths: int64 [W].
+        batch_size: rows in a batch; one batch may have fewer.
+        random: where the order comes from.
+
+    Returns:
+        The rows of every batch, each int64.
+    """
+    sizes, batch_size = as_int64("lengths", lengths), whole_number("batch_size", batch_size, 1)
+    order = random.permutation(len(sizes))
+    pools = np.arange(len(order)) // (batch_size * _POOL)
+    order = order[np.lexsort((sizes[order], pools))]
+    batches = [order[start:start + batch_size] for start in range(0, len(order), batch_size)]
+    return [batches[index] for index in random.permutation(len(batches))]
+
+
+def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *, side: str = "right",
+                    buffers: BatchBuffers | None = None, num_threads: int = 1) -> Batch:
     """Make the inputs and targets of some windows.
 
     A window's inputs are as many as fit of the items before its last target, also those that are targets of
@@ -78,48 +150,101 @@ def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: 
         items: int32 or int64 [N], all training histories.
         windows: of `next_item_windows` for these histories.
         select: int64 [B], which windows, in the order of the batch.
-        max_len: length T of the batch.
+        max_len: greatest width of the batch.
+        side: where the padding is, ``right`` or ``left``.
+        buffers: memory to write into; new by default.
         num_threads: threads of the kernel; the result does not depend on it.
 
     Returns:
-        Inputs and targets, both int64 [B, T], left padded; 0 is padding, or the target of another window.
+        The batch; a target of 0 is padding, or belongs to another window.
     """
-    max_len = whole_number("max_len", max_len, 1)
     chosen = as_int64("select", select)
     check_range("select", chosen, 0, len(windows) - 1)
-    stop = windows.input_stop[chosen]
-    return (_left_padded(items, windows.row_start[chosen], stop, max_len, num_threads),
-            _left_padded(items, windows.first_target[chosen], stop + 1, max_len, num_threads))
+    start, stop, first = windows.row_start[chosen], windows.input_stop[chosen], windows.first_target[chosen]
+    check_range("end of a row", stop + 1, 0, len(items))
+    batch = _padded(items, start, stop, max_len, side, buffers, num_threads, with_targets=True)
+    # A target stands where the item before it does; the first ones may belong to another window.
+    context = stop + 1 - batch.lengths
+    _pad(items, context, batch.lengths, np.maximum(first - context, 0), batch.targets, side, num_threads)
+    return batch
 
 
-def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: int,
-                  num_threads: int = 1) -> Int64Array:
+def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *, mask: int, probability: float,
+                last_probability: float, seed: int, epoch: int, buffers: BatchBuffers | None = None,
+                num_threads: int = 1) -> Batch:
+    """Make inputs in which random items are hidden, and the hidden items as targets.
+
+    Args:
+        items: int32 or int64 [N], all training histories.
+        windows: of `next_item_windows`; a window is read up to and with its last target.
+        select: int64 [B], which windows, in the order of the batch.
+        max_len: greatest width of the batch.
+        mask: the id that stands for a hidden item.
+        probability: of hiding an item, independently; where no item is drawn, one at random is hidden.
+        last_probability: of hiding the last item of a row and no other instead, as a model is asked later on.
+        seed: in 0..2**64 - 1; with `epoch` and the window's place it decides what is hidden.
+        epoch: in 0..2**64 - 1.
+        buffers: memory to write into; new by default.
+        num_threads: threads of the kernel; the result does not depend on it.
+
+    Returns:
+        The batch, padded on the right.
+    """
+    chosen = as_int64("select", select)
+    check_range("select", chosen, 0, len(windows) - 1)
+    for name, value in (("probability", probability), ("last_probability", last_probability)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; expected 0..1")
+    stop = windows.input_stop[chosen] + 1
+    check_range("end of a row", stop, 0, len(items))
+    batch = _padded(items, windows.row_start[chosen], stop, max_len, "right", buffers, num_threads,
+                    with_targets=True)
+    hide_items(batch.items, batch.targets, batch.lengths, stop, whole_number("mask", mask, 1),
+               whole_number("seed", seed, 0, 2**64 - 1), whole_number("epoch", epoch, 0, 2**64 - 1),
+               round(probability * _WORD), round(last_probability * _WORD),
+               whole_number("num_threads", num_threads, 1))
+    return batch
+
+
+def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: int, *, side: str = "right",
+                  num_threads: int = 1) -> Batch:
     """Return the last items of some users' histories.
 
     Args:
         indptr: int64 [U + 1], rows of the histories.
         items: int32 or int64 [N], all histories.
         users: int64 [B], which users, in the order of the batch.
-        max_len: length T of the batch.
+        max_len: greatest width of the batch, and most items of a history.
+        side: where the padding is, ``right`` or ``left``.
         num_threads: threads of the kernel; the result does not depend on it.
 
     Returns:
-        int64 [B, T], left padded with 0; a user without items has zeros only.
+        The batch, without targets; a user without items has a row of padding.
     """
-    max_len = whole_number("max_len", max_len, 1)
     rows, chosen = as_int64("indptr", indptr), as_int64("users", users)
     check_range("users", chosen, 0, len(rows) - 2)
-    return _left_padded(items, rows[chosen], rows[chosen + 1], max_len, num_threads)
+    return _padded(items, rows[chosen], rows[chosen + 1], max_len, side, None, num_threads, with_targets=False)
 
 
-def _left_padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int, num_threads: int) -> Int64Array:
+def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int, side: str,
+            buffers: BatchBuffers | None, num_threads: int, *, with_targets: bool) -> Batch:
+    """Return the last `max_len` of every slice; the targets are not filled in."""
     if items.ndim != 1 or items.dtype not in (np.int32, np.int64):
         raise ValueError(f"items is {items.dtype} of shape {items.shape}; expected int32 or int64 [N]")
+    if side not in SIDES:
+        raise ValueError(f"side is {side!r}; expected one of {', '.join(SIDES)}")
     check_range("start of a row", starts, 0, len(items))
     check_range("end of a row", stops, 0, len(items))
     if (stops < starts).any():
         raise ValueError("a row ends before it starts; make the offsets for these items again")
-    out = np.empty((len(starts), max_len), dtype=np.int64)
+    lengths = np.minimum(stops - starts, whole_number("max_len", max_len, 1))
+    shape = (len(lengths), int(lengths.max(initial=1)))
+    out, targets = (np.empty(shape, np.int64), np.empty(shape, np.int64)) if buffers is None else buffers.views(*shape)
+    _pad(items, stops - lengths, lengths, np.zeros_like(lengths), out, side, num_threads)
+    return Batch(out, lengths, targets if with_targets else targets[:, :0])
+
+
+def _pad(items: Items, starts: Int64Array, lengths: Int64Array, skipped: Int64Array, out: Int64Array, side: str,
+         num_threads: int) -> None:
     flat: Items = np.ascontiguousarray(items)  # type: ignore[assignment]
-    left_pad(flat, starts, stops, out, whole_number("num_threads", num_threads, 1))
-    return out
+    pad_rows(flat, starts, lengths, skipped, out, side == "right", whole_number("num_threads", num_threads, 1))

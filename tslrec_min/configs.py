@@ -17,6 +17,9 @@ from .errors import TslrecError
 
 FORMATS = ("auto", "recbole", "csv", "movielens", "sequences")
 ADAPTERS = ("none", "linear", "init")
+MODELS = ("sasrec", "gru4rec", "bert4rec")
+RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
+SAMPLINGS = ("uniform", "popularity", "batch")
 LOSSES = ("kl", "ce", "mse")
 QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 
@@ -48,16 +51,36 @@ class PrepareConfig:
 class TrainConfig:
     """How a sequential recommender is trained."""
 
+    model: str = option("sasrec", "Sequential recommender.", choices=MODELS)
     adapter: str = option("none", "How item embeddings become the item table: none (ids only), linear (frozen "
                           "embeddings, trainable projection), init (PCA as the trainable start).", choices=ADAPTERS)
     width: int = option(64, "Width of the item table and of the hidden states.", low=1)
-    blocks: int = option(2, "Self-attention blocks.", low=1)
+    blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1)
     heads: int = option(2, "Attention heads; must divide the width.", low=1)
+    units: int = option(128, "Recurrent units of gru4rec.", low=1)
     dropout: float = option(0.3, "Dropout rate.", low=0, high=0.95)
+    mask_probability: float = option(0.2, "Share of the items that bert4rec hides in training.", low=0, high=1)
+    mask_last: float = option(0.1, "Share of bert4rec's training windows in which the last item alone is hidden.",
+                              low=0, high=1)
     max_len: int = option(50, "Longest history that the model reads, in items.", low=1)
+    loss: str = option("ce", "Loss: ce (cross-entropy over all items), sampled (cross-entropy over negatives), bce or "
+                       "gbce (binary cross-entropy, plain or calibrated).", choices=RECOMMENDER_LOSSES)
+    negatives: int = option(256, "Negatives of a training target, for every loss but ce.", low=1)
+    sampling: str = option("uniform", "Where negatives come from: uniform or popularity (drawn for each target, never "
+                           "an item of the user's history), batch (other targets of the batch, shared).",
+                           choices=SAMPLINGS)
+    popularity_exponent: float = option(0.75, "Popularity sampling draws an item as often as its count to this power.",
+                                        low=0, high=2)
+    calibration: float = option(0.75, "Calibration t of gbce.", low=0, high=1)
     batch_size: int = option(64, "Training windows a step.", low=1)
     learning_rate: float = option(1.5e-3, "Peak learning rate of AdamW.", low=0)
+    warmup_steps: int = option(50, "Steps over which the learning rate rises to its peak.", low=0)
+    decay: str = option("none", "How the learning rate falls after that, down to 0 at the end of the last of "
+                        "--epochs.", choices=("none", "linear", "cosine"))
     weight_decay: float = option(0.0, "Weight decay of AdamW.", low=0)
+    clip_norm: float = option(5.0, "Largest norm of a step's gradient; longer ones are scaled down.", low=0)
+    precision: str = option("fp32", "Arithmetic of matrix products: fp32, or bf16 by autocast.",
+                            choices=("fp32", "bf16"))
     epochs: int = option(100, "Most passes over the training targets.", low=1)
     patience: int = option(10, "Stop after so many epochs without a better validation NDCG@10.", low=1)
     seed: int = option(0, "Random seed.", low=0, high=2**63 - 1)

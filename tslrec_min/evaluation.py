@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from . import distributed
 from .artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
 from .configs import EvaluateConfig
 from .data.dataset import Dataset, load_dataset
@@ -59,7 +60,7 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
         return _evaluated(dataset, dataset_hash, arms, config, device, threads)[0]
     if existing == "reuse" and is_current(out, recipe):
         return read_json(out / "metrics.json")
-    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+    with write_artifact(out, recipe, overwrite=existing != "refuse", keep=distributed.rank() == 0) as folder:
         report, ranks = _evaluated(dataset, dataset_hash, arms, config, device, threads)
         write_json(folder / "metrics.json", report)
         _save_ranks(folder, ranks, [dataset.user_ids[user] for user in dataset.evaluated_users])
@@ -72,13 +73,14 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
     asked = dataset.evaluation(config.split)
     if not len(asked.users):
         raise TslrecError("no user of the data set has a history of at least 3 items, so there is nothing to evaluate")
-    ranks: dict[str, dict[str, list[Ranks]]] = {"filtered": {}, "unfiltered": {}}
+    left_out = {"filtered": asked.seen(dataset.n_items), "unfiltered": None}
+    ranks: dict[str, dict[str, list[Ranks]]] = {protocol: {} for protocol in left_out}
     for arm, paths in arms.items():
         for path in paths:
             recommender = load_recommender(path, dataset_hash, device)
             states, table = final_states(recommender, asked.histories, asked.users, device=device, threads=threads)
             for protocol, by_arm in ranks.items():
-                by_arm.setdefault(arm, []).append(rank_states(states, table, asked, filter_seen=protocol == "filtered",
+                by_arm.setdefault(arm, []).append(rank_states(states, table, asked, seen=left_out[protocol],
                                                               threads=threads))
     return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
         arm: {"runs": [path.name for path in paths]} | {

@@ -1,30 +1,195 @@
-"""Losses of sequential recommenders and of the preference head."""
+"""Losses of sequential recommenders and of the preference head.
+
+The losses over items are sums over the positions that have a target, so that processes that share a batch can add
+theirs up. None stores the scores of all positions at once: positions go through in chunks, and since every loss is a
+function of its own scores alone, a chunk's gradient is computed right after its loss, before the next chunk comes.
+So memory is bounded by the chunk, whatever the catalogue, and nothing is computed twice.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+CHUNK_BYTES = 4 << 20
+"""Scores of one chunk: of the order of a cache."""
+_FEWEST_ROWS = 64
+"""With a huge catalogue a chunk is larger than a cache anyway; fewer rows would make the products slow."""
 _LEAST_PREFERENCE = 1e-6  # a category that no training user has must not cost an infinite loss
 
+PairLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Scores of the targets, float [m], and of their negatives, float [m, k] -> sum of the losses, float scalar."""
 
-def full_softmax_cross_entropy(states: torch.Tensor, item_table: torch.Tensor, targets: torch.Tensor
-                               ) -> torch.Tensor:
-    """Mean cross-entropy over all items at the positions that have a target.
+
+def full_softmax_loss(states: torch.Tensor, item_table: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy over all items, summed over positions.
 
     Args:
-        states: float [B, T, d].
+        states: float [M, d].
         item_table: float [I+1, d]; the padding row takes no part.
-        targets: int64 [B, T], 0 = no target.
+        targets: int64 [M], in 1..I.
 
     Returns:
-        float scalar.
+        float32 scalar.
     """
-    valid = targets != 0
-    logits = states[valid] @ item_table[1:].T  # [M, I]
-    return F.cross_entropy(logits, targets[valid] - 1)
+    loss: torch.Tensor = _FullSoftmax.apply(states, item_table, targets)
+    return loss
 
 
+def sampled_loss(states: torch.Tensor, item_table: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor,
+                 pair_loss: PairLoss, corrections: torch.Tensor | None = None) -> torch.Tensor:
+    """Loss of the target against negatives alone, summed over positions.
+
+    Args:
+        states: float [M, d].
+        item_table: float [I+1, d].
+        targets: int64 [M], in 1..I.
+        negatives: int64 [M, k], of each position, or [k], shared by all; a shared one that is a position's own
+            target does not count there.
+        pair_loss: `sampled_softmax`, or made by `binary_cross_entropy`.
+        corrections: float [I+1], what to subtract from every item's score: the log-probability of drawing it
+            (log-Q correction: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
+            Recommendations", RecSys 2019). None subtracts nothing, which is right for uniform negatives.
+
+    Returns:
+        float32 scalar.
+    """
+    loss: torch.Tensor = _Sampled.apply(states, item_table, targets, negatives, pair_loss, corrections)
+    return loss
+
+
+def sampled_softmax(target_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the target among itself and its negatives."""
+    return (torch.logsumexp(torch.cat([target_scores[:, None], negative_scores], dim=1), dim=1) - target_scores).sum()
+
+
+def binary_cross_entropy(n_negatives: int, n_items: int = 2, calibration: float = 0.0) -> PairLoss:
+    """Return the generalised binary cross-entropy gBCE_t (Petrov and Macdonald, RecSys 2023, arXiv 2308.07192).
+
+    With sampling rate ``alpha = k / (I - 1)`` and ``beta = alpha (t (1 - 1/alpha) + 1/alpha)``, a position's loss is
+    ``-(beta log sigmoid(s+) + sum_j log(1 - sigmoid(s_j))) / (k + 1)``: scores of few negatives are calibrated as if
+    all items had been negatives. t = 0 is plain binary cross-entropy, SASRec's loss.
+
+    Args:
+        n_negatives: k.
+        n_items: I.
+        calibration: t in 0..1.
+    """
+    rate = n_negatives / (n_items - 1)
+    beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
+
+    def loss(target_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.Tensor:
+        positive, negative = F.logsigmoid(target_scores), F.logsigmoid(-negative_scores)
+        return -(beta * positive.sum() + negative.sum()) / (n_negatives + 1)
+
+    return loss
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """See full_softmax_loss."""
+
+    @staticmethod
+    def forward(ctx, states, item_table, targets):  # type: ignore[no-untyped-def] # torch fixes the signature
+        low = _product_type(states)
+        with torch.autocast(states.device.type, enabled=False):
+            items, places = item_table.detach()[1:].to(low), targets - 1
+            state_gradient, table_gradient = _gradients(states, item_table)
+            loss = torch.zeros((), device=states.device)
+            for rows in _chunks(len(states), 4 * len(items)):
+                part = states[rows].to(low)
+                log_probabilities = F.log_softmax((part @ items.T).float(), dim=1)
+                own = places[rows][:, None]
+                loss -= log_probabilities.gather(1, own).sum()
+                # The gradient by the scores is the probabilities, less one at the target.
+                gradient = log_probabilities.exp_().scatter_add_(1, own, torch.full_like(own, -1, dtype=torch.float32))
+                gradient = gradient.to(low)
+                state_gradient[rows] = gradient @ items
+                if low == table_gradient.dtype:
+                    table_gradient[1:].addmm_(gradient.T, part)
+                else:
+                    table_gradient[1:] += gradient.T @ part
+        ctx.save_for_backward(state_gradient, table_gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        states, table = ctx.saved_tensors
+        return states.mul_(gradient), table.mul_(gradient), None
+
+
+class _Sampled(torch.autograd.Function):
+    """See sampled_loss."""
+
+    @staticmethod
+    def forward(ctx, states, item_table, targets, negatives, pair_loss, corrections):  # type: ignore[no-untyped-def]
+        with torch.autocast(states.device.type, enabled=False):
+            state_gradient, table_gradient = _gradients(states, item_table)
+            loss = torch.zeros((), device=states.device)
+            shared = negatives.dim() == 1
+            row_bytes = 4 * negatives.shape[-1] * (1 if shared else item_table.shape[1])
+            for rows in _chunks(len(states), row_bytes):
+                own = targets[rows]
+                others = negatives if shared else negatives[rows]
+                found = _chunk_gradients(states[rows].float(), item_table.detach(), own, others, pair_loss, corrections)
+                loss += found[0]
+                state_gradient[rows] = found[1]
+                for ids, gradient in found[2:]:
+                    table_gradient.index_add_(0, ids, gradient)
+        ctx.save_for_backward(state_gradient, table_gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        states, table = ctx.saved_tensors
+        return states.mul_(gradient), table.mul_(gradient), None, None, None, None
+
+
+def _chunk_gradients(states: torch.Tensor, table: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor,
+                     pair_loss: PairLoss, corrections: torch.Tensor | None) -> tuple[Any, ...]:
+    """Return the loss, its gradient by the states, and (ids, gradient) twice for the table."""
+    shared = negatives.dim() == 1
+    own, others = table[targets], table[negatives]  # [m, d]; [k, d] or [m, k, d]
+    with torch.no_grad():
+        target_scores = (states * own).sum(dim=1)
+        negative_scores = states @ others.T if shared else torch.einsum("md,mkd->mk", states, others)
+    with torch.enable_grad():  # the scores are leaves: autograd goes no further than the few of this chunk
+        target_scores, negative_scores = target_scores.requires_grad_(), negative_scores.requires_grad_()
+        corrected, others_corrected = target_scores, negative_scores
+        if corrections is not None:
+            corrected = corrected - corrections[targets]
+            others_corrected = others_corrected - corrections[negatives]
+        if shared:
+            others_corrected = others_corrected.masked_fill(negatives == targets[:, None], -torch.inf)
+        loss = pair_loss(corrected, others_corrected)
+        by_target, by_negative = torch.autograd.grad(loss, (target_scores, negative_scores))
+    own_gradient = by_target[:, None] * states
+    if shared:
+        state_gradient = by_negative @ others
+        others_gradient = by_negative.T @ states
+    else:
+        state_gradient = torch.einsum("mk,mkd->md", by_negative, others)
+        others_gradient = (by_negative[:, :, None] * states[:, None]).flatten(0, 1)
+    return (loss.detach(), state_gradient + by_target[:, None] * own, (targets, own_gradient),
+            (negatives.flatten(), others_gradient))
+
+
+def _gradients(states: torch.Tensor, item_table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.empty_like(states), torch.zeros_like(item_table)
+
+
+def _product_type(states: torch.Tensor) -> torch.dtype:
+    """Return the type that matrix products are computed in here: autocast's where it is on."""
+    kind = states.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+
+
+def _chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
+    size = max(CHUNK_BYTES // row_bytes, _FEWEST_ROWS)
+    for start in range(0, n_rows, size):
+        yield slice(start, start + size)
 def preference_loss(outputs: torch.Tensor, preferences: torch.Tensor, name: str) -> torch.Tensor:
     """Loss of the linear head against preference distributions, one value per user.
 

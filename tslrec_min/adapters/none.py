@@ -7,11 +7,15 @@ from torch import nn
 
 
 class TrainableTable(nn.Module):
-    """Trainable vectors, one per item; padding stays zero because it is no parameter."""
+    """Trainable vectors, one per item, below a padding row of zeros.
 
-    def __init__(self, weight: torch.Tensor) -> None:
+    The padding row is part of the parameter, so that no step copies the table; it stays zero because no loss and no
+    lookup gives it a gradient, and neither Adam nor weight decay moves a zero without one.
+    """
+
+    def __init__(self, items: torch.Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight)
+        self.weight = nn.Parameter(torch.cat([items.new_zeros(1, items.shape[1]), items]))
 
     @classmethod
     def random(cls, n_items: int, width: int) -> TrainableTable:
@@ -21,8 +25,8 @@ class TrainableTable(nn.Module):
     @classmethod
     def restore(cls, state: dict[str, torch.Tensor]) -> TrainableTable:
         """Rebuild from a state dict."""
-        return cls(state["weight"])
+        return cls(state["weight"][1:])
 
     def forward(self) -> torch.Tensor:
         """Return the item table, float [I+1, d]."""
-        return torch.cat([self.weight.new_zeros(1, self.weight.shape[1]), self.weight])
+        return self.weight

@@ -17,6 +17,7 @@ import numpy as np
 from ..artifacts import load_arrays, open_artifact, sha256_of_json
 from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
+from ..sampling import SeenItems
 
 SPLITS = ("validation", "test")
 _SHORTEST_SPLIT_HISTORY = 3
@@ -64,6 +65,10 @@ class Evaluation:
     """int64 [E], the users with a target."""
     targets: np.ndarray
     """int64 [E], internal ids."""
+
+    def seen(self, n_items: int) -> SeenItems:
+        """Return the items of all histories: what a ranking leaves out unless they are to be recommended again."""
+        return SeenItems.from_histories(self.histories.indptr, self.histories.items, n_items)
 
 
 @dataclass(frozen=True)

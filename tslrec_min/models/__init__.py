@@ -9,35 +9,28 @@ import torch
 from torch import nn
 
 from ..configs import TrainConfig
+from .backbone import Backbone
+from .bert4rec import BERT4Rec
+from .gru4rec import GRU4Rec
 from .sasrec import SASRec
+
+BACKBONES: dict[str, type[Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "bert4rec": BERT4Rec}
 
 
 class SequentialRecommender(nn.Module):
     """A backbone and the adapter that makes its item table."""
 
-    def __init__(self, adapter: nn.Module, backbone: SASRec) -> None:
+    def __init__(self, adapter: nn.Module, backbone: Backbone, max_len: int) -> None:
         super().__init__()
         self.adapter = adapter
         self.backbone = backbone
+        self.max_len = max_len
 
     def item_table(self) -> torch.Tensor:
         """Return the item table, float [I+1, d]; row 0 is padding and zero."""
         return self.adapter()
 
-    def forward(self, inputs: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Return the states of all positions.
-
-        Args:
-            inputs: int64 [B, T], left-padded histories, 0 = padding.
-            item_table: float [I+1, d].
-
-        Returns:
-            float [B, T, d].
-        """
-        return self.backbone(inputs, item_table)
-
 
 def build_recommender(adapter: nn.Module, config: TrainConfig) -> SequentialRecommender:
     """Pair an adapter with a freshly initialised backbone."""
-    return SequentialRecommender(adapter, SASRec(config.width, config.blocks, config.heads, config.dropout,
-                                                 config.max_len))
+    return SequentialRecommender(adapter, BACKBONES[config.model](config), config.max_len)  # type: ignore[call-arg]

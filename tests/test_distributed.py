@@ -1,0 +1,51 @@
+"""Training under torchrun: several processes, the result of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from tslrec_min.artifacts import read_json
+
+SMALL = ["--width", "16", "--blocks", "1", "--units", "16", "--max-len", "8", "--batch-size", "31", "--epochs", "3",
+         "--learning-rate", "0.005", "--dropout", "0.2", "--threads", "1"]
+
+
+def tslrec(folder: Path, processes: int, *arguments: object) -> str:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "tslrec_min.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("options", [["--model", "sasrec"], ["--model", "bert4rec", "--loss", "gbce", "--negatives", "4"],
+                                     ["--model", "gru4rec", "--loss", "sampled", "--sampling", "batch"]],
+                         ids=lambda options: options[1])
+def test_several_processes_train_what_one_does(cycle: Path, tmp_path: Path, options: list[str]) -> None:
+    outputs = [tslrec(tmp_path, count, "train", cycle, "-o", count, *SMALL, *options) for count in (1, 3)]
+    one, three = (load_file(tmp_path / str(count) / "model.safetensors") for count in (1, 3))
+    assert one.keys() == three.keys()
+    for name, tensor in one.items():  # sums in another order: equal but for rounding, which training amplifies
+        np.testing.assert_allclose(three[name], tensor, atol=2e-4, rtol=1e-3)
+    logs = [read_json(tmp_path / str(count) / "metrics.json")["epochs"] for count in (1, 3)]
+    for first, second in zip(*logs, strict=True):
+        assert first == pytest.approx(second, abs=2e-3)
+    assert outputs[1].count("best epoch") == 1  # one process prints
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]
+
+
+def test_several_processes_evaluate_what_one_does(cycle: Path, tmp_path: Path) -> None:
+    tslrec(tmp_path, 1, "train", cycle, "-o", "run", *SMALL)
+    one, two = (json.loads(tslrec(tmp_path, count, "evaluate", cycle, "run", "-o", f"on-{count}", "--json"))
+                for count in (1, 2))
+    assert one == two
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["on-1", "on-2", "run"]

@@ -1,0 +1,33 @@
+"""What every sequential recommender's backbone does: histories -> states. Scores are states @ item table^T."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+
+class Backbone(nn.Module):
+    """Base class of the backbones; each is built from a TrainConfig."""
+
+    objective: ClassVar[str] = "next"
+    """What it learns: ``next`` (the item after each position) or ``cloze`` (hidden items, from both sides)."""
+
+    def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states of all positions.
+
+        Args:
+            items: int64 [B, T], histories padded on the right, 0 = padding; ``cloze``: I + 1 = hidden.
+            lengths: int64 [B], items in each history.
+            item_table: float [I+1, d]; row 0 is padding.
+
+        Returns:
+            float [B, T, d]; those of padded positions mean nothing, but are finite.
+        """
+        raise NotImplementedError
+
+    def final_states(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states that score what comes after each history, float [B, d]; arguments as for `forward`."""
+        states = self(items, lengths, item_table)
+        return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp_min(0)]

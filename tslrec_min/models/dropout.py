@@ -1,0 +1,68 @@
+"""Dropout whose draws are a function of (seed, step, place in the network, row of the batch, element).
+
+On a CPU torch draws dropout masks one by one from a sequential generator, which took a quarter of SASRec's training
+time. Here each draw is a hash, computed by all threads and again in the backward pass, so no mask is stored, the
+draws don't depend on the number of threads, processes that share a batch draw what one process would, and resuming
+needs no generator's state. On other devices torch's own dropout is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .._dropout import drop_rows
+
+_WORD = 2**32
+
+
+class _Drop(torch.autograd.Function):
+    """The kernel as a differentiable function; forward and backward are the same linear map."""
+
+    @staticmethod
+    def forward(ctx, values, rate, key, first_row):  # type: ignore[no-untyped-def] # torch fixes the signature
+        ctx.arguments = rate, key, first_row
+        return _dropped(values, rate, key, first_row)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return _dropped(gradient, *ctx.arguments), None, None, None
+
+
+def _dropped(values: torch.Tensor, rate: float, key: int, first_row: int) -> torch.Tensor:
+    values = values.contiguous()
+    out = torch.empty_like(values)
+    rows = len(values)
+    drop_rows(values.detach().numpy().reshape(rows, -1), out.numpy().reshape(rows, -1), key, first_row,
+              round(rate * _WORD), 1 / (1 - rate), torch.get_num_threads())
+    return out
+
+
+class Dropout(nn.Module):
+    """Drop elements of float [B, ...] while training."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.key = 0
+        """Of this layer in this step, in 0..2**64 - 1; the trainer sets it."""
+        self.first_row = 0
+        """Row of the whole batch that the first row here is."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return float32 of the same shape, each element zeroed with probability `rate` or scaled by 1 / (1 - rate)."""
+        if not self.training or not self.rate:
+            return values
+        if values.device.type != "cpu":
+            return F.dropout(values, self.rate)
+        dropped: torch.Tensor = _Drop.apply(values.float(), self.rate, self.key, self.first_row)
+        return dropped
+
+
+def set_dropout_step(module: nn.Module, seed: int, step: int, first_row: int) -> None:
+    """Give every dropout layer of `module` its key for a training step."""
+    layers = [layer for layer in module.modules() if isinstance(layer, Dropout)]
+    for place, layer in enumerate(layers):
+        layer.key = ((seed * 0x9E3779B97F4A7C15) ^ (step * len(layers) + place)) % 2**64
+        layer.first_row = first_row
