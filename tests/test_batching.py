@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tslrec_min._batching import hide_items, pad_rows
 from tslrec_min.batching import (
     BatchBuffers,
     Windows,
@@ -53,6 +54,27 @@ def test_batches_equal_the_reference(dtype, layout, side, num_threads):
                                                windows.first_target[select], 4)
     assert batch.items.tolist() == squared(inputs, side) and batch.targets.tolist() == squared(targets, side)
     assert batch.lengths.tolist() == [len(row) for row in inputs]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 4])
+def test_kernels_give_the_same_for_any_number_of_threads(num_threads):
+    """The functions above wake threads for large batches only."""
+    indptr, items = csr([*range(40)] * 4)
+    lengths, keys = np.diff(indptr), range(160)
+    rows, targets = np.empty((160, 39), dtype=np.int64), np.empty((160, 39), dtype=np.int64)
+    for right in (True, False):
+        pad_rows(items, indptr[:-1], lengths, lengths // 3, rows, right, num_threads)
+        expected = reference.padded(items, indptr[:-1] + lengths // 3, indptr[1:], 39, "left")
+        if right:
+            expected = [[0] * (n // 3) + row[len(row) - n + n // 3:] + [0] * (39 - n)
+                        for row, n in zip(expected.tolist(), lengths, strict=True)]
+        np.testing.assert_array_equal(rows, expected)
+    pad_rows(items, indptr[:-1], lengths, 0 * lengths, rows, True, num_threads)
+    hide_items(rows, targets, lengths, np.array(keys), 999, 7, 2, 2**31, 2**30, num_threads)
+    epoch = reference.subkey(reference.mix(7), 2)
+    wanted = [reference.cloze_row(items[start:stop].tolist(), reference.subkey(epoch, key), 999, 0.5, 0.25)
+              for start, stop, key in zip(indptr[:-1], indptr[1:], keys, strict=True)]
+    assert [rows.tolist(), targets.tolist()] == [squared([pair[part] for pair in wanted]) for part in (0, 1)]
 
 
 def test_a_window_by_hand():

@@ -27,9 +27,9 @@ def tslrec(folder: Path, processes: int, *arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("options", [["--model", "sasrec"], ["--model", "bert4rec", "--loss", "gbce", "--negatives", "4"],
-                                     ["--model", "gru4rec", "--loss", "sampled", "--sampling", "batch"]],
-                         ids=lambda options: options[1])
+@pytest.mark.parametrize("options", [
+    ["--model", "sasrec"], ["--model", "bert4rec", "--loss", "gbce", "--negatives", "4"],
+    ["--model", "gru4rec", "--loss", "sampled", "--sampling", "batch"]], ids=lambda options: options[1])
 def test_several_processes_train_what_one_does(cycle: Path, tmp_path: Path, options: list[str]) -> None:
     outputs = [tslrec(tmp_path, count, "train", cycle, "-o", count, *SMALL, *options) for count in (1, 3)]
     one, three = (load_file(tmp_path / str(count) / "model.safetensors") for count in (1, 3))

@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._batching import hide_items, pad_rows
-from .checks import Int64Array, as_int64, as_offsets, check_length, check_range, whole_number
+from .checks import Int64Array, as_int64, as_offsets, check_length, check_range, threads_for, whole_number
 
 Items = NDArray[np.int32] | NDArray[np.int64]
 SIDES = ("right", "left")
 _POOL = 64
 """Batches' worth of shuffled windows that are sorted by length together: enough for nearly equal lengths in a
 batch, few enough that batches of short and of long histories keep mixing."""
+_THREAD_ITEMS = 1 << 18
+"""Items of a batch that a thread is worth waking for: about a tenth of a millisecond's work."""
 _WORD = 2**32
 
 
@@ -202,7 +204,7 @@ def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int,
     hide_items(batch.items, batch.targets, batch.lengths, stop, whole_number("mask", mask, 1),
                whole_number("seed", seed, 0, 2**64 - 1), whole_number("epoch", epoch, 0, 2**64 - 1),
                round(probability * _WORD), round(last_probability * _WORD),
-               whole_number("num_threads", num_threads, 1))
+               threads_for(batch.items.size, num_threads, _THREAD_ITEMS))
     return batch
 
 
@@ -247,4 +249,4 @@ def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int, s
 def _pad(items: Items, starts: Int64Array, lengths: Int64Array, skipped: Int64Array, out: Int64Array, side: str,
          num_threads: int) -> None:
     flat: Items = np.ascontiguousarray(items)  # type: ignore[assignment]
-    pad_rows(flat, starts, lengths, skipped, out, side == "right", whole_number("num_threads", num_threads, 1))
+    pad_rows(flat, starts, lengths, skipped, out, side == "right", threads_for(out.size, num_threads, _THREAD_ITEMS))

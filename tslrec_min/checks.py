@@ -49,3 +49,11 @@ def whole_number(name: str, value: int, low: int, high: int = 2**31 - 1) -> int:
     if not low <= number <= high:
         raise ValueError(f"{name} is {number}; expected {low}..{high}")
     return number
+
+
+def threads_for(work: int, num_threads: int, work_per_thread: int) -> int:
+    """Return as many of `num_threads`, at least 1, as have `work_per_thread` to do.
+
+    Waking a thread takes longer than a small task, and on a busy machine a thousand times longer.
+    """
+    return min(whole_number("num_threads", num_threads, 1), max(1, work // work_per_thread))

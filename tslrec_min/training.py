@@ -114,7 +114,7 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
                           "data set has none: its histories are too short")
     recommender.to(device)
     torch.manual_seed(config.seed)
-    run = _Run(recommender, training, config, device, threads)
+    run = TrainingRun(recommender, training, config, device, threads)
     seen = validation.seen(run.n_items)
     if checkpointing:
         run.take_up(checkpointing)
@@ -137,7 +137,7 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
     return run.log
 
 
-class _Run:
+class TrainingRun:
     """A training as far as it has come."""
 
     def __init__(self, recommender: SequentialRecommender, training: Histories, config: TrainConfig,
@@ -154,7 +154,7 @@ class _Run:
         self.best: dict[str, torch.Tensor] = {}
         self.losses: list[float] = []
         """Of the steps of the epoch that is under way."""
-        self.steps_per_epoch = len(self._plan(1)[1])
+        self.steps_per_epoch = len(self.plan(1)[1])
         self._saved = time.monotonic()
 
     @property
@@ -164,14 +164,16 @@ class _Run:
 
     @property
     def best_score(self) -> float:
+        """Best validation NDCG@10 so far."""
         return self.log.epochs[self.log.best_epoch - 1]["validation_ndcg@10"]
 
     @property
     def finished(self) -> bool:
+        """Whether all epochs are done, or too many brought nothing better."""
         done = len(self.log.epochs)
         return done >= self.config.epochs or done - self.log.best_epoch >= self.config.patience
 
-    def _plan(self, epoch: int) -> tuple[Windows, list[np.ndarray]]:
+    def plan(self, epoch: int) -> tuple[Windows, list[np.ndarray]]:
         """Return an epoch's windows, and which of them make each batch."""
         random = np.random.default_rng((self.config.seed, epoch))
         phases = window_phases(self.training.indptr, self.config.max_len, random)
@@ -182,13 +184,14 @@ class _Run:
     def train_epoch(self, checkpointing: Checkpointing | None) -> None:
         """Take the steps that are left of the epoch."""
         self.recommender.train()
-        windows, batches = self._plan(self.epoch)
+        windows, batches = self.plan(self.epoch)
         for chosen in batches[len(self.losses):]:
-            self._step(windows, chosen)
+            self.step(windows, chosen)
             if checkpointing and time.monotonic() - self._saved > checkpointing.seconds:
                 self.save(checkpointing)
 
-    def _step(self, windows: Windows, chosen: np.ndarray) -> None:
+    def step(self, windows: Windows, chosen: np.ndarray) -> None:
+        """Learn from one batch: the windows `chosen`, int64 [B]."""
         config, step = self.config, (self.epoch - 1) * self.steps_per_epoch + len(self.losses)
         batch = self._batch(windows, chosen)
         mine = distributed.share(len(chosen))

@@ -13,8 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from .._dropout import drop_rows
+from ..checks import threads_for
 
 _WORD = 2**32
+_THREAD_ELEMENTS = 1 << 17
+"""Elements that a thread is worth waking for: some tenths of a millisecond's work."""
 
 
 class _Drop(torch.autograd.Function):
@@ -35,7 +38,8 @@ def _dropped(values: torch.Tensor, rate: float, key: int, first_row: int) -> tor
     out = torch.empty_like(values)
     rows = len(values)
     drop_rows(values.detach().numpy().reshape(rows, -1), out.numpy().reshape(rows, -1), key, first_row,
-              round(rate * _WORD), 1 / (1 - rate), torch.get_num_threads())
+              round(rate * _WORD), 1 / (1 - rate),
+              threads_for(values.numel(), torch.get_num_threads(), _THREAD_ELEMENTS))
     return out
 
 
