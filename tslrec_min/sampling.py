@@ -144,7 +144,8 @@ class AliasTable:
         """Return each user's probability that an item drawn from the whole catalogue is unseen, float64 [U]."""
         _check_same_items(seen, self)
         users = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
-        return 1 - np.bincount(users, self.probabilities[seen.items], minlength=len(seen.indptr) - 1)
+        sums = np.bincount(users, self.probabilities[seen.items], minlength=len(seen.indptr) - 1)
+        return 1 - sums.astype(np.float64)
 
 
 def _alias_columns(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
