@@ -1,47 +1,233 @@
-"""Kernel of tslrec_min.sampling: uniform draws from the items that a user has not seen."""
+"""Kernels of tslrec_min.sampling: draws from the items that a user has not seen.
+
+A candidate from the whole catalogue is drawn again as long as the user has seen it, which leaves the probabilities
+of the unseen items in proportion. After `attempts` candidates an exact draw from the unseen items alone takes over:
+it has the same distribution, so the limit changes the cost and not the probabilities.
+
+Whether an item is seen is asked of a filter first, one bit per residue of the item ids (a Bloom filter of one hash):
+a bit that isn't set says no, and only else is the user's sorted list searched, unless the filter has a bit per item.
+
+The first candidates are made without a branch on random bits; those that the filter stops are put down and drawn
+again later, many in a row. To branch at once would cost more than the draw, as the processor can't foresee it.
+"""
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from _random cimport mix, subkey, uniform_below
+from _random cimport mix, scale, stream_word, subkey, surplus, uniform_below
+
+cdef enum:
+    STOPPED = 256  # room for draws that the filter has stopped
+
+cdef struct Proposal:  # the distribution of candidates
+    int32_t n_items
+    uint64_t surplus  # of n_items
+    Py_ssize_t attempts
+    const uint64_t* thresholds  # alias table of items 1..I; NULL: uniform
+    const int32_t* aliases
+    const double* weights
+
+cdef struct Seen:  # of one user
+    const int32_t* items
+    Py_ssize_t n_items
+    const uint64_t* bits
+    uint64_t mask  # number of bits less 1
+
+cdef struct Batch:
+    Proposal proposal
+    const int64_t* indptr
+    const int32_t* items
+    const int64_t* filter_indptr
+    const uint64_t* bits
+    const int64_t* users
+    const int64_t* positions
+    uint64_t key
+    int64_t* out
+    Py_ssize_t n_draws
 
 
-cdef inline int64_t unseen_item(const int32_t* seen, Py_ssize_t n_seen, int64_t number) noexcept nogil:
-    """Return the unseen item of a number: item ids from 1, unseen items numbered from 0 in the order of ids.
+cdef inline Seen seen_by(const Batch* batch, int64_t user) noexcept nogil:
+    """Return the list and the filter of one user."""
+    cdef Seen seen
+    seen.items = batch.items + batch.indptr[user]
+    seen.n_items = batch.indptr[user + 1] - batch.indptr[user]
+    seen.bits = batch.bits + batch.filter_indptr[user]
+    seen.mask = <uint64_t>(batch.filter_indptr[user + 1] - batch.filter_indptr[user]) * 64 - 1
+    return seen
 
-    seen[j] - 1 - j unseen items come before seen[j], so the wanted item follows as many seen ones as there
-    are j with seen[j] - 1 - j <= number; these are the first ones, which a binary search counts.
+
+cdef inline Py_ssize_t count_before(const int32_t* items, Py_ssize_t n_items, int64_t number,
+                                    bint of_unseen) noexcept nogil:
+    """Return how many of the rising `items` are <= number, or (of_unseen) have <= number unseen ones before them.
+
+    items[j] - 1 - j unseen items come before items[j]. The search halves without a branch to foresee.
     """
     cdef Py_ssize_t low = 0
-    cdef Py_ssize_t high = n_seen
-    cdef Py_ssize_t middle
-    while low < high:
-        middle = (low + high) // 2
-        if seen[middle] - 1 - middle <= number:
-            low = middle + 1
-        else:
-            high = middle
-    return number + 1 + low
+    cdef Py_ssize_t half
+    while n_items > 0:
+        half = (n_items + 1) // 2
+        low = low + half if items[low + half - 1] - (low + half if of_unseen else 0) <= number else low
+        n_items -= half
+    return low
 
 
-cdef inline void draw_row(const int32_t* seen, Py_ssize_t n_seen, int64_t n_items, uint64_t key, int64_t* row,
-                          Py_ssize_t n_draws) noexcept nogil:
-    """Fill a row with independent draws."""
-    cdef Py_ssize_t draw
-    for draw in range(n_draws):
-        row[draw] = unseen_item(seen, n_seen, uniform_below(subkey(key, draw), <uint32_t>(n_items - n_seen)))
+cdef inline bint may_be_seen(Seen seen, int32_t item) noexcept nogil:
+    """Return the filter's answer: False is certain."""
+    return (seen.bits[(item & seen.mask) >> 6] >> (item & 63)) & 1
 
 
-def draw_unseen(const int64_t[::1] indptr, const int32_t[::1] seen, int64_t n_items, const int64_t[::1] users,
-                const int64_t[::1] positions, uint64_t seed, uint64_t epoch, int64_t[:, ::1] out,
-                int num_threads):
-    """Row i of out: draws for users[i], keyed by (seed, epoch, positions[i], column).
+cdef inline bint is_seen(Seen seen, int32_t item, int32_t n_items) noexcept nogil:
+    """Return whether the item is one of the user's."""
+    cdef Py_ssize_t place
+    if not may_be_seen(seen, item):
+        return False
+    if seen.mask >= <uint64_t>n_items:
+        return True
+    place = count_before(seen.items, seen.n_items, item, False)
+    return place > 0 and seen.items[place - 1] == item
 
-    The caller has checked that every user is a row of indptr, has an unseen item, and that n_items < 2**31.
+
+cdef inline int32_t candidate(Proposal proposal, uint64_t word, bint weighted) noexcept nogil:
+    """Return an item, seen or not: that of a uniformly drawn column, or (weighted) its alias (Walker, Vose).
+
+    The bits of the product that choose no column are the coin; a mask applies it without a branch.
     """
-    cdef Py_ssize_t i
-    cdef uint64_t key = subkey(mix(seed), epoch)
-    cdef const int32_t* first = &seen[0] if seen.shape[0] else NULL
-    for i in prange(out.shape[0], nogil=True, schedule='static', num_threads=num_threads):
-        draw_row(first + indptr[users[i]], indptr[users[i] + 1] - indptr[users[i]], n_items,
-                 subkey(key, positions[i]), &out[i, 0], out.shape[1])
+    cdef int32_t column = scale(word, proposal.n_items)
+    cdef int32_t alias, keep
+    if not weighted:
+        return column + 1
+    alias = proposal.aliases[column]
+    keep = -<int32_t>(word * <uint64_t>proposal.n_items < proposal.thresholds[column])
+    return alias ^ ((alias ^ (column + 1)) & keep)
+
+
+cdef int64_t weighted_unseen(Proposal proposal, Seen seen, uint64_t word) noexcept nogil:
+    """Return an unseen item by its share of the unseen weight, or 0 if that is none: two walks over the catalogue."""
+    cdef double wanted = 0
+    cdef double weight = 0
+    cdef int32_t found = 0
+    cdef int32_t item
+    cdef int walk
+    cdef Py_ssize_t j
+    for walk in range(2):
+        weight = 0
+        j = 0
+        for item in range(1, proposal.n_items + 1):
+            if j < seen.n_items and seen.items[j] == item:
+                j += 1
+            elif proposal.weights[item] > 0:
+                weight += proposal.weights[item]
+                if walk == 1:
+                    found = item
+                    if weight > wanted:
+                        break
+        wanted = weight * <double>(word >> 11) * 2.0 ** -53
+    return found
+
+
+cdef inline int64_t draw(Proposal proposal, Seen seen, uint64_t word) noexcept nogil:
+    """Return an unseen item, or 0 if there is none to draw."""
+    cdef int32_t item
+    cdef int64_t number
+    cdef Py_ssize_t _attempt
+    cdef bint weighted = proposal.thresholds != NULL
+    for _attempt in range(proposal.attempts):
+        if word * <uint64_t>proposal.n_items >= proposal.surplus:
+            item = candidate(proposal, word, weighted)
+            if not is_seen(seen, item, proposal.n_items):
+                return item
+        word = mix(word)
+    if weighted:
+        return weighted_unseen(proposal, seen, word)
+    if seen.n_items == proposal.n_items:
+        return 0
+    number = uniform_below(word, <uint32_t>(proposal.n_items - seen.n_items))
+    return number + 1 + count_before(seen.items, seen.n_items, number, True)
+
+
+cdef int64_t finish(const Batch* batch, const Py_ssize_t* places, Py_ssize_t n_places) noexcept nogil:
+    """Draw for these places of the output; return how many have no item to draw and are 0."""
+    cdef int64_t failed = 0
+    cdef uint64_t key
+    cdef Py_ssize_t n, row
+    for n in range(n_places):
+        row = places[n] // batch.n_draws
+        key = stream_word(batch.key, batch.positions[row])
+        batch.out[places[n]] = draw(batch.proposal, seen_by(batch, batch.users[row]),
+                                    stream_word(key, places[n] - row * batch.n_draws))
+        failed += batch.out[places[n]] == 0
+    return failed
+
+
+cdef inline int64_t draw_rows(const Batch* batch, Py_ssize_t start, Py_ssize_t stop, bint weighted) noexcept nogil:
+    """Fill the rows start..stop; return how many draws are 0, as there was no item."""
+    cdef Py_ssize_t[STOPPED] stopped
+    cdef Py_ssize_t n_stopped = 0
+    cdef Py_ssize_t row, column, place
+    cdef Proposal proposal = batch.proposal
+    cdef Seen seen
+    cdef int32_t item
+    cdef uint64_t key, word
+    cdef int64_t failed = 0
+    for row in range(start, stop):
+        seen = seen_by(batch, batch.users[row])
+        key = stream_word(batch.key, batch.positions[row])
+        for column in range(batch.n_draws):
+            place = row * batch.n_draws + column
+            word = stream_word(key, column)
+            item = candidate(proposal, word, weighted)
+            batch.out[place] = item
+            stopped[n_stopped] = place
+            n_stopped += may_be_seen(seen, item) | (word * <uint64_t>proposal.n_items < proposal.surplus)
+            if n_stopped == STOPPED:
+                failed += finish(batch, stopped, n_stopped)
+                n_stopped = 0
+    return failed + finish(batch, stopped, n_stopped)
+
+
+def draw_unseen(const int64_t[::1] indptr, const int32_t[::1] items, const int64_t[::1] filter_indptr,
+                const uint64_t[::1] bits, int32_t n_items, Py_ssize_t attempts, const uint64_t[::1] thresholds,
+                const int32_t[::1] aliases, const double[::1] weights, const int64_t[::1] users,
+                const int64_t[::1] positions, uint64_t seed, uint64_t epoch, int64_t[:, ::1] out, int num_threads):
+    """Row i of out: draws for users[i], keyed by (seed, epoch, positions[i], column); return how many are 0.
+
+    thresholds, aliases and weights None: uniform. A draw is 0 where the user has no unseen item of positive weight.
+    The caller has checked that there is a row, that every user is a row of indptr and 1 <= n_items < 2**31 - 1.
+    """
+    cdef Batch batch
+    cdef int thread
+    cdef Py_ssize_t n_rows = out.shape[0]
+    cdef bint weighted = thresholds is not None
+    cdef int64_t failed = 0
+    batch.proposal.n_items = n_items
+    batch.proposal.surplus = surplus(n_items)
+    batch.proposal.attempts = attempts
+    batch.proposal.thresholds = &thresholds[0] if weighted else NULL
+    batch.proposal.aliases = &aliases[0] if weighted else NULL
+    batch.proposal.weights = &weights[0] if weighted else NULL
+    batch.indptr = &indptr[0]
+    batch.items = &items[0] if items.shape[0] else NULL
+    batch.filter_indptr = &filter_indptr[0]
+    batch.bits = &bits[0]
+    batch.users = &users[0]
+    batch.positions = &positions[0]
+    batch.key = subkey(mix(seed), epoch)
+    batch.out = &out[0, 0]
+    batch.n_draws = out.shape[1]
+    for thread in prange(num_threads, nogil=True, schedule='static', num_threads=num_threads):
+        if weighted:
+            failed += draw_rows(&batch, n_rows * thread // num_threads, n_rows * (thread + 1) // num_threads, True)
+        else:
+            failed += draw_rows(&batch, n_rows * thread // num_threads, n_rows * (thread + 1) // num_threads, False)
+    return failed
+
+
+def fill_filter(const int64_t[::1] indptr, const int32_t[::1] items, const int64_t[::1] filter_indptr,
+                uint64_t[::1] bits):
+    """Set the bit of each user's items; words filter_indptr[u]..filter_indptr[u + 1], a power of two, are user u's."""
+    cdef Py_ssize_t user, j
+    cdef uint64_t mask
+    for user in range(indptr.shape[0] - 1):
+        mask = <uint64_t>(filter_indptr[user + 1] - filter_indptr[user]) * 64 - 1
+        for j in range(indptr[user], indptr[user + 1]):
+            bits[filter_indptr[user] + ((items[j] & mask) >> 6)] |= <uint64_t>1 << (items[j] & 63)
