@@ -59,26 +59,28 @@ def test_full_softmax_in_bf16_is_close(case) -> None:
         assert F.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.999
 
 
-def literal_scores(case, negatives, corrections, shared):
+def literal_scores(case, negatives, log_weights, offsets, shared):
     """Scores of each position's candidates, its target first; a shared negative that is the target is left out."""
     for position in range(M):
         target = int(case["targets"][position])
         others = [n for n in (negatives if shared else negatives[position]).tolist() if not shared or n != target]
-        ids = torch.tensor([target, *others])
-        yield case["item_table"][ids] @ case["states"][position] - (0 if corrections is None else corrections[ids])
+        scores = case["item_table"][torch.tensor([target, *others])] @ case["states"][position]
+        added = torch.zeros(len(others)) if log_weights is None else log_weights[others]
+        yield scores + torch.cat([torch.zeros(1), added + (0 if offsets is None else offsets[position])])
 
 
-@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("corrected", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("name", ["sampled", "bce", "gbce"])
 def test_sampled_losses_are_their_formulas(case, name, shared, corrected, monkeypatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_BYTES", 1)
     negatives = torch.randint(1, ITEMS + 1, (K,) if shared else (M, K))
-    corrections = torch.randn(ITEMS + 1) if corrected else None
+    log_weights = torch.randn(ITEMS + 1) if corrected[0] else None
+    offsets = torch.randn(M) if corrected[1] else None
     rate = K / (ITEMS - 1)
     beta = rate * (0.75 * (1 - 1 / rate) + 1 / rate) if name == "gbce" else 1.0
     expected = torch.zeros(())
-    for scores in literal_scores(case, negatives, corrections, shared):
+    for scores in literal_scores(case, negatives, log_weights, offsets, shared):
         if name == "sampled":
             expected = expected - torch.log_softmax(scores, dim=0)[0]
         else:
@@ -86,7 +88,7 @@ def test_sampled_losses_are_their_formulas(case, name, shared, corrected, monkey
             expected = expected - (beta * positive.log() + (1 - others).log().sum()) / (K + 1)
     pair_loss = {"sampled": sampled_softmax, "bce": binary_cross_entropy(K),
                  "gbce": binary_cross_entropy(K, ITEMS, 0.75)}[name]
-    loss = sampled_loss(case["states"], case["item_table"], case["targets"], negatives, pair_loss, corrections)
+    loss = sampled_loss(case["states"], case["item_table"], case["targets"], negatives, pair_loss, log_weights, offsets)
     assert_equal_with_gradients(loss, expected, case)
 
 

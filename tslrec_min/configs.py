@@ -19,7 +19,7 @@ FORMATS = ("auto", "recbole", "csv", "movielens", "sequences")
 ADAPTERS = ("none", "linear", "init")
 MODELS = ("sasrec", "gru4rec", "bert4rec")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
-SAMPLINGS = ("uniform", "popularity", "batch")
+SAMPLINGS = ("uniform", "popularity", "shared", "batch")
 LOSSES = ("kl", "ce", "mse")
 QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 
@@ -67,8 +67,8 @@ class TrainConfig:
                        "gbce (binary cross-entropy, plain or calibrated).", choices=RECOMMENDER_LOSSES)
     negatives: int = option(256, "Negatives of a training target, for every loss but ce.", low=1)
     sampling: str = option("uniform", "Where negatives come from: uniform or popularity (drawn for each target, never "
-                           "an item of the user's history), batch (other targets of the batch, shared).",
-                           choices=SAMPLINGS)
+                           "an item of the user's history), shared (uniform, one set for the whole batch: much "
+                           "faster) or batch (the batch's other targets).", choices=SAMPLINGS)
     popularity_exponent: float = option(0.75, "Popularity sampling draws an item as often as its count to this power.",
                                         low=0, high=2)
     calibration: float = option(0.75, "Calibration t of gbce.", low=0, high=1)

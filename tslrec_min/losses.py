@@ -40,7 +40,8 @@ def full_softmax_loss(states: torch.Tensor, item_table: torch.Tensor, targets: t
 
 
 def sampled_loss(states: torch.Tensor, item_table: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor,
-                 pair_loss: PairLoss, corrections: torch.Tensor | None = None) -> torch.Tensor:
+                 pair_loss: PairLoss, log_weights: torch.Tensor | None = None, offsets: torch.Tensor | None = None
+                 ) -> torch.Tensor:
     """Loss of the target against negatives alone, summed over positions.
 
     Args:
@@ -50,14 +51,15 @@ def sampled_loss(states: torch.Tensor, item_table: torch.Tensor, targets: torch.
         negatives: int64 [M, k], of each position, or [k], shared by all; a shared one that is a position's own
             target does not count there.
         pair_loss: `sampled_softmax`, or made by `binary_cross_entropy`.
-        corrections: float [I+1], what to subtract from every item's score: the log-probability of drawing it
-            (log-Q correction: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
-            Recommendations", RecSys 2019). None subtracts nothing, which is right for uniform negatives.
+        log_weights: float [I+1], added to the scores of items where they are negatives. For sampled_softmax minus
+            the logarithm of an item's probability (log-Q correction: Bengio and Senecal, IEEE TNN 19(4), 2008; for
+            recommenders Yi et al., RecSys 2019), so that the sum over the negatives estimates that over all items.
+        offsets: float [M], added to the scores of a position's negatives: what of the correction is the user's.
 
     Returns:
         float32 scalar.
     """
-    loss: torch.Tensor = _Sampled.apply(states, item_table, targets, negatives, pair_loss, corrections)
+    loss: torch.Tensor = _Sampled.apply(states, item_table, targets, negatives, pair_loss, log_weights, offsets)
     return loss
 
 
@@ -124,16 +126,18 @@ class _Sampled(torch.autograd.Function):
     """See sampled_loss."""
 
     @staticmethod
-    def forward(ctx, states, item_table, targets, negatives, pair_loss, corrections):  # type: ignore[no-untyped-def]
+    def forward(ctx, states, item_table, targets, negatives, pair_loss, log_weights, offsets):  # type: ignore
         with torch.autocast(states.device.type, enabled=False):
             state_gradient, table_gradient = _gradients(states, item_table)
             loss = torch.zeros((), device=states.device)
             shared = negatives.dim() == 1
             row_bytes = 4 * negatives.shape[-1] * (1 if shared else item_table.shape[1])
             for rows in _chunks(len(states), row_bytes):
-                own = targets[rows]
-                others = negatives if shared else negatives[rows]
-                found = _chunk_gradients(states[rows].float(), item_table.detach(), own, others, pair_loss, corrections)
+                added = None if log_weights is None else log_weights[negatives if shared else negatives[rows]]
+                if offsets is not None:
+                    added = offsets[rows, None] if added is None else added + offsets[rows, None]
+                found = _chunk_gradients(states[rows].float(), item_table.detach(), targets[rows],
+                                         negatives if shared else negatives[rows], pair_loss, added)
                 loss += found[0]
                 state_gradient[rows] = found[1]
                 for ids, gradient in found[2:]:
@@ -144,12 +148,15 @@ class _Sampled(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         states, table = ctx.saved_tensors
-        return states.mul_(gradient), table.mul_(gradient), None, None, None, None
+        return states.mul_(gradient), table.mul_(gradient), None, None, None, None, None
 
 
 def _chunk_gradients(states: torch.Tensor, table: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor,
-                     pair_loss: PairLoss, corrections: torch.Tensor | None) -> tuple[Any, ...]:
-    """Return the loss, its gradient by the states, and (ids, gradient) twice for the table."""
+                     pair_loss: PairLoss, added: torch.Tensor | None) -> tuple[Any, ...]:
+    """Return the loss, its gradient by the states, and (ids, gradient) twice for the table.
+
+    `added` goes to the negatives' scores, float [m, k] or what broadcasts to it.
+    """
     shared = negatives.dim() == 1
     own, others = table[targets], table[negatives]  # [m, d]; [k, d] or [m, k, d]
     with torch.no_grad():
@@ -157,13 +164,10 @@ def _chunk_gradients(states: torch.Tensor, table: torch.Tensor, targets: torch.T
         negative_scores = states @ others.T if shared else torch.einsum("md,mkd->mk", states, others)
     with torch.enable_grad():  # the scores are leaves: autograd goes no further than the few of this chunk
         target_scores, negative_scores = target_scores.requires_grad_(), negative_scores.requires_grad_()
-        corrected, others_corrected = target_scores, negative_scores
-        if corrections is not None:
-            corrected = corrected - corrections[targets]
-            others_corrected = others_corrected - corrections[negatives]
+        corrected = negative_scores if added is None else negative_scores + added
         if shared:
-            others_corrected = others_corrected.masked_fill(negatives == targets[:, None], -torch.inf)
-        loss = pair_loss(corrected, others_corrected)
+            corrected = corrected.masked_fill(negatives == targets[:, None], -torch.inf)
+        loss = pair_loss(target_scores, corrected)
         by_target, by_negative = torch.autograd.grad(loss, (target_scores, negative_scores))
     own_gradient = by_target[:, None] * states
     if shared:

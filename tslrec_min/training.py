@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from .metrics import metric_values
 from .models import SequentialRecommender
 from .models.dropout import set_dropout_step
 from .ranking import Ranks, rank_targets
-from .sampling import SeenItems, uniform_negatives
+from .sampling import AliasTable, SeenItems, sample_negatives, shared_negatives
 
 _EVALUATION_TOKENS = 1 << 15
 """Items of the histories that are read at once."""
@@ -262,13 +263,16 @@ class _Loss:
     """The configured loss, and the negatives that it takes."""
 
     def __init__(self, training: Histories, n_items: int, config: TrainConfig, threads: int) -> None:
-        self.config, self.threads, self.n_items = config, threads, n_items
-        self.corrections: torch.Tensor | None = None
+        self.config, self.threads = config, threads
         if config.loss == "ce":
             return
         self.pair_loss = sampled_softmax if config.loss == "sampled" else binary_cross_entropy(
             config.negatives, n_items, config.calibration if config.loss == "gbce" else 0.0)
         self.seen = SeenItems.from_histories(training.indptr, training.items, n_items)
+        self.table = AliasTable.uniform(n_items)
+        if config.sampling in ("popularity", "batch"):
+            counts = np.bincount(training.items, minlength=n_items + 1)
+            self.table = AliasTable.from_counts(counts, 1 if config.sampling == "batch" else config.popularity_exponent)
 
     def __call__(self, states: torch.Tensor, table: torch.Tensor, targets: np.ndarray, ours: np.ndarray,
                  users: np.ndarray, positions: np.ndarray, *, epoch: int, step: int) -> torch.Tensor:
@@ -284,17 +288,46 @@ class _Loss:
             epoch: number of the epoch.
             step: number of the step.
         """
-        config, own = self.config, torch.from_numpy(targets[ours]).to(states.device)
-        if config.loss == "ce":
+        own = torch.from_numpy(targets[ours]).to(states.device)
+        if self.config.loss == "ce":
             return full_softmax_loss(states, table, own)
+        negatives = torch.from_numpy(self._negatives(targets, users[ours], positions[ours], epoch, step))
+        weights, offsets = (None if part is None else torch.from_numpy(part.astype(np.float32)).to(states.device)
+                            for part in self._corrections(users[ours]))
+        return sampled_loss(states, table, own, negatives.to(states.device), self.pair_loss, weights, offsets)
+
+    def _negatives(self, targets: np.ndarray, users: np.ndarray, positions: np.ndarray, epoch: int, step: int
+                   ) -> np.ndarray:
+        """Return the negatives of each target, int64 [M', k], or of all of them, int64 [k]."""
+        config = self.config
         if config.sampling == "batch":
-            drawn = np.random.default_rng((config.seed, step)).integers(0, len(targets), config.negatives)
-            negatives = targets[drawn]
-        else:
-            negatives = uniform_negatives(self.seen, users[ours], positions[ours], config.negatives, seed=config.seed,
-                                          epoch=epoch, num_threads=self.threads)
-        return sampled_loss(states, table, own, torch.from_numpy(negatives).to(states.device), self.pair_loss,
-                            self.corrections)
+            return targets[np.random.default_rng((config.seed, step)).integers(0, len(targets), config.negatives)]
+        if config.sampling == "shared":
+            return shared_negatives(self.table, config.negatives, seed=config.seed, epoch=epoch, step=step)
+        try:
+            return sample_negatives(self.seen, users, positions, config.negatives, seed=config.seed, epoch=epoch,
+                                    table=self.table if config.sampling == "popularity" else None,
+                                    num_threads=self.threads)
+        except ValueError as error:
+            raise TslrecError(f"{error}; or use --loss ce, which needs no negatives") from None
+
+    def _corrections(self, users: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return what makes a sampled softmax estimate the full one: log-weights [I+1] and offsets [M'].
+
+        With them the negatives' sum estimates that over the items that can be drawn: all but the user's own where
+        negatives are drawn for each target, else all. Binary losses take none.
+        """
+        if self.config.loss != "sampled":
+            return None, None
+        drawable = np.ones(len(users)) if self.config.sampling in ("batch", "shared") else self._unseen[users]
+        with np.errstate(divide="ignore"):  # nothing unseen to draw: refused before it comes to this
+            offsets = np.log(drawable / self.config.negatives)
+        return -np.maximum(self.table.log_probabilities, np.finfo(np.float32).min), offsets
+
+    @cached_property
+    def _unseen(self) -> np.ndarray:
+        """Probability that an item drawn from the table is none of the user's, float64 [U]."""
+        return self.table.unseen_probability(self.seen)
 
 
 def learning_rate(config: TrainConfig, step: int, n_steps: int) -> float:
