@@ -109,7 +109,8 @@ def test_learns_a_known_answer(cycle: Path, embeddings: Path, tmp_path: Path, ad
     {"model": "gru4rec", "units": 24, "epochs": 40}, {"model": "bert4rec", "mask_probability": 0.4, "epochs": 40},
     {"model": "bert4rec", "loss": "sampled", "negatives": 8, "epochs": 60, "patience": 30},
     {"loss": "sampled", "negatives": 8}, {"loss": "sampled", "negatives": 8, "sampling": "popularity"},
-    {"loss": "sampled", "negatives": 32, "sampling": "batch"}, {"loss": "sampled", "negatives": 8, "sampling": "shared"},
+    {"loss": "sampled", "negatives": 32, "sampling": "batch"},
+    {"loss": "sampled", "negatives": 8, "sampling": "shared"},
     {"loss": "bce", "negatives": 1, "epochs": 30}, {"loss": "gbce", "negatives": 4, "epochs": 30},
     {"precision": "bf16"}, {"decay": "cosine", "warmup_steps": 5, "weight_decay": 0.01},
 ], ids=lambda settings: "-".join(map(str, settings.values())))
