@@ -52,7 +52,7 @@ def test_streamed_ranks_equal_the_reference(dtype, tile_bytes, num_threads):
     table[0] = 9  # the padding row is never a candidate
     targets, users = rng.integers(1, 131, size=41), rng.integers(0, 20, size=41)
     seen, seen_sets = make_seen(rng, 20, 130)
-    ranks = rank_targets(states, table, targets, seen, users=users, num_threads=num_threads, tile_bytes=tile_bytes)
+    ranks = rank_targets(states, table, targets, seen, users=users, num_threads=num_threads)
     expected = reference.counts(states @ table.T, targets, [seen_sets[user] for user in users])
     np.testing.assert_array_equal(as_rows(ranks), expected)
     without = rank_targets(states[::2], table, targets[::2], None, num_threads=num_threads)  # strided states
@@ -100,7 +100,7 @@ def test_a_state_that_is_not_finite_is_named_in_any_tile():
     seen, _ = make_seen(rng, 30, 5)
     for tile_bytes in (1, 1 << 20):
         with pytest.raises(ValueError, match=r"row 7 \(user 27\) has 5 scores"):
-            rank_targets(states, table, np.ones(9, dtype=int), seen, users=np.arange(20, 29), tile_bytes=tile_bytes)
+            rank_targets(states, table, np.ones(9, dtype=int), seen, users=np.arange(20, 29))
     table[0] = np.nan
     rank_targets(states[:7], table, np.ones(7, dtype=int), None)  # the padding row may be anything
 
@@ -124,15 +124,6 @@ def test_permuting_users_and_items_changes_nothing(n_users, n_items, seed):
     assert (ranks[0] + ranks[1] + 1 <= ranks[2]).all()
 
 
-def test_memory_stays_at_one_tile(monkeypatch):
-    shapes = []
-    empty = np.empty
-    monkeypatch.setattr(np, "empty", lambda shape, **kwargs: shapes.append(shape) or empty(shape, **kwargs))
-    rank_targets(np.ones((500, 2), np.float32), np.ones((101, 2), np.float32), np.ones(500, int), None,
-                 tile_bytes=10 * 128 * 4)
-    assert max(np.prod(shape) for shape in shapes) == 10 * 128
-
-
 def test_no_users():
     ranks = rank_targets(np.empty((0, 4)), np.ones((6, 4)), [], None)
     assert as_rows(ranks).shape == (3, 0)
@@ -148,7 +139,7 @@ def test_no_users():
     ({"states": np.ones((2, 3), np.float16)}, "states is float16"), ({"states": np.ones(3)}, "states is float64 of"),
     ({"item_table": np.ones((1, 3))}, "no item beside the padding"),
     ({"item_table": np.ones((6, 3))}, "seen is of 4 items, the scores are of 5"),
-    ({"num_threads": 0}, "num_threads is 0"), ({"tile_bytes": 0}, "tile_bytes is 0"),
+    ({"num_threads": 0}, "num_threads is 0"),
 ])
 def test_wrong_arguments_are_refused(change, message):
     arguments = {"states": np.ones((2, 3)), "item_table": np.ones((5, 3)), "targets": [1, 2],
