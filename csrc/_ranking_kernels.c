@@ -8,13 +8,21 @@
 
 /* Of a block of items, interleaved: stays in a second-level cache while all users pass. */
 #ifndef BLOCK_BYTES
-#define BLOCK_BYTES (256 << 10)
+#define BLOCK_BYTES (512 << 10)
 #endif
 /* Of a tile's row of scores: ROWS such rows stay in a first-level cache. */
 #define TILE_ROW_BYTES 1024
 /* More tasks than threads, so that a thread which is slower or starts later takes fewer. */
 #define TASKS_PER_THREAD 4
 #define ALIGNMENT 64
+
+#ifdef __GNUC__
+#define NOINLINE __attribute__((noinline))
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define NOINLINE
+#define UNROLL
+#endif
 
 typedef struct {
     ptrdiff_t rows; /* users in a group */
@@ -23,6 +31,21 @@ typedef struct {
     void (*run_task)(const ranking_query *query, ptrdiff_t first_item, ptrdiff_t last_item, ptrdiff_t block_items,
                      ptrdiff_t first_group, ptrdiff_t last_group, void *memory);
 } ranking_kernel;
+
+static inline ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline ptrdiff_t divide_up(ptrdiff_t n, ptrdiff_t by)
+{
+    return (n + by - 1) / by;
+}
+
+static inline ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t multiple)
+{
+    return divide_up(n, multiple) * multiple;
+}
 
 /* Return the first of sorted ids in start .. end that is not below id, or end. No branch depends on the ids. */
 static inline const int32_t *first_not_below(const int32_t *start, const int32_t *end, int64_t id)
@@ -131,24 +154,19 @@ const char *ranking_level_name(int level)
     return levels[level].name;
 }
 
-static ptrdiff_t divide_up(ptrdiff_t n, ptrdiff_t by)
-{
-    return (n + by - 1) / by;
-}
-
 int ranking_run(const ranking_query *query, int level, size_t number_size, int num_threads)
 {
     const ranking_kernel *kernel = number_size == sizeof(float) ? levels[level].of_float : levels[level].of_double;
     ptrdiff_t vector_bytes = (ptrdiff_t)number_size * (query->width ? query->width : 1);
     ptrdiff_t most_items = BLOCK_BYTES / vector_bytes > 32 ? BLOCK_BYTES / vector_bytes : 32;
     /* blocks of the same size, in whole panels of any level */
-    ptrdiff_t block_items = divide_up(divide_up(query->n_items, divide_up(query->n_items, most_items)), 32) * 32;
+    ptrdiff_t block_items = round_up(divide_up(query->n_items, divide_up(query->n_items, most_items)), 32);
     ptrdiff_t n_groups = divide_up(query->n_users, kernel->rows);
     /* A user's best items are found by one thread, since they take in the items in order; counts only add up. */
     ptrdiff_t task_items = query->k ? query->n_items : block_items;
     ptrdiff_t item_tasks = divide_up(query->n_items, task_items);
     ptrdiff_t user_tasks = divide_up((ptrdiff_t)TASKS_PER_THREAD * num_threads, item_tasks);
-    user_tasks = user_tasks < n_groups ? user_tasks : n_groups;
+    user_tasks = smaller(user_tasks, n_groups);
     int failed = 0;
     #pragma omp parallel num_threads(num_threads) reduction(|:failed)
     {
@@ -165,8 +183,7 @@ int ranking_run(const ranking_query *query, int level, size_t number_size, int n
         #pragma omp for schedule(dynamic)
         for (task = 0; task < item_tasks * user_tasks; task++) {
             ptrdiff_t first_item = 1 + task / user_tasks * task_items, part = task % user_tasks;
-            ptrdiff_t last_item = first_item + task_items <= query->n_items ? first_item + task_items
-                                                                            : query->n_items + 1;
+            ptrdiff_t last_item = smaller(first_item + task_items, query->n_items + 1);
             if (allocated)
                 kernel->run_task(query, first_item, last_item, block_items, n_groups * part / user_tasks,
                                  n_groups * (part + 1) / user_tasks, memory);
