@@ -12,8 +12,10 @@
 #endif
 /* Of a tile's row of scores: ROWS such rows stay in a first-level cache. */
 #define TILE_ROW_BYTES 1024
-/* More tasks than threads, so that a thread which is slower or starts later takes fewer. */
+/* More tasks than threads, so that a thread which is slower or starts later takes fewer; but a task packs the items
+ * that it multiplies, and this is lost time unless many groups of users pass them. */
 #define TASKS_PER_THREAD 4
+#define LEAST_TASK_GROUPS 32
 #define ALIGNMENT 64
 
 #ifdef __GNUC__
@@ -165,8 +167,11 @@ int ranking_run(const ranking_query *query, int level, size_t number_size, int n
     /* A user's best items are found by one thread, since they take in the items in order; counts only add up. */
     ptrdiff_t task_items = query->k ? query->n_items : block_items;
     ptrdiff_t item_tasks = divide_up(query->n_items, task_items);
-    ptrdiff_t user_tasks = divide_up((ptrdiff_t)TASKS_PER_THREAD * num_threads, item_tasks);
-    user_tasks = smaller(user_tasks, n_groups);
+    ptrdiff_t user_tasks = smaller(divide_up((ptrdiff_t)TASKS_PER_THREAD * num_threads, item_tasks),
+                                   n_groups / LEAST_TASK_GROUPS);
+    ptrdiff_t for_all_threads = smaller(divide_up(num_threads, item_tasks), n_groups);
+    user_tasks = user_tasks > for_all_threads ? user_tasks : for_all_threads;
+    num_threads = (int)smaller(num_threads, item_tasks * user_tasks);
     int failed = 0;
     #pragma omp parallel num_threads(num_threads) reduction(|:failed)
     {
