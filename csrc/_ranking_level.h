@@ -1,6 +1,6 @@
 /* The ranking kernel for one type of number and one instruction set; _ranking_kernels.c includes it for each.
  *
- * Defined by the includer: NUMBER and INTEGER (of the same size), TARGET (attribute of every function), NAME(x)
+ * Defined by the includer: NUMBER and INTEGER (of the same size), TARGET (attribute that selects the set), NAME(x)
  * (x with a suffix of its own), VECTOR_BYTES (0 without vector extensions), ROWS and VECTORS: the register tile is
  * the scores of ROWS users for VECTORS vectors of items.
  *
@@ -49,7 +49,7 @@ NOINLINE static void NAME(interleave)(const NUMBER *matrix, const int64_t *ids, 
                                       ptrdiff_t width, NUMBER *restrict packed)
 {
     for (ptrdiff_t first = 0; first < width; first += 16) {
-        ptrdiff_t last = first + 16 < width ? first + 16 : width;
+        ptrdiff_t last = smaller(first + 16, width);
         for (ptrdiff_t lane = 0; lane < lanes; lane++) {
             const NUMBER *row = matrix + (ids && lane < n_rows ? ids[lane] : lane) * width;
             for (ptrdiff_t k = first; k < last; k++)
@@ -58,7 +58,7 @@ NOINLINE static void NAME(interleave)(const NUMBER *matrix, const int64_t *ids, 
     }
 }
 
-/* Multiply a group of users and a panel of items. Only with its loops unrolled do compilers keep `sums` in registers. */
+/* Multiply a group of users and a panel of items. Compilers keep `sums` in registers only with the loops unrolled. */
 TARGET static void NAME(score_panel)(const NUMBER *restrict users, const NUMBER *restrict panel, ptrdiff_t width,
                                      NUMBER *restrict scores)
 {

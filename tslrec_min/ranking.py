@@ -61,8 +61,9 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
     threads = whole_number("num_threads", num_threads, 1)
     ranks, not_finite = _empty_ranks(len(states)), np.zeros(len(states), dtype=np.int64)
     if len(states):
-        count_targets(states, item_table, wanted, rows, seen.indptr, seen.items, np.empty_like(states, shape=len(states)),
-                      ranks.greater, ranks.equal, ranks.n_candidates, not_finite, _LEVEL, threads)
+        target_scores = np.empty(len(states), dtype=states.dtype)
+        count_targets(states, item_table, wanted, rows, seen.indptr, seen.items, target_scores, ranks.greater,
+                      ranks.equal, ranks.n_candidates, not_finite, _LEVEL, threads)
     _check_finite(not_finite, chosen)
     return ranks
 
