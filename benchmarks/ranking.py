@@ -1,63 +1,120 @@
-"""`tslrec_min.ranking.rank_targets` against the bare matrix product of its tiles, and against its NumPy twin.
+"""`tslrec_min.ranking.rank_targets` against the bare matrix product and against what others rank with.
 
-The product alone is the least that full ranking can cost: the first ratio says what counting adds to it. The twin
-(tests/_reference.py) is written from the definition and slow, so it ranks only the first users, and the second
-ratio is of times per user. States, tables and seen items are random, from a fixed seed. All three take turns.
+`torch.mm` of the same factors at the same number of threads is the least that ranking by a stored product can cost;
+its second column writes into memory that is kept, which spares it the kernel's page faults. "torch top 10" masks the
+seen items and takes the ten best, 1,000 users at a time. "implicit" is `implicit.evaluation.ranking_metrics_at_k` at
+K = 10 of the same factors, if the library is there. All take turns. Factors, targets and seen items are random, from a
+fixed seed. Memory is the growth of the peak in a process of its own (Linux), beyond factors and seen items.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tslrec_min._ranking import levels
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
-from tslrec_min.ranking import TILE_BYTES, rank_targets
+from tslrec_min.ranking import rank_targets
 from tslrec_min.sampling import SeenItems
 
-SHAPES = ((943, 1_349, 64), (6_040, 3_416, 64), (4_096, 20_000, 64), (1_024, 100_000, 128))
-"""Users, items, width: the first two are about as large as MovieLens-100K and -1M."""
-_SEEN = 50
-_TWIN_SCORES = 200_000
+WIDTH = 64
+MOST_OF_PRODUCT = 1.3
+MOST_MIB = 64
+_AT_ONCE = 1_000
+"""Users per product of "torch top 10", as in implicit."""
+_PAUSE_SECONDS = 0.02
+"""After each work: OpenMP's threads go on spinning for some milliseconds, and each library has threads of its own."""
 
 
-def random_case(n_users: int, n_items: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, SeenItems]:
-    """Return states float32 [B, d], item table float32 [I + 1, d], targets int64 [B] and seen items."""
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one row, and how many times faster than implicit it should be."""
+
+    n_users: int
+    n_items: int
+    n_seen: int
+    least_of_implicit: float
+
+
+SHAPES = (Shape(6_040, 3_706, 165, 5.0), Shape(20_000, 12_101, 8, 2.0), Shape(3_000, 100_000, 20, 1.8))
+"""The first two are about as large as MovieLens-1M and Amazon Beauty."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of rank_targets: states float32 [B, d], item table float32 [I + 1, d], targets int64 [B], seen."""
+
+    states: np.ndarray
+    item_table: np.ndarray
+    targets: np.ndarray
+    seen: SeenItems
+
+
+def random_case(shape: Shape) -> Case:
     random = np.random.default_rng(0)
-    states = random.standard_normal((n_users, width), dtype=np.float32)
-    item_table = random.standard_normal((n_items + 1, width), dtype=np.float32)
+    states = random.standard_normal((shape.n_users, WIDTH), dtype=np.float32)
+    item_table = random.standard_normal((shape.n_items + 1, WIDTH), dtype=np.float32)
     item_table[0] = 0
-    history = random.integers(1, n_items + 1, n_users * _SEEN)
-    seen = SeenItems.from_histories(np.arange(n_users + 1) * _SEEN, history, n_items)
-    return states, item_table, random.integers(1, n_items + 1, n_users), seen
+    history = random.integers(1, shape.n_items + 1, shape.n_users * shape.n_seen)
+    seen = SeenItems.from_histories(np.arange(shape.n_users + 1) * shape.n_seen, history, shape.n_items)
+    return Case(states, item_table, random.integers(1, shape.n_items + 1, shape.n_users), seen)
 
 
-def tiled_product(states: np.ndarray, item_table: np.ndarray) -> None:
-    """Multiply as rank_targets does: tiles of TILE_BYTES, one overwriting the other."""
-    tile_rows = max(1, min(len(states), TILE_BYTES // (len(item_table) * item_table.itemsize)))
-    tile = np.empty((tile_rows, len(item_table)), dtype=states.dtype)
-    for start in range(0, len(states), tile_rows):
-        part = states[start:start + tile_rows]
-        np.matmul(part, item_table.T, out=tile[:len(part)])
+def rank(case: Case, threads: int) -> object:
+    return rank_targets(case.states, case.item_table, case.targets, case.seen, num_threads=threads)
 
 
-def twin_counts() -> Callable[..., Any]:
-    """Return the twin; the folder of tests goes last on the path, so that it hides nothing."""
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-    from _reference import counts
+def torch_works(case: Case, threads: int) -> dict[str, Callable[[], object]]:
+    import torch
 
-    return counts
+    torch.set_num_threads(threads)
+    states, item_table = torch.from_numpy(case.states), torch.from_numpy(case.item_table)
+    rows = torch.from_numpy(np.repeat(np.arange(len(states)), np.diff(case.seen.indptr)))
+    seen, starts = torch.from_numpy(case.seen.items.astype(np.int64)), case.seen.indptr
+    kept = torch.empty((len(states), len(item_table)))
+
+    def top_10() -> None:
+        for first in range(0, len(states), _AT_ONCE):
+            scores = torch.mm(states[first:first + _AT_ONCE], item_table.T)
+            part = slice(starts[first], starts[min(first + _AT_ONCE, len(states))])
+            scores[rows[part] - first, seen[part]] = -torch.inf
+            scores[:, 0] = -torch.inf
+            scores.topk(10)
+
+    return {"product": lambda: torch.mm(states, item_table.T),
+            "kept product": lambda: torch.mm(states, item_table.T, out=kept), "top 10": top_10}
+
+
+def implicit_work(case: Case, threads: int) -> Callable[[], object]:
+    """Return implicit's evaluation; ImportError where it is not installed."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from implicit.evaluation import ranking_metrics_at_k
+    from scipy.sparse import csr_matrix
+    from threadpoolctl import ThreadpoolController
+
+    one_blas_thread = ThreadpoolController().wrap(limits=1, user_api="blas")  # as implicit asks for
+    model = one_blas_thread(AlternatingLeastSquares)(factors=WIDTH, num_threads=threads)  # factors are given: no fit
+    model.user_factors, model.item_factors = case.states, case.item_table[1:]
+    shape = len(case.states), len(case.item_table) - 1
+    train = csr_matrix((np.ones(len(case.seen.items), np.float32), case.seen.items - 1, case.seen.indptr), shape)
+    test = csr_matrix((np.ones(shape[0], np.float32), case.targets - 1, np.arange(shape[0] + 1)), shape)
+    return one_blas_thread(lambda: ranking_metrics_at_k(model, train, test, K=10, show_progress=False,
+                                                        num_threads=threads))
 
 
 def medians(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median seconds of each work; they take turns, after a first round that isn't timed."""
+    """Return the median milliseconds of each work; they take turns, after a first round that isn't timed."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():
@@ -65,35 +122,69 @@ def medians(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
             work()
             if turn:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            time.sleep(_PAUSE_SECONDS)
+    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
-def row_of(shape: tuple[int, int, int], threads: int, repeats: int, counts: Callable[..., Any]) -> list[str]:
+def extra_mib(shape: Shape, threads: int) -> float:
+    """Return by how much ranking raises the peak of this process's memory; NaN where /proc doesn't say."""
+    def status_kib(key: str) -> int:
+        return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith(key))
+
+    case = random_case(shape)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of making the case
+        before = status_kib("VmRSS")
+        rank(case, threads)
+        return (status_kib("VmHWM") - before) / 1024
+    except OSError:
+        return math.nan
+
+
+def judged(text: str, met: bool) -> str:
+    return f"{text} {'met' if met else 'MISSED'}"
+
+
+def row_of(shape: Shape, threads: int, repeats: int) -> list[str]:
     """Measure one shape and lay out its row."""
-    n_users, n_items, _ = shape
-    states, item_table, targets, seen = random_case(*shape)
-    twin_users = max(1, min(n_users, _TWIN_SCORES // n_items))
-    sets = [set(seen.items[seen.indptr[user]:seen.indptr[user + 1]].tolist()) for user in range(twin_users)]
-    found = medians({
-        "rank": lambda: rank_targets(states, item_table, targets, seen, num_threads=threads),
-        "product": lambda: tiled_product(states, item_table),
-        "twin": lambda: counts(states[:twin_users] @ item_table.T, targets[:twin_users], sets),
-    }, repeats)
-    a_user = {"rank": found["rank"] / n_users, "twin": found["twin"] / twin_users}
-    return [f"{n_users:,} x {n_items:,}, d = {shape[2]}",
-            f"{1e3 * found['rank']:.1f}", f"{1e3 * found['product']:.1f}", f"{found['rank'] / found['product']:.2f}",
-            f"{1e3 * a_user['twin']:.3f}", f"{a_user['twin'] / a_user['rank']:,.0f}"]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        mib = process.submit(extra_mib, shape, threads).result()
+    case = random_case(shape)
+    works: dict[str, Any] = {"rank": lambda: rank(case, threads), **torch_works(case, threads)}
+    try:
+        works["implicit"] = implicit_work(case, threads)
+    except ImportError:
+        pass
+    found = medians(works, repeats)
+    of_product = found["rank"] / found["product"]
+    implicit_cells = ["-", "-"]
+    if "implicit" in found:
+        faster = found["implicit"] / found["rank"]
+        implicit_cells = [f"{found['implicit']:.0f}", judged(f"{faster:.1f} (>= {shape.least_of_implicit})",
+                                                             faster >= shape.least_of_implicit)]
+    return [f"{shape.n_users:,} x {shape.n_items:,}, {shape.n_seen} seen",
+            *(f"{found[name]:.1f}" for name in ("rank", "product", "kept product", "top 10")), implicit_cells[0],
+            judged(f"{of_product:.2f} (<= {MOST_OF_PRODUCT})", of_product <= MOST_OF_PRODUCT), implicit_cells[1],
+            judged(f"{mib:.1f} (<= {MOST_MIB})", mib <= MOST_MIB)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default: 5)")
-    repeats = parser.parse_args().repeats
-    threads, counts = usable_processors(), twin_counts()
-    print(f"float32, {_SEEN} seen items a user, {threads} threads, tiles of {TILE_BYTES >> 20} MiB, NumPy "
-          f"{np.__version__}, median of {repeats}\n")
-    print(table(("users x items", "rank ms", "product ms", "rank / product", "twin ms a user", "twin / rank, a user"),
-                [row_of(shape, threads, repeats, counts) for shape in SHAPES]))
+    parser.add_argument("--repeats", type=int, default=7, help="timed rounds (default: 7)")
+    parser.add_argument("--threads", type=int, default=usable_processors(), help="threads (default: all processors)")
+    arguments = parser.parse_args()
+    import torch
+
+    try:
+        import implicit
+        peer = f"implicit {implicit.__version__}"
+    except ImportError:
+        peer = "implicit not found (pip install implicit==0.7.3 scipy threadpoolctl)"
+    print(f"float32, d = {WIDTH}, {arguments.threads} threads, {levels()[-1]}, torch {torch.__version__}, {peer}, "
+          f"median of {arguments.repeats}\n")
+    print(table(("users x items", "rank ms", "torch.mm ms", "mm, kept ms", "torch top 10 ms", "implicit ms",
+                 "rank / mm", "implicit / rank", "extra MiB"),
+                [row_of(shape, arguments.threads, arguments.repeats) for shape in SHAPES]))
 
 
 if __name__ == "__main__":

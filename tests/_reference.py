@@ -90,6 +90,16 @@ def counts(scores, targets, seen_sets):
     return np.array(rows, dtype=np.int64).reshape(-1, 3).T
 
 
+def best(scores, k, seen_sets):
+    """Return each user's k best unseen items, int64 [B, k], and their scores: highest first, ties by smaller id."""
+    items, values = np.zeros((len(scores), k), dtype=np.int64), np.full((len(scores), k), -np.inf, dtype=scores.dtype)
+    for b, (row, seen) in enumerate(zip(scores, seen_sets, strict=True)):
+        found = sorted((-row[item], item) for item in range(1, len(row)) if item not in seen)[:k]
+        for place, (negative, item) in enumerate(found):
+            items[b, place], values[b, place] = item, -negative
+    return items, values
+
+
 def metric(name, greater, equal):
     """Average one user's metric over every place that a tied target can have."""
     kind, _, k = name.partition("@")

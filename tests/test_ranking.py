@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.ranking import rank_scores, rank_targets
+from tslrec_min import ranking
+from tslrec_min._ranking import levels
+from tslrec_min.ranking import rank_scores, rank_targets, top_k
 from tslrec_min.sampling import SeenItems
 
 from . import _reference as reference
+
+
+@pytest.fixture(params=levels())
+def level(request, monkeypatch):
+    """Every instruction set that this CPU has."""
+    monkeypatch.setattr(ranking, "_LEVEL", levels().index(request.param))
 
 
 def make_seen(rng, n_users, n_items, most=6):
@@ -42,21 +54,107 @@ def test_counts_equal_the_reference(dtype, layout, num_threads):
     assert {array.dtype for array in (ranks.greater, ranks.equal, ranks.n_candidates)} == {np.dtype(np.int64)}
 
 
+# widths and numbers of items: less than a vector, more than one tile, and (wide vectors) more than one block
+SHAPES = [(41, 130, 5), (3, 700, 9), (1, 1, 1), (30, 270, 1), (25, 330, 700)]
+
+
+def small_integers(rng, n_users, n_items, width, dtype):
+    """Factors whose scores are exact in any order of summing, with many ties."""
+    states = rng.integers(-3, 4, size=(n_users, width)).astype(dtype)
+    table = rng.integers(-2, 3, size=(n_items + 1, width)).astype(dtype)
+    table[0] = np.nan  # the padding row may be anything
+    return states, table, np.nan_to_num(states @ np.nan_to_num(table).T)
+
+
 @pytest.mark.parametrize("num_threads", [1, 2, 4])
-@pytest.mark.parametrize("tile_bytes", [1, 3000, 1 << 20])
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_streamed_ranks_equal_the_reference(dtype, tile_bytes, num_threads):
+def test_streamed_ranks_equal_the_reference(level, dtype, shape, num_threads):
     rng = np.random.default_rng(1)
-    states = rng.integers(-3, 4, size=(41, 5)).astype(dtype)  # small integers: exact scores, many ties
-    table = rng.integers(-2, 3, size=(131, 5)).astype(dtype)
-    table[0] = 9  # the padding row is never a candidate
-    targets, users = rng.integers(1, 131, size=41), rng.integers(0, 20, size=41)
-    seen, seen_sets = make_seen(rng, 20, 130)
-    ranks = rank_targets(states, table, targets, seen, users=users, num_threads=num_threads, tile_bytes=tile_bytes)
-    expected = reference.counts(states @ table.T, targets, [seen_sets[user] for user in users])
+    n_users, n_items, _ = shape
+    states, table, scores = small_integers(rng, *shape, dtype)
+    targets, users = rng.integers(1, n_items + 1, size=n_users), rng.integers(0, 20, size=n_users)
+    seen, seen_sets = make_seen(rng, 20, n_items, most=min(n_items, 60))
+    for array in (states, table, targets, users):
+        array.flags.writeable = False
+    ranks = rank_targets(states, table, targets, seen, users=users, num_threads=num_threads)
+    expected = reference.counts(scores, targets, [seen_sets[user] for user in users])
     np.testing.assert_array_equal(as_rows(ranks), expected)
-    without = rank_targets(states[::2], table, targets[::2], None, num_threads=num_threads)  # strided states
-    np.testing.assert_array_equal(as_rows(without), reference.counts(states[::2] @ table.T, targets[::2], [()] * 21))
+    without = rank_targets(states[::2], np.asfortranarray(table), targets[::2], None, num_threads=num_threads)
+    nothing = [()] * len(scores[::2])
+    np.testing.assert_array_equal(as_rows(without), reference.counts(scores[::2], targets[::2], nothing))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 90), st.integers(1, 20), st.integers(1, 4), st.sampled_from(levels()),
+       st.sampled_from([np.float32, np.float64]), st.sampled_from(["some", "all but the target", "all"]),
+       st.integers(0, 2**32 - 1))
+def test_any_shape_equals_the_reference(n_users, n_items, width, num_threads, name, dtype, seen_kind, seed):
+    rng = np.random.default_rng(seed)
+    states, table, scores = small_integers(rng, n_users, n_items, width, dtype)
+    targets = rng.integers(1, n_items + 1, size=n_users)
+    seen, seen_sets = make_seen(rng, n_users, n_items)
+    users = rng.integers(0, n_users, size=n_users)
+    if seen_kind != "some":
+        users = np.arange(n_users)
+        seen_sets = [set(range(1, n_items + 1)) - ({target} if seen_kind != "all" else set()) for target in targets]
+        seen = SeenItems.from_histories(np.cumsum([0, *map(len, seen_sets)]),
+                                        np.concatenate([sorted(row) for row in seen_sets]).astype(int), n_items)
+    seen_sets = [seen_sets[user] for user in users]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_LEVEL", levels().index(name))
+        ranks = rank_targets(states, table, targets, seen, users=users, num_threads=num_threads)
+        items, values = top_k(states, table, 7, seen, users=users, num_threads=num_threads)
+    np.testing.assert_array_equal(as_rows(ranks), reference.counts(scores, targets, seen_sets))
+    expected = reference.best(scores, 7, seen_sets)
+    np.testing.assert_array_equal(items, expected[0])
+    np.testing.assert_array_equal(values, expected[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_real_scores_are_counted_up_to_rounding_and_the_same_by_any_number_of_threads(level, dtype):
+    rng = np.random.default_rng(5)
+    states, table = rng.normal(size=(500, 33)).astype(dtype), rng.normal(size=(900, 33)).astype(dtype)
+    targets = rng.integers(1, 900, size=500)
+    seen, seen_sets = make_seen(rng, 500, 899, most=40)
+    ranks = as_rows(rank_targets(states, table, targets, seen))
+    best = top_k(states, table, 20, seen)
+    for num_threads in (2, 3, 4):
+        np.testing.assert_array_equal(as_rows(rank_targets(states, table, targets, seen, num_threads=num_threads)),
+                                      ranks)
+        np.testing.assert_array_equal(top_k(states, table, 20, seen, num_threads=num_threads), best)
+    exact = states.astype(np.float64) @ table.T.astype(np.float64)
+    rounding = 33 * np.finfo(dtype).eps * np.abs(states).astype(np.float64) @ np.abs(table).T.astype(np.float64)
+    apart = np.abs(exact - exact[np.arange(500), targets, None]) > 2 * rounding
+    apart[np.arange(500), targets] = True
+    clear = apart[:, 1:].all(axis=1)
+    assert clear.sum() > 400
+    expected = reference.counts(exact, targets, seen_sets)
+    np.testing.assert_array_equal(ranks[:, clear], expected[:, clear])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_best_items_stand_where_they_are_ranked(level, dtype):
+    rng = np.random.default_rng(6)
+    states, table = rng.normal(size=(60, 8)).astype(dtype), rng.normal(size=(800, 8)).astype(dtype)
+    table[400:] = table[:400]  # every vector twice
+    seen, _ = make_seen(rng, 60, 799)
+    items, scores = top_k(states, table, 9, seen, num_threads=2)
+    assert items.dtype == np.int64 and scores.dtype == dtype
+    for place in range(9):
+        ranks = rank_targets(states, table, items[:, place], seen)
+        assert (ranks.greater <= place).all() and (place <= ranks.greater + ranks.equal).all()
+    np.testing.assert_allclose(scores, np.take_along_axis(states @ table.T, items, axis=1), rtol=1e-4, atol=1e-5)
+
+
+def test_best_items_by_hand():
+    #                 pad 1   2   3   4   5
+    table = np.array([[99.], [1.], [3.], [2.], [3.], [-5.]])
+    seen = SeenItems.from_histories([0, 1, 4], [2, 1, 2, 4], 5)
+    items, scores = top_k(np.array([[1.], [-1.], [0.]]), table, 4, seen, users=[0, 1, 1])
+    assert items.tolist() == [[4, 3, 1, 5], [5, 3, 0, 0], [3, 5, 0, 0]]
+    assert scores.tolist() == [[3, 2, 1, -5], [5, -2, -np.inf, -np.inf], [0, 0, -np.inf, -np.inf]]
+    assert top_k(np.array([[0.]]), table, 7, None)[0].tolist() == [[1, 2, 3, 4, 5, 0, 0]]
 
 
 def test_a_row_by_hand():
@@ -72,7 +170,7 @@ def test_a_row_by_hand():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_users", [1, 2, 37, 129])
 @pytest.mark.parametrize("n_items", [1, 17, 1001])
-def test_equal_vectors_are_tied(dtype, n_users, n_items):
+def test_equal_vectors_are_tied(level, dtype, n_users, n_items):
     rng = np.random.default_rng(2)
     table = np.repeat(rng.normal(size=(1, 50)), n_items + 1, axis=0).astype(dtype)
     states = rng.normal(size=(n_users, 50)).astype(dtype)
@@ -93,16 +191,33 @@ def test_a_score_that_is_not_finite_names_the_first_user(value, dtype, item):
             rank_scores(scores, np.full(8, 1), seen, num_threads=num_threads)
 
 
-def test_a_state_that_is_not_finite_is_named_in_any_tile():
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_factors_that_make_scores_not_finite_are_refused(level, dtype, value, num_threads):
     rng = np.random.default_rng(4)
-    states, table = rng.normal(size=(9, 3)), rng.normal(size=(6, 3))
-    states[[7, 8], 1] = np.nan
-    seen, _ = make_seen(rng, 30, 5)
-    for tile_bytes in (1, 1 << 20):
-        with pytest.raises(ValueError, match=r"row 7 \(user 27\) has 5 scores"):
-            rank_targets(states, table, np.ones(9, dtype=int), seen, users=np.arange(20, 29), tile_bytes=tile_bytes)
-    table[0] = np.nan
-    rank_targets(states[:7], table, np.ones(7, dtype=int), None)  # the padding row may be anything
+    states, table = rng.uniform(1, 2, size=(29, 3)).astype(dtype), rng.uniform(1, 2, size=(601, 3)).astype(dtype)
+    states[[17, 28], 1] = value
+    seen, _ = make_seen(rng, 60, 600)
+    arguments = {"users": np.arange(20, 49), "num_threads": num_threads}
+
+    def refuses(message):
+        with pytest.raises(ValueError, match=message):
+            rank_targets(states, table, np.ones(29, dtype=int), seen, **arguments)
+        with pytest.raises(ValueError, match=message):
+            top_k(states, table, 5, seen, **arguments)
+
+    refuses(r"row 17 \(user 37\) has 600 scores")
+    states[[17, 28]] = 1
+    for item in (1, 300, 600):
+        table[item, 2] = value
+        refuses(r"row 0 \(user 20\) has 1 scores")
+        table[item, 2] = 1
+    states[5, 0] = table[7, 0] = np.sqrt(np.finfo(dtype).max) * 2  # finite factors of a score that isn't
+    refuses(r"row 5 \(user 25\) has 1 scores")
+    everything = SeenItems.from_histories(np.arange(30) * 600, np.tile(np.arange(1, 601), 29), 600)
+    with pytest.raises(ValueError, match=r"row 5 \(user 5\) has 1 scores"):
+        rank_targets(states, table, np.ones(29, dtype=int), everything)
 
 
 @settings(max_examples=40, deadline=None)
@@ -124,19 +239,31 @@ def test_permuting_users_and_items_changes_nothing(n_users, n_items, seed):
     assert (ranks[0] + ranks[1] + 1 <= ranks[2]).all()
 
 
-def test_memory_stays_at_one_tile(monkeypatch):
-    shapes = []
-    empty = np.empty
-    monkeypatch.setattr(np, "empty", lambda shape, **kwargs: shapes.append(shape) or empty(shape, **kwargs))
-    rank_targets(np.ones((500, 2), np.float32), np.ones((101, 2), np.float32), np.ones(500, int), None,
-                 tile_bytes=10 * 128 * 4)
-    assert max(np.prod(shape) for shape in shapes) == 10 * 128
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
+@pytest.mark.parametrize("call", ["rank_targets(states, table, targets, None, num_threads=4)",
+                                  "top_k(states, table, 10, None, num_threads=4)"])
+def test_memory_does_not_grow_with_users_times_items(call):
+    """The scores would take 400 MB, a copy of the table 64 MB."""
+    program = f"""
+import numpy as np
+from tslrec_min.ranking import rank_targets, top_k
+states, table, targets = np.ones((200, 32), np.float32), np.ones((500_001, 32), np.float32), np.ones(200, int)
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+before = peak()
+{call}
+print(peak() - before)
+"""
+    process = subprocess.run([sys.executable, "-P", "-c", program], check=True, capture_output=True, text=True)
+    assert int(process.stdout) < 32 << 10  # KiB
 
 
-def test_no_users():
+def test_no_users_and_no_width():
     ranks = rank_targets(np.empty((0, 4)), np.ones((6, 4)), [], None)
     assert as_rows(ranks).shape == (3, 0)
     assert as_rows(rank_scores(np.empty((0, 6)), [])).shape == (3, 0)
+    assert top_k(np.empty((0, 4)), np.ones((6, 4)), 3, None)[0].shape == (0, 3)
+    assert as_rows(rank_targets(np.empty((2, 0)), np.empty((6, 0)), [1, 5], None)).tolist() == [[0, 0], [4, 4], [5, 5]]
 
 
 @pytest.mark.parametrize("change, message", [
@@ -148,10 +275,22 @@ def test_no_users():
     ({"states": np.ones((2, 3), np.float16)}, "states is float16"), ({"states": np.ones(3)}, "states is float64 of"),
     ({"item_table": np.ones((1, 3))}, "no item beside the padding"),
     ({"item_table": np.ones((6, 3))}, "seen is of 4 items, the scores are of 5"),
-    ({"num_threads": 0}, "num_threads is 0"), ({"tile_bytes": 0}, "tile_bytes is 0"),
+    ({"num_threads": 0}, "num_threads is 0"),
 ])
 def test_wrong_arguments_are_refused(change, message):
     arguments = {"states": np.ones((2, 3)), "item_table": np.ones((5, 3)), "targets": [1, 2],
                  "seen": SeenItems.from_histories([0, 1, 2, 3], [1, 2, 3], 4)} | change
     with pytest.raises(ValueError, match=message):
         rank_targets(**arguments)
+
+
+def test_wrong_arguments_of_top_k_are_refused():
+    states, table, seen = np.ones((2, 3)), np.ones((5, 3)), SeenItems.from_histories([0, 1, 2], [1, 2], 4)
+    with pytest.raises(ValueError, match="k is 0"):
+        top_k(states, table, 0, seen)
+    with pytest.raises(ValueError, match=r"users\[1\] is 2; expected 0..1"):
+        top_k(states, table, 1, seen, users=[0, 2])
+    with pytest.raises(ValueError, match="seen is of 4 items, the scores are of 5"):
+        top_k(states, np.ones((6, 3)), 1, seen)
+    with pytest.raises(ValueError, match="same dtype and number of columns"):
+        top_k(states, np.ones((5, 4)), 1, seen)

@@ -1,7 +1,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-def count_scores(scores: NDArray[np.float32] | NDArray[np.float64], n_items: int, targets: NDArray[np.int64],
-                 users: NDArray[np.int64], indptr: NDArray[np.int64], seen: NDArray[np.int32],
+Floats = NDArray[np.float32] | NDArray[np.float64]
+
+def levels() -> list[str]: ...
+def count_targets(states: Floats, item_table: Floats, targets: NDArray[np.int64], seen_rows: NDArray[np.int64],
+                  indptr: NDArray[np.int64], seen: NDArray[np.int32], target_scores: Floats,
+                  greater: NDArray[np.int64], equal: NDArray[np.int64], n_candidates: NDArray[np.int64],
+                  not_finite: NDArray[np.int64], level: int, num_threads: int) -> None: ...
+def find_best(states: Floats, item_table: Floats, seen_rows: NDArray[np.int64], indptr: NDArray[np.int64],
+              seen: NDArray[np.int32], best_items: NDArray[np.int64], best_scores: Floats,
+              not_finite: NDArray[np.int64], level: int, num_threads: int) -> None: ...
+def count_scores(scores: Floats, n_items: int, targets: NDArray[np.int64], users: NDArray[np.int64],
+                 indptr: NDArray[np.int64], seen: NDArray[np.int32],
                  greater: NDArray[np.int64], equal: NDArray[np.int64], candidates: NDArray[np.int64],
                  not_finite: NDArray[np.int64], num_threads: int) -> None: ...

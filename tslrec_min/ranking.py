@@ -1,7 +1,8 @@
-"""Ranks of the users' targets among all items, by counting instead of sorting.
+"""Ranks of the users' targets among all items, by counting instead of sorting, and the best items of each user.
 
-BLAS writes the scores of some users into a tile that is small enough to stay in the cache; the kernel counts while it
-is there, and the next users overwrite it. So memory does not grow with users x items.
+The kernel multiplies a few users and a few items at a time, and looks at these scores while they are in the cache:
+they are never stored whole, so memory does not grow with users x items. Blocks, packing and the tile in registers are
+those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
 """
 
 from __future__ import annotations
@@ -12,15 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._ranking import count_scores
+from ._ranking import count_scores, count_targets, find_best, levels
 from .checks import Int64Array, as_int64, check_length, check_range, whole_number
 from .sampling import SeenItems
 
-TILE_BYTES = 8 << 20
-"""Of the order of a last-level cache; smaller tiles make BLAS slower, larger ones leave the cache."""
-_TABLE_MULTIPLE = 64
-"""BLAS computes the columns beyond a multiple of its block (up to 16) by another kernel, which rounds otherwise:
-with fewer rows, items of equal vectors would not be tied."""
+_LEVEL = len(levels()) - 1
+"""Instruction set of the kernel, an index of levels(): the best that this CPU has."""
 
 
 @dataclass(frozen=True)
@@ -35,71 +33,72 @@ class Ranks:
     """Items that were ranked, the target among them."""
 
 
-@dataclass(frozen=True)
-class _Queries:
-    """Checked arguments: row b ranks targets[b] among what row seen_rows[b] of `seen` does not hold."""
-
-    targets: Int64Array
-    users: Int64Array
-    seen_rows: Int64Array
-    seen: SeenItems
-
-    @classmethod
-    def check(cls, targets: ArrayLike, seen: SeenItems | None, users: ArrayLike | None, n_rows: int,
-              n_items: int) -> _Queries:
-        wanted = as_int64("targets", targets)
-        check_length("targets", wanted, n_rows, "row")
-        check_range("targets", wanted, 1, n_items)
-        chosen = np.arange(n_rows, dtype=np.int64) if users is None else as_int64("users", users)
-        check_length("users", chosen, n_rows, "row")
-        if seen is None:
-            nothing = SeenItems(np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32), n_items)
-            return cls(wanted, chosen, np.zeros(n_rows, dtype=np.int64), nothing)
-        if seen.n_items != n_items:
-            raise ValueError(f"seen is of {seen.n_items} items, the scores are of {n_items}; "
-                             "make both from the same data set")
-        check_range("users", chosen, 0, len(seen.indptr) - 2)
-        return cls(wanted, chosen, chosen, seen)
-
-
 def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayLike, seen: SeenItems | None, *,
-                 users: ArrayLike | None = None, num_threads: int = 1, tile_bytes: int = TILE_BYTES) -> Ranks:
+                 users: ArrayLike | None = None, num_threads: int = 1) -> Ranks:
     """Rank each target among all items that its user hasn't seen.
 
     Candidates are the items 1..I without the user's seen ones, and always the target, seen or not; the padding
     row never is. *Ties*: kept as such. A target with `greater` candidates above and `equal` beside it stands at
     each of the places greater + 1 .. greater + equal + 1 with the same probability, and metrics are expectations
-    over that. Equal means equal in the bits; items of equal vectors are tied. *Not finite*: if any score of a row
-    is NaN or infinite, also that of a seen item, the ranks mean nothing, and ValueError names the first such row.
+    over that. Equal means equal in the bits; a score depends on its two vectors alone, so items of equal vectors are
+    tied. *Not finite*: if any score of a row is NaN or infinite, also that of a seen item, the ranks mean nothing,
+    and ValueError names the first such row.
 
     Args:
-        states: float32 or float64 [B, d], one per user.
+        states: float32 or float64 [B, d], one per user; copied if not contiguous, as is the table.
         item_table: of the same dtype [I + 1, d]; row 0 is padding.
         targets: int64 [B], ids in 1..I.
         seen: what to leave out, or None for nothing.
         users: int64 [B], the row of `seen` of each state; by default 0..B - 1.
-        num_threads: threads of the counting; the result does not depend on it. BLAS has its own setting.
-        tile_bytes: most memory for scores; at least one user's.
+        num_threads: threads of the kernel; the result does not depend on it.
 
     Raises:
         ValueError: an argument doesn't fit the others, or a score isn't finite.
     """
-    states, item_table = _matrix("states", states), _matrix("item_table", item_table)
-    if states.dtype != item_table.dtype or states.shape[1] != item_table.shape[1]:
-        raise ValueError(f"states are {states.dtype} {states.shape}, item_table is {item_table.dtype} "
-                         f"{item_table.shape}; expected the same dtype and number of columns")
-    queries = _Queries.check(targets, seen, users, len(states), _n_items("item_table", len(item_table)))
-    ranks = _empty_ranks(len(states))
-    table = _whole_blocks(item_table)
-    fitting = whole_number("tile_bytes", tile_bytes, 1, 2**62) // (len(table) * table.itemsize)
-    tile_rows = max(1, min(len(states), fitting))
-    tile = np.empty((tile_rows, len(table)), dtype=states.dtype)
-    with np.errstate(all="ignore"):  # not finite scores are found by the count
-        for start in range(0, len(states), tile_rows):
-            rows = slice(start, min(start + tile_rows, len(states)))
-            scores = np.matmul(states[rows], table.T, out=tile[: rows.stop - start])
-            _count(scores, rows, queries, ranks, num_threads)
+    states, item_table = _factors(states, item_table)
+    wanted = _checked_targets(targets, len(states), len(item_table) - 1)
+    chosen, rows, seen = _checked_seen(seen, users, len(states), len(item_table) - 1)
+    threads = whole_number("num_threads", num_threads, 1)
+    ranks, not_finite = _empty_ranks(len(states)), np.zeros(len(states), dtype=np.int64)
+    if len(states):
+        target_scores = np.empty(len(states), dtype=states.dtype)
+        count_targets(states, item_table, wanted, rows, seen.indptr, seen.items, target_scores, ranks.greater,
+                      ranks.equal, ranks.n_candidates, not_finite, _LEVEL, threads)
+    _check_finite(not_finite, chosen)
     return ranks
+
+
+def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItems | None, *,
+          users: ArrayLike | None = None, num_threads: int = 1) -> tuple[Int64Array, NDArray[Any]]:
+    """Find the k items of the highest scores that each user hasn't seen; ties go to the smaller id.
+
+    Scores are those of `rank_targets`, and so are the arguments beside k. A user's best are kept sorted by
+    insertion: k is meant to be up to some hundreds. Threads share the users, so one user is served by one thread.
+
+    Args:
+        states: float32 or float64 [B, d], one per user.
+        item_table: of the same dtype [I + 1, d]; row 0 is padding.
+        k: at least 1.
+        seen: what to leave out, or None for nothing.
+        users: int64 [B], the row of `seen` of each state; by default 0..B - 1.
+        num_threads: threads of the kernel; the result does not depend on it.
+
+    Returns:
+        items int64 [B, k], the best first, and their scores [B, k] of the states' dtype. Where a user has fewer than
+        k unseen items, the rest is item 0 with score -infinity.
+
+    Raises:
+        ValueError: an argument doesn't fit the others, or a score isn't finite, also that of a seen item.
+    """
+    states, item_table = _factors(states, item_table)
+    chosen, rows, seen = _checked_seen(seen, users, len(states), len(item_table) - 1)
+    threads = whole_number("num_threads", num_threads, 1)
+    items = np.zeros((len(states), whole_number("k", k, 1)), dtype=np.int64)
+    scores, not_finite = np.full(items.shape, -np.inf, dtype=states.dtype), np.zeros(len(states), dtype=np.int64)
+    if len(states):
+        find_best(states, item_table, rows, seen.indptr, seen.items, items, scores, not_finite, _LEVEL, threads)
+    _check_finite(not_finite, chosen)
+    return items, scores
 
 
 def rank_scores(scores: NDArray[Any], targets: ArrayLike, seen: SeenItems | None = None, *,
@@ -109,9 +108,13 @@ def rank_scores(scores: NDArray[Any], targets: ArrayLike, seen: SeenItems | None
     All else is as in `rank_targets`.
     """
     scores = _matrix("scores", scores)
-    queries = _Queries.check(targets, seen, users, len(scores), _n_items("scores", scores.shape[1]))
-    ranks = _empty_ranks(len(scores))
-    _count(scores, slice(0, len(scores)), queries, ranks, num_threads)
+    n_items = _n_items("scores", scores.shape[1])
+    wanted = _checked_targets(targets, len(scores), n_items)
+    chosen, rows, seen = _checked_seen(seen, users, len(scores), n_items)
+    ranks, not_finite = _empty_ranks(len(scores)), np.empty(len(scores), dtype=np.int64)
+    count_scores(scores, n_items, wanted, rows, seen.indptr, seen.items, ranks.greater, ranks.equal,
+                 ranks.n_candidates, not_finite, whole_number("num_threads", num_threads, 1))
+    _check_finite(not_finite, chosen)
     return ranks
 
 
@@ -123,10 +126,14 @@ def _matrix(name: str, values: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _whole_blocks(item_table: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy with zero rows below, up to a multiple of rows; the table itself if it has one."""
-    missing = -len(item_table) % _TABLE_MULTIPLE
-    return np.pad(item_table, ((0, missing), (0, 0))) if missing else item_table
+def _factors(states: NDArray[Any], item_table: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Check states and item table, also against each other."""
+    states, item_table = _matrix("states", states), _matrix("item_table", item_table)
+    if states.dtype != item_table.dtype or states.shape[1] != item_table.shape[1]:
+        raise ValueError(f"states are {states.dtype} {states.shape}, item_table is {item_table.dtype} "
+                         f"{item_table.shape}; expected the same dtype and number of columns")
+    _n_items("item_table", len(item_table))
+    return states, item_table
 
 
 def _n_items(name: str, width: int) -> int:
@@ -135,19 +142,35 @@ def _n_items(name: str, width: int) -> int:
     return width - 1
 
 
+def _checked_targets(targets: ArrayLike, n_rows: int, n_items: int) -> Int64Array:
+    wanted = as_int64("targets", targets)
+    check_length("targets", wanted, n_rows, "row")
+    check_range("targets", wanted, 1, n_items)
+    return wanted
+
+
+def _checked_seen(seen: SeenItems | None, users: ArrayLike | None, n_rows: int,
+                  n_items: int) -> tuple[Int64Array, Int64Array, SeenItems]:
+    """Return the users by name, int64 [B], their rows of the third, int64 [B], and what they have seen."""
+    chosen = np.arange(n_rows, dtype=np.int64) if users is None else as_int64("users", users)
+    check_length("users", chosen, n_rows, "row")
+    if seen is None:
+        nothing = SeenItems(np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32), n_items)
+        return chosen, np.zeros(n_rows, dtype=np.int64), nothing
+    if seen.n_items != n_items:
+        raise ValueError(f"seen is of {seen.n_items} items, the scores are of {n_items}; "
+                         "make both from the same data set")
+    check_range("users", chosen, 0, len(seen.indptr) - 2)
+    return chosen, chosen, seen
+
+
 def _empty_ranks(n_rows: int) -> Ranks:
     return Ranks(*(np.empty(n_rows, dtype=np.int64) for _ in range(3)))
 
 
-def _count(scores: NDArray[Any], rows: slice, queries: _Queries, ranks: Ranks, num_threads: int) -> None:
-    """Fill some rows of `ranks` from their scores."""
-    not_finite = np.empty(len(scores), dtype=np.int64)
-    seen = queries.seen
-    count_scores(scores, seen.n_items, queries.targets[rows], queries.seen_rows[rows], seen.indptr, seen.items,
-                 ranks.greater[rows], ranks.equal[rows], ranks.n_candidates[rows], not_finite,
-                 whole_number("num_threads", num_threads, 1))
+def _check_finite(not_finite: Int64Array, users: Int64Array) -> None:
+    """Raise ValueError at the first row with scores that are NaN or infinite; int64 [B] how many."""
     if not_finite.any():
         row = int(np.argmax(not_finite > 0))
-        raise ValueError(f"row {rows.start + row} (user {queries.users[rows][row]}) has {not_finite[row]} scores "
-                         "that are NaN or infinite; expected finite ones: look at the model's training loss and "
-                         "its item table")
+        raise ValueError(f"row {row} (user {users[row]}) has {not_finite[row]} scores that are NaN or infinite; "
+                         "expected finite ones: look at the model's training loss and its item table")
