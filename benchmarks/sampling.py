@@ -16,12 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _data import real_dataset
 
 from tslrec_min.cli.tables import table
-from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.dataset import Histories
-from tslrec_min.data.preparation import build_dataset
-from tslrec_min.data.readers import Source, read_interactions
 from tslrec_min.sampling import AliasTable, SeenItems, sample_negatives
 
 ALPHA = 0.75
@@ -35,17 +32,6 @@ RecBole is left out: give the Python of an environment that has it with --recbol
   python3.11 -m venv recbole-venv
   recbole-venv/bin/pip install recbole==1.2.1 torch==2.13.0 'numpy<2' 'pandas<2.2' 'scipy<1.13' 'setuptools<80'
 """
-
-
-def training_histories() -> tuple[Histories, int]:
-    """Return the 5-core's training histories and the number of items."""
-    folder = Path(os.environ.get("TSLREC_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    file = folder / "ml-1m" / "sequences.txt"
-    if not file.is_file():
-        raise SystemExit(f"no {file}; name the folder that holds ml-1m/ in TSLREC_TEST_DATA")
-    raw = read_interactions(Source("sequences", file, None), PrepareConfig())
-    dataset = build_dataset(raw, dict.fromkeys(raw.items, ""), k_core=5)
-    return dataset.training(), dataset.n_items
 
 
 class RecBole:
@@ -89,7 +75,8 @@ def main() -> None:
     parser.add_argument("--recbole-python", help="Python of an environment with recbole==1.2.1")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default: 5)")
     options = parser.parse_args()
-    histories, n_items = training_histories()
+    dataset = real_dataset("ml-1m")
+    histories, n_items = dataset.training(), dataset.n_items
     seen = SeenItems.from_histories(histories.indptr, histories.items, n_items)
     tables = {"uniform": None,
               "popularity": AliasTable.from_counts(np.bincount(histories.items, minlength=n_items + 1), ALPHA)}

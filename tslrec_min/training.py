@@ -14,7 +14,6 @@ every batch; the gradient is the sum.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,8 +91,7 @@ class Checkpointing:
 
 def train_recommender(recommender: SequentialRecommender, training: Histories, validation: Evaluation,
                       config: TrainConfig, *, device: torch.device, threads: int = 1, label: str = "train",
-                      checkpointing: Checkpointing | None = None,
-                      after_epoch: Callable[[int, SequentialRecommender], None] | None = None) -> TrainingLog:
+                      checkpointing: Checkpointing | None = None) -> TrainingLog:
     """Train in place and leave the best weights in `recommender`.
 
     Args:
@@ -105,7 +103,6 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
         threads: threads of the kernels; results don't depend on it.
         label: text of the progress bar.
         checkpointing: where to save the state while training, and to take up an interrupted one; None: nowhere.
-        after_epoch: called with the number of each finished epoch, before its validation.
 
     Raises:
         TslrecError: there is nothing to learn from or to validate on, or the loss is not finite.
@@ -122,8 +119,6 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
     progress = tqdm(range(config.epochs), desc=label, unit="epoch", initial=len(run.log.epochs), disable=None)
     while not run.finished:
         run.train_epoch(checkpointing)
-        if after_epoch:
-            after_epoch(run.epoch, recommender)
         states, table = final_states(recommender, validation.histories, validation.users, device=device,
                                      threads=threads)
         ranks = rank_states(states, table, validation, seen=seen, threads=threads)
