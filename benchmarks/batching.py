@@ -19,7 +19,14 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from tslrec_min.adapters import build_adapter
-from tslrec_min.batching import BatchBuffers, bucketed, cloze_batch, next_item_batch, next_item_windows, window_phases
+from tslrec_min.batching import (
+    BatchBuffers,
+    cloze_batch,
+    length_parts,
+    next_item_batch,
+    next_item_windows,
+    window_phases,
+)
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
@@ -47,17 +54,21 @@ class PaddedHistories(TorchDataset):
 
 def kernel_epoch(histories: Histories, n_items: int, objective: str, threads: int) -> int:
     """Make all batches of an epoch; return their number."""
-    random, buffers = np.random.default_rng(0), BatchBuffers(CONFIG.batch_size, CONFIG.max_len)
+    random, buffers = np.random.default_rng(0), BatchBuffers(CONFIG.batch_size * CONFIG.max_len)
     windows = next_item_windows(histories.indptr, CONFIG.max_len,
                                 window_phases(histories.indptr, CONFIG.max_len, random))
     lengths = np.minimum(windows.input_stop - windows.row_start, CONFIG.max_len)
-    batches = bucketed(lengths, CONFIG.batch_size, random)
+    order = random.permutation(len(windows))
+    batches = [order[start:start + CONFIG.batch_size] for start in range(0, len(order), CONFIG.batch_size)]
     for chosen in batches:
-        if objective == "next":
-            next_item_batch(histories.items, windows, chosen, CONFIG.max_len, buffers=buffers, num_threads=threads)
-        else:
-            cloze_batch(histories.items, windows, chosen, CONFIG.max_len, mask=n_items + 1, probability=0.2,
-                        last_probability=0.1, seed=0, epoch=1, buffers=buffers, num_threads=threads)
+        buffers.clear()
+        for part in length_parts(lengths[chosen]):
+            if objective == "next":
+                next_item_batch(histories.items, windows, chosen[part], CONFIG.max_len, buffers=buffers,
+                                num_threads=threads)
+            else:
+                cloze_batch(histories.items, windows, chosen[part], CONFIG.max_len, mask=n_items + 1, probability=0.2,
+                            last_probability=0.1, seed=0, epoch=1, buffers=buffers, num_threads=threads)
     return len(batches)
 
 

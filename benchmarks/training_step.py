@@ -17,6 +17,7 @@ from _data import medians, real_dataset
 from torch.profiler import ProfilerActivity, profile
 
 from tslrec_min.adapters import build_adapter
+from tslrec_min.batching import length_parts
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
@@ -74,7 +75,8 @@ def main() -> None:
     peak = 2 * 2048**3 / medians({"product": lambda: left @ right}, 5)["product"]
     epoch, total = sum(seconds) / share, sum(spent.values())
     ideal = product_flops(config, dataset.n_items, int(lengths.sum()), n_targets) / peak
-    wide = sum(int(lengths[chosen].max()) * len(chosen) for chosen in batches)
+    wide = sum(int(lengths[chosen[part[0]]]) * len(part)
+               for chosen in batches for part in length_parts(lengths[chosen]))
     print(f"SASRec on MovieLens-1M: width {config.width}, {config.blocks} blocks, max_len {config.max_len}, batches of "
           f"{config.batch_size}, {arguments.threads} threads, torch {torch.__version__}")
     print(f"epoch {epoch:.1f} s; {lengths.sum() / epoch:,.0f} items read and {n_targets / epoch:,.0f} targets learned "

@@ -31,7 +31,7 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: Eva
     Example:
         tslrec evaluate dataset ids=ids-0 ids=ids-1 tslrec=tslrec-0 tslrec=tslrec-1
     """
-    torch_device = start_torch(device, threads)
+    torch_device = start_torch(device, threads, processes=True)
     from ..evaluation import evaluate as evaluate_runs
     from ..evaluation import parse_arms
 

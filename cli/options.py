@@ -70,19 +70,23 @@ def stage_options(command: Command) -> Command:
 
 
 def usable_processors() -> int:
-    """Return the number of processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processors this process may use: its part, if torchrun started several."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def start_torch(device: str, threads: int) -> torch.device:
-    """Load torch, set its threads, join the processes of torchrun and return the device."""
+def start_torch(device: str, threads: int, *, processes: bool = False) -> torch.device:
+    """Load torch, set its threads and return the device; `processes`: join those of torchrun, else refuse them."""
     import torch
 
-    from ..distributed import start_processes
+    from ..distributed import refuse_several_processes, start_processes
     from ..training import resolve_device
 
     torch.set_num_threads(threads)
-    return start_processes(resolve_device(device))
+    if processes:
+        return resolve_device(start_processes(device))
+    refuse_several_processes()
+    return resolve_device(device)
 
 
 def writes_output() -> bool:

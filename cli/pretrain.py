@@ -24,7 +24,7 @@ def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, thre
     Example:
         tslrec pretrain dataset -o pretrain --categories 32
     """
-    torch_device = start_torch(device, threads)
+    torch_device = start_torch(device, threads, processes=True)
     from ..recommenders import pretrain as pretrain_recommender
 
     pretrain_recommender(dataset, out, config, device=torch_device, threads=threads, existing=existing)

@@ -31,7 +31,7 @@ def train(dataset: Path, out: Path, embeddings: Path | None, config: TrainConfig
         tslrec train dataset --model bert4rec --mask-probability 0.3 -o bert4rec
         torchrun --nproc-per-node 2 -m tslrec_min.cli train dataset -o two-processes
     """
-    torch_device = start_torch(device, threads)
+    torch_device = start_torch(device, threads, processes=True)
     from ..recommenders import train as train_recommender
 
     train_recommender(dataset, out, config, embeddings_path=embeddings, device=torch_device, threads=threads,

@@ -1,7 +1,7 @@
 """Kernel of tslrec_min.models.dropout: counter-based dropout, so no mask is stored or sent."""
 
 from cython.parallel cimport prange
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from _random cimport mix, subkey
 
@@ -11,13 +11,13 @@ cdef extern from "dropout.h" nogil:
                      float scale) noexcept
 
 
-def drop_rows(const float[:, ::1] values, float[:, ::1] out, uint64_t key, uint64_t first_row, uint32_t threshold,
-              float scale, int num_threads):
-    """Row b of out: values[b] times `scale`, or 0 with probability threshold / 2**32, keyed by (key, first_row + b).
+def drop_rows(const float[:, ::1] values, float[:, ::1] out, const int64_t[::1] rows, uint64_t key,
+              uint32_t threshold, float scale, int num_threads):
+    """Row b of out: values[b] times `scale`, or 0 with probability threshold / 2**32, keyed by (key, rows[b]).
 
     The caller has checked that the shapes agree.
     """
     cdef Py_ssize_t b
     cdef uint64_t base = mix(key)
     for b in prange(values.shape[0], nogil=True, schedule='static', num_threads=num_threads):
-        tslrec_drop(&values[b, 0], &out[b, 0], values.shape[1], subkey(base, first_row + b), threshold, scale)
+        tslrec_drop(&values[b, 0], &out[b, 0], values.shape[1], subkey(base, rows[b]), threshold, scale)

@@ -80,10 +80,11 @@ static inline const int32_t *first_not_below(const int32_t *start, const int32_t
 
 #ifdef __GNUC__ /* vector extensions: GCC and Clang */
 #define VECTOR_BYTES 16
-#define VECTORS 2
 #ifdef __aarch64__ /* 32 registers */
-#define ROWS 8
+#define VECTORS 4
+#define ROWS 6
 #else
+#define VECTORS 2
 #define ROWS 4
 #endif
 #define NUMBER float

@@ -20,6 +20,7 @@ typedef INTEGER NAME(integers);
 #endif
 #define LANES ((ptrdiff_t)(sizeof(NAME(vector)) / sizeof(NUMBER)))
 #define COLUMNS (VECTORS * LANES)
+_Static_assert(ROWS <= VECTORS * (sizeof(NAME(vector)) / sizeof(NUMBER)), "a group's targets fill one panel at most");
 #define TILE_ITEMS ((ptrdiff_t)(TILE_ROW_BYTES / sizeof(NUMBER)))
 #define TILE_STRIDE (TILE_ITEMS + COLUMNS) /* no power of two: the rows would compete for the same cache lines */
 

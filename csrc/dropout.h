@@ -5,9 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One build for all x86-64 processors: the loader takes the widest version that the processor has. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-#define TSLREC_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+/* One build for all x86-64 processors: the loader (glibc's, since others have no ifunc) takes the widest version that
+ * the processor has. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+#define TSLREC_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define TSLREC_CLONES
 #endif

@@ -46,15 +46,14 @@ def cloze_row(row, key, mask, probability, last_probability):
 
     hidden = [place for place in range(len(row)) if chance(place + 2, probability)]
     if not hidden:
-        word = mix(subkey(key, 1))  # Lemire's multiply; rejections have a probability of about 2**-60 here
-        hidden = [word * len(row) >> 64]
+        hidden = [subkey(key, 1) * len(row) >> 64]  # Lemire's multiply; rejections: about once in 2**60
     if chance(0, last_probability):
         hidden = [len(row) - 1]
     return ([mask if place in hidden else item for place, item in enumerate(row)],
             [item if place in hidden else 0 for place, item in enumerate(row)])
 
 
-def dropped(values, key, first_row, rate):
+def dropped(values, key, rows, rate):
     """Drop elements of float32 [B, n], each by the hash of its row's key and its column."""
     def mix32(word):
         word = (word ^ (word >> 16)) * np.uint32(0x7FEB352D)
@@ -63,7 +62,7 @@ def dropped(values, key, first_row, rate):
 
     columns, out = np.arange(values.shape[1], dtype=np.uint32), np.zeros_like(values)
     for row in range(len(values)):
-        own = subkey(mix(key), first_row + row)
+        own = subkey(mix(key), int(rows[row]))
         kept = mix32(mix32(columns + np.uint32(own % 2**32)) ^ np.uint32(own >> 32)) >= round(rate * 2**32)
         out[row] = np.where(kept, values[row] * np.float32(1 / (1 - rate)), 0)
     return out

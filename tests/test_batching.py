@@ -9,9 +9,9 @@ from tslrec_min._batching import hide_items, pad_rows
 from tslrec_min.batching import (
     BatchBuffers,
     Windows,
-    bucketed,
     cloze_batch,
     history_batch,
+    length_parts,
     next_item_batch,
     next_item_windows,
     window_phases,
@@ -126,24 +126,23 @@ def test_random_phases_cut_long_histories_everywhere():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 30), max_size=300), st.integers(1, 6), st.integers(0, 2**32 - 1))
-def test_buckets_hold_every_row_once(lengths, batch_size, seed):
-    batches = bucketed(lengths, batch_size, np.random.default_rng(seed))
-    assert sorted(np.concatenate([[], *batches]).astype(int).tolist()) == list(range(len(lengths)))
-    assert all(len(batch) == batch_size for batch in batches) or sum(len(b) < batch_size for b in batches) == 1
+@given(st.lists(st.integers(0, 400), max_size=200))
+def test_parts_hold_every_row_once_with_little_padding(lengths):
+    parts = length_parts(lengths)
+    assert sorted(np.concatenate([[], *parts]).astype(int).tolist()) == list(range(len(lengths)))
+    sizes = [np.array(lengths)[part] for part in parts]
+    assert all((np.diff(part) <= 0).all() for part in sizes)  # the longest first
+    assert all(before.min() >= after.max() for before, after in zip(sizes, sizes[1:], strict=False))
+    # A row's padding times the rows from it on is at most 1024.
+    assert sum((part[0] - part).sum() for part in sizes) <= 1024 * sum(1 / n for n in range(1, len(lengths) + 1))
 
 
-def test_buckets_waste_little_on_padding_and_are_random():
-    lengths = np.random.default_rng(0).geometric(0.05, size=20_000)
-    batches = bucketed(lengths, 32, np.random.default_rng(1))
-    padded = sum(lengths[batch].max() * len(batch) for batch in batches)
-    assert padded < 1.1 * lengths.sum()  # without buckets: 4 times as much
-    means = np.array([lengths[batch].mean() for batch in batches])
-    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.15  # short and long batches take turns
-    again = bucketed(lengths, 32, np.random.default_rng(1))
-    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
-    other = bucketed(lengths, 32, np.random.default_rng(2))
-    assert not all(set(a) == set(b) for a, b in zip(batches, other, strict=True))
+def test_parts_are_made_where_they_save_padding():
+    assert [part.tolist() for part in length_parts([5, 7, 6])] == [[1, 2, 0]]
+    assert [part.tolist() for part in length_parts([10] * 64 + [200])] == [[64], [*range(64)]]
+    lengths = np.random.default_rng(0).geometric(0.02, size=128)
+    padded = sum(lengths[part].max() * len(part) for part in length_parts(lengths))
+    assert padded < 1.5 * lengths.sum() < 0.5 * lengths.max() * len(lengths)
 
 
 @settings(max_examples=60, deadline=None)
@@ -181,21 +180,23 @@ def test_cloze_hides_as_often_as_asked():
 
 def test_buffers_are_written_again():
     indptr, items = csr([5, 9, 3])
-    windows, buffers = next_item_windows(indptr, 4, [0, 0, 0]), BatchBuffers(3, 4)
-    first = next_item_batch(items, windows, [0, 1], 4, buffers=buffers)
+    windows, buffers = next_item_windows(indptr, 4, [0, 0, 0]), BatchBuffers(12)
+    first, other = (next_item_batch(items, windows, [window], 4, buffers=buffers) for window in (0, 1))
+    assert not np.shares_memory(first.items, other.items)
     kept = first.items.copy()
+    buffers.clear()
     second = next_item_batch(items, windows, [2], 4, buffers=buffers)
     assert np.shares_memory(first.items, second.items) and not (first.items == kept).all()
     fresh = next_item_batch(items, windows, [2], 4)
     assert second.items.tolist() == fresh.items.tolist() and second.targets.tolist() == fresh.targets.tolist()
-    with pytest.raises(ValueError, match="4 x 4 does not fit into buffers for 12"):
-        next_item_batch(items, windows, [0, 1, 2, 3], 4, buffers=buffers)
+    with pytest.raises(ValueError, match="3 x 4 items do not fit into buffers for 12, of which 4 are in use"):
+        next_item_batch(items, windows, [0, 1, 2], 4, buffers=buffers)
 
 
 def test_empty_cases():
     indptr, items = csr([0, 1, 0])
     windows = next_item_windows(indptr, 5, [0, 4, 2])
-    assert len(windows) == 0 and bucketed([], 4, np.random.default_rng(0)) == []
+    assert len(windows) == 0 and length_parts([]) == []
     batch = next_item_batch(items, windows, [], 5)
     assert batch.items.shape == batch.targets.shape == (0, 1)
     assert history_batch(indptr, items, [0, 2], 3).items.tolist() == [[0]] * 2
@@ -225,7 +226,7 @@ def test_empty_cases():
                                        **CLOZE | {"probability": 1.5}), "probability is 1.5; expected 0..1"),
     (lambda indptr, items: cloze_batch(
         items, Windows(*(np.array([n]) for n in (0, 0, len(items), 1))), [0], 4, **CLOZE), "end of a row"),
-    (lambda indptr, items: bucketed([1, 2], 0, np.random.default_rng(0)), "batch_size is 0"),
+    (lambda indptr, items: length_parts([1.5]), "lengths is float64"),
 ])
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):

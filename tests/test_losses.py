@@ -41,7 +41,7 @@ def assert_equal_with_gradients(loss: torch.Tensor, expected: torch.Tensor, case
 
 @pytest.mark.parametrize("chunk_bytes", [1, 4 * ITEMS * 70, 1 << 30])  # 64 rows at least, 70, and all at once
 def test_full_softmax_is_cross_entropy_over_all_items(case, chunk_bytes, monkeypatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setitem(losses.CHUNK_BYTES, "cpu", chunk_bytes)
     scores = case["states"] @ case["item_table"][1:].T
     expected = F.cross_entropy(scores, case["targets"] - 1, reduction="sum")
     loss = full_softmax_loss(**case)
@@ -73,7 +73,7 @@ def literal_scores(case, negatives, log_weights, offsets, shared):
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("name", ["sampled", "bce", "gbce"])
 def test_sampled_losses_are_their_formulas(case, name, shared, corrected, monkeypatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK_BYTES", 1)
+    monkeypatch.setitem(losses.CHUNK_BYTES, "cpu", 1)
     negatives = torch.randint(1, ITEMS + 1, (K,) if shared else (M, K))
     log_weights = torch.randn(ITEMS + 1) if corrected[0] else None
     offsets = torch.randn(M) if corrected[1] else None

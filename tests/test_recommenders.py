@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -25,6 +27,7 @@ from tslrec_min.recommenders import load_categories, load_recommender, pretrain,
 from tslrec_min.training import Checkpointing, learning_rate, rank
 
 CPU = torch.device("cpu")
+CLIP = torch.nn.utils.clip_grad_norm_
 SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "learning_rate": 5e-3, "epochs": 12, "dropout": 0.1}
 
 
@@ -90,7 +93,8 @@ def test_adapters_refuse_what_does_not_fit() -> None:
 def trained_metrics(cycle: Path, out: Path) -> dict[str, float]:
     """Metrics on the test targets, which are known."""
     dataset, dataset_hash = load_dataset(cycle)
-    ranks = rank(load_recommender(out, dataset_hash, CPU), dataset.evaluation("test"), device=CPU)
+    asked = dataset.evaluation("test")
+    ranks, = rank(load_recommender(out, dataset_hash, CPU), asked, [asked.seen(dataset.n_items)], device=CPU)
     return {name: metric_values(ranks, name).mean() for name in ("hr@5", "ndcg@5")}
 
 
@@ -123,43 +127,48 @@ def test_same_seed_same_weights_for_any_kernel_threads(cycle: Path, tmp_path: Pa
     torch.set_num_threads(1)
     states = []
     for name, seed, threads in (("a", 1, 1), ("b", 1, 2), ("c", 2, 1)):
-        train(cycle, tmp_path / name, TrainConfig(seed=seed, **SMALL | {"epochs": 2}), device=CPU, threads=threads)
+        config = TrainConfig(seed=seed, **SMALL | {"epochs": 2, "loss": "sampled", "negatives": 7})
+        train(cycle, tmp_path / name, config, device=CPU, threads=threads)
         states.append(load_file(tmp_path / name / "model.safetensors"))
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not torch.equal(states[0]["adapter.weight"], states[2]["adapter.weight"])
     assert open_artifact(tmp_path / "a", "train").hash == open_artifact(tmp_path / "b", "train").hash
 
 
-def interrupted(after: int):
-    """Return a stand-in for the optimiser step's clipping that is interrupted, as by Ctrl-C, at a call."""
-    calls, clip = [], torch.nn.utils.clip_grad_norm_
+class Steps:
+    """Stands in for the clipping of gradients, counts its calls, and is interrupted, as by Ctrl-C, at one of them."""
 
-    def clip_or_stop(*arguments, **options):
-        calls.append(None)
-        if len(calls) > after:
+    def __init__(self, most: float = math.inf) -> None:
+        self.taken, self.most = 0, most
+
+    def __call__(self, *arguments, **options):
+        if self.taken >= self.most:
             raise KeyboardInterrupt
-        return clip(*arguments, **options)
-
-    return clip_or_stop
+        self.taken += 1
+        return CLIP(*arguments, **options)
 
 
 @pytest.mark.parametrize("model", ["sasrec", "gru4rec", "bert4rec"])
-def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: Path, monkeypatch, model: str) -> None:
+def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: Path, monkeypatch, capfd, model: str
+                                                         ) -> None:
     torch.set_num_threads(1)
     config = TrainConfig(**SMALL | {"model": model, "epochs": 4, "batch_size": 8, "loss": "sampled", "negatives": 4,
                                     "decay": "linear", "weight_decay": 0.1, "units": 8})
-    train(cycle, tmp_path / "whole", config, device=CPU, threads=1)
     monkeypatch.setattr(recommenders, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
-    for after in (0, 3, 20):  # in the first epoch twice, and in a later one
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupted(after))
-            train(cycle, tmp_path / "parts", config, device=CPU, threads=1)
-        assert not (tmp_path / "parts").exists()
-    train(cycle, tmp_path / "parts", config, device=CPU, threads=1)
+    taken = []
+    for out, most in (("whole", math.inf), ("parts", 0), ("parts", 3), ("parts", 20), ("parts", math.inf)):
+        steps = Steps(most)
+        monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", steps)
+        with contextlib.nullcontext() if most == math.inf else pytest.raises(KeyboardInterrupt):
+            train(cycle, tmp_path / out, config, device=CPU, threads=1)
+        taken.append(steps.taken)
+    assert taken == [60, 0, 3, 20, 37]  # none is taken twice; 15 make an epoch
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert open_artifact(tmp_path / "whole", "train").hash == open_artifact(tmp_path / "parts", "train").hash
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+    output = capfd.readouterr()
+    assert not output.out and "going on after 1 epochs and 8 steps" in output.err
 
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: Path, tmp_path: Path, monkeypatch
@@ -169,7 +178,7 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: 
     wanted = open_artifact(tmp_path / "whole", "train").hash
     monkeypatch.setattr(recommenders, "Checkpointing", partial(Checkpointing, seconds=0.0))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupted(3))
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", Steps(3))
         train(cycle, tmp_path / "run", replace(config, seed=5), device=CPU, threads=1)
     checkpoint = tmp_path / ".run.checkpoint"
     for content in (checkpoint.read_bytes(), checkpoint.read_bytes()[:1000], b""):

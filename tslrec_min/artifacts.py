@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 import uuid
 import zipfile
@@ -183,6 +184,11 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
         TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced.
     """
     path = Path(path)
+    if not keep:
+        refuse_existing(path, recipe.kind, overwrite=overwrite)
+        with tempfile.TemporaryDirectory() as elsewhere:
+            yield Path(elsewhere)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     refuse_existing(path, recipe.kind, overwrite=overwrite)
@@ -192,9 +198,6 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
     _reset_peak_memory()
     try:
         yield temporary
-        if not keep:
-            shutil.rmtree(temporary)
-            return
         files = {name: sha256_of_file(temporary / name) for name in _files_below(temporary)}
         write_json(temporary / "config.json", asdict(recipe) | {
             "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": _versions(),

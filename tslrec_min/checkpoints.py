@@ -1,7 +1,6 @@
 """The state of a training on disk: one safetensors file, replaced as a whole, no pickle.
 
-Tensors are the model's, the best weights, the optimiser's and torch's random state; everything else is JSON in the
-file's metadata.
+Tensors are the model's, the best weights and the optimiser's; everything else is JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-_MODEL, _BEST, _OPTIMISER, _RANDOM = "model.", "best.", "optimiser.", "random."
+_MODEL, _BEST, _OPTIMISER = "model.", "best.", "optimiser."
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,8 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
               for name, tensor in state.items()}
     states |= {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
     states |= {f"{_BEST}{name}": tensor for name, tensor in best.items()}
-    states |= {f"{_RANDOM}{name}": tensor for name, tensor in _random_states().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.new")
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in states.items()}, temporary,
                   {"progress": json.dumps(progress)})
@@ -74,18 +72,8 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
         index, _, key = name.partition(".")
         state["state"].setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict(state)
-    for kind, tensor in _below(parts, _RANDOM).items():
-        if kind == "cpu":
-            torch.set_rng_state(tensor)
-        elif torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensor)
     device = next(model.parameters()).device
     return Checkpoint({name: tensor.to(device) for name, tensor in _below(parts, _BEST).items()}, progress)
-
-
-def _random_states() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    return states | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else states
 
 
 def _below(parts: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

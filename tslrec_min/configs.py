@@ -87,7 +87,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check what no field can check alone."""
-        if self.width % self.heads:
+        if self.model != "gru4rec" and self.width % self.heads:
             raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
 
 

@@ -1,7 +1,7 @@
 """The processes that torchrun started, which share the work of one run; a single process otherwise.
 
 Every process holds the whole model and data set, and works out the same plan from the same seed; a batch and the
-evaluated users are divided by rank, and only sums of gradients and counts travel (gloo on CPUs, nccl on GPUs).
+evaluated users are divided by rank, and only gradients and counts travel (gloo on CPUs, nccl on GPUs).
 """
 
 from __future__ import annotations
@@ -13,21 +13,29 @@ import numpy as np
 import torch
 from torch import distributed
 
+from .errors import TslrecError
 
-def start_processes(device: torch.device) -> torch.device:
-    """Join the other processes if torchrun started this one, which shows in the environment's WORLD_SIZE.
+
+def start_processes(device: str) -> str:
+    """Join the other processes if torchrun started this one.
 
     Returns:
-        The device of this process: on a machine with several GPUs the one of its local rank.
+        The name of this process's device: of several GPUs the one of its local rank.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not distributed.is_torchelastic_launched():
         return device
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return device
+
+
+def refuse_several_processes() -> None:
+    """Raise TslrecError if torchrun started more processes than this one."""
+    if distributed.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TslrecError("this command does not share its work between processes; run it without torchrun")
 
 
 def rank() -> int:
@@ -40,10 +48,9 @@ def world_size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def share(n_rows: int) -> slice:
-    """Return this process's part of `n_rows` rows."""
-    bounds = [n_rows * part // world_size() for part in (rank(), rank() + 1)]
-    return slice(*bounds)
+def share(rows: np.ndarray) -> np.ndarray:
+    """Return this process's part of `rows`: one of every `world_size`."""
+    return rows[rank()::world_size()]
 
 
 def wait_for_all() -> None:
@@ -53,21 +60,28 @@ def wait_for_all() -> None:
 
 
 def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
-    """Replace each tensor by its sum over all processes, in one message."""
+    """Replace each tensor by its sum over all processes."""
+    if world_size() > 1:
+        for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
+            work.wait()
+
+
+def of_first_process(numbers: list[float], device: torch.device) -> list[float]:
+    """Return the first process's numbers, of which all have as many."""
     if world_size() == 1:
-        return
-    parts = list(tensors)
-    message = torch.cat([part.reshape(-1) for part in parts])
+        return numbers
+    message = torch.tensor(numbers, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    distributed.broadcast(message, 0)
+    return message.tolist()
+
+
+def gather_shares(part: np.ndarray, rows: np.ndarray, n_rows: int, device: torch.device) -> np.ndarray:
+    """Return int64 [n_rows], of which each process has those at its `rows`: `part`, int64."""
+    if world_size() == 1 and len(part) == n_rows:
+        whole = np.empty(n_rows, dtype=np.int64)
+        whole[rows] = part
+        return whole
+    message = torch.zeros(n_rows, dtype=torch.int64, device=device)
+    message[torch.from_numpy(rows).to(device)] = torch.from_numpy(part).to(device)
     distributed.all_reduce(message)
-    for part, summed in zip(parts, message.split([part.numel() for part in parts]), strict=True):
-        part.copy_(summed.view_as(part))
-
-
-def gather_rows(rows: np.ndarray, n_rows: int, device: torch.device) -> np.ndarray:
-    """Return the rows of all processes, [n_rows, ...], from those of `share`."""
-    if world_size() == 1:
-        return rows
-    whole = torch.zeros((n_rows, *rows.shape[1:]), dtype=torch.from_numpy(rows).dtype, device=device)
-    whole[share(n_rows)] = torch.from_numpy(rows).to(device)
-    distributed.all_reduce(whole)
-    return whole.cpu().numpy()
+    return message.cpu().numpy()

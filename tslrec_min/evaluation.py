@@ -23,7 +23,7 @@ from .metrics import DEFAULT_METRICS, metric_values
 from .ranking import Ranks
 from .recommenders import load_recommender
 from .significance import paired_bootstrap, paired_permutation_test
-from .training import final_states, rank_states
+from .training import rank
 
 _TESTED_METRICS = ("hr@10", "ndcg@10")
 
@@ -78,10 +78,9 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
     for arm, paths in arms.items():
         for path in paths:
             recommender = load_recommender(path, dataset_hash, device)
-            states, table = final_states(recommender, asked.histories, asked.users, device=device, threads=threads)
-            for protocol, by_arm in ranks.items():
-                by_arm.setdefault(arm, []).append(rank_states(states, table, asked, seen=left_out[protocol],
-                                                              threads=threads))
+            found = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
+            for protocol, run in zip(left_out, found, strict=True):
+                ranks[protocol].setdefault(arm, []).append(run)
     return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
         arm: {"runs": [path.name for path in paths]} | {
             protocol: _summary(by_arm[arm]) for protocol, by_arm in ranks.items()}

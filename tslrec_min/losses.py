@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-CHUNK_BYTES = 4 << 20
-"""Scores of one chunk: of the order of a cache."""
+CHUNK_BYTES = {"cpu": 4 << 20}
+_DEVICE_CHUNK_BYTES = 256 << 20
+"""Scores of one chunk by kind of device: of the order of a CPU's cache, or enough to keep a GPU busy."""
 _FEWEST_ROWS = 64
 """With a huge catalogue a chunk is larger than a cache anyway; fewer rows would make the products slow."""
 _LEAST_PREFERENCE = 1e-6  # a category that no training user has must not cost an infinite loss
@@ -71,16 +72,16 @@ def sampled_softmax(target_scores: torch.Tensor, negative_scores: torch.Tensor) 
 def binary_cross_entropy(n_negatives: int, n_items: int = 2, calibration: float = 0.0) -> PairLoss:
     """Return the generalised binary cross-entropy gBCE_t (Petrov and Macdonald, RecSys 2023, arXiv 2308.07192).
 
-    With sampling rate ``alpha = k / (I - 1)`` and ``beta = alpha (t (1 - 1/alpha) + 1/alpha)``, a position's loss is
-    ``-(beta log sigmoid(s+) + sum_j log(1 - sigmoid(s_j))) / (k + 1)``: scores of few negatives are calibrated as if
-    all items had been negatives. t = 0 is plain binary cross-entropy, SASRec's loss.
+    With sampling rate ``alpha = k / (I - 1)``, at most 1, and ``beta = alpha (t (1 - 1/alpha) + 1/alpha)``, the loss
+    of a position is ``-(beta log sigmoid(s+) + sum_j log(1 - sigmoid(s_j))) / (k + 1)``: scores of few negatives are
+    calibrated as if all items had been negatives. t = 0 is plain binary cross-entropy, SASRec's loss.
 
     Args:
         n_negatives: k.
         n_items: I.
         calibration: t in 0..1.
     """
-    rate = n_negatives / (n_items - 1)
+    rate = min(1.0, n_negatives / (n_items - 1))
     beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
 
     def loss(target_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.Tensor:
@@ -100,7 +101,7 @@ class _FullSoftmax(torch.autograd.Function):
             items, places = item_table.detach()[1:].to(low), targets - 1
             state_gradient, table_gradient = _gradients(states, item_table)
             loss = torch.zeros((), device=states.device)
-            for rows in _chunks(len(states), 4 * len(items)):
+            for rows in _chunks(states, 4 * len(items)):
                 part = states[rows].to(low)
                 log_probabilities = F.log_softmax((part @ items.T).float(), dim=1)
                 own = places[rows][:, None]
@@ -132,7 +133,7 @@ class _Sampled(torch.autograd.Function):
             loss = torch.zeros((), device=states.device)
             shared = negatives.dim() == 1
             row_bytes = 4 * negatives.shape[-1] * (1 if shared else item_table.shape[1])
-            for rows in _chunks(len(states), row_bytes):
+            for rows in _chunks(states, row_bytes):
                 added = None if log_weights is None else log_weights[negatives if shared else negatives[rows]]
                 if offsets is not None:
                     added = offsets[rows, None] if added is None else added + offsets[rows, None]
@@ -190,10 +191,12 @@ def _product_type(states: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
 
 
-def _chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
-    size = max(CHUNK_BYTES // row_bytes, _FEWEST_ROWS)
-    for start in range(0, n_rows, size):
+def _chunks(states: torch.Tensor, row_bytes: int) -> Iterator[slice]:
+    size = max(CHUNK_BYTES.get(states.device.type, _DEVICE_CHUNK_BYTES) // row_bytes, _FEWEST_ROWS)
+    for start in range(0, len(states), size):
         yield slice(start, start + size)
+
+
 def preference_loss(outputs: torch.Tensor, preferences: torch.Tensor, name: str) -> torch.Tensor:
     """Loss of the linear head against preference distributions, one value per user.
 

@@ -187,11 +187,13 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
 
     from .adaptation import finetune, template_of
     from .data.preparation import prepare
+    from .distributed import refuse_several_processes
     from .embedding.stage import embed_base, embed_tuned
     from .evaluation import evaluate
     from .recommenders import pretrain, train
     from .training import resolve_device
 
+    refuse_several_processes()
     torch.set_num_threads(threads)
     compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": "reuse"}
     source, items = _raw_files(config, data)

@@ -125,15 +125,12 @@ def _trained(n_items: int, training: Histories, validation: Evaluation, config: 
 def _training_artifact(out: Path, recipe: Recipe, existing: str) -> Iterator[tuple[Path, Checkpointing]]:
     """Give the folder to write into, and a checkpoint beside it that is there until the artifact is.
 
-    An interrupted training of the same recipe is taken up, unless the artifact is to be overwritten. Of the processes
-    of a run the first one writes.
+    An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
     """
     checkpoint = out.parent / f".{out.name}.checkpoint"
     first = distributed.rank() == 0
-    if existing == "overwrite" and first:
-        checkpoint.unlink(missing_ok=True)
     with write_artifact(out, recipe, overwrite=existing != "refuse", keep=first) as folder:
-        distributed.wait_for_all()  # nobody looks for a checkpoint before it is gone, or for `out` after it is made
+        distributed.wait_for_all()  # nobody looks at `out` after it is made
         yield folder, Checkpointing(checkpoint, sha256_of_json([asdict(recipe), __version__]))
     if first:
         checkpoint.unlink(missing_ok=True)

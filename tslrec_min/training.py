@@ -6,16 +6,16 @@ catalogue with seen items left out; the best weights are kept.
 
 Nothing random has a state that runs through the training: windows and batches of an epoch follow from (seed, epoch),
 negatives from (seed, epoch, target), dropout from (seed, step, place). So a checkpoint needs no more than the weights,
-the optimiser and where it stands, and a resumed training ends with the weights of an uninterrupted one. (Dropout on
-another device than a CPU is torch's, whose state is in the checkpoint.) Under torchrun each process takes its rows of
-every batch; the gradient is the sum.
+the optimiser and where it stands, and a resumed training ends with the weights of an uninterrupted one. Under torchrun
+each process takes its rows of every batch; the gradient is the sum.
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ from .batching import (
     Batch,
     BatchBuffers,
     Windows,
-    bucketed,
     cloze_batch,
     history_batch,
+    length_parts,
     next_item_batch,
     next_item_windows,
     window_phases,
@@ -39,14 +39,14 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .configs import TrainConfig
 from .data.dataset import Evaluation, Histories
 from .errors import TslrecError
-from .losses import binary_cross_entropy, full_softmax_loss, sampled_loss, sampled_softmax
 from .metrics import metric_values
 from .models import SequentialRecommender
-from .models.dropout import set_dropout_step
+from .models.dropout import set_dropout
+from .objective import Objective
 from .ranking import Ranks, rank_targets
-from .sampling import AliasTable, SeenItems, sample_negatives, shared_negatives
+from .sampling import SeenItems
 
-_EVALUATION_TOKENS = 1 << 15
+_EVALUATION_ITEMS = 1 << 15
 """Items of the histories that are read at once."""
 
 
@@ -116,12 +116,11 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
     seen = validation.seen(run.n_items)
     if checkpointing:
         run.take_up(checkpointing)
-    progress = tqdm(range(config.epochs), desc=label, unit="epoch", initial=len(run.log.epochs), disable=None)
+    progress = tqdm(range(config.epochs), desc=label, unit="epoch", initial=len(run.log.epochs),
+                    disable=None if distributed.rank() == 0 else True)
     while not run.finished:
         run.train_epoch(checkpointing)
-        states, table = final_states(recommender, validation.histories, validation.users, device=device,
-                                     threads=threads)
-        ranks = rank_states(states, table, validation, seen=seen, threads=threads)
+        ranks, = rank(recommender, validation, [seen], device=device, threads=threads)
         run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
         if checkpointing:
             run.save(checkpointing)
@@ -144,8 +143,8 @@ class TrainingRun:
         self.parameters = [parameter for parameter in recommender.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=config.weight_decay,
                                            betas=(0.9, 0.98), fused=True)
-        self.buffers = BatchBuffers(config.batch_size, config.max_len)
-        self.loss = _Loss(training, self.n_items, config, threads)
+        self.buffers = BatchBuffers(config.batch_size * config.max_len)
+        self.objective = Objective(training, self.n_items, config, device, threads)
         self.log = TrainingLog()
         self.best: dict[str, torch.Tensor] = {}
         self.losses: list[float] = []
@@ -171,11 +170,11 @@ class TrainingRun:
 
     def plan(self, epoch: int) -> tuple[Windows, list[np.ndarray]]:
         """Return an epoch's windows, and which of them make each batch."""
-        random = np.random.default_rng((self.config.seed, epoch))
+        random = np.random.default_rng((self.config.seed, epoch, 0))
         phases = window_phases(self.training.indptr, self.config.max_len, random)
         windows = next_item_windows(self.training.indptr, self.config.max_len, phases)
-        lengths = np.minimum(windows.input_stop - windows.row_start, self.config.max_len)
-        return windows, bucketed(lengths, self.config.batch_size, random)
+        order, size = random.permutation(len(windows)), self.config.batch_size
+        return windows, [order[start:start + size] for start in range(0, len(order), size)]
 
     def train_epoch(self, checkpointing: Checkpointing | None) -> None:
         """Take the steps that are left of the epoch."""
@@ -189,24 +188,26 @@ class TrainingRun:
     def step(self, windows: Windows, chosen: np.ndarray) -> None:
         """Learn from one batch: the windows `chosen`, int64 [B]."""
         config, step = self.config, (self.epoch - 1) * self.steps_per_epoch + len(self.losses)
-        batch = self._batch(windows, chosen)
-        mine = distributed.share(len(chosen))
-        set_dropout_step(self.recommender, config.seed, step, mine.start)
-        places = np.nonzero(batch.targets)
-        positions = (windows.input_stop[chosen] + 1 - batch.lengths)[places[0]] + places[1]  # in the flat histories
-        ours = (places[0] >= mine.start) & (places[0] < mine.stop)
-        targets = batch.targets[places]
-        items, lengths = (torch.from_numpy(rows[mine]).to(self.device) for rows in (batch.items, batch.lengths))
+        self.buffers.clear()
+        lengths = np.minimum(windows.input_stop[chosen] - windows.row_start[chosen], config.max_len)
+        parts = [(rows, self._batch(windows, chosen[rows])) for rows in length_parts(lengths)]
+        batch_targets = np.concatenate([part.targets[part.targets > 0] for _, part in parts])
+        if self.device.type != "cpu":  # dropout is torch's there
+            torch.manual_seed((config.seed * 0x9E3779B97F4A7C15 + step * distributed.world_size()
+                               + distributed.rank()) % 2**63)
         table = self.recommender.item_table()
+        loss = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            states = self.recommender.backbone(items, lengths, table).flatten(0, 1)
-            flat = (places[0][ours] - mine.start) * batch.items.shape[1] + places[1][ours]
-            # A copy of the rows that count: fewer numbers go through the loss.
-            wanted = states.index_select(0, torch.from_numpy(flat).to(self.device))
-            loss = self.loss(wanted, table, targets, ours, windows.users[chosen][places[0]], positions,
-                             epoch=self.epoch, step=step) / len(targets)
+            found = [self._part(windows, chosen, distributed.share(rows), part, table, step)
+                     for rows, part in parts if distributed.rank() < len(rows)]
+            if found:
+                states, targets, users, positions = zip(*found, strict=True)
+                loss = self.objective(torch.cat(states), table, np.concatenate(targets), np.concatenate(users),
+                                      np.concatenate(positions), batch_targets, epoch=self.epoch, step=step)
+                loss = loss / len(batch_targets)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        if found:  # a batch may have fewer rows than there are processes
+            loss.backward()
         total = loss.detach().reshape(1)
         distributed.sum_over_processes([total, *(_gradient(parameter) for parameter in self.parameters)])
         if not torch.isfinite(total):
@@ -216,6 +217,32 @@ class TrainingRun:
             group["lr"] = learning_rate(config, step, config.epochs * self.steps_per_epoch)
         self.optimiser.step()
         self.losses.append(total.item())
+
+    def _part(self, windows: Windows, chosen: np.ndarray, rows: np.ndarray, part: Batch, table: torch.Tensor, step: int
+              ) -> tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray]:
+        """Read this process's rows of a part of the batch.
+
+        Args:
+            windows: of the epoch.
+            chosen: int64 [B], the windows of the batch.
+            rows: int64 [P], rows of the batch that are in the part and this process's.
+            part: the part, other processes' rows included.
+            table: float [I+1, d].
+            step: number of the step.
+
+        Returns:
+            The states where something is to be predicted, float [M, d]; the targets, their users and their
+            positions in the flat histories, int64 [M].
+        """
+        set_dropout(self.recommender, self.config.seed, step, rows)
+        items, targets, lengths = (distributed.share(array) for array in (part.items, part.targets, part.lengths))
+        states = self.recommender.backbone(torch.from_numpy(np.ascontiguousarray(items)).to(self.device),
+                                           torch.from_numpy(lengths.copy()).to(self.device), table)
+        places = np.nonzero(targets)
+        flat = torch.from_numpy(places[0] * targets.shape[1] + places[1]).to(self.device)
+        own = chosen[rows[places[0]]]
+        positions = windows.input_stop[own] + 1 - lengths[places[0]] + places[1]
+        return states.flatten(0, 1).index_select(0, flat), targets[places], windows.users[own], positions
 
     def _batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
         config = self.config
@@ -227,15 +254,24 @@ class TrainingRun:
                            epoch=self.epoch, buffers=self.buffers, num_threads=self.threads)
 
     def end_epoch(self, scores: dict[str, float]) -> None:
-        """Account for the epoch that was trained, and keep its weights if they are the best."""
-        number = self.epoch
-        better = not self.best or scores["ndcg@10"] > self.best_score
-        self.log.epochs.append({"loss": float(np.mean(self.losses))} | {
-            f"validation_{name}": value for name, value in scores.items()})
+        """Account for the epoch that was trained, and keep its weights if they are the best.
+
+        Args:
+            scores: validation metrics, ``ndcg@10`` among them.
+        """
+        # Processors of different kinds may rank differently in the last bits: all go by the first one's figures.
+        values = distributed.of_first_process([float(np.mean(self.losses)), *scores.values()], self.device)
+        found = dict(zip(("loss", *(f"validation_{name}" for name in scores)), values, strict=True))
+        better = not self.best or found["validation_ndcg@10"] > self.best_score
+        self.log.epochs.append(found)
         self.losses = []
         if better:
-            self.log.best_epoch = number
-            self.best = {name: tensor.detach().clone() for name, tensor in self.recommender.state_dict().items()}
+            self.log.best_epoch = len(self.log.epochs)
+            state = self.recommender.state_dict()
+            if not self.best:
+                self.best = {name: torch.empty_like(tensor) for name, tensor in state.items()}
+            for name, tensor in state.items():
+                self.best[name].copy_(tensor.detach())
 
     def save(self, checkpointing: Checkpointing) -> None:
         """Write the state to disk."""
@@ -245,84 +281,22 @@ class TrainingRun:
         self._saved = time.monotonic()
 
     def take_up(self, checkpointing: Checkpointing) -> None:
-        """Continue a training of the same recipe."""
+        """Continue a training of the same recipe.
+
+        Raises:
+            TslrecError: the processes don't find the same state.
+        """
         found = load_checkpoint(checkpointing.path, checkpointing.recipe, self.recommender, self.optimiser)
         if found:
             self.best, self.losses = found.best, found.progress["losses"]
             self.log = TrainingLog(**found.progress["log"])
+        place = [float(len(self.log.epochs)), float(len(self.losses))]
+        if distributed.of_first_process(place, self.device) != place:
+            raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
+                              f"{checkpointing.path}; use a folder that all machines share, or remove the file")
+        if found and distributed.rank() == 0:
             tqdm.write(f"going on after {len(self.log.epochs)} epochs and {len(self.losses)} steps of an interrupted "
-                       "training")
-
-
-class _Loss:
-    """The configured loss, and the negatives that it takes."""
-
-    def __init__(self, training: Histories, n_items: int, config: TrainConfig, threads: int) -> None:
-        self.config, self.threads = config, threads
-        if config.loss == "ce":
-            return
-        self.pair_loss = sampled_softmax if config.loss == "sampled" else binary_cross_entropy(
-            config.negatives, n_items, config.calibration if config.loss == "gbce" else 0.0)
-        self.seen = SeenItems.from_histories(training.indptr, training.items, n_items)
-        self.table = AliasTable.uniform(n_items)
-        if config.sampling in ("popularity", "batch"):
-            counts = np.bincount(training.items, minlength=n_items + 1)
-            self.table = AliasTable.from_counts(counts, 1 if config.sampling == "batch" else config.popularity_exponent)
-
-    def __call__(self, states: torch.Tensor, table: torch.Tensor, targets: np.ndarray, ours: np.ndarray,
-                 users: np.ndarray, positions: np.ndarray, *, epoch: int, step: int) -> torch.Tensor:
-        """Return the sum of the losses of this process's targets.
-
-        Args:
-            states: float [M', d], at the targets of this process.
-            table: float [I+1, d].
-            targets: int64 [M], of the whole batch.
-            ours: bool [M], which of them are this process's.
-            users: int64 [M], whose.
-            positions: int64 [M], where they are in the flat training histories.
-            epoch: number of the epoch.
-            step: number of the step.
-        """
-        own = torch.from_numpy(targets[ours]).to(states.device)
-        if self.config.loss == "ce":
-            return full_softmax_loss(states, table, own)
-        negatives = torch.from_numpy(self._negatives(targets, users[ours], positions[ours], epoch, step))
-        weights, offsets = (None if part is None else torch.from_numpy(part.astype(np.float32)).to(states.device)
-                            for part in self._corrections(users[ours]))
-        return sampled_loss(states, table, own, negatives.to(states.device), self.pair_loss, weights, offsets)
-
-    def _negatives(self, targets: np.ndarray, users: np.ndarray, positions: np.ndarray, epoch: int, step: int
-                   ) -> np.ndarray:
-        """Return the negatives of each target, int64 [M', k], or of all of them, int64 [k]."""
-        config = self.config
-        if config.sampling == "batch":
-            return targets[np.random.default_rng((config.seed, step)).integers(0, len(targets), config.negatives)]
-        if config.sampling == "shared":
-            return shared_negatives(self.table, config.negatives, seed=config.seed, epoch=epoch, step=step)
-        try:
-            return sample_negatives(self.seen, users, positions, config.negatives, seed=config.seed, epoch=epoch,
-                                    table=self.table if config.sampling == "popularity" else None,
-                                    num_threads=self.threads)
-        except ValueError as error:
-            raise TslrecError(f"{error}; or use --loss ce, which needs no negatives") from None
-
-    def _corrections(self, users: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return what makes a sampled softmax estimate the full one: log-weights [I+1] and offsets [M'].
-
-        With them the negatives' sum estimates that over the items that can be drawn: all but the user's own where
-        negatives are drawn for each target, else all. Binary losses take none.
-        """
-        if self.config.loss != "sampled":
-            return None, None
-        drawable = np.ones(len(users)) if self.config.sampling in ("batch", "shared") else self._unseen[users]
-        with np.errstate(divide="ignore"):  # nothing unseen to draw: refused before it comes to this
-            offsets = np.log(drawable / self.config.negatives)
-        return -np.maximum(self.table.log_probabilities, np.finfo(np.float32).min), offsets
-
-    @cached_property
-    def _unseen(self) -> np.ndarray:
-        """Probability that an item drawn from the table is none of the user's, float64 [U]."""
-        return self.table.unseen_probability(self.seen)
+                       "training", file=sys.stderr)
 
 
 def learning_rate(config: TrainConfig, step: int, n_steps: int) -> float:
@@ -345,8 +319,6 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
                  device: torch.device, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the states after the users' last items, float32 [B, d], and the item table, float32 [I+1, d].
 
-    Under torchrun the users are divided, and every process gets all states.
-
     Raises:
         TslrecError: the model's numbers are not finite.
     """
@@ -354,17 +326,13 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
     table = recommender.item_table()
     lengths = np.minimum(np.diff(histories.indptr)[users], recommender.max_len)
     order = np.argsort(lengths, kind="stable")  # histories of about the same length are read together
-    mine = order[distributed.share(len(order))]
-    found = np.empty((len(mine), table.shape[1]), dtype=np.float32)
-    size = max(1, _EVALUATION_TOKENS // recommender.max_len)
-    for start in range(0, len(mine), size):
-        rows = slice(start, start + size)
-        batch = history_batch(histories.indptr, histories.items, users[mine[rows]], recommender.max_len,
-                              num_threads=threads)
-        items, counts = (torch.from_numpy(part).to(device) for part in (batch.items, batch.lengths))
-        found[rows] = recommender.backbone.final_states(items, counts, table).float().cpu().numpy()
     states = np.empty((len(users), table.shape[1]), dtype=np.float32)
-    states[order] = distributed.gather_rows(found, len(users), device)
+    size = max(1, _EVALUATION_ITEMS // recommender.max_len)
+    for start in range(0, len(order), size):
+        rows = order[start:start + size]
+        batch = history_batch(histories.indptr, histories.items, users[rows], recommender.max_len, num_threads=threads)
+        items, counts = (torch.from_numpy(part).to(device) for part in (batch.items, batch.lengths))
+        states[rows] = recommender.backbone.final_states(items, counts, table).float().cpu().numpy()
     item_table = table.float().cpu().numpy()
     if not (np.isfinite(states).all() and np.isfinite(item_table).all()):
         raise TslrecError("the recommender's states or item table are not finite: its training diverged; train it "
@@ -372,25 +340,26 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
     return states, item_table
 
 
-def rank(recommender: SequentialRecommender, evaluation: Evaluation, *, device: torch.device, threads: int = 1
-         ) -> Ranks:
-    """Rank every target over the full catalogue, the items of the user's history left out.
+def rank(recommender: SequentialRecommender, evaluation: Evaluation, protocols: Sequence[SeenItems | None], *,
+         device: torch.device, threads: int = 1) -> list[Ranks]:
+    """Rank every target over the full catalogue; under torchrun each process ranks a part of them.
 
     Args:
         recommender: a trained model.
         evaluation: the targets.
+        protocols: what to leave out of the ranking, for each ranking that is wanted; None: nothing.
         device: where the model is.
         threads: threads of the ranking kernel.
+
+    Returns:
+        The ranks of all targets under each protocol.
 
     Raises:
         TslrecError: the model's numbers are not finite.
     """
-    states, table = final_states(recommender, evaluation.histories, evaluation.users, device=device, threads=threads)
-    return rank_states(states, table, evaluation, seen=evaluation.seen(len(table) - 1), threads=threads)
-
-
-def rank_states(states: np.ndarray, item_table: np.ndarray, evaluation: Evaluation, *, seen: SeenItems | None,
-                threads: int = 1) -> Ranks:
-    """Rank every target by `final_states`, float32 [E, d] and [I+1, d], without the `seen` items of the users."""
-    return rank_targets(states, item_table, evaluation.targets, seen, users=evaluation.users, num_threads=threads)
-
+    mine = distributed.share(np.arange(len(evaluation.users)))
+    users, targets = evaluation.users[mine], evaluation.targets[mine]
+    states, table = final_states(recommender, evaluation.histories, users, device=device, threads=threads)
+    found = [rank_targets(states, table, targets, seen, users=users, num_threads=threads) for seen in protocols]
+    return [Ranks(*(distributed.gather_shares(counts, mine, len(evaluation.users), device)
+                    for counts in (ranks.greater, ranks.equal, ranks.n_candidates))) for ranks in found]

@@ -8,6 +8,7 @@ needs no generator's state. On other devices torch's own dropout is used.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -24,20 +25,19 @@ class _Drop(torch.autograd.Function):
     """The kernel as a differentiable function; forward and backward are the same linear map."""
 
     @staticmethod
-    def forward(ctx, values, rate, key, first_row):  # type: ignore[no-untyped-def] # torch fixes the signature
-        ctx.arguments = rate, key, first_row
-        return _dropped(values, rate, key, first_row)
+    def forward(ctx, values, rate, key, rows):  # type: ignore[no-untyped-def] # torch fixes the signature
+        ctx.arguments = rate, key, rows
+        return _dropped(values, rate, key, rows)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         return _dropped(gradient, *ctx.arguments), None, None, None
 
 
-def _dropped(values: torch.Tensor, rate: float, key: int, first_row: int) -> torch.Tensor:
+def _dropped(values: torch.Tensor, rate: float, key: int, rows: np.ndarray) -> torch.Tensor:
     values = values.contiguous()
     out = torch.empty_like(values)
-    rows = len(values)
-    drop_rows(values.detach().numpy().reshape(rows, -1), out.numpy().reshape(rows, -1), key, first_row,
+    drop_rows(values.detach().numpy().reshape(len(rows), -1), out.numpy().reshape(len(rows), -1), rows, key,
               round(rate * _WORD), 1 / (1 - rate),
               threads_for(values.numel(), torch.get_num_threads(), _THREAD_ELEMENTS))
     return out
@@ -51,8 +51,8 @@ class Dropout(nn.Module):
         self.rate = rate
         self.key = 0
         """Of this layer in this step, in 0..2**64 - 1; the trainer sets it."""
-        self.first_row = 0
-        """Row of the whole batch that the first row here is."""
+        self.rows = np.arange(0)
+        """Rows of the whole batch that the rows here are, int64 [B]; the trainer sets them."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return float32 of the same shape, each element zeroed with probability `rate` or scaled by 1 / (1 - rate)."""
@@ -60,13 +60,13 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return F.dropout(values, self.rate)
-        dropped: torch.Tensor = _Drop.apply(values.float(), self.rate, self.key, self.first_row)
+        dropped: torch.Tensor = _Drop.apply(values.float(), self.rate, self.key, self.rows)
         return dropped
 
 
-def set_dropout_step(module: nn.Module, seed: int, step: int, first_row: int) -> None:
-    """Give every dropout layer of `module` its key for a training step."""
+def set_dropout(module: nn.Module, seed: int, step: int, rows: np.ndarray) -> None:
+    """Tell every dropout layer of `module` what it draws by: the training step, and the rows of its batch."""
     layers = [layer for layer in module.modules() if isinstance(layer, Dropout)]
     for place, layer in enumerate(layers):
         layer.key = ((seed * 0x9E3779B97F4A7C15) ^ (step * len(layers) + place)) % 2**64
-        layer.first_row = first_row
+        layer.rows = np.ascontiguousarray(rows, dtype=np.int64)
