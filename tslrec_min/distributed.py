@@ -77,11 +77,10 @@ def of_first_process(numbers: list[float], device: torch.device) -> list[float]:
 
 def gather_shares(part: np.ndarray, rows: np.ndarray, n_rows: int, device: torch.device) -> np.ndarray:
     """Return int64 [n_rows], of which each process has those at its `rows`: `part`, int64."""
-    if world_size() == 1 and len(part) == n_rows:
-        whole = np.empty(n_rows, dtype=np.int64)
-        whole[rows] = part
+    whole = np.zeros(n_rows, dtype=np.int64)
+    whole[rows] = part
+    if world_size() == 1:
         return whole
-    message = torch.zeros(n_rows, dtype=torch.int64, device=device)
-    message[torch.from_numpy(rows).to(device)] = torch.from_numpy(part).to(device)
+    message = torch.from_numpy(whole).to(device)
     distributed.all_reduce(message)
     return message.cpu().numpy()
