@@ -32,7 +32,8 @@ from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Dataset, Evaluation
 from tslrec_min.metrics import metric_values
 from tslrec_min.models import build_recommender
-from tslrec_min.training import TrainingRun, final_states, rank_states
+from tslrec_min.ranking import rank_targets
+from tslrec_min.training import TrainingRun, final_states
 
 TARGET = 0.050
 LEAST_RATIO = 5
@@ -56,7 +57,7 @@ class Run:
     def add(self, took: tuple[float, float], states: np.ndarray, item_table: np.ndarray,
             validation: Evaluation) -> None:
         """Score an epoch that took so many seconds and CPU seconds."""
-        ranks = rank_states(states, item_table, validation, seen=None)
+        ranks = rank_targets(states, item_table, validation.targets, None)
         self.seconds.append(took[0])
         self.cpu_seconds.append(took[1])
         self.ndcg.append(float(metric_values(ranks, "ndcg@10").mean()))

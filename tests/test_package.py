@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -51,6 +54,14 @@ def test_readme_has_two_single_line_commands() -> None:
     for name in ("quickstart", "tests"):
         block = re.search(rf"<!-- {name} -->\n```bash\n(.*?)\n```", text, re.DOTALL)
         assert block and "\n" not in block[1] and block[1].startswith("python3 -m venv .venv && ")
+
+
+@pytest.mark.parametrize("script", [path.name for path in sorted((ROOT / "benchmarks").glob("*.py"))
+                                    if not path.name.startswith(("_", "recbole"))])
+def test_benchmarks_start(script: str) -> None:
+    done = subprocess.run([sys.executable, "-P", ROOT / "benchmarks" / script, "--help"], capture_output=True, text=True,
+                          timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")})
+    assert done.returncode == 0 and "--help" in done.stdout, done.stderr
 
 
 def test_kernels_have_no_directives_of_their_own() -> None:

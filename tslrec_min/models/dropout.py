@@ -51,8 +51,8 @@ class Dropout(nn.Module):
         self.rate = rate
         self.key = 0
         """Of this layer in this step, in 0..2**64 - 1; the trainer sets it."""
-        self.rows = np.arange(0)
-        """Rows of the whole batch that the rows here are, int64 [B]; the trainer sets them."""
+        self.rows: np.ndarray | None = None
+        """Rows of the whole batch that the rows here are, int64 [B]; the trainer sets them. None: 0..B - 1."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return float32 of the same shape, each element zeroed with probability `rate` or scaled by 1 / (1 - rate)."""
@@ -60,7 +60,8 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return F.dropout(values, self.rate)
-        dropped: torch.Tensor = _Drop.apply(values.float(), self.rate, self.key, self.rows)
+        rows = np.arange(len(values)) if self.rows is None else self.rows
+        dropped: torch.Tensor = _Drop.apply(values.float(), self.rate, self.key, rows)
         return dropped
 
 
