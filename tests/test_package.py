@@ -59,8 +59,9 @@ def test_readme_has_two_single_line_commands() -> None:
 @pytest.mark.parametrize("script", [path.name for path in sorted((ROOT / "benchmarks").glob("*.py"))
                                     if not path.name.startswith(("_", "recbole"))])
 def test_benchmarks_start(script: str) -> None:
-    done = subprocess.run([sys.executable, "-P", ROOT / "benchmarks" / script, "--help"], capture_output=True, text=True,
-                          timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")})
+    command = [sys.executable, "-P", ROOT / "benchmarks" / script, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")})
     assert done.returncode == 0 and "--help" in done.stdout, done.stderr
 
 
