@@ -1,4 +1,4 @@
-"""What several benchmarks share: real data sets, and timing of things that take turns."""
+"""What several benchmarks share: real data sets, and timing of things that take turns and of training steps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.preparation import prepare
+
+if TYPE_CHECKING:
+    from tslrec_min.batching import Windows
+    from tslrec_min.training import TrainingRun
 
 
 def real_dataset(name: str) -> Dataset:
@@ -25,8 +32,11 @@ def real_dataset(name: str) -> Dataset:
         return load_dataset(Path(temporary) / "dataset")[0]
 
 
-def medians(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median seconds of each work; they take turns, after a first round that isn't timed."""
+def medians(works: dict[str, Callable[[], object]], repeats: int, pause: float = 0.0) -> dict[str, float]:
+    """Return the median seconds of each work; they take turns, after a first round that isn't timed.
+
+    `pause` seconds go by after each: OpenMP's threads spin on for a while, and each library has threads of its own.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():
@@ -34,4 +44,15 @@ def medians(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
             work()
             if turn:
                 seconds[name].append(time.perf_counter() - started)
+            time.sleep(pause)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def step_seconds(run: TrainingRun, windows: Windows, batches: Sequence[np.ndarray]) -> list[float]:
+    """Take a training step with each batch of `windows`; return the seconds of each."""
+    seconds = []
+    for chosen in batches:
+        started = time.perf_counter()
+        run.step(windows, chosen)
+        seconds.append(time.perf_counter() - started)
+    return seconds

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 import torch
-from _data import medians, real_dataset
+from _data import medians, real_dataset, step_seconds
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -78,12 +77,7 @@ def training_epoch(histories: Histories, n_items: int, threads: int, n_steps: in
     run = TrainingRun(recommender, histories, CONFIG, torch.device("cpu"), threads)
     recommender.train()
     windows, batches = run.plan(1)
-    seconds = []
-    for chosen in batches[:n_steps]:
-        started = time.perf_counter()
-        run.step(windows, chosen)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds) * len(batches)
+    return statistics.median(step_seconds(run, windows, batches[:n_steps])) * len(batches)
 
 
 def main() -> None:

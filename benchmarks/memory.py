@@ -11,9 +11,9 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
+from _data import step_seconds
 
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
@@ -42,11 +42,7 @@ def measure(loss: str, n_items: int, steps: int) -> dict[str, float]:
     run = TrainingRun(recommender, histories, config, torch.device("cpu"), usable_processors())
     recommender.train()
     windows, batches = run.plan(1)
-    seconds = []
-    for chosen in batches[:steps]:
-        started = time.perf_counter()
-        run.step(windows, chosen)
-        seconds.append(time.perf_counter() - started)
+    seconds = step_seconds(run, windows, batches[:steps])
     run.end_epoch({"ndcg@10": 0.0})  # keeps a copy of the weights, as every training does
     run.step(windows, batches[0])
     return {"peak": peak_memory_mib() / 1024, "seconds": float(np.median(seconds))}

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import statistics
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _data import medians
 
 from tslrec_min._ranking import levels
 from tslrec_min.cli.options import usable_processors
@@ -34,7 +33,6 @@ MOST_MIB = 64
 _AT_ONCE = 1_000
 """Users per product of "torch top 10", as in implicit."""
 _PAUSE_SECONDS = 0.02
-"""After each work: OpenMP's threads go on spinning for some milliseconds, and each library has threads of its own."""
 
 
 @dataclass(frozen=True)
@@ -113,19 +111,6 @@ def implicit_work(case: Case, threads: int) -> Callable[[], object]:
                                                         num_threads=threads))
 
 
-def medians(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median milliseconds of each work; they take turns, after a first round that isn't timed."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-            time.sleep(_PAUSE_SECONDS)
-    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
-
-
 def extra_mib(shape: Shape, threads: int) -> float:
     """Return by how much ranking raises the peak of this process's memory; NaN where /proc doesn't say."""
     def status_kib(key: str) -> int:
@@ -155,7 +140,7 @@ def row_of(shape: Shape, threads: int, repeats: int) -> list[str]:
         works["implicit"] = implicit_work(case, threads)
     except ImportError:
         pass
-    found = medians(works, repeats)
+    found = {name: 1e3 * seconds for name, seconds in medians(works, repeats, _PAUSE_SECONDS).items()}
     of_product = found["rank"] / found["product"]
     implicit_cells = ["-", "-"]
     if "implicit" in found:

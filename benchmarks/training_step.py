@@ -8,12 +8,11 @@ in the same run: what is left on the table.
 from __future__ import annotations
 
 import argparse
-import time
 from collections import defaultdict
 
 import numpy as np
 import torch
-from _data import medians, real_dataset
+from _data import medians, real_dataset, step_seconds
 from torch.profiler import ProfilerActivity, profile
 
 from tslrec_min.adapters import build_adapter
@@ -58,15 +57,11 @@ def main() -> None:
     lengths = np.minimum(windows.input_stop - windows.row_start, config.max_len)
     n_targets = int((windows.input_stop + 1 - windows.first_target).sum())
     run.step(windows, batches[0])
-    seconds = []
-    for chosen in batches[1:1 + arguments.steps]:
-        started = time.perf_counter()
-        run.step(windows, chosen)
-        seconds.append(time.perf_counter() - started)
-    share = sum(map(len, batches[1:1 + arguments.steps])) / len(windows)
+    timed = batches[1:1 + arguments.steps]
+    seconds = step_seconds(run, windows, timed)
+    share = sum(map(len, timed)) / len(windows)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        for chosen in batches[1:1 + arguments.steps]:
-            run.step(windows, chosen)
+        step_seconds(run, windows, timed)
     spent: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
         kind = next((kind for kind, names in KINDS if event.key.startswith(names)), "everything else")

@@ -94,5 +94,3 @@ def writes_output() -> bool:
     from ..distributed import rank
 
     return rank() == 0
-
-
