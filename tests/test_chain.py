@@ -24,9 +24,9 @@ from tslrec_min.data.preparation import prepare
 from tslrec_min.embedding.artifact import load_embeddings
 from tslrec_min.embedding.stage import embed_base, embed_tuned
 from tslrec_min.errors import TslrecError
-from tslrec_min.finetuning import make_samples
 from tslrec_min.llm import load_language_model, load_tokenizer
 from tslrec_min.recommenders import load_categories, pretrain
+from tslrec_min.samples import make_samples
 
 from .conftest import N_ITEMS
 from .tiny_llm import make_tiny_llm

@@ -18,7 +18,7 @@ from .data.dataset import Dataset, load_dataset
 from .embedding.llama_engine import LlamaEngine
 from .embedding.torch_engine import TorchEngine
 from .errors import TslrecError
-from .finetuning import PreferenceModel, fine_tune, make_samples, resolve_precision, user_prompts
+from .finetuning import PreferenceModel, fine_tune, resolve_precision
 from .gguf.parity import check_parity, compare_states
 from .gguf.quantization import quantize
 from .gguf.tokenizer import TextTokenizer
@@ -27,6 +27,7 @@ from .llm import LanguageModel, load_language_model, load_tokenizer, model_hash
 from .lora import add_lora, load_adapter, merge_lora, save_adapter
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import load_categories
+from .samples import make_samples, user_prompts
 
 F16_FILE = "model-f16.gguf"
 F16_THRESHOLD = 0.998

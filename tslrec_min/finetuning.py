@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,39 +19,18 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .categories import preference_distributions
 from .configs import FinetuneConfig
-from .data.dataset import Dataset, Histories
 from .errors import TslrecError
-from .gguf.tokenizer import TextTokenizer
 from .llm import pooled_states
 from .losses import constant_loss, constant_outputs, preference_loss
-from .prompts import PromptTemplate, TokenPrompt
-from .recommenders import Categories
+from .prompts import TokenPrompt
+from .samples import Samples
 
 _WARMUP_SHARE = 0.1
 _CLIP_NORM = 1.0
 _STANDARDISED_ON = 64
 _POOL_OF_BATCHES = 8
 """Users are sorted by prompt length within so many batches: little padding, and batches still differ."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Users as training samples."""
-
-    prompts: list[TokenPrompt]
-    """[n]"""
-    preferences: torch.Tensor
-    """float32 [n, K], rows sum to 1."""
-
-    def __len__(self) -> int:
-        """Return the number of users n."""
-        return len(self.prompts)
-
-    def take(self, rows: np.ndarray) -> Samples:
-        """Return some of the users."""
-        return Samples([self.prompts[row] for row in rows], self.preferences[torch.from_numpy(rows)])
 
 
 class PreferenceModel(nn.Module):
@@ -96,46 +74,6 @@ class PreferenceModel(nn.Module):
         """Return the head on the plain pooled state: ``weight`` float32 [K, D] and ``bias`` [K]."""
         weight = self.head.weight.detach() / self.scale
         return {"weight": weight.cpu(), "bias": (self.head.bias.detach() - weight @ self.mean).cpu()}
-
-
-def user_prompts(dataset: Dataset, shown: Histories, users: np.ndarray, template: PromptTemplate,
-                 tokenizer: TextTokenizer) -> list[TokenPrompt]:
-    """Return the prompts of users, int64 [n], made of the titles of their `shown` items."""
-    return [template.tokenize([dataset.titles[item - 1] for item in shown.of(user)], tokenizer) for user in users]
-
-
-def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
-                 config: FinetuneConfig, *, context_length: int) -> tuple[Samples, Samples]:
-    """Draw the training and the held-out users and make their samples, from training histories alone.
-
-    Returns:
-        Training samples and held-out samples.
-
-    Raises:
-        TslrecError: there are too few users, or a prompt is longer than the model can read.
-    """
-    training = dataset.training()
-    shown = training.last(config.max_history)
-    counted = shown if config.target == "shown" else training
-    preferences = preference_distributions(counted, categories.labels, categories.n_categories)
-    users = np.flatnonzero(np.diff(shown.indptr) > 0)
-    if len(users) < 4:
-        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
-    order = np.random.default_rng(config.seed).permutation(users)
-    n_held_out = max(2, round(config.holdout * len(users)))
-    held_out, trained = order[:n_held_out], order[n_held_out:]
-    if config.users:
-        trained = trained[:config.users]
-
-    def samples_of(chosen: np.ndarray) -> Samples:
-        prompts = user_prompts(dataset, shown, chosen, template, tokenizer)
-        longest = max(len(prompt.token_ids) for prompt in prompts)
-        if longest > context_length:
-            raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most {context_length}; "
-                              "lower --max-history")
-        return Samples(prompts, torch.from_numpy(preferences[chosen]))
-
-    return samples_of(trained), samples_of(held_out)
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
