@@ -97,17 +97,25 @@ def merges_of(scores: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def _scores(merges: Sequence[Any], pieces: set[str]) -> dict[str, float]:
-    """Return the scores that give these merges: the first piece made has 0, the next -1."""
+    """Return scores that give these merges: 0 for the first piece made, lower for later ones.
+
+    Pieces whose merges are mixed share a score, as runs of spaces do in Llama 2.
+    """
     pairs = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
     pairs = [(left, right) for left, right in pairs if {left, right, left + right} <= pieces]
-    ranks = {piece: rank for rank, piece in enumerate(dict.fromkeys(left + right for left, right in pairs))}
-    scores = {piece: -float(ranks.get(piece, len(ranks))) for piece in pieces}
+    made = [left + right for left, right in pairs]
+    last = {piece: rank for rank, piece in enumerate(made)}
+    scores, score, stop = dict.fromkeys(pieces, -float(len(made))), 0.0, 0
+    for rank, piece in enumerate(made):
+        if rank > stop:
+            score = -float(rank)
+        stop = max(stop, last[piece])
+        scores[piece] = score
     derived = merges_of(scores)
-    # of one piece, converters have ordered the merges in several ways
-    if [left + right for left, right in pairs] != [left + right for left, right in derived] or (
-            set(pairs) != set(derived)):
-        raise TslrecError(f"the tokenizer has {len(pairs)} merges that are not those of a SentencePiece vocabulary, "
-                          f"{len(derived)} of its pieces in their order; give the model as a .gguf")
+    # the merges of one piece have been put into several orders by converters
+    if made != [left + right for left, right in derived] or set(pairs) != set(derived):
+        raise TslrecError(f"the tokenizer's {len(pairs)} merges are not those of a SentencePiece vocabulary, which "
+                          f"has {len(derived)} for its pieces; give the model as a .gguf")
     return scores
 
 
