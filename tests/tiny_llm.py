@@ -1,12 +1,13 @@
-"""A tiny random llama model with a byte-level BPE tokenizer, as a folder of transformers."""
+"""A tiny random llama model, as a folder of transformers, and tiny tokenizers of both kinds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.convert_slow_tokenizer import generate_merges
 
 SMOLLM = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
                                   pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -28,6 +29,33 @@ def make_tokenizer(pre_tokenizer: pre_tokenizers.PreTokenizer = SMOLLM, *, bos: 
         pieces = [SPECIAL[1]] * bos + ["$A"] + [SPECIAL[2]] * eos
         tokenizer.post_processor = processors.TemplateProcessing(
             single=" ".join(pieces), special_tokens=[(SPECIAL[1], 1), (SPECIAL[2], 2)])
+    return tokenizer
+
+
+def make_sentencepiece_tokenizer(*, prefix: bool, user_defined: tuple[str, ...] = ()) -> Tokenizer:
+    """Make a tokenizer like Llama 2's (`prefix`: a space is put before the text) or Gemma's, with a BOS.
+
+    The pieces are trained; their merges are all that transformers' converter finds for them.
+    """
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    trained.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=200, show_progress=False))
+    learned = sorted(trained.get_vocab(), key=trained.token_to_id)
+    pieces = sorted(learned, key=lambda piece: len(piece) == 1)  # letters come last, as in SentencePiece
+    before = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *user_defined]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys([*before, *pieces]))}
+    merges = generate_merges(vocabulary, {token: -float(rank) for rank, token in enumerate([*user_defined, *pieces])})
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    replace = normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), replace]) if prefix else replace
+    if not prefix:
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in before[:3]])
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in user_defined])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                           *([decoders.Strip(" ", 1, 0)] if prefix else [])])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return tokenizer
 
 

@@ -41,10 +41,18 @@ class TextTokenizer:
         self.tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return token ids and each token's character span in `text`; BOS and EOS span (0, 0)."""
+        """Return token ids and each token's character span in `text`.
+
+        The spans cover the whole text in its order. Tokens that are bytes of one character have its span each, as has
+        a space that the tokenizer puts before a character; BOS and EOS span (0, 0).
+        """
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        # a mark that NFC composes with the character before it is in no token's span
+        next_starts = [*(start for start, _ in encoding.offsets[1:]), len(text)]
+        spans = [(start, max(stop, next_start))
+                 for (start, stop), next_start in zip(encoding.offsets, next_starts, strict=False)]
         return ([*self.bos, *encoding.ids, *self.eos],
-                [*((0, 0) for _ in self.bos), *encoding.offsets, *((0, 0) for _ in self.eos)])
+                [*((0, 0) for _ in self.bos), *spans, *((0, 0) for _ in self.eos)])
 
 
 def tokenizer_from_metadata(metadata: Metadata) -> TextTokenizer:
