@@ -4,7 +4,8 @@ Both write a space as ``▁`` and a character that has no piece as its bytes. GG
 llama.cpp joins the two neighbours that make the piece of the highest score. A tokenizer.json stores merges: the
 pairs that may be joined, the best first. Scores give the merges as in transformers' converter (every way to cut a
 piece in two pieces, ranked by the piece's score); merges give scores back if they are such a list, and others are
-refused. The two differ only where the same piece could be made twice of overlapping neighbours.
+refused. The two differ only where the same piece could be made twice of overlapping neighbours. And llama.cpp makes a
+token ``</s>`` a control token for its name; what Gemma's files call user-defined (it is HTML there) is so here.
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ class TextTokenizer:
         """
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         # a mark that NFC composes with the character before it is in no token's span
-        next_starts = [*(start for start, _ in encoding.offsets[1:]), len(text)]
+        offsets = encoding.offsets
+        next_starts = [*(start for start, _ in offsets[1:]), len(text)]
         spans = [(start, max(stop, next_start))
-                 for (start, stop), next_start in zip(encoding.offsets, next_starts, strict=False)]
+                 for (start, stop), next_start in zip(offsets, next_starts, strict=False)]
         return ([*self.bos, *encoding.ids, *self.eos],
                 [*((0, 0) for _ in self.bos), *spans, *((0, 0) for _ in self.eos)])
 
@@ -96,7 +97,8 @@ def tokenizer_from_file(path: str) -> tuple[TextTokenizer, dict[str, Any]]:
         The tokenizer, with the BOS/EOS policy that its post-processor had, and the parsed file.
 
     Raises:
-        TslrecError: it is missing or damaged, or it adds something else than one BOS and one EOS.
+        TslrecError: it is missing or damaged, it adds something else than one BOS and one EOS, or it has byte
+            fallback and is not a SentencePiece BPE.
     """
     try:
         tokenizer = Tokenizer.from_file(path)
