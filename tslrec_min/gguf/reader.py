@@ -1,25 +1,52 @@
 """GGUF -> transformers: configuration, float32 weights, tokenizer and the metadata to carry over.
 
-Quantised tensors are dequantised with the ``gguf`` package, the reference implementation of the format.
+Quantised tensors are dequantised with the ``gguf`` package, the reference implementation of the format, each when it
+is asked for: a model in memory is never there twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFReader
+from gguf import GGUFReader, ReaderTensor
 from gguf.quants import dequantize
 
 from ..errors import TslrecError
 from .metadata import Metadata, MetadataValue
-from .names import ARCHITECTURES, Architecture, to_hf_rows
+from .names import ARCHITECTURES, Architecture, TensorName, layers_by_period, to_hf_rows
+from .rope import scaling_of_factors
 
 _OF_THE_WEIGHTS = ("general.architecture", "general.file_type", "general.quantization_version")
+
+
+class GgufTensors(Mapping[str, np.ndarray]):
+    """The weights under their names in transformers; one is read, and made float32, whenever it is asked for."""
+
+    def __init__(self, stored: Mapping[str, tuple[ReaderTensor, TensorName]], config: Mapping[str, Any]) -> None:
+        self._stored, self._config = stored, config
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a new float32 array, in the order and of the shape that transformers wants."""
+        tensor, entry = self._stored[name]
+        weight = dequantize(tensor.data, tensor.tensor_type)
+        if entry.rotated_heads:
+            weight = to_hf_rows(weight, self._config[entry.rotated_heads])
+        if entry.offset:
+            weight = weight - np.float32(entry.offset)
+        return np.require(weight, np.float32, ("C", "W"))  # a copy if it is the file itself, mapped read-only
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        """Count the tensors."""
+        return len(self._stored)
 
 
 @dataclass(frozen=True)
@@ -30,13 +57,13 @@ class GgufModel:
     """GGUF's name of it."""
     config: dict[str, Any]
     """Keyword arguments of the transformers config, and ``model_type``."""
-    state: dict[str, np.ndarray]
-    """Tensor name in transformers -> float32 array."""
+    state: Mapping[str, np.ndarray]
+    """Tensor name in transformers -> float32 array, made on access."""
     metadata: Metadata
 
 
 def read_gguf(path: Path) -> GgufModel:
-    """Read a whole model.
+    """Open a model: everything is read but the weights, which stay in the file until they are asked for.
 
     Raises:
         TslrecError: the file is damaged or cut off, or of an architecture or with rope scaling that isn't
@@ -46,7 +73,7 @@ def read_gguf(path: Path) -> GgufModel:
         reader = GGUFReader(path)
         name = _architecture(reader, path)
         config = _config(reader, name, path)
-        state = dict(_tensors(reader, ARCHITECTURES[name], config, path))
+        state = _tensors(reader, ARCHITECTURES[name], config, path)
         return GgufModel(name, config, state, _metadata(reader))
 
 
@@ -81,23 +108,29 @@ def _architecture(reader: GGUFReader, path: Path) -> str:
 
 
 def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
-    values = {key: field.contents() for key, field in reader.fields.items() if key.startswith(name + ".")}
-    scaling = values.get(f"{name}.rope.scaling.type", "none")
+    values = {key.removeprefix(name + "."): field.contents() for key, field in reader.fields.items()
+              if key.startswith(name + ".")}
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    if scaling != "none" or "rope_freqs.weight" in tensors:
-        raise TslrecError(f"{path} scales its rotary embedding, which tslrec does not convert; give a model "
-                          "without rope scaling")
     architecture = ARCHITECTURES[name]
     config: dict[str, Any] = {"model_type": architecture.model_type, "architectures": [architecture.network],
                               **architecture.fixed}
+    config["vocab_size"] = int(tensors["token_embd.weight"].shape[1])
     for key in architecture.keys:
-        value = values.get(f"{name}.{key.gguf}")
-        if value is not None:
-            config.setdefault(key.hf, _shortest(value) if key.kind is float else int(value))
-    config.setdefault("vocab_size", int(tensors["token_embd.weight"].shape[1]))
-    config.setdefault("num_key_value_heads", config["num_attention_heads"])
-    config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+        if key.gguf in values:
+            value = _shortest(values[key.gguf]) if key.kind is float else int(values[key.gguf])
+            if config.setdefault(key.hf, value) != value:
+                raise TslrecError(f"{path} has {name}.{key.gguf} = {value}, where its architecture or its other keys "
+                                  f"imply {config[key.hf]}; tslrec does not convert that: give another model")
     config.setdefault("rope_theta", 10000.0)  # the format's default
+    if "num_attention_heads" in config and "hidden_size" in config:  # else it is one of the lacking
+        config.setdefault("num_key_value_heads", config["num_attention_heads"])
+        config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    lacking = [key.gguf for key in architecture.keys if key.hf not in config]
+    if lacking:
+        raise TslrecError(f"{path} lacks the keys {', '.join(lacking)} of a {name}; get it again")
+    config |= {key: rule(config) for key, rule in architecture.derived.items()}
+    _check_layers(values, config, path)
+    config |= _rope_scaling(values, tensors, architecture, config, path)
     config["tie_word_embeddings"] = "output.weight" not in tensors
     for hf, special in (("bos_token_id", "bos"), ("eos_token_id", "eos"), ("pad_token_id", "padding")):
         field = reader.get_field(f"tokenizer.ggml.{special}_token_id")
@@ -105,25 +138,54 @@ def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
     return config
 
 
+def _check_layers(values: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file whose sliding layers are others than its architecture implies; most files don't say."""
+    pattern = values.get("attention.sliding_window_pattern")
+    if pattern is None:
+        return
+    slides = ["sliding_attention" if layer else "full_attention" for layer in pattern] if isinstance(
+        pattern, list) else layers_by_period(config["num_hidden_layers"], int(pattern))
+    if slides != config.get("layer_types"):
+        raise TslrecError(f"{path} has attention.sliding_window_pattern = {pattern}, which tslrec does not convert; "
+                          "give another model")
+
+
+def _rope_scaling(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor], architecture: Architecture,
+                  config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what is to be added to the config for the file's rope scaling."""
+    factors = [values.get("rope.scaling.factor", 0.0), values.get("rope.scale_linear", 0.0)]
+    kind = values.get("rope.scaling.type", "linear")  # llama.cpp's default
+    if kind not in ("none", "linear") or (kind == "linear" and any(factor not in (0.0, 1.0) for factor in factors)):
+        raise TslrecError(f"{path} scales its rotary embedding ({kind}), which tslrec does not convert; give a model "
+                          "without rope scaling")
+    if "rope_freqs.weight" not in tensors or not architecture.scales_rope:
+        return {}
+    stored = np.array(tensors["rope_freqs.weight"].data, dtype=np.float32)
+    if (stored == 1).all():
+        return {}
+    try:
+        scaling = scaling_of_factors(stored, config["rope_theta"], config["head_dim"])
+    except TslrecError as error:
+        raise TslrecError(f"{path} can't be converted: {error}") from None
+    return {"rope_scaling": {"rope_type": "llama3", **scaling}}
+
+
 def _shortest(value: float) -> float:
     """Return the shortest decimal that is this float32: 1e-05 rather than 9.999999747378752e-06."""
     return float(str(np.float32(value)))
 
 
-def _tensors(reader: GGUFReader, architecture: Architecture, config: dict[str, Any],
-             path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _tensors(reader: GGUFReader, architecture: Architecture, config: dict[str, Any], path: Path) -> GgufTensors:
     stored = {tensor.name: tensor for tensor in reader.tensors}
+    if architecture.scales_rope:
+        stored.pop("rope_freqs.weight", None)  # it is in the config
     expected = list(architecture.expected_tensors(config["num_hidden_layers"], config["tie_word_embeddings"]))
     missing = [gguf for _, gguf, _ in expected if gguf not in stored]
     extra = sorted(stored.keys() - {gguf for _, gguf, _ in expected})
     if missing or extra:
         raise TslrecError(f"{path} lacks {len(missing)} tensors ({', '.join(missing[:3])}) and has {len(extra)} that "
                           f"its architecture doesn't know ({', '.join(extra[:3])}); give another model")
-    for hf, gguf, entry in expected:
-        weight = dequantize(stored[gguf].data, stored[gguf].tensor_type).astype(np.float32, copy=False)
-        if entry.rotated_heads:
-            weight = to_hf_rows(weight, config[entry.rotated_heads])
-        yield hf, np.array(weight, order="C")  # a copy: the file is mapped read-only
+    return GgufTensors({hf: (stored[gguf], entry) for hf, gguf, entry in expected}, config)
 
 
 def _metadata(reader: GGUFReader) -> Metadata:
