@@ -31,12 +31,12 @@ def make_tokenizer(pre_tokenizer: pre_tokenizers.PreTokenizer = SMOLLM, *, bos: 
     return tokenizer
 
 
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
-          "high_freq_factor": 16.0, "original_max_position_embeddings": 256}  # 4 of 8 frequencies lie between
+LLAMA3_ROPE = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+               "high_freq_factor": 16.0, "original_max_position_embeddings": 256}  # 3 of 8 frequencies lie between
 GEMMA3 = {"num_hidden_layers": 7, "sliding_window": 24, "head_dim": 32, "query_pre_attn_scalar": 32}
 ARCHITECTURES: dict[str, tuple[type, dict[str, object]]] = {  # layer 5 of gemma3 sees all tokens, the others 24
     "llama": (LlamaForCausalLM, {}),
-    "llama3": (LlamaForCausalLM, {"rope_parameters": LLAMA3}),
+    "llama3": (LlamaForCausalLM, {"rope_parameters": LLAMA3_ROPE}),
     "qwen2": (Qwen2ForCausalLM, {}),
     "qwen3": (Qwen3ForCausalLM, {"head_dim": 32}),
     "gemma3": (Gemma3ForCausalLM, GEMMA3),

@@ -232,7 +232,10 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _scaling(rope: Mapping[str, Any], scales: bool) -> dict[str, float] | None:
     """Return Llama 3's numbers, or None without scaling; `scales` says whether the architecture knows them."""
     rope_type = rope.get("rope_type", rope.get("type", "default"))
-    if rope_type == "default" and rope.get("partial_rotary_factor", 1.0) == 1.0:
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise TslrecError(f"the model has partial_rotary_factor = {rope['partial_rotary_factor']!r}; tslrec converts "
+                          "only partial_rotary_factor = 1.0: give another model")
+    if rope_type == "default":
         return None
     if rope_type != "llama3" or not scales:
         raise TslrecError(f"the model scales its rotary embedding ({rope_type!r}), which tslrec does not convert; "
