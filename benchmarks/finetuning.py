@@ -116,8 +116,8 @@ def peers(network: Any, training: Any, held_out: Any, config: Any, n_categories:
 
     mean_preference = training.preferences.mean(dim=0)
     with torch.no_grad():
-        first = [pooled_states(network, training.prompts[at:at + 8], torch.device("cpu")) for at in range(0, min(64, len(training)), 8)]
-    states = torch.cat(first)
+        states = torch.cat([pooled_states(network, training.prompts[at:at + 8], torch.device("cpu"))
+                            for at in range(0, min(64, len(training)), 8)])
 
     class Regressor(nn.Module):
         """PEFT's network, masked mean pooling and a linear head."""

@@ -14,17 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tslrec_min import recommenders
+from tslrec_min import checkpoints
 from tslrec_min.adapters import build_adapter, restore_adapter
 from tslrec_min.adapters.init import principal_components
 from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
+from tslrec_min.checkpoints import Checkpointing
 from tslrec_min.configs import PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.embedding.artifact import load_embeddings, save_embeddings
 from tslrec_min.errors import TslrecError
 from tslrec_min.metrics import metric_values
 from tslrec_min.recommenders import load_categories, load_recommender, pretrain, train
-from tslrec_min.training import Checkpointing, learning_rate, rank
+from tslrec_min.training import learning_rate, rank
 
 CPU = torch.device("cpu")
 CLIP = torch.nn.utils.clip_grad_norm_
@@ -154,7 +155,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: 
     torch.set_num_threads(1)
     config = TrainConfig(**SMALL | {"model": model, "epochs": 4, "batch_size": 8, "loss": "sampled", "negatives": 4,
                                     "decay": "linear", "weight_decay": 0.1, "units": 8})
-    monkeypatch.setattr(recommenders, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
+    monkeypatch.setattr(checkpoints, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
     taken = []
     for out, most in (("whole", math.inf), ("parts", 0), ("parts", 3), ("parts", 20), ("parts", math.inf)):
         steps = Steps(most)
@@ -176,7 +177,7 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: 
     config = TrainConfig(**SMALL | {"epochs": 2})
     train(cycle, tmp_path / "whole", config, device=CPU, threads=1)
     wanted = open_artifact(tmp_path / "whole", "train").hash
-    monkeypatch.setattr(recommenders, "Checkpointing", partial(Checkpointing, seconds=0.0))
+    monkeypatch.setattr(checkpoints, "Checkpointing", partial(Checkpointing, seconds=0.0))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch.nn.utils, "clip_grad_norm_", Steps(3))
         train(cycle, tmp_path / "run", replace(config, seed=5), device=CPU, threads=1)

@@ -202,7 +202,9 @@ class FinetuningRun:
         order = np.random.default_rng((config.seed, self.epoch)).permutation(len(self.training))
         begin = step % self.steps_per_epoch * config.batch_size
         rows = order[begin:begin + config.batch_size]
-        self.model.train()
+        # LoRA's dropout is the same in a run that was taken up here.
+        torch.manual_seed((config.seed * 0x9E3779B97F4A7C15 + step * distributed.world_size() + distributed.rank())
+                          % 2**63)
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros(1, device=self.model.mean.device)
         own = self.training.take(distributed.share(rows))
@@ -227,7 +229,6 @@ class FinetuningRun:
         Raises:
             TslrecError: the loss is not finite.
         """
-        self.model.eval()
         loss = held_out_loss(self.model, self.held_out, self.config)
         loss, = distributed.of_first_process([loss], self.model.mean.device)
         if not math.isfinite(loss):

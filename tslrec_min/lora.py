@@ -167,7 +167,9 @@ def _wrap(network: nn.Module, names: Collection[str], rank: int, alpha: float, d
     network.requires_grad_(False)
     for name in _targets(network):  # in the network's order, so that the same seed gives the same matrices
         if name in names:
-            _replace(network, name, LoraLinear(network.get_submodule(name), rank, alpha, dropout))
+            layer = network.get_submodule(name)
+            assert isinstance(layer, nn.Linear), f"{name} has LoRA already"
+            _replace(network, name, LoraLinear(layer, rank, alpha, dropout))
 
 
 def _layer_of(name: str) -> int | None:
