@@ -25,7 +25,7 @@ from .gguf.tokenizer import (
     tokenizer_from_file,
     tokenizer_from_metadata,
 )
-from .model_files import hash_of_folder, load_tokenizer, model_hash  # noqa: F401 - their place until now
+from .model_files import hash_of_folder, load_tokenizer, model_hash  # noqa: F401 - offered here too
 from .prompts import TokenPrompt
 from .sources import resolve_model
 
