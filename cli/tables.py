@@ -80,7 +80,8 @@ def print_embedding(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(summary))
         return
-    click.echo(f"{out}: {summary['items']} items x {summary['width']}, {summary['different_prompts']} different "
+    kept = f" ({summary['kept']} kept, {summary['computed']} computed)" if summary["kept"] else ""
+    click.echo(f"{out}: {summary['items']} items x {summary['width']}{kept}, {summary['different_prompts']} different "
                f"prompts, {summary['tokens']} tokens; mean cosine of two items {summary['mean_cosine']:.3f}"
                f"{_cost(out)}")
 

@@ -192,6 +192,8 @@ model = "{llm}"
 max_history = 6
 parity_prompts = 8
 users = 16
+[embed]
+shard_size = 1
 [train]
 width = 16
 blocks = 1
@@ -231,20 +233,20 @@ def test_run_survives_kill_and_repeats_itself(cycle_raw: Path, llm: Path, tmp_pa
     assert len(expected) == 5 + 6 + 1  # dataset, two embeds, pretrain, finetune; three arms of two seeds; evaluate
 
     out = tmp_path / "killed"
-    for stage in ("pretrain", "embed"):
+    for stage, at_work in (("pretrain", ".pretrain.tmp-*"), ("embed", ".embed.shards")):
         process = subprocess.Popen(command(config, out), cwd=tmp_path, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
-        while not list(out.glob(f".{stage}.tmp-*")) and process.poll() is None and time.monotonic() < deadline:
+        while not list(out.glob(at_work)) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, f"{stage} was never seen at work"
-        assert not (out / stage).exists() and list(out.glob(f".{stage}.tmp-*"))
+        assert not (out / stage).exists() and list(out.glob(at_work))
         for record in out.rglob("config.json"):
             if ".tmp-" not in str(record):
                 open_artifact(record.parent, read_json(record)["kind"])  # what is there is whole
     finished = subprocess.run(command(config, out), check=True, cwd=tmp_path, capture_output=True, text=True)
     assert hashes(out) == expected
-    assert not list(out.rglob("*.tmp-*"))
+    assert not list(out.rglob("*.tmp-*")) and not list(out.rglob(".*.shards"))
     made = {stage["name"]: stage["made"] for stage in json.loads(finished.stdout)["stages"]}
     assert not made["dataset"] and not made["pretrain"] and not made["finetune"] and made["embed"]
 

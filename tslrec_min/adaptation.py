@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from . import distributed
-from .artifacts import Artifact, Recipe, is_current, open_artifact, write_json
+from .artifacts import Recipe, is_current, write_json
 from .checkpoints import training_artifact
 from .configs import FinetuneConfig, from_mapping
 from .data.dataset import Dataset, load_dataset
@@ -25,38 +25,18 @@ from .gguf.parity import check_parity, compare_states
 from .gguf.quantization import quantize
 from .gguf.tokenizer import TextTokenizer
 from .gguf.writer import write_gguf
-from .llm import LanguageModel, load_language_model, load_tokenizer, model_hash
+from .llm import LanguageModel, load_language_model
 from .lora import add_lora, load_adapter, merge_lora, save_adapter
+from .model_files import F16_FILE, TunedModel, load_tokenizer, model_hash, open_tuned, quantised_name, template_of
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import load_categories
 from .samples import make_samples, user_prompts
 
-F16_FILE = "model-f16.gguf"
 F16_THRESHOLD = 0.998
 """Least mean cosine between the states of HF + LoRA and of the f16 GGUF."""
 QUANT_THRESHOLDS = {"F16": 0.998, "BF16": 0.995, "Q8_0": 0.995, "Q6_K": 0.98, "Q5_K_M": 0.97, "Q4_K_M": 0.95,
                     "Q4_0": 0.93}
 """The same for the quantised file."""
-
-
-@dataclass(frozen=True)
-class TunedModel:
-    """A finetune artifact, opened."""
-
-    artifact: Artifact
-    template: PromptTemplate
-    quantised: Path
-    """The GGUF file for embedding."""
-
-
-def quantised_name(quant: str) -> str:
-    """Return the name of the GGUF file for embedding."""
-    return F16_FILE if quant == "F16" else f"model-{quant}.gguf"
-
-
-def template_of(config: FinetuneConfig) -> PromptTemplate:
-    """Return the prompt template that a configuration describes."""
-    return PromptTemplate(config.prompt_prefix, config.prompt_item, config.prompt_suffix, config.pooling)
 
 
 def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: FinetuneConfig, *, device: torch.device,
@@ -191,19 +171,6 @@ def _compared(folder: Path, quant: str, prompts: Sequence[TokenPrompt], referenc
     passed = all(comparisons[name]["mean_cosine"] >= least for name, least in thresholds.items())
     return {"reference": "HF + LoRA, float32", "prompts": len(prompts), "passed": passed,
             "thresholds": thresholds, "comparisons": comparisons}
-
-
-def open_tuned(path: Path) -> TunedModel:
-    """Open a finetune artifact.
-
-    Raises:
-        TslrecError: it is missing or damaged.
-    """
-    artifact = open_artifact(path, "finetune")
-    quantised = artifact.path / quantised_name(artifact.config["quant"])
-    if not quantised.is_file():
-        raise TslrecError(f"{path} lacks {quantised.name}; run tslrec finetune again")
-    return TunedModel(artifact, PromptTemplate.load(artifact.path / "prompt.json"), quantised)
 
 
 def load_tuned(tuned: TunedModel) -> LanguageModel:

@@ -171,7 +171,8 @@ def is_current(path: Path, recipe: Recipe) -> bool:
 
 
 @contextlib.contextmanager
-def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep: bool = True) -> Iterator[Path]:
+def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep: bool = True,
+                   started: float | None = None) -> Iterator[Path]:
     """Give a temporary folder to write into; on success it becomes the artifact `path`, on failure it goes.
 
     Args:
@@ -179,6 +180,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
         recipe: what it is made of; recorded in its config.json.
         overwrite: replace an artifact that is already there; otherwise it is refused.
         keep: false throws the folder away in the end: for the processes of a run that another one writes for.
+        started: what `start_measuring` returned when the work began, where that was before.
 
     Raises:
         TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced.
@@ -194,8 +196,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
     refuse_existing(path, recipe.kind, overwrite=overwrite)
     temporary = path.parent / f".{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
-    started = time.monotonic()
-    _reset_peak_memory()
+    started = start_measuring() if started is None else started
     try:
         yield temporary
         files = {name: sha256_of_file(temporary / name) for name in _files_below(temporary)}
@@ -281,9 +282,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _reset_peak_memory() -> None:
+def start_measuring() -> float:
+    """Let wall time and peak memory count from now; returns the time, `time.monotonic`."""
     with contextlib.suppress(OSError):  # Linux: 5 resets the high-water mark that peak_memory_mib reads
         Path("/proc/self/clear_refs").write_text("5")
+    return time.monotonic()
 
 
 def peak_memory_mib() -> float:

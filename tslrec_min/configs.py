@@ -147,6 +147,8 @@ class EmbedConfig:
                          choices=("llama", "torch"))
     batch_tokens: int = option(512, "Most tokens computed at once.", low=1)
     gpu_layers: int = option(0, "Layers that llama.cpp puts on a GPU; -1: all.", low=-1)
+    shard_size: int = option(512, "Different prompts in a shard. A shard is stored when it is done: what an "
+                             "interruption can cost, and what processes share out.", low=1)
 
 
 @dataclass(frozen=True)

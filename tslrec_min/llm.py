@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from .artifacts import read_json, sha256_of_file, sha256_of_json
+from .artifacts import read_json, sha256_of_file
 from .errors import TslrecError
 from .gguf.metadata import Metadata, text
 from .gguf.names import ARCHITECTURES, architecture_of_config, plain_config
-from .gguf.reader import read_gguf, read_metadata
+from .gguf.reader import read_gguf
 from .gguf.tokenizer import (
     TextTokenizer,
     metadata_from_tokenizer,
     tokenizer_from_file,
     tokenizer_from_metadata,
 )
+from .model_files import hash_of_folder, load_tokenizer, model_hash  # noqa: F401 - offered here too
 from .prompts import TokenPrompt
 from .sources import resolve_model
 
@@ -57,24 +58,6 @@ def load_language_model(spec: str | Path, *, dtype: torch.dtype = torch.float32)
     if resolved.kind == "gguf":
         return _load_gguf(resolved.path, resolved.name, dtype)
     return _load_folder(resolved.path, resolved.name, dtype)
-
-
-def model_hash(spec: str | Path) -> str:
-    """Return the hash that `LanguageModel.source_hash` would have, without loading the weights."""
-    resolved = resolve_model(spec)
-    return sha256_of_file(resolved.path) if resolved.kind == "gguf" else _hash_of_folder(resolved.path)
-
-
-def load_tokenizer(spec: str | Path) -> TextTokenizer:
-    """Load a model's tokenizer without its weights.
-
-    Raises:
-        TslrecError: as `load_language_model`.
-    """
-    resolved = resolve_model(spec)
-    if resolved.kind == "gguf":
-        return tokenizer_from_metadata(read_metadata(resolved.path))
-    return tokenizer_from_file(str(resolved.path / "tokenizer.json"))[0]
 
 
 def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -157,12 +140,7 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     config = plain_config(network.config.to_dict())
     metadata = {"general.name": text(name), "general.type": text("model"),
                 **metadata_from_tokenizer(tokenizer, description, config)}
-    return LanguageModel(network.eval(), tokenizer, metadata, _hash_of_folder(folder), name)
-
-
-def _hash_of_folder(folder: Path) -> str:
-    files = [folder / "config.json", folder / "tokenizer.json", *sorted(folder.glob("*.safetensors"))]
-    return sha256_of_json({file.name: sha256_of_file(file) for file in files if file.is_file()})
+    return LanguageModel(network.eval(), tokenizer, metadata, hash_of_folder(folder), name)
 
 
 @contextmanager

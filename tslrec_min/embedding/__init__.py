@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -67,6 +67,10 @@ class BatchedEngine(ABC):
     @abstractmethod
     def context_length(self) -> int:
         """The most tokens a prompt may have."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings beside the configuration that the states depend on, JSON-able."""
+        return {}
 
     @abstractmethod
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:

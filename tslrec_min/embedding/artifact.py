@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
-from ..artifacts import open_artifact
+from ..artifacts import Artifact, Recipe, open_artifact, read_json
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 
+BLOCK = 1024
+"""Vectors looked at or copied at once."""
 _NAMED_IDS = 5
+_SAMPLED_PAIRS = 10_000
+_VECTORS, _PROMPTS = "item_embeddings.npy", "prompts.npy"
+_NOT_SETTINGS = ("dataset", "appended_to", "shard_size")
+"""What may differ between an artifact and the one it is appended to."""
 
 
 def save_embeddings(folder: Path, vectors: np.ndarray, dataset: Dataset) -> None:
@@ -22,9 +31,117 @@ def save_embeddings(folder: Path, vectors: np.ndarray, dataset: Dataset) -> None
         vectors: float32 [I, D], one row per item.
         dataset: the catalogue.
     """
-    padded = np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors.astype(np.float32)])
-    np.save(folder / "item_embeddings.npy", padded)
+    write_embeddings(folder, [(np.arange(dataset.n_items), vectors)], dataset)
+
+
+def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], dataset: Dataset) -> None:
+    """Do what `save_embeddings` does, block by block: in memory is one block, not the array.
+
+    Args:
+        folder: where to write.
+        blocks: items, int64 [n], by row from 0, and their vectors, float32 [n, D]; every item once.
+        dataset: the catalogue.
+    """
     (folder / "items.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids), encoding="utf-8")
+    path = folder / _VECTORS
+    for rows, vectors in blocks:
+        if not path.exists():
+            open_memmap(path, "w+", np.float32, (dataset.n_items + 1, vectors.shape[1]))  # zeros
+        open_memmap(path, "r+")[rows + 1] = vectors  # mapped for one block: mapped pages count as this process's memory
+
+
+def describe_embeddings(folder: Path) -> dict[str, Any]:
+    """Check the item vectors that `write_embeddings` has written, and say how they spread.
+
+    Raises:
+        TslrecError: all of them are the same.
+    """
+    path = folder / _VECTORS
+    n_items, width = len(open_memmap(path, "r")) - 1, open_memmap(path, "r").shape[1]
+    norms, least, most = np.empty(n_items, np.float32), np.full(width, np.inf), np.full(width, -np.inf)
+    for start in range(0, n_items, BLOCK):
+        block = _rows(path, slice(start, start + BLOCK))
+        norms[start: start + len(block)] = np.linalg.norm(block, axis=1)
+        least, most = np.minimum(least, block.min(axis=0)), np.maximum(most, block.max(axis=0))
+    if n_items > 1 and (least == most).all():
+        raise TslrecError("every item got the same vector; the titles are all equal or the model is broken")
+    random = np.random.default_rng(0)
+    left = random.integers(0, n_items, _SAMPLED_PAIRS)
+    right = (left + random.integers(1, max(2, n_items), _SAMPLED_PAIRS)) % n_items  # another item
+    products = np.concatenate([(_rows(path, left[at: at + BLOCK]) * _rows(path, right[at: at + BLOCK])).sum(axis=1)
+                               for at in range(0, _SAMPLED_PAIRS, BLOCK)])
+    cosines = products / np.maximum(norms[left] * norms[right], 1e-12)
+    return {"items": n_items, "width": width, "norm_mean": float(norms.mean()), "norm_std": float(norms.std()),
+            "mean_cosine": float(cosines.mean())}
+
+
+def _rows(path: Path, rows: np.ndarray | slice) -> np.ndarray:
+    """Return the vectors of items by row from 0; the file is mapped no longer, so its pages don't add up."""
+    return np.array(open_memmap(path, "r")[1:][rows])
+
+
+def save_prompt_keys(folder: Path, keys: np.ndarray) -> None:
+    """Write prompts.npy: uint64 [I+1, 2], the keys of the items' prompts below a zero row."""
+    np.save(folder / _PROMPTS, np.concatenate([np.zeros_like(keys[:1]), keys]))
+
+
+@dataclass(frozen=True)
+class OlderEmbeddings:
+    """An embed artifact whose vectors may be kept."""
+
+    artifact: Artifact
+    keys: np.ndarray
+    """uint64 [I, 2], see `ItemPrompts.keys`."""
+    engine_settings: Mapping[str, Any]
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of items, by row from 0."""
+        return np.asarray(open_memmap(self.artifact.path / _VECTORS, "r")[rows + 1])
+
+    def check_engine(self, settings: Mapping[str, Any]) -> None:
+        """Raise TslrecError if the vectors come of an engine with other settings."""
+        _refuse_other(self.artifact.path, self.engine_settings, settings)
+
+
+def open_older(path: Path, recipe: Recipe) -> OlderEmbeddings:
+    """Open an embed artifact that new items are appended to.
+
+    Args:
+        path: its folder.
+        recipe: of the artifact to be; the data set may be another one.
+
+    Raises:
+        TslrecError: it is missing or damaged, or its model, template or engine differs; the message names what.
+    """
+    artifact = open_artifact(path, "embed")
+    _refuse_other(path, artifact.config | artifact.record["inputs"], {**recipe.config, **recipe.inputs})
+    if not (artifact.path / _PROMPTS).is_file():
+        raise TslrecError(f"{path} has no {_PROMPTS}, by which items are known again: it was made by an older "
+                          "version; run tslrec embed without --append-to")
+    keys = np.load(artifact.path / _PROMPTS, allow_pickle=False)[1:]
+    return OlderEmbeddings(artifact, keys, read_json(artifact.path / "embed.json")["engine_settings"])
+
+
+def _refuse_other(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    found, wanted = _flat(found), _flat(wanted)
+    differing = [f"{name} {_short(found.get(name))}, now {_short(wanted.get(name))}"
+                 for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name)]
+    if differing:
+        raise TslrecError(f"{path} was embedded with other settings ({'; '.join(differing)}); give the same ones, or "
+                          "run tslrec embed without --append-to")
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in _NOT_SETTINGS:
+            flat |= {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 50 else f"{text[:16]}..."
 
 
 def load_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
@@ -45,7 +162,7 @@ def load_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
         raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
                           "run tslrec embed on this data set")
     try:
-        vectors = np.load(artifact.path / "item_embeddings.npy", allow_pickle=False)
+        vectors = np.load(artifact.path / _VECTORS, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise TslrecError(f"{path} can't be read: {error}; run tslrec embed again") from None
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != dataset.n_items + 1:

@@ -1,65 +1,96 @@
-"""The stage ``embed``: every item as a virtual user whose history is that item (TSLRec, arXiv 2406.00333, stage 2)."""
+"""The stage ``embed``: every item as a virtual user whose history is that item (TSLRec, arXiv 2406.00333, stage 2).
+
+Neither torch nor transformers is imported for llama.cpp and a .gguf file: they would take most of the memory.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from tqdm import tqdm
 
-from ..adaptation import load_tuned, open_tuned
-from ..artifacts import Recipe, is_current, write_artifact, write_json
+from ..artifacts import (
+    Recipe,
+    is_current,
+    refuse_existing,
+    sha256_of_json,
+    start_measuring,
+    write_artifact,
+    write_json,
+)
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
-from ..errors import TslrecError
-from ..gguf.writer import write_gguf
-from ..llm import load_language_model, load_tokenizer, model_hash
-from ..lora import merge_lora
-from ..prompts import PromptTemplate, TokenPrompt
+from ..model_files import load_tokenizer, model_hash, open_tuned
+from ..prompts import PromptTemplate
 from ..sources import resolve_model
 from . import BatchedEngine
-from .artifact import save_embeddings
-from .llama_engine import LlamaEngine
-from .torch_engine import TorchEngine
+from .artifact import BLOCK, OlderEmbeddings, describe_embeddings, open_older, save_prompt_keys, write_embeddings
+from .plan import KEY_WORDS, ItemPrompts, Plan, plan_of
+from .store import WHOLE, Part, ShardStore, remove_store
 
-_SAMPLED_PAIRS = 10_000
+if TYPE_CHECKING:
+    import torch
+
+    from .llama_engine import LlamaEngine
+
+_COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-min", "torch", "transformers")}
 
 
-def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: EmbedConfig, *, device: torch.device,
-                threads: int, existing: str = "refuse") -> None:
+def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: EmbedConfig, *,
+                device: torch.device | str, threads: int, existing: str = "refuse", append_to: Path | None = None,
+                part: Part = WHOLE) -> int:
     """Embed every item with a fine-tuned model and the prompt it was tuned with.
+
+    Finished shards of an interrupted run with the same recipe are taken up.
 
     Args:
         dataset_path: data set artifact.
         finetune_path: finetune artifact.
-        out: folder of the artifact: item_embeddings.npy, items.txt, embed.json.
+        out: folder of the artifact: item_embeddings.npy, items.txt, prompts.npy, embed.json.
         config: engine settings.
         device: of the torch engine.
         threads: of llama.cpp.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+        append_to: embed artifact whose vectors are kept where an item has the same prompt in it.
+        part: the part of the work that is this process's.
+
+    Returns:
+        The number of shards that other parts have yet to compute; with 0 the artifact is there, unless torchrun's
+        first process is still to make it.
 
     Raises:
-        TslrecError: an input is missing or damaged.
+        TslrecError: an input is missing or damaged, or `append_to` was made by another model, template or engine.
     """
     tuned = open_tuned(finetune_path)
 
     def engine() -> AbstractContextManager[BatchedEngine]:
         if config.engine == "llama":
             return _llama(tuned.quantised, config, threads)
+        from ..adaptation import load_tuned
+        from ..lora import merge_lora
+        from .torch_engine import TorchEngine
+
         model = load_tuned(tuned)
         merge_lora(model.network)
         return TorchEngine(model.network, device=device, batch_tokens=config.batch_tokens)
 
-    _embed(dataset_path, out, config, tuned.template, tuned.quantised, {"finetune": tuned.artifact.hash}, engine,
-           existing)
+    dataset, dataset_hash = load_dataset(dataset_path)
+    job = _Job(dataset, dataset_hash, out, config, tuned.template, tuned.quantised,
+               {"finetune": tuned.artifact.hash}, engine)
+    return _embed(job, existing, append_to, part)
 
 
 def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Path, config: EmbedConfig, *,
-               device: torch.device, threads: int, existing: str = "refuse") -> None:
+               device: torch.device | str, threads: int, existing: str = "refuse", append_to: Path | None = None,
+               part: Part = WHOLE) -> int:
     """Embed every item with a model as it is, before any fine-tuning; otherwise like `embed_tuned`.
 
     The llama engine reads a .gguf as it stands; a model in another format is written as an f16 GGUF first.
@@ -67,22 +98,32 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
 
     def engine() -> AbstractContextManager[BatchedEngine]:
         if config.engine == "torch":
+            from ..llm import load_language_model
+            from .torch_engine import TorchEngine
+
             return TorchEngine(load_language_model(model).network, device=device, batch_tokens=config.batch_tokens)
         resolved = resolve_model(model)
         if resolved.kind == "gguf":
             return _llama(resolved.path, config, threads)
         return _converted(model, config, threads)
 
-    _embed(dataset_path, out, config, template, model, {"model": model_hash(model)}, engine, existing)
+    dataset, dataset_hash = load_dataset(dataset_path)
+    job = _Job(dataset, dataset_hash, out, config, template, model, {"model": model_hash(model)}, engine)
+    return _embed(job, existing, append_to, part)
 
 
 def _llama(path: Path, config: EmbedConfig, threads: int) -> LlamaEngine:
+    from .llama_engine import LlamaEngine
+
     return LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens)
 
 
 @contextmanager
 def _converted(model: str, config: EmbedConfig, threads: int) -> Iterator[LlamaEngine]:
     """Write a model as a temporary GGUF and open it."""
+    from ..gguf.writer import write_gguf
+    from ..llm import load_language_model
+
     loaded = load_language_model(model)
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
         path = Path(folder) / "model-f16.gguf"
@@ -92,40 +133,96 @@ def _converted(model: str, config: EmbedConfig, threads: int) -> Iterator[LlamaE
             yield engine
 
 
-def _embed(dataset_path: Path, out: Path, config: EmbedConfig, template: PromptTemplate, tokenizer_of: str | Path,
-           inputs: dict[str, str], engine: Callable[[], AbstractContextManager[BatchedEngine]], existing: str) -> None:
-    dataset, dataset_hash = load_dataset(dataset_path)
-    recipe = Recipe("embed", asdict(config) | {"template": asdict(template)}, {"dataset": dataset_hash} | inputs)
-    if existing == "reuse" and is_current(out, recipe):
-        return
-    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
-        prompts = item_prompts(dataset, template, tokenizer_of)
-        with engine() as opened:
-            vectors = opened.embed(prompts)
-        save_embeddings(folder, vectors, dataset)
-        write_json(folder / "embed.json", describe_embeddings(vectors) | {
-            "engine": config.engine, "template": asdict(template), "catalogue_hash": dataset.catalogue_hash(),
-            "different_prompts": len(set(prompts)), "tokens": sum(len(prompt.token_ids) for prompt in prompts)})
+@dataclass(frozen=True)
+class _Job:
+    """What is embedded, and by what."""
+
+    dataset: Dataset
+    dataset_hash: str
+    out: Path
+    config: EmbedConfig
+    template: PromptTemplate
+    tokenizer_of: str | Path
+    model: dict[str, str]
+    """The model's hash by its kind of input."""
+    engine: Callable[[], AbstractContextManager[BatchedEngine]]
+
+    def recipe(self, append_to: Path | None) -> tuple[Recipe, OlderEmbeddings | None]:
+        """Return the recipe, and the artifact that is appended to, opened."""
+        recipe = Recipe("embed", asdict(self.config) | {"template": asdict(self.template)},
+                        {"dataset": self.dataset_hash} | self.model)
+        if append_to is None:
+            return recipe, None
+        older = open_older(append_to, recipe)
+        return Recipe("embed", recipe.config, {**recipe.inputs, "appended_to": older.artifact.hash}), older
 
 
-def item_prompts(dataset: Dataset, template: PromptTemplate, model: str | Path) -> Sequence[TokenPrompt]:
-    """Return the prompt of every item, [I]."""
-    tokenizer = load_tokenizer(model)
-    return [template.tokenize([title], tokenizer) for title in dataset.titles]
+def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
+    started = start_measuring()
+    recipe, older = job.recipe(append_to)
+    # Of parts started one by one, a later one may find that an earlier one has finished the work.
+    may_be_done = existing == "reuse" or (existing == "refuse" and part.count > 1 and not part.launch)
+    if may_be_done and is_current(job.out, recipe):
+        remove_store(job.out)  # a process killed after its last step leaves it
+        return 0
+    refuse_existing(job.out, "embed", overwrite=existing != "refuse")
+    prompts = ItemPrompts(job.dataset.titles, job.template, load_tokenizer(job.tokenizer_of))
+    plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
+    with job.engine() as engine:
+        settings, width = engine.describe(), engine.width
+        if older:
+            older.check_engine(settings)
+        key = sha256_of_json([asdict(recipe), [version(package) for package in _COMPUTED_BY[job.config.engine]],
+                              settings, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
+        store = ShardStore(job.out, key, [(len(plan.shard(number)), width) for number in range(plan.n_shards)])
+        _compute(store, engine, prompts, plan, part)
+    if part.launch:
+        if part.number:
+            return 0
+        store.wait_for_others(part)
+    with store.alone() as is_there:
+        missing = len(store.missing(range(plan.n_shards)))
+        if is_there and not missing:
+            with write_artifact(job.out, recipe, overwrite=existing != "refuse", started=started) as folder:
+                _assemble(folder, job, store, prompts, plan, older)
+                write_json(folder / "embed.json", describe_embeddings(folder) | {
+                    "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
+                    "catalogue_hash": job.dataset.catalogue_hash(), "tokens": prompts.n_tokens,
+                    "different_prompts": len(np.unique(prompts.keys, axis=0)),
+                    "kept": int((plan.kept >= 0).sum()), "computed": int((plan.kept < 0).sum())})
+            remove_store(job.out)
+        return missing
 
 
-def describe_embeddings(vectors: np.ndarray) -> dict[str, float | int]:
-    """Check item vectors, float32 [I, D], and say how they spread.
+def _compute(store: ShardStore, engine: BatchedEngine, prompts: ItemPrompts, plan: Plan, part: Part) -> None:
+    """Compute the shards of this process that are not there yet."""
+    mine = part.of(plan.n_shards)
+    store.remove_damaged(mine)
+    if part.launch:
+        store.check_in(part)
+    missing = store.missing(mine)
+    with tqdm(total=len(mine), initial=len(mine) - len(missing), desc="embed", unit="shard", leave=False,
+              disable=True if part.launch and part.number else None) as bar:
+        for number in missing:
+            if store.missing(range(number, number + 1)):  # else another process has made it meanwhile
+                store.write(number, engine.embed(prompts.of(plan.shard(number))))
+            bar.update()
 
-    Raises:
-        TslrecError: all of them are the same.
-    """
-    if len(vectors) > 1 and not np.ptp(vectors, axis=0).any():
-        raise TslrecError("every item got the same vector; the titles are all equal or the model is broken")
-    norms = np.linalg.norm(vectors, axis=1)
-    random = np.random.default_rng(0)
-    left = random.integers(0, len(vectors), _SAMPLED_PAIRS)
-    right = (left + random.integers(1, max(2, len(vectors)), _SAMPLED_PAIRS)) % len(vectors)  # another item
-    cosines = (vectors[left] * vectors[right]).sum(axis=1) / np.maximum(norms[left] * norms[right], 1e-12)
-    return {"items": len(vectors), "width": vectors.shape[1], "norm_mean": float(norms.mean()),
-            "norm_std": float(norms.std()), "mean_cosine": float(cosines.mean())}
+
+def _assemble(folder: Path, job: _Job, store: ShardStore, prompts: ItemPrompts, plan: Plan,
+              older: OlderEmbeddings | None) -> None:
+    """Write the vectors, shard by shard, and what items are known by."""
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        by_place = np.argsort(plan.place, kind="stable")  # kept items first: their place is -1
+        first = np.searchsorted(plan.place[by_place], np.arange(plan.n_shards + 1) * plan.shard_size)
+        for start in range(0, first[0], BLOCK):
+            rows = by_place[start: min(start + BLOCK, first[0])]
+            assert older is not None  # for mypy: without it nothing is kept
+            yield rows, older.vectors(plan.kept[rows])
+        for number in range(plan.n_shards):
+            rows = by_place[first[number]: first[number + 1]]
+            yield rows, store.read(number)[plan.place[rows] - number * plan.shard_size]
+
+    write_embeddings(folder, blocks(), job.dataset)
+    save_prompt_keys(folder, prompts.keys)

@@ -1,0 +1,379 @@
+"""The stage embed as a store: resumed, shared out, appended to; always the vectors of one undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tslrec_min.artifacts import open_artifact, read_json
+from tslrec_min.cli import main
+from tslrec_min.configs import EmbedConfig, PrepareConfig
+from tslrec_min.data.preparation import prepare
+from tslrec_min.embedding.llama_engine import LlamaEngine
+from tslrec_min.embedding.stage import embed_base
+from tslrec_min.embedding.store import Part, ShardStore
+from tslrec_min.errors import TslrecError
+from tslrec_min.gguf.writer import write_gguf
+from tslrec_min.llm import load_language_model
+from tslrec_min.prompts import PromptTemplate
+
+from .conftest import N_ITEMS, write_cycle
+from .tiny_llm import make_tiny_llm
+
+CONFIG = EmbedConfig(shard_size=2)
+N_SHARDS = N_ITEMS // 2
+COMMAND = [sys.executable, "-m", "tslrec_min.cli"]
+SLOWLY = """
+import sys, time
+from tslrec_min.cli import main
+from tslrec_min.embedding.store import ShardStore
+def slowly(call):
+    return lambda *arguments: (time.sleep(0.05), call(*arguments))[1]
+ShardStore.write, ShardStore.read = slowly(ShardStore.write), slowly(ShardStore.read)
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store-llm")
+    model = load_language_model(make_tiny_llm(folder / "hf"))
+    write_gguf(folder / "tiny.gguf", model.network, model.network.config.to_dict(), model.metadata)
+    return folder / "tiny.gguf"
+
+
+@pytest.fixture(scope="module")
+def whole(cycle: Path, gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Embeddings by one undisturbed process."""
+    out = tmp_path_factory.mktemp("whole") / "embed"
+    assert embed(cycle, gguf, out) == 0
+    return out
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of prompts in each call of the engine from now on."""
+    calls: list[int] = []
+    original = LlamaEngine.embed
+
+    def counted(self: LlamaEngine, prompts: list) -> np.ndarray:
+        calls.append(len(prompts))
+        return original(self, prompts)
+
+    monkeypatch.setattr(LlamaEngine, "embed", counted)
+    return calls
+
+
+def embed(dataset: Path, model: Path, out: Path, config: EmbedConfig = CONFIG, **options: object) -> int:
+    return embed_base(dataset, str(model), PromptTemplate(), out, config, **{"device": "cpu", "threads": 1, **options})
+
+
+def command(dataset: Path, gguf: Path, out: Path, *options: object) -> list[str]:
+    return [*map(str, ["embed", dataset, "--model", gguf, "-o", out, "--shard-size", 2, "--threads", 1, *options])]
+
+
+def shards(out: Path) -> list[Path]:
+    return sorted(out.parent.glob(f".{out.name}.shards/*/*.npz"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "config.json"}
+
+
+def kill_when(arguments: list[str], reached: Callable[[], bool]) -> None:
+    """Start a process that takes its time, and kill it when something has happened."""
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not reached() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(random.uniform(0.001, 0.05))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def interrupt(cycle: Path, gguf: Path, out: Path, after: int, **options: object) -> None:
+    """Leave a store with so many shards."""
+
+    class Enough(Exception):
+        pass
+
+    original, written = ShardStore.write, []
+
+    def write(self: ShardStore, shard: int, states: np.ndarray) -> None:
+        if len(written) == after:
+            raise Enough
+        original(self, shard, states)
+        written.append(shard)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Enough):
+        patch.setattr(ShardStore, "write", write)
+        embed(cycle, gguf, out, **options)
+    assert len(shards(out)) == after
+
+
+def test_a_killed_run_goes_on_and_computes_no_finished_shard_again(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                                                   computed: list[int]) -> None:
+    out, found = tmp_path / "embed", {}
+    for least in sorted(random.sample(range(1, N_SHARDS - 2), 2)):
+        kill_when(command(cycle, gguf, out), lambda least=least: len(shards(out)) >= least)
+        assert not out.exists() and len(shards(out)) >= least
+        now = {file: file.stat().st_mtime_ns for file in shards(out)}
+        assert found.items() <= now.items()  # none was made again
+        found = now
+    done = len(found)
+    embed(cycle, gguf, out)
+    assert computed == [2] * (N_SHARDS - done)
+    assert files(out) == files(whole) and open_artifact(out, "embed").hash == open_artifact(whole, "embed").hash
+    assert os.listdir(tmp_path) == ["embed"]
+
+
+def test_a_process_killed_while_it_puts_the_artifact_together(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                                              computed: list[int]) -> None:
+    out = tmp_path / "embed"
+    kill_when(command(cycle, gguf, out), lambda: bool(list(tmp_path.glob(".embed.tmp-*"))))
+    assert not out.exists() and len(shards(out)) == N_SHARDS
+    embed(cycle, gguf, out)
+    assert not computed and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
+
+
+def damage_nan(path: Path) -> None:
+    np.savez(path, states=np.full((2, 64), np.nan, np.float32))
+
+
+def damage_shape(path: Path) -> None:
+    np.savez(path, states=np.zeros((1, 64), np.float32))
+
+
+def damage_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def damage_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def test_damaged_shards_are_made_again(cycle: Path, gguf: Path, whole: Path, tmp_path: Path, computed: list[int]
+                                       ) -> None:
+    out = tmp_path / "embed"
+    interrupt(cycle, gguf, out, after=7)
+    computed.clear()
+    for path, damage in zip(shards(out), (damage_nan, damage_shape, damage_bit, damage_end), strict=False):
+        damage(path)
+    shards(out)[0].with_name(".000009-killed").write_bytes(b"half a shard")
+    embed(cycle, gguf, out)
+    assert len(computed) == N_SHARDS - 7 + 4 and files(out) == files(whole)
+    assert os.listdir(tmp_path) == ["embed"]
+
+
+def test_shards_of_another_recipe_are_never_taken(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                                  computed: list[int]) -> None:
+    other_model = tmp_path / "other.gguf"
+    model = load_language_model(make_tiny_llm(tmp_path / "hf", seed=1))
+    write_gguf(other_model, model.network, model.network.config.to_dict(), model.metadata)
+    out = tmp_path / "store" / "embed"
+    interrupt(cycle, other_model, out, after=3)
+    for config in (replace(CONFIG, batch_tokens=100), replace(CONFIG, shard_size=3)):
+        before = len(shards(out))
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ShardStore, "alone", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+            embed(cycle, gguf, out, config)
+        assert len(shards(out)) == before + -(-N_ITEMS // config.shard_size)
+    computed.clear()
+    embed(cycle, gguf, out)
+    assert len(computed) == N_SHARDS and files(out) == files(whole) and os.listdir(out.parent) == ["embed"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_parts_in_any_order_make_the_whole(cycle: Path, gguf: Path, whole: Path, tmp_path: Path, order: tuple[int, int],
+                                           computed: list[int]) -> None:
+    out = tmp_path / "embed"
+    assert embed(cycle, gguf, out, part=Part(order[0], 2)) == N_SHARDS // 2 == len(shards(out))
+    assert embed(cycle, gguf, out, part=Part(order[0], 2)) == N_SHARDS // 2  # again: nothing to do
+    assert len(computed) == N_SHARDS // 2 and not out.exists()
+    assert embed(cycle, gguf, out, part=Part(order[1], 2)) == 0
+    assert embed(cycle, gguf, out, part=Part(order[1], 2)) == 0  # a part that comes late finds all done
+    assert len(computed) == N_SHARDS and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
+
+
+def test_the_command_without_a_part_does_what_is_missing(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                                         computed: list[int]) -> None:
+    out = tmp_path / "embed"
+    embed(cycle, gguf, out, part=Part(1, 3))
+    assert embed(cycle, gguf, out) == 0 and len(computed) == N_SHARDS and files(out) == files(whole)
+    with pytest.raises(TslrecError, match="already exists"):
+        embed(cycle, gguf, out)
+
+
+def test_processes_at_the_same_time_make_the_whole(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "embed"
+    parts = ["1/2", "2/2", "2/2"]  # one of them twice, by mistake
+    running = [subprocess.Popen([*COMMAND, *command(cycle, gguf, out, "--shard", part)], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True) for part in parts]
+    outputs = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], outputs
+    assert all(not error for _, error in outputs) and any("24 items x 64" in output for output, _ in outputs)
+    assert files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
+
+
+def test_torchrun_shares_the_work(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "embed"
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+                           "tslrec_min.cli", *command(cycle, gguf, out)], capture_output=True, text=True, timeout=300,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("24 items x 64") == 1 and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
+
+
+def test_torchs_first_process_waits_for_one_that_comes_late(cycle: Path, gguf: Path, whole: Path, tmp_path: Path
+                                                            ) -> None:
+    """All shards are there: were the artifact made at once, the late process would find it and refuse."""
+    out = tmp_path / "embed"
+    kill_when(command(cycle, gguf, out), lambda: bool(list(tmp_path.glob(".embed.tmp-*"))))
+    launch = os.environ | {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "2"}
+    words = [*COMMAND, *command(cycle, gguf, out)]
+    process = subprocess.Popen(words, env=launch | {"RANK": "0"}, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(out.parent.glob(".embed.shards/*/*-0")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert process.poll() is None and not out.exists()
+    assert subprocess.run(words, env=launch | {"RANK": "1"}, capture_output=True, check=True).stdout == b""
+    assert "24 items" in process.communicate(timeout=60)[0] and process.returncode == 0
+    assert files(out) == files(whole)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", ""])
+def test_bad_parts_are_usage_errors(cycle: Path, gguf: Path, tmp_path: Path, shard: str) -> None:
+    result = CliRunner().invoke(main, command(cycle, gguf, tmp_path / "embed", "--shard", shard))
+    assert result.exit_code == 2 and "not I/N with I from 1 to N" in result.output and not os.listdir(tmp_path)
+
+
+def test_parts_by_hand_and_by_torchrun_exclude_each_other(cycle: Path, gguf: Path, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(main, command(cycle, gguf, tmp_path / "embed", "--shard", "1/2"))
+    assert result.exit_code == 2 and "give one of them" in result.output
+
+
+def changed_catalogue(folder: Path, renamed: dict[str, str], histories: list[str]) -> Path:
+    """Prepare the cycle data with other titles and some more or other histories."""
+    write_cycle(folder / "raw")
+    items = folder / "raw" / "items.tsv"
+    rows = dict(line.split("\t") for line in items.read_text(encoding="utf-8").splitlines())
+    items.write_text("".join(f"{item}\t{title}\n" for item, title in (rows | renamed).items()), encoding="utf-8")
+    (folder / "raw" / "sequences.txt").write_text("".join(f"{line}\n" for line in histories), encoding="utf-8")
+    prepare(folder / "raw", folder / "dataset", PrepareConfig(k_core=0))
+    return folder / "dataset"
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Path]:
+    """In another order, without i0 and i1; i2 has a new title, i3 and new2 share one, new1 has i0's, i23 is last."""
+    ids = ["new1", "i4", "new2", "i3", "i2", *(f"i{item}" for item in range(5, 24))]
+    yield changed_catalogue(tmp_path, {"i2": "Solaris", "i3": "Stalker", "new2": "Stalker", "new1": "Star Wars 0"},
+                            [f"u{user} {' '.join(ids)}" for user in range(3)])
+
+
+def vectors_by_id(out: Path) -> dict[str, np.ndarray]:
+    ids = (out / "items.txt").read_text().split()
+    table = np.load(out / "item_embeddings.npy")
+    assert table.dtype == np.float32 and not table[0].any() and len(table) == len(ids) + 1
+    return dict(zip(ids, table[1:], strict=True))
+
+
+def test_appending_computes_new_prompts_alone(catalogue: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                              computed: list[int]) -> None:
+    embed(catalogue, gguf, tmp_path / "embed", append_to=whole)
+    older, newer = vectors_by_id(whole), vectors_by_id(tmp_path / "embed")
+    assert computed == [2]  # Solaris and Stalker
+    summary = read_json(tmp_path / "embed" / "embed.json")
+    assert (summary["items"], summary["kept"], summary["computed"]) == (24, 21, 3)
+    assert summary["different_prompts"] == 23
+    assert not {"i0", "i1"} & newer.keys()
+    for item in (f"i{number}" for number in range(4, 24)):  # the last one too
+        assert np.array_equal(older[item], newer[item]), item
+    assert np.array_equal(newer["new1"], older["i0"])  # another id, the same title
+    assert np.array_equal(newer["i3"], newer["new2"]) and not np.array_equal(newer["i3"], older["i3"])
+    embed(catalogue, gguf, tmp_path / "fresh")
+    fresh = vectors_by_id(tmp_path / "fresh")
+    for item, vector in newer.items():
+        np.testing.assert_allclose(vector, fresh[item], atol=0.02, err_msg=item)  # other batches: rounding
+    assert np.array_equal(np.load(tmp_path / "embed" / "prompts.npy"), np.load(tmp_path / "fresh" / "prompts.npy"))
+
+
+def test_appending_can_be_interrupted_repeated_and_left_without_work(catalogue: Path, cycle: Path, gguf: Path,
+                                                                     whole: Path, tmp_path: Path, computed: list[int]
+                                                                     ) -> None:
+    config = replace(CONFIG, shard_size=1)  # may differ from that of the older artifact
+    embed(catalogue, gguf, tmp_path / "once", config, append_to=whole)
+    interrupt(catalogue, gguf, tmp_path / "twice", after=1, config=config, append_to=whole)
+    computed.clear()
+    embed(catalogue, gguf, tmp_path / "twice", config, append_to=whole)
+    assert computed == [1] and files(tmp_path / "once") == files(tmp_path / "twice")
+    embed(cycle, gguf, tmp_path / "back", append_to=whole)
+    assert computed == [1] and np.array_equal(np.load(tmp_path / "back" / "item_embeddings.npy"),
+                                              np.load(whole / "item_embeddings.npy"))
+    embed(catalogue, gguf, tmp_path / "back", append_to=tmp_path / "back", existing="overwrite")  # onto itself
+    assert vectors_by_id(tmp_path / "back").keys() == vectors_by_id(tmp_path / "once").keys()
+
+
+def test_appending_to_what_is_of_another_making_is_refused_by_name(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "embed"
+    with pytest.raises(TslrecError, match=r"\(batch_tokens 512, now 64\); give the same ones"):
+        embed(cycle, gguf, out, replace(CONFIG, batch_tokens=64), append_to=whole)
+    with pytest.raises(TslrecError, match=r"template.pooling 'mean', now 'last'\)"):
+        embed_base(cycle, str(gguf), PromptTemplate(pooling="last"), out, CONFIG, device="cpu", threads=1,
+                   append_to=whole)
+    with pytest.raises(TslrecError, match="engine 'llama', now 'torch'; model '"):
+        embed(cycle, make_tiny_llm(tmp_path / "hf", seed=1), out, EmbedConfig(engine="torch"), append_to=whole)
+    monkeypatch.setattr(LlamaEngine, "describe", lambda self: {"cache": "f32"})
+    with pytest.raises(TslrecError, match=r"\(cache None, now 'f32'\)"):
+        embed(cycle, gguf, out, append_to=whole)
+    with pytest.raises(TslrecError, match="does not exist"):
+        embed(cycle, gguf, out, append_to=tmp_path / "nothing")
+    assert not out.exists() and not shards(out)
+
+
+def test_torch_resumes_shares_and_appends_too(catalogue: Path, cycle: Path, gguf: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, engine="torch")
+    embed(cycle, gguf, tmp_path / "once", config)
+    interrupt(cycle, gguf, tmp_path / "twice", after=5, config=config)
+    for number in (1, 0):
+        embed(cycle, gguf, tmp_path / "twice", config, part=Part(number, 2))
+    assert files(tmp_path / "once") == files(tmp_path / "twice")
+    embed(catalogue, gguf, tmp_path / "new", config, append_to=tmp_path / "once")
+    assert read_json(tmp_path / "new" / "embed.json")["computed"] == 3
+
+
+def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
+    program = ("import json, sys; from tslrec_min.cli import main\n"
+               "main(json.loads(sys.argv[1]), standalone_mode=False)\n"
+               "heavy = {'torch', 'transformers'} & sys.modules.keys()\n"
+               "sys.exit(f'loaded: {heavy}' if heavy else 0)")
+    done = subprocess.run([sys.executable, "-c", program, json.dumps(command(cycle, gguf, tmp_path / "embed"))],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert files(tmp_path / "embed") == files(whole)
+
+
+@pytest.mark.llm
+def test_real_model_takes_little_memory(real_data: Path, tmp_path: Path) -> None:
+    prepare(real_data / "ml-100k", tmp_path / "dataset", PrepareConfig(k_core=200))
+    arguments = ["embed", tmp_path / "dataset", "--model", "smollm2-135m", "-o", tmp_path / "embed", "--threads", 2]
+    subprocess.run([*COMMAND, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+    assert read_json(tmp_path / "embed" / "config.json")["peak_memory_mib"] < 0.6 * 1024

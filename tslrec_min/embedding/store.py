@@ -1,0 +1,149 @@
+"""The unfinished store: shards of states on the disk, from which the artifact is put together.
+
+It lies in a hidden folder beside the artifact to be, a folder in it for each recipe. A shard is written under another
+name, synced and renamed, so that a killed process loses no more than the shard at hand, and processes and machines
+that see the same folder can share the work. The states of a shard depend on nothing but its prompts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..artifacts import load_arrays, sha256_of_json
+from ..errors import TslrecError
+
+_POLL_SECONDS = 0.1
+_LAUNCH = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of the shards that a process computes: one of every `count`."""
+
+    number: int = 0
+    """From 0."""
+    count: int = 1
+    launch: str = ""
+    """Names the run if torchrun started its processes: the first one waits for the others. Else the process that
+    finishes last puts the artifact together."""
+
+    def of(self, n_shards: int) -> range:
+        """Return the numbers of its shards: all lengths of prompts, so that parts take equally long."""
+        return range(self.number, n_shards, self.count)
+
+
+WHOLE = Part()
+
+
+def part_of_process(environment: Mapping[str, str] = os.environ) -> Part:
+    """Return this process's part if torchrun started it, else the whole; torch isn't needed to know."""
+    if "TORCHELASTIC_RUN_ID" not in environment:
+        return WHOLE
+    launch = sha256_of_json([environment.get(name) for name in _LAUNCH])[:12]
+    return Part(int(environment["RANK"]), int(environment["WORLD_SIZE"]), launch)
+
+
+class ShardStore:
+    """The shards of one recipe."""
+
+    def __init__(self, out: Path, key: str, shapes: list[tuple[int, int]]) -> None:
+        """Open the store, or make it.
+
+        Args:
+            out: the artifact to be.
+            key: hash of everything that the states depend on.
+            shapes: of the states of each shard, (n, D).
+        """
+        self._shapes = shapes
+        self._folder = _folder_beside(out) / key[:16]
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, shard: int) -> Path:
+        """Return the file of a shard: an .npz with ``states``, float32 [n, D], and a checksum by its format."""
+        return self._folder / f"{shard:06d}.npz"
+
+    def missing(self, shards: range) -> list[int]:
+        """Return those of the shards that have no file; none at all if the artifact was made and the store removed."""
+        return [shard for shard in shards if self._folder.is_dir() and not self.path(shard).is_file()]
+
+    def remove_damaged(self, shards: range) -> None:
+        """Remove those of the shards that can't be used."""
+        for shard in shards:
+            if self.path(shard).is_file():
+                try:
+                    self.read(shard)
+                except TslrecError:
+                    self.path(shard).unlink(missing_ok=True)
+
+    def read(self, shard: int) -> np.ndarray:
+        """Return the states of a shard, float32 [n, D].
+
+        Raises:
+            TslrecError: it is missing or damaged, or a state is not finite.
+        """
+        states = load_arrays(self.path(shard), ("states",))["states"]
+        if states.dtype != np.float32 or states.shape != self._shapes[shard] or not np.isfinite(states).all():
+            raise TslrecError(f"{self.path(shard)} is {states.dtype} {list(states.shape)}; expected finite "
+                              f"float32 {list(self._shapes[shard])}; give the command again, which makes it anew")
+        return states
+
+    def write(self, shard: int, states: np.ndarray) -> None:
+        """Write a shard, all or nothing."""
+        temporary = self._folder / f".{shard:06d}-{uuid.uuid4().hex[:8]}"
+        with suppress(FileNotFoundError):  # another process had this shard too, and has made the artifact
+            try:
+                with open(temporary, "wb") as stream:
+                    np.savez(stream, states=states)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, self.path(shard))
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def check_in(self, part: Part) -> None:
+        """Say that this process of a torchrun launch has looked at the artifact's place and is at work."""
+        (self._folder / f"{part.launch}-{part.number}").touch()
+
+    def wait_for_others(self, part: Part) -> None:
+        """Return when all shards are there and all processes of the launch have checked in.
+
+        One that comes later would find the artifact at its place, and refuse to replace it.
+        """
+        awaited = [self.path(shard) for shard in range(len(self._shapes))]
+        awaited += [self._folder / f"{part.launch}-{number}" for number in range(part.count)]
+        while awaited := [file for file in awaited if not file.is_file()]:
+            time.sleep(_POLL_SECONDS)  # torchrun ends this process if another one fails
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Let one process at a time put the artifact together; false: another one has done it, the store is gone."""
+        try:
+            lock = open(self._folder / "lock", "w")  # noqa: SIM115 - closed below, which lets go of the lock
+        except FileNotFoundError:
+            yield False
+            return
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield self._folder.is_dir()
+
+
+def remove_store(out: Path) -> None:
+    """Remove the unfinished store beside an artifact, whatever its recipe."""
+    gone = out.parent / f".{out.name}.tmp-{os.getpid()}-shards"  # so named, the artifact's next writing removes it
+    with suppress(FileNotFoundError):
+        os.rename(_folder_beside(out), gone)
+        shutil.rmtree(gone)
+
+
+def _folder_beside(out: Path) -> Path:
+    return out.parent / f".{out.name}.shards"
