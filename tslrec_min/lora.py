@@ -67,7 +67,7 @@ def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.
     Raises:
         TslrecError: it has no target layer.
     """
-    chosen = [name for name in _targets(network) if layers is None or _layer_of(name) in layers]
+    chosen = [name for name in _targets(network) if layers is None or _layer_of(name) in map(str, layers)]
     if not chosen:
         raise TslrecError(f"the model has none of the linear layers {', '.join(TARGETS)}")
     _wrap(network, chosen, rank, alpha, dropout)
@@ -108,8 +108,8 @@ def save_adapter(network: nn.Module, folder: Path, *, alpha: float, dropout: flo
         tensors[f"{_PEFT_PREFIX}{name}.lora_B.weight"] = layer.lora_B.detach().float().cpu().contiguous()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     rank = next(iter(layers.values())).lora_A.shape[0]
-    numbers = sorted({_layer_of(name) for name in layers})
-    some = None if numbers == sorted({_layer_of(name) for name in _targets(network)}) else numbers
+    numbers = {_layer_of(name) for name in layers}
+    some = None if numbers == {_layer_of(name) for name in _targets(network)} else sorted(map(int, numbers))
     write_json(folder / "adapter_config.json", {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_model, "r": rank,
         "lora_alpha": alpha, "lora_dropout": dropout, "bias": "none",
@@ -160,7 +160,7 @@ def _adapted(network: nn.Module, config: Mapping[str, Any], tensors: Iterable[st
         return found & set(_targets(network))
     numbers = [numbers] if isinstance(numbers, int) else numbers
     return {name for name in _targets(network) if name.rpartition(".")[2] in targets
-            and (numbers is None or _layer_of(name) in numbers)}
+            and (numbers is None or _layer_of(name) in map(str, numbers))}
 
 
 def _wrap(network: nn.Module, names: Collection[str], rank: int, alpha: float, dropout: float) -> None:
@@ -168,13 +168,15 @@ def _wrap(network: nn.Module, names: Collection[str], rank: int, alpha: float, d
     for name in _targets(network):  # in the network's order, so that the same seed gives the same matrices
         if name in names:
             layer = network.get_submodule(name)
-            assert isinstance(layer, nn.Linear), f"{name} has LoRA already"
+            if not isinstance(layer, nn.Linear):
+                raise ValueError(f"{name} has LoRA already; merge it first")
             _replace(network, name, LoraLinear(layer, rank, alpha, dropout))
 
 
-def _layer_of(name: str) -> int | None:
+def _layer_of(name: str) -> str:
+    """Return the number of the decoder layer that a module is in; an empty text outside."""
     found = _LAYER.search(f".{name}")
-    return int(found[1]) if found else None
+    return found[1] if found else ""
 
 
 def _targets(network: nn.Module) -> list[str]:
