@@ -29,6 +29,7 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
     rows = [("users", f"{summary['users']:,}"), ("items", f"{summary['items']:,}"),
             ("interactions", f"{summary['interactions']:,}"), ("density", f"{summary['density']:.4%}"),
             ("mean length", f"{summary['mean_length']:.2f}"), ("items without title", f"{summary['blank_titles']:,}"),
+            ("HTML entities unescaped", f"{summary['unescaped_items']:,} items"),
             ("left out: rating", f"{summary['below_min_rating']:,}"),
             (f"left out: {summary['k_core']}-core", f"{_left_out_by_core(summary):,}"),
             ("split hash", summary["split_hash"][:16])]
