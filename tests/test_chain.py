@@ -164,7 +164,8 @@ def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Pat
         config = config_for(llm)
         samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config,
                                context_length=1024)
-        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels, samples,
+        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels,
+                        (samples.training, samples.held_out),
                         dataset.split_hash()))
     (table_a, labels_a, samples_a, hash_a), (table_b, labels_b, samples_b, hash_b) = learned
     assert hash_a != hash_b

@@ -152,8 +152,9 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     best: dict[str, torch.Tensor] = {}
     progress = tqdm(total=len(training) * config.epochs, desc="finetune", unit="user", disable=None)
     for epoch in range(config.epochs):
-        for rows in _batches(training, config.batch_size, random):
-            losses.append(_step(model, training, rows, optimiser, config))
+        samples = training.epoch(epoch)
+        for rows in _batches(samples, config.batch_size, random):
+            losses.append(_step(model, samples, rows, optimiser, config))
             schedule.step()
             progress.update(len(rows))
             in_epoch = len(losses) - epoch * steps_in_epoch

@@ -111,7 +111,7 @@ def _embed(dataset_path: Path, out: Path, config: EmbedConfig, template: PromptT
 def item_prompts(dataset: Dataset, template: PromptTemplate, model: str | Path) -> Sequence[TokenPrompt]:
     """Return the prompt of every item, [I]."""
     tokenizer = load_tokenizer(model)
-    return [template.tokenize([title], tokenizer) for title in dataset.titles]
+    return template.tokenize_all([[text] for text in dataset.texts(template.text, template.fields)], tokenizer)
 
 
 def describe_embeddings(vectors: np.ndarray) -> dict[str, float | int]:

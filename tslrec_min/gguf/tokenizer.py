@@ -8,6 +8,7 @@ tokenizer.json files. A pre-tokenizer outside the table is refused rather than g
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..errors import TslrecError
 from .metadata import Metadata, array, count, flag, text
 
 _KEY = "tokenizer.ggml."
+_TEXTS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,15 @@ class TextTokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return token ids and each token's character span in `text`; BOS and EOS span (0, 0)."""
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return ([*self.bos, *encoding.ids, *self.eos],
-                [*((0, 0) for _ in self.bos), *encoding.offsets, *((0, 0) for _ in self.eos)])
+        return next(self.encode_all_with_offsets([text]))
+
+    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        """Yield `encode_with_offsets` of every text; many are encoded at once, in the package's own threads."""
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            for encoding in self.tokenizer.encode_batch(list(texts[start:start + _TEXTS_AT_ONCE]),
+                                                        add_special_tokens=False):
+                yield ([*self.bos, *encoding.ids, *self.eos],
+                       [*((0, 0) for _ in self.bos), *encoding.offsets, *((0, 0) for _ in self.eos)])
 
 
 def tokenizer_from_metadata(metadata: Metadata) -> TextTokenizer:
