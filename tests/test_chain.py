@@ -82,6 +82,25 @@ def test_every_loss_learns(cycle: Path, pretrained: Path, llm: Path, tmp_path: P
     assert not (tmp_path / "ft" / "model-Q8_0.gguf").exists()
 
 
+@pytest.mark.parametrize(("changes", "samples", "selection"), [
+    ({"level": "instance", "users": 12, "select": "coverage"}, 12 * 11, "coverage"),
+    ({"window": "random", "users": 16, "epochs": 3, "text": "id"}, 16, "random")])
+def test_samples_are_described_beside_the_losses(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path,
+                                                 changes: dict[str, object], samples: int, selection: str) -> None:
+    finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, quant="F16", **changes), device=CPU, threads=1)
+    metrics = read_json(tmp_path / "ft" / "metrics.json")
+    assert metrics["training_users"] == changes["users"] and metrics["available_users"] == 54
+    assert metrics["training_samples"] == samples and metrics["selection"] == selection
+    assert metrics["held_out_users"] == 6
+    if metrics["level"] == "instance":  # one-hot targets: the uniform predictor loses log K
+        assert metrics["held_out_instance_loss"] < np.log(4)
+    else:
+        assert metrics["best"] < metrics["baseline"] and "held_out_instance_loss" not in metrics
+    embed_tuned(cycle, tmp_path / "ft", tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+    summary = read_json(tmp_path / "e" / "embed.json")
+    assert summary["template"]["text"] == changes.get("text", "title") and summary["titles_cut"] == 0
+
+
 def test_bfloat16_keeps_the_rotary_frequencies(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path) -> None:
     network = load_language_model(llm, dtype=torch.bfloat16).network
     assert network.model.embed_tokens.weight.dtype == torch.bfloat16

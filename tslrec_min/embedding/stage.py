@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -99,19 +99,20 @@ def _embed(dataset_path: Path, out: Path, config: EmbedConfig, template: PromptT
     if existing == "reuse" and is_current(out, recipe):
         return
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
-        prompts = item_prompts(dataset, template, tokenizer_of)
+        prompts, titles_cut = item_prompts(dataset, template, tokenizer_of)
         with engine() as opened:
             vectors = opened.embed(prompts)
         save_embeddings(folder, vectors, dataset)
         write_json(folder / "embed.json", describe_embeddings(vectors) | {
             "engine": config.engine, "template": asdict(template), "catalogue_hash": dataset.catalogue_hash(),
-            "different_prompts": len(set(prompts)), "tokens": sum(len(prompt.token_ids) for prompt in prompts)})
+            "different_prompts": len(set(prompts)), "titles_cut": titles_cut,
+            "tokens": sum(len(prompt.token_ids) for prompt in prompts)})
 
 
-def item_prompts(dataset: Dataset, template: PromptTemplate, model: str | Path) -> Sequence[TokenPrompt]:
-    """Return the prompt of every item, [I]."""
-    tokenizer = load_tokenizer(model)
-    return template.tokenize_all([[text] for text in dataset.texts(template.text, template.fields)], tokenizer)
+def item_prompts(dataset: Dataset, template: PromptTemplate, model: str | Path) -> tuple[list[TokenPrompt], int]:
+    """Return the prompt of every item, [I], and how many different texts of items were cut for them."""
+    tokenizer, texts = load_tokenizer(model), dataset.texts(template.text, template.fields)
+    return template.tokenize_all([[text] for text in texts], tokenizer), len(template.cut(texts, tokenizer))
 
 
 def describe_embeddings(vectors: np.ndarray) -> dict[str, float | int]:
