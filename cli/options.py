@@ -45,7 +45,11 @@ def _option_of(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], C
     kind: Any = click.Choice(choices) if choices else plain_type(hint)
     if kind in (int, float) and (low is not None or high is not None):
         kind = (click.IntRange if kind is int else click.FloatRange)(low, high)
-    return click.option(f"--{item.name.replace('_', '-')}", item.name, type=kind, default=item.default,
+    flag = f"--{item.name.replace('_', '-')}"
+    if kind is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", item.name, default=item.default, help=item.metadata["help"],
+                            show_default=True)
+    return click.option(flag, item.name, type=kind, default=item.default,
                         help=item.metadata["help"], show_default=True)
 
 

@@ -5,13 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One build for all x86-64 processors: the loader (glibc's, since others have no ifunc) takes the widest version that
- * the processor has. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
-#define TSLREC_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define TSLREC_CLONES
-#endif
+#include "clones.h"
 
 /* A bijection of 32-bit words with full avalanche: the two-round multiply-xorshift finaliser with the
  * constants of Wellons' hash-prospector ("lowbias32"). 32-bit lanes, unlike the 64-bit generator of the other

@@ -68,6 +68,25 @@ def dropped(values, key, rows, rate):
     return out
 
 
+def rms_norm(states, weight, eps):
+    """RMSNorm of [..., D]: rows divided by the root of their mean square, times a weight."""
+    return states / np.sqrt((states**2).mean(axis=-1, keepdims=True) + eps) * weight
+
+
+def gated(gate_up, activation):
+    """SiLU, or GELU in its tanh approximation, of the left half of [T, 2F], times the right half."""
+    gate, up = np.split(gate_up, 2, axis=1)
+    if activation == "silu":
+        return gate * (0.5 + 0.5 * np.tanh(gate / 2)) * up  # the logistic function, without overflow
+    return 0.5 * gate * (1 + np.tanh(np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3))) * up
+
+
+def rotated(heads, cos, sin):
+    """Heads [T, H, hd] times cos, plus (minus right half, left half) times sin; cos and sin [T, hd]."""
+    left, right = np.split(heads, 2, axis=2)
+    return heads * cos[:, None] + np.concatenate([-right, left], axis=2) * sin[:, None]
+
+
 def window_targets(indptr, max_len, phases):
     """Return the target offsets of each window, users and time in order, by walking back from the row's end."""
     windows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from pathlib import Path
@@ -21,7 +22,7 @@ from tslrec_min.gguf.writer import write_gguf
 from tslrec_min.llm import LanguageModel, last_hidden_states, load_language_model
 from tslrec_min.prompts import PromptTemplate, TokenPrompt
 
-from .tiny_llm import make_tiny_llm
+from .tiny_llm import ARCHITECTURES, GEMMA3, make_tiny_llm
 
 TITLES = ["Toy Story (1995)", "The Matrix (1999)", "Amélie (2001)", "Star Wars", "千と千尋の神隠し", "Alien",
           "The Godfather", "Heat (1995)", "A", "Monty Python and the Holy Grail (1974)", "Fargo", "Brazil (1985)",
@@ -99,17 +100,72 @@ def test_states_have_the_models_scale(tiny: LanguageModel, engine: LlamaEngine) 
     np.testing.assert_allclose(engine.embed(prompts), expected_states(tiny, prompts), atol=0.02)
 
 
-@pytest.mark.parametrize("template", SPANS[:2])
-def test_sharing_the_prefix_changes_nothing(tiny: LanguageModel, tiny_gguf: Path, template: PromptTemplate,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_float32(self: LlamaEngine, cells: int) -> object:  # flash attention rounds differently by batch size
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let llama.cpp compute in float32: its flash attention rounds, and differently by batch size."""
+    def parameters_of(self: LlamaEngine, cells: int) -> object:
         parameters = original(self, cells)
         parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32
         return parameters
 
     original = LlamaEngine._context_parameters
-    monkeypatch.setattr(LlamaEngine, "_context_parameters", in_float32)
+    monkeypatch.setattr(LlamaEngine, "_context_parameters", parameters_of)
+
+
+@functools.cache
+def long_prompts() -> list[TokenPrompt]:
+    """Two or more times as long as gemma3's window here, pooled at the last token and over a span."""
+    random = np.random.default_rng(0)
+    prefix = random.integers(3, 300, size=40).tolist()
+    prompts = []
+    for length in (20, 50, 90, 35):
+        ids = (*prefix, *random.integers(3, 300, size=length).tolist())
+        prompts += [TokenPrompt(ids, len(ids) - 1, len(ids)), TokenPrompt(ids, 45, len(ids) - 3)]
+    assert min(len(prompt.token_ids) for prompt in prompts) > 2 * GEMMA3["sliding_window"] and shared_prefix(prompts)
+    return prompts
+
+
+def largest_error(expected: np.ndarray, states: np.ndarray) -> float:
+    """Return the largest difference, in units of the largest state."""
+    return float(np.abs(states - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.usefixtures("in_float32")
+def test_architectures_are_llama_cpps_own(tmp_path: Path, architecture: str) -> None:
+    model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
+    with LlamaEngine(save(model, tmp_path / "model.gguf", "f32"), threads=1) as engine:
+        states = engine.embed(long_prompts())
+    bound = 1e-3 if architecture == "gemma3" else 2e-5  # llama.cpp looks GELU up in a table of float16
+    assert largest_error(expected_states(model, long_prompts()), states) < bound
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_gemma3_without_the_rounding_of_gelu(tmp_path: Path) -> None:
+    class Table(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.gelu(inputs.half().float(), approximate="tanh").half().float()
+
+    model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture="gemma3"))
+    for layer in model.network.model.layers:
+        layer.mlp.act_fn = Table()
+    with LlamaEngine(save(model, tmp_path / "model.gguf", "f32"), threads=1) as engine:
+        assert largest_error(expected_states(model, long_prompts()), engine.embed(long_prompts())) < 2e-4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_architectures_stay_close_in_half_precision(tmp_path: Path, architecture: str, dtype: str) -> None:
+    model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
+    with LlamaEngine(save(model, tmp_path / "model.gguf", dtype), threads=1) as engine:
+        report = compare_states(expected_states(model, long_prompts()), engine.embed(long_prompts()))
+    assert report["min_cosine"] > (0.9999 if dtype == "f16" else 0.998)
+
+
+@pytest.mark.parametrize("template", SPANS[:2])
+@pytest.mark.usefixtures("in_float32")
+def test_sharing_the_prefix_changes_nothing(tiny: LanguageModel, tiny_gguf: Path, template: PromptTemplate) -> None:
     prompts = prompts_of(tiny, template)
     stranger = TokenPrompt((299, *prompts[0].token_ids), 1, 2)  # with it, the prompts have no first token in common
     assert shared_prefix([*prompts, stranger]) == 0 < shared_prefix(prompts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tslrec_min.gguf.writer import write_gguf
 from tslrec_min.llm import LanguageModel, last_hidden_states, load_language_model, load_tokenizer
 from tslrec_min.prompts import PromptTemplate
 
-from .tiny_llm import make_tiny_llm, make_tokenizer
+from .tiny_llm import ARCHITECTURES, make_tiny_llm, make_tokenizer
 
 
 @pytest.fixture
@@ -27,8 +28,9 @@ def to_gguf(model: LanguageModel, path: Path) -> Path:
     return path
 
 
-def test_folder_and_gguf_give_the_same_states(folder: Path, tmp_path: Path) -> None:
-    original = load_language_model(folder)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_folder_and_gguf_give_the_same_states(tmp_path: Path, architecture: str) -> None:
+    original = load_language_model(make_tiny_llm(tmp_path / "tiny", architecture=architecture))
     again = load_language_model(to_gguf(original, tmp_path / "model.gguf"))
     assert not original.network.training and not again.network.training
     assert again.network.config._attn_implementation == "sdpa"
@@ -36,7 +38,36 @@ def test_folder_and_gguf_give_the_same_states(folder: Path, tmp_path: Path) -> N
     tokens = torch.tensor([ids])
     states = [last_hidden_states(model.network, tokens, torch.ones_like(tokens)) for model in (original, again)]
     assert states[0].shape == (1, len(ids), 64)
-    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)  # gemma3 too: 1 + weight is the same
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gguf_in_bfloat16_keeps_its_buffers(tmp_path: Path, architecture: str) -> None:
+    original = load_language_model(make_tiny_llm(tmp_path / "tiny", architecture=architecture))
+    network = load_language_model(to_gguf(original, tmp_path / "model.gguf"), dtype=torch.bfloat16).network
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
+    assert network.lm_head.weight is network.model.embed_tokens.weight
+    weight = original.network.model.layers[1].mlp.up_proj.weight
+    torch.testing.assert_close(network.model.layers[1].mlp.up_proj.weight, weight.bfloat16(), rtol=0, atol=0)
+    frequencies = {name: buffer for name, buffer in network.named_buffers() if "inv_freq" in name}
+    assert frequencies
+    for name, buffer in frequencies.items():
+        torch.testing.assert_close(buffer, original.network.get_buffer(name), rtol=0, atol=0)  # float32
+
+
+def test_weights_of_a_gguf_are_read_one_at_a_time(tmp_path: Path) -> None:
+    """In bfloat16 the network itself is torch's: what NumPy holds beside it are tensors on their way."""
+    path = to_gguf(load_language_model(make_tiny_llm(tmp_path / "big", hidden_size=256, intermediate_size=256,
+                                                     num_hidden_layers=16)), tmp_path / "model.gguf")
+    load_language_model(path)  # imports
+    tracemalloc.start()
+    try:
+        network = load_language_model(path, dtype=torch.bfloat16).network
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    in_float32 = 4 * sum(parameter.numel() for parameter in network.parameters())
+    assert peak < 0.4 * in_float32, (peak, in_float32)
 
 
 def test_states_come_after_the_final_norm(folder: Path) -> None:

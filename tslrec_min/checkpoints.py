@@ -5,9 +5,12 @@ Tensors are the model's, the best weights and the optimiser's; everything else i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from tqdm import tqdm
+
+from . import __version__, distributed
+from .artifacts import Recipe, sha256_of_json, write_artifact
+from .errors import TslrecError
 
 _MODEL, _BEST, _OPTIMISER = "model.", "best.", "optimiser."
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where and how often a training's state is saved."""
+
+    path: Path
+    """A file; a state of the same recipe in it is taken up."""
+    recipe: str
+    """Hash of everything that decides the outcome."""
+    seconds: float = 60.0
+    """Least time between two checkpoints; the end of an epoch is one always."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +98,34 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
 
 def _below(parts: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in parts.items() if name.startswith(prefix)}
+
+
+def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs: int, steps: int,
+                 device: torch.device) -> None:
+    """Make sure that all processes go on from the same state, and say so.
+
+    Raises:
+        TslrecError: they don't.
+    """
+    place = [float(epochs), float(steps)]
+    if distributed.of_first_process(place, device) != place:
+        raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
+                          f"{checkpointing.path}; use a folder that all machines share, or remove the file")
+    if found and distributed.rank() == 0:
+        tqdm.write(f"going on after {epochs} epochs and {steps} steps of an interrupted training", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def training_artifact(out: Path, recipe: Recipe, existing: str) -> Iterator[tuple[Path, Checkpointing]]:
+    """Give the folder to write into, and a checkpoint beside it that is there until the artifact is.
+
+    An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
+    """
+    checkpoint = out.parent / f".{out.name}.checkpoint"
+    first = distributed.rank() == 0
+    with write_artifact(out, recipe, overwrite=existing != "refuse", keep=first) as folder:
+        distributed.wait_for_all()  # nobody looks at `out` after it is made
+        yield folder, Checkpointing(checkpoint, sha256_of_json([asdict(recipe), __version__]))
+    if first:
+        checkpoint.unlink(missing_ok=True)
+    distributed.wait_for_all()

@@ -135,10 +135,14 @@ class FinetuneConfig:
     patience: int = option(2, "Stop after so many checks on held-out users without a better loss.", low=1)
     checks: int = option(2, "Checks on the held-out users in an epoch.", low=1)
     batch_size: int = option(16, "Users in an optimiser step.", low=1)
-    micro_batch: int = option(4, "Users in one forward and backward pass; gradients are accumulated up to the "
-                              "batch size.", low=1)
+    batch_tokens: int = option(1024, "Most tokens in one forward and backward pass; gradients are accumulated up to "
+                               "the batch size. Fewer need less memory.", low=1)
+    checkpointing: bool = option(False, "Keep each layer's input alone for the backward pass and compute the rest "
+                                 "again: less memory, a third more time.")
     learning_rate: float = option(5e-4, "Peak learning rate of AdamW for the LoRA weights.", low=0)
     head_learning_rate: float = option(1.5e-3, "Peak learning rate of the linear head.", low=0)
+    lora_layers: int = option(0, "Give LoRA to so many layers alone, the last ones; 0: to all. Nothing is computed "
+                              "backwards below them.", low=0)
     lora_rank: int = option(8, "LoRA rank r.", low=1)
     lora_alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / r.", low=0)
     lora_dropout: float = option(0.0, "Dropout before the LoRA matrices.", low=0, high=0.95)

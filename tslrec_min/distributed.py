@@ -66,6 +66,16 @@ def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
             work.wait()
 
 
+def gradients(parameters: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the parameters' gradients; where none came to this process, zeros that will be it."""
+    found = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        found.append(parameter.grad)
+    return found
+
+
 def of_first_process(numbers: list[float], device: torch.device) -> list[float]:
     """Return the first process's numbers, of which all have as many."""
     if world_size() == 1:

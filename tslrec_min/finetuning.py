@@ -11,7 +11,7 @@ of losses are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from . import distributed
+from .checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
 from .configs import FinetuneConfig
+from .decoder import PackedDecoder
+from .embedding import batches_of
 from .errors import TslrecError
-from .llm import pooled_states
+from .lora import lora_layers
 from .losses import constant_loss, constant_outputs, preference_loss
 from .prompts import TokenPrompt
 from .samples import Samples
@@ -29,12 +33,10 @@ from .samples import Samples
 _WARMUP_SHARE = 0.1
 _CLIP_NORM = 1.0
 _STANDARDISED_ON = 64
-_POOL_OF_BATCHES = 8
-"""Users are sorted by prompt length within so many batches: little padding, and batches still differ."""
 
 
 class PreferenceModel(nn.Module):
-    """A language model with a linear head on its pooled hidden state.
+    """A language model with a linear head on its pooled hidden state; its parameters are the trainable ones.
 
     Pooled states of different users are nearly parallel, and a head trained on them directly spends its steps on
     what they share. So they are standardised by numbers that are fixed before training; `linear_head` folds these
@@ -44,31 +46,30 @@ class PreferenceModel(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, network: nn.Module, width: int, n_categories: int) -> None:
+    def __init__(self, network: Any, n_categories: int, *, checkpointing: bool = False) -> None:
+        """Take a network with its LoRA layers, on its device; see `PackedDecoder`."""
         super().__init__()
-        self.network = network
-        self.head = nn.Linear(width, n_categories)
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
+        width, device = network.config.hidden_size, network.device
+        self.decoder = PackedDecoder(network, checkpointing=checkpointing)
+        self.lora = nn.ParameterList(matrix for layer in lora_layers(network).values()
+                                     for matrix in (layer.lora_A, layer.lora_B))
+        self.head = nn.Linear(width, n_categories, device=device)
+        self.register_buffer("mean", torch.zeros(width, device=device))
+        self.register_buffer("scale", torch.ones(width, device=device))
 
     @torch.no_grad()
-    def start(self, samples: Samples, loss: str, micro_batch: int) -> None:
+    def start(self, samples: Samples, loss: str, batch_tokens: int) -> None:
         """Fix the standardisation on the first users and make the head predict the mean preference for everyone."""
-        self.eval()
-        prompts = samples.prompts[:_STANDARDISED_ON]
-        states = torch.cat([self.pool(prompts[at:at + micro_batch]) for at in range(0, len(prompts), micro_batch)])
+        first = samples.take(np.arange(min(_STANDARDISED_ON, len(samples))))
+        states = torch.cat([self.decoder.pooled_states(part.prompts) for part in parts_of(first, batch_tokens)])
         self.mean.copy_(states.mean(dim=0))
         self.scale.copy_(states.std(dim=0, unbiased=False).clamp_min(1e-4 * states.abs().mean()))
         nn.init.zeros_(self.head.weight)
         self.head.bias.copy_(constant_outputs(samples.preferences.mean(dim=0), loss))
 
-    def pool(self, prompts: list[TokenPrompt]) -> torch.Tensor:
-        """Return the pooled hidden states, float32 [B, D]."""
-        return pooled_states(self.network, prompts, self.head.weight.device)
-
     def forward(self, prompts: list[TokenPrompt]) -> torch.Tensor:
         """Return the head's outputs, float32 [B, K]."""
-        return self.head((self.pool(prompts) - self.mean) / self.scale)
+        return self.head((self.decoder.pooled_states(prompts) - self.mean) / self.scale)
 
     def linear_head(self) -> dict[str, torch.Tensor]:
         """Return the head on the plain pooled state: ``weight`` float32 [K, D] and ``bias`` [K]."""
@@ -93,41 +94,37 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
 
 
-def _batches(samples: Samples, batch_size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the rows of every batch of one epoch, batches of similar prompt lengths."""
-    lengths = np.array([len(prompt.token_ids) for prompt in samples.prompts])
-    order = random.permutation(len(samples))
-    pool = _POOL_OF_BATCHES * batch_size
-    batches = []
-    for start in range(0, len(order), pool):
-        rows = order[start:start + pool]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches += [rows[at:at + batch_size] for at in range(0, len(rows), batch_size)]
-    for index in random.permutation(len(batches)):
-        yield batches[index]
+def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
+    """Cut samples into parts of at most `batch_tokens` tokens, prompts of similar length together.
+
+    Attention alone sees prompts side by side, so that its padding is all that unequal lengths cost.
+    """
+    lengths = np.array([prompt.pool_stop for prompt in samples.prompts])
+    order = np.argsort(lengths, kind="stable")
+    return [samples.take(order[part])
+            for part in batches_of(lengths[order].tolist(), batch_tokens, len(order), padded=False)]
 
 
 @torch.no_grad()
 def held_out_loss(model: PreferenceModel, samples: Samples, config: FinetuneConfig) -> float:
-    """Return the mean loss over users."""
-    model.eval()
-    order = np.argsort([len(prompt.token_ids) for prompt in samples.prompts], kind="stable")
-    total = 0.0
-    for start in range(0, len(order), config.batch_size):
-        batch = samples.take(order[start:start + config.batch_size])
-        outputs = model(batch.prompts)
-        total += preference_loss(outputs, batch.preferences.to(outputs.device), config.loss).sum().item()
-    return total / len(samples)
+    """Return the mean loss over users; under torchrun every process works out a share of them."""
+    own = samples.take(distributed.share(np.arange(len(samples))))
+    total = torch.zeros(1, device=model.mean.device)
+    for part in parts_of(own, config.batch_tokens):
+        total += preference_loss(model(part.prompts), part.preferences.to(total.device), config.loss).sum()
+    distributed.sum_over_processes([total])
+    return total.item() / len(samples)
 
 
-def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig
-              ) -> dict[str, Any]:
+def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig, *,
+              checkpointing: Checkpointing | None = None) -> dict[str, Any]:
     """Train LoRA and head in place; the weights of the best held-out check stay.
 
     Args:
-        model: its network has LoRA layers; everything else in it is frozen.
+        model: freshly made.
         training, held_out: the users.
         config: optimisation settings.
+        checkpointing: where to save the state while training, and to take up an interrupted one; None: nowhere.
 
     Returns:
         loss name, baseline (constant predictor on the held-out users), best held-out loss, their relative
@@ -136,54 +133,136 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     Raises:
         TslrecError: the loss is not finite.
     """
-    model.start(training, config.loss, config.micro_batch)
-    baseline = constant_loss(held_out.preferences, training.preferences.mean(dim=0), config.loss).mean().item()
-    lora = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW([{"params": lora, "lr": config.learning_rate},
-                                   {"params": model.head.parameters(), "lr": config.head_learning_rate}],
-                                  weight_decay=0.0)
-    steps_in_epoch = math.ceil(len(training) / config.batch_size)
-    total = steps_in_epoch * config.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _scale(step, total))
-    check_every = max(1, math.ceil(steps_in_epoch / config.checks))
-    random = np.random.default_rng(config.seed)
-    losses: list[float] = []
-    checks: list[dict[str, float]] = []
-    best: dict[str, torch.Tensor] = {}
-    progress = tqdm(total=len(training) * config.epochs, desc="finetune", unit="user", disable=None)
-    for epoch in range(config.epochs):
-        samples = training.epoch(epoch)
-        for rows in _batches(samples, config.batch_size, random):
-            losses.append(_step(model, samples, rows, optimiser, config))
-            schedule.step()
-            progress.update(len(rows))
-            in_epoch = len(losses) - epoch * steps_in_epoch
-            if in_epoch % check_every and in_epoch != steps_in_epoch:
-                continue
-            loss = held_out_loss(model, held_out, config)
-            if not math.isfinite(loss):
-                raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
-            if not checks or loss < min(check["loss"] for check in checks):
-                best = {name: value.detach().clone() for name, value in model.named_parameters()
-                        if value.requires_grad}
-            checks.append({"step": len(losses), "loss": loss})
-            progress.set_postfix(held_out=f"{loss:.4f}", baseline=f"{baseline:.4f}")
-            if _checks_since_best(checks) >= config.patience:
-                break
-        if _checks_since_best(checks) >= config.patience:
-            break
-    progress.close()
-    model.load_state_dict(best, strict=False)
-    lowest = min(check["loss"] for check in checks)
-    return {"loss": config.loss, "baseline": baseline, "best": lowest,
-            "improvement": 1 - lowest / baseline if baseline else 0.0,
+    run = FinetuningRun(model, training, held_out, config)
+    if checkpointing:
+        run.take_up(checkpointing)
+    with tqdm(total=len(training) * config.epochs, desc="finetune", unit="user", initial=run.users_seen,
+              disable=None if distributed.rank() == 0 else True) as progress:
+        while not run.finished:
+            run.step()
+            progress.update(run.users_seen - progress.n)
+            if run.check_is_due:
+                run.check()
+                progress.set_postfix(held_out=f"{run.checks[-1]['loss']:.4f}", baseline=f"{run.baseline:.4f}")
+            if checkpointing:
+                run.save_sometimes(checkpointing)
+    model.load_state_dict(run.best, strict=False)
+    lowest = min(check["loss"] for check in run.checks)
+    return {"loss": config.loss, "baseline": run.baseline, "best": lowest,
+            "improvement": 1 - lowest / run.baseline if run.baseline else 0.0,
             "training_users": len(training), "held_out_users": len(held_out),
-            "training_tokens": sum(len(prompt.token_ids) for prompt in training.prompts),
-            "checks": checks, "training_losses": losses}
+            "training_tokens": training.tokens,
+            "checks": run.checks, "training_losses": run.losses}
 
 
-def _checks_since_best(checks: list[dict[str, float]]) -> int:
-    return len(checks) - 1 - int(np.argmin([check["loss"] for check in checks]))
+class FinetuningRun:
+    """A fine-tuning as far as it has come."""
+
+    def __init__(self, model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig) -> None:
+        model.start(training, config.loss, config.batch_tokens)
+        self.model, self.training, self.held_out, self.config = model, training, held_out, config
+        mean = training.preferences.mean(dim=0)
+        self.baseline = constant_loss(held_out.preferences, mean, config.loss).mean().item()
+        self.parameters = list(model.parameters())
+        self.optimiser = torch.optim.AdamW([{"params": list(model.lora), "rate": config.learning_rate},
+                                            {"params": list(model.head.parameters()),
+                                             "rate": config.head_learning_rate}], weight_decay=0.0, fused=True)
+        self.steps_per_epoch = math.ceil(len(training) / config.batch_size)
+        self.losses: list[float] = []
+        """Of all steps so far."""
+        self.checks: list[dict[str, float]] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self._saved = time.monotonic()
+        self._drawn, self._drawn_for = training, 0
+
+    @property
+    def epoch(self) -> int:
+        """Number of full passes over the training users."""
+        return len(self.losses) // self.steps_per_epoch
+
+    @property
+    def users_seen(self) -> int:
+        """Training users seen so far, repeated ones included."""
+        return self.epoch * len(self.training) + len(self.losses) % self.steps_per_epoch * self.config.batch_size
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or too many checks brought nothing better."""
+        since_best = len(self.checks) - 1 - int(np.argmin([check["loss"] for check in self.checks] or [0]))
+        return self.epoch >= self.config.epochs or since_best >= self.config.patience
+
+    @property
+    def check_is_due(self) -> bool:
+        """Whether the held-out users are to be looked at after the last step."""
+        in_epoch = len(self.losses) % self.steps_per_epoch
+        return in_epoch % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
+
+    def step(self) -> None:
+        """Learn from one batch, part by part, and update."""
+        step, config = len(self.losses), self.config
+        order = np.random.default_rng((config.seed, self.epoch)).permutation(len(self.training))
+        begin = step % self.steps_per_epoch * config.batch_size
+        rows = order[begin:begin + config.batch_size]
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros(1, device=self.model.mean.device)
+        own = self._samples().take(distributed.share(rows))
+        for part in parts_of(own, config.batch_tokens):
+            found = preference_loss(self.model(part.prompts), part.preferences.to(total.device), config.loss)
+            loss = found.sum() / len(rows)
+            loss.backward()
+            total += loss.detach()
+        distributed.sum_over_processes([total, *distributed.gradients(self.parameters)])
+        if not torch.isfinite(total):
+            raise TslrecError(f"the fine-tuning loss became {total.item()}; lower --learning-rate")
+        torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP_NORM)
+        scale = _scale(step, self.steps_per_epoch * config.epochs)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["rate"] * scale
+        self.optimiser.step()
+        self.losses.append(total.item())
+
+    def _samples(self) -> Samples:
+        """Return the training samples of this epoch; epochs differ where windows are drawn."""
+        if self._drawn_for != self.epoch:
+            self._drawn, self._drawn_for = self.training.epoch(self.epoch), self.epoch
+        return self._drawn
+
+    def check(self) -> None:
+        """Take the loss of the held-out users, and keep the weights if it is the lowest.
+
+        Raises:
+            TslrecError: the loss is not finite.
+        """
+        self.model.eval()
+        loss = held_out_loss(self.model, self.held_out, self.config)
+        loss, = distributed.of_first_process([loss], self.model.mean.device)
+        if not math.isfinite(loss):
+            raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
+        if not self.checks or loss < min(check["loss"] for check in self.checks):
+            self.best = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.checks.append({"step": len(self.losses), "loss": loss})
+
+    def save_sometimes(self, checkpointing: Checkpointing) -> None:
+        """Write the state to disk if the last time is long enough ago."""
+        if time.monotonic() - self._saved > checkpointing.seconds:
+            if distributed.rank() == 0:
+                save_checkpoint(checkpointing.path, self.model, self.optimiser, self.best, {
+                    "recipe": checkpointing.recipe, "losses": self.losses, "checks": self.checks})
+            self._saved = time.monotonic()
+
+    def take_up(self, checkpointing: Checkpointing) -> None:
+        """Continue a fine-tuning of the same recipe.
+
+        Raises:
+            TslrecError: the processes don't find the same state.
+        """
+        found = load_checkpoint(checkpointing.path, checkpointing.recipe, self.model, self.optimiser)
+        if found:
+            self.best = found.best
+            self.losses, self.checks = found.progress["losses"], found.progress["checks"]
+        say_taken_up(checkpointing, found, self.epoch, len(self.losses) % self.steps_per_epoch,
+                     self.model.mean.device)
 
 
 def _scale(step: int, total: int) -> float:
@@ -192,23 +271,3 @@ def _scale(step: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def _step(model: PreferenceModel, training: Samples, rows: np.ndarray, optimiser: torch.optim.Optimizer,
-          config: FinetuneConfig) -> float:
-    """Accumulate the gradients of one batch, micro-batch by micro-batch, and update; return its mean loss."""
-    model.train()
-    optimiser.zero_grad(set_to_none=True)
-    total = 0.0
-    for start in range(0, len(rows), config.micro_batch):
-        batch = training.take(rows[start:start + config.micro_batch])
-        outputs = model(batch.prompts)
-        loss = preference_loss(outputs, batch.preferences.to(outputs.device), config.loss).sum() / len(rows)
-        loss.backward()
-        total += loss.item()
-    if not math.isfinite(total):
-        raise TslrecError(f"the fine-tuning loss became {total}; lower --learning-rate")
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    torch.nn.utils.clip_grad_norm_(trainable, _CLIP_NORM)
-    optimiser.step()
-    return total

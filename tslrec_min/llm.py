@@ -5,12 +5,13 @@ Importing this module loads torch and the tokenizer library; transformers is loa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .artifacts import read_json, sha256_of_file, sha256_of_json
@@ -33,7 +34,7 @@ class LanguageModel:
     """A causal language model with all that is needed to write it again."""
 
     network: Any
-    """The transformers model (``LlamaForCausalLM``), in eval mode."""
+    """The transformers model (``LlamaForCausalLM`` or that of another architecture), in eval mode."""
     tokenizer: TextTokenizer
     metadata: Metadata
     """Tokenizer and description for a GGUF file."""
@@ -106,13 +107,23 @@ def pooled_states(network: Any, prompts: Sequence[TokenPrompt], device: torch.de
     return torch.einsum("btd,bt->bd", hidden.float(), spans.to(device))
 
 
+class _StoredTensor:
+    """A weight that is still in its file: transformers reads it by ``[...]``, as it does those of safetensors."""
+
+    def __init__(self, state: Mapping[str, np.ndarray], name: str) -> None:
+        self._state, self._name = state, name
+
+    def __getitem__(self, _whole: object) -> torch.Tensor:
+        return torch.from_numpy(self._state[self._name])
+
+
 def _load_gguf(path: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     import transformers
 
     model = read_gguf(path)
     tokenizer = tokenizer_from_metadata(model.metadata)
     network_class = getattr(transformers, ARCHITECTURES[model.architecture].network)
-    state = {key: torch.from_numpy(array) for key, array in model.state.items()}
+    state = {key: _StoredTensor(model.state, key) for key in model.state}
     try:
         with _quiet_transformers():
             config = network_class.config_class(**model.config)

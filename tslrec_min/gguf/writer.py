@@ -1,7 +1,7 @@
 """Transformers -> GGUF, through the ``gguf`` package's writer and the table in `names`.
 
-Norms stay float32. One tensor at a time is converted, so the memory needed beyond the model is that of its
-largest tensor.
+Norms and biases stay float32. One tensor at a time is converted and written, so the memory needed beyond the model is
+that of its largest tensor.
 """
 
 from __future__ import annotations
@@ -10,16 +10,32 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from gguf import GGML_QUANT_VERSION, GGUFWriter, LlamaFileType
+from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFileType
+from gguf.quants import quantize
 
 from ..errors import TslrecError
 from .metadata import Metadata
 from .names import ARCHITECTURES, Architecture, TensorName, architecture_of_config, plain_config, to_gguf_rows
+from .rope import frequency_factors
 
-_FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16}
+
+class _Stored(NamedTuple):
+    """How matrices are stored."""
+
+    name: str
+    file: LlamaFileType
+    tensor: GGMLQuantizationType
+    largest: float
+
+
+_DTYPES = {
+    "f32": _Stored("float32", LlamaFileType.ALL_F32, GGMLQuantizationType.F32, float(np.finfo(np.float32).max)),
+    "f16": _Stored("float16", LlamaFileType.MOSTLY_F16, GGMLQuantizationType.F16, float(np.finfo(np.float16).max)),
+    "bf16": _Stored("bfloat16", LlamaFileType.MOSTLY_BF16, GGMLQuantizationType.BF16, (2 - 2**-7) * 2.0**127),
+}
 
 
 def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Metadata, *,
@@ -31,14 +47,14 @@ def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Me
         network: a transformers model, or its state dict of tensors or arrays.
         config: its config as a dict (``network.config.to_dict()``).
         metadata: tokenizer and description (`LanguageModel.metadata`).
-        dtype: ``"f16"`` or ``"f32"``.
+        dtype: ``"f16"``, ``"bf16"`` or ``"f32"``.
 
     Raises:
-        TslrecError: a tensor is missing, unknown, not finite or too large for float16, or the model has something
+        TslrecError: a tensor is missing, unknown, not finite or too large for `dtype`, or the model has something
             that GGUF's architecture can't express.
     """
-    if dtype not in _FILE_TYPES:
-        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(_FILE_TYPES)}")
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(_DTYPES)}")
     state = network.state_dict() if hasattr(network, "state_dict") else network
     name = architecture_of_config(config)
     plain = plain_config(config)
@@ -49,14 +65,18 @@ def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Me
     try:
         writer = GGUFWriter(temporary, name)
         _add_metadata(writer, name, plain, metadata, dtype)
+        factors = _rope_factors(plain)
+        for tensor in factors:
+            _announce(writer, "rope_freqs.weight", tensor.shape, "f32")
         for _, gguf, entry, shape in expected:
-            stored = np.dtype(np.float32 if entry.is_norm or dtype == "f32" else np.float16)
-            writer.add_tensor_info(gguf, shape, stored, int(np.prod(shape)) * stored.itemsize)
+            _announce(writer, gguf, shape, _stored_dtype(entry, dtype))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
+        for tensor in factors:
+            writer.write_tensor_data(tensor)
         for hf, _, entry, _ in expected:
-            writer.write_tensor_data(_convert(hf, state[hf], entry, plain, dtype))
+            writer.write_tensor_data(_convert(hf, state[hf], entry, plain, _stored_dtype(entry, dtype)))
         writer.close()
         os.replace(temporary, path)
     finally:
@@ -92,25 +112,40 @@ def _add_metadata(writer: GGUFWriter, name: str, config: Mapping[str, Any], meta
     for key in ARCHITECTURES[name].keys:
         add = writer.add_float32 if key.kind is float else writer.add_uint32
         add(f"{name}.{key.gguf}", key.kind(config[key.hf]))
-    writer.add_file_type(_FILE_TYPES[dtype])
+    writer.add_file_type(_DTYPES[dtype].file)
     writer.add_quantization_version(GGML_QUANT_VERSION)
     for entry, (value, kind, item_kind) in metadata.items():
         if value != []:  # the format has no empty arrays
             writer.add_key_value(entry, value, kind, item_kind)
 
 
+def _rope_factors(config: Mapping[str, Any]) -> list[np.ndarray]:
+    """Return the tensor of rope scaling, or nothing for a model without."""
+    scaling = config["rope_scaling"]
+    return [frequency_factors(scaling, config["rope_theta"], config["head_dim"])] if scaling else []
+
+
+def _stored_dtype(entry: TensorName, dtype: str) -> str:
+    return "f32" if entry.is_vector else dtype
+
+
+def _announce(writer: GGUFWriter, name: str, shape: tuple[int, ...], dtype: str) -> None:
+    size = int(np.prod(shape)) * (4 if dtype == "f32" else 2)
+    writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=_DTYPES[dtype].tensor)
+
+
 def _convert(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any], dtype: str) -> np.ndarray:
     weight = _to_float32(tensor)
+    largest = float(max(weight.max(), -weight.min()))  # NaN if any is
+    if not np.isfinite(largest):
+        raise TslrecError(f"{hf} has values that are not finite; the model diverged: train it again at a lower rate")
+    if largest > _DTYPES[dtype].largest:
+        raise TslrecError(f"{hf} has the value {largest:.3g}, too large for {_DTYPES[dtype].name}; write it as f32")
     if entry.rotated_heads:
         weight = to_gguf_rows(weight, config[entry.rotated_heads])
-    if not np.isfinite(weight).all():
-        raise TslrecError(f"{hf} has values that are not finite; the model diverged: train it again at a lower rate")
-    if entry.is_norm or dtype == "f32":
-        return np.ascontiguousarray(weight)
-    largest = float(np.abs(weight).max())
-    if largest > float(np.finfo(np.float16).max):
-        raise TslrecError(f"{hf} has the value {largest:.3g}, too large for float16; write it as f32")
-    return weight.astype(np.float16, order="C")
+    if entry.offset:
+        weight = weight + np.float32(entry.offset)
+    return quantize(np.ascontiguousarray(weight), _DTYPES[dtype].tensor)
 
 
 def _to_float32(tensor: Any) -> np.ndarray:

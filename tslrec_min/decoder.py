@@ -1,0 +1,349 @@
+"""Decoder-only language models on prompts laid end to end: no padding, the common beginning computed once.
+
+transformers loads a network and defines what it computes; this module runs its weights through a leaner forward pass
+of the same mathematics, for fine-tuning and for embedding with torch:
+
+- The prompts of a batch are one row of tokens. Only attention, a small part of the work, sees them side by side.
+- The tokens that all prompts begin with are computed once per batch, with their gradient.
+- Projections that read the same input (query, key and value; gate and up) are one product, LoRA included.
+- Outputs of norms and of the gated activation aren't kept for the backward pass but worked out again from their
+  inputs, which are kept anyway.
+
+Architectures: those of `gguf.names`. A test compares every one of them with transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .fused import (
+    gated_gradient,
+    gated_values,
+    rms_norm,
+    rms_norm_gradient,
+    rms_norm_values,
+    rotated,
+)
+from .lora import LoraLinear
+from .prompts import TokenPrompt, shared_prefix
+
+_ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # transformers' name -> `fused`'s
+
+
+@dataclass(frozen=True)
+class PackedPrompts:
+    """B prompts as one row of T tokens: P shared ones, then the rest of every prompt, up to the end of its span."""
+
+    token_ids: torch.Tensor
+    """int64 [T]"""
+    positions: torch.Tensor
+    """int64 [1, T], of each token in its prompt."""
+    side_by_side: torch.Tensor
+    """int64 [B * L]: the token at each place of the padded batch [B, L], L the longest prompt; padding repeats 0."""
+    packed: torch.Tensor
+    """int64 [T]: the place of each token in that batch; shared tokens are taken from the first prompt."""
+    shared: int
+    """P"""
+    spans: torch.Tensor
+    """float32 [B, T]: the weight of each token in a prompt's pooled state."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and L."""
+        return len(self.spans), len(self.side_by_side) // len(self.spans)
+
+
+def pack(prompts: Sequence[TokenPrompt], device: torch.device) -> PackedPrompts:
+    """Lay prompts end to end.
+
+    Args:
+        prompts: at least one; tokens after a prompt's span change nothing in a causal model and are left out.
+        device: of the tensors.
+    """
+    shared = shared_prefix(prompts)
+    lengths = [prompt.pool_stop for prompt in prompts]
+    longest, total = max(lengths), shared + sum(lengths) - shared * len(prompts)
+    token_ids, positions = torch.empty(total, dtype=torch.int64), torch.empty(1, total, dtype=torch.int64)
+    token_ids[:shared] = torch.tensor(prompts[0].token_ids[:shared], dtype=torch.int64)
+    positions[0, :shared] = torch.arange(shared)
+    side_by_side = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    packed = torch.empty(total, dtype=torch.int64)
+    packed[:shared] = torch.arange(shared)
+    spans = torch.zeros(len(prompts), total)
+    begin = shared
+    for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+        end = begin + length - shared
+        token_ids[begin:end] = torch.tensor(prompt.token_ids[shared:length], dtype=torch.int64)
+        positions[0, begin:end] = torch.arange(shared, length)
+        side_by_side[row, :shared] = torch.arange(shared)
+        side_by_side[row, shared:length] = torch.arange(begin, end)
+        packed[begin:end] = row * longest + torch.arange(shared, length)
+        spans[row, begin + prompt.pool_start - shared:end] = 1 / (length - prompt.pool_start)
+        begin = end
+    return PackedPrompts(token_ids.to(device), positions.to(device), side_by_side.flatten().to(device),
+                         packed.to(device), shared, spans.to(device))
+
+
+class PackedDecoder:
+    """The forward pass of a transformers decoder over packed prompts.
+
+    Trainable are the LoRA layers (`lora.LoraLinear`) that the network has, and nothing else. Weights of projections
+    that read the same input are moved into one tensor, of which the network's own become views; so a network is
+    moved to its device, and given its LoRA layers, before this is made.
+    """
+
+    def __init__(self, network: Any, *, checkpointing: bool = False) -> None:
+        """Take a network.
+
+        Args:
+            network: `LanguageModel.network`, with or without LoRA layers.
+            checkpointing: keep each layer's input alone for the backward pass, and compute the rest again there.
+        """
+        base = network.model
+        self._config = network.config
+        self._embedding, self._rotary = base.embed_tokens, base.rotary_emb
+        self._norm = _Norm(base.norm)
+        self._layers = [_Layer(layer) for layer in base.layers]
+        self._checkpointing = checkpointing
+        trained = [index for index, layer in enumerate(self._layers) if layer.trained]
+        self._first_trained = trained[0] if trained else len(self._layers)
+
+    def pooled_states(self, prompts: Sequence[TokenPrompt]) -> torch.Tensor:
+        """Return the mean of each prompt's states over its span, after the final norm: float32 [B, D].
+
+        Layers below the first one with LoRA are computed without a graph.
+        """
+        batch = pack(prompts, self._embedding.weight.device)
+        with torch.no_grad():
+            states = self._embedding(batch.token_ids)  # [T, D]
+            rotations = self._rotations(states, batch.positions)
+            for layer in self._layers[:self._first_trained]:
+                states = layer(states, batch, rotations)
+        for layer in self._layers[self._first_trained:]:
+            if self._checkpointing and torch.is_grad_enabled():
+                states = checkpoint(layer, states, batch, rotations, use_reentrant=False)
+            else:
+                states = layer(states, batch, rotations)
+        return batch.spans @ self._norm(states).float()
+
+    def _rotations(self, states: torch.Tensor, positions: torch.Tensor) -> dict[Any, tuple[torch.Tensor, torch.Tensor]]:
+        """Return (cos, sin), each [T, head_dim], by kind of layer; None stands for models with one kind."""
+        kinds = {layer.kind for layer in self._layers}
+        found = {}
+        for kind in kinds:
+            cos, sin = self._rotary(states[None], positions, *([] if kind is None else [kind]))
+            found[kind] = cos[0], sin[0]
+        return found
+
+
+class _Norm:
+    """RMS norm with a frozen weight."""
+
+    def __init__(self, module: nn.Module) -> None:
+        if hasattr(module, "eps"):  # Gemma's weight is what is added to 1
+            self.weight, self.eps = 1 + module.weight.detach().float(), module.eps
+        else:
+            self.weight, self.eps = module.weight.detach(), module.variance_epsilon
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return rms_norm(states, self.weight, self.eps)
+
+    def values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the output and what `gradient` needs."""
+        return rms_norm_values(states, self.weight, self.eps)
+
+    def gradient(self, d_out: torch.Tensor, states: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        """Return the gradient by `states`."""
+        return rms_norm_gradient(d_out, states, self.weight, inverse)
+
+
+class _Gate:
+    """act(gate) * up."""
+
+    def __init__(self, activation: str) -> None:
+        self.activation = activation
+
+    def values(self, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the output and what `gradient` needs: nothing."""
+        return gated_values(gate_up, self.activation), gate_up.new_empty(0)
+
+    def gradient(self, d_out: torch.Tensor, gate_up: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        """Return the gradient by `gate_up`."""
+        return gated_gradient(d_out, gate_up, self.activation)
+
+
+class _Identity:
+    """Nothing before a product."""
+
+    def values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the input."""
+        return states, states.new_empty(0)
+
+    def gradient(self, d_out: torch.Tensor, _states: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        """Return the gradient."""
+        return d_out
+
+
+class _Product(torch.autograd.Function):
+    """f(x) W^T + bias + (f(x) A^T) B^T for a frozen W; f(x) is computed again in the backward pass, not kept.
+
+    `keep` is the mask of LoRA's dropout, scaled, [T, in]; None without dropout.
+    """
+
+    @staticmethod
+    def forward(ctx, before, states, weight, bias, down, up, keep):  # type: ignore[no-untyped-def] # torch fixes it
+        inputs, cache = before.values(states)
+        out = inputs @ weight.T if bias is None else torch.addmm(bias, inputs, weight.T)
+        low = None
+        if down is not None:
+            low = (inputs if keep is None else inputs * keep) @ down.T  # [T, R]
+            out.addmm_(low, up.T)
+        ctx.before = before
+        ctx.save_for_backward(states, cache, weight, down, up, low, keep)
+        return out
+
+    @staticmethod
+    def backward(ctx, d_out):  # type: ignore[no-untyped-def]
+        states, cache, weight, down, up, low, keep = ctx.saved_tensors
+        d_down = d_up = d_states = d_low = None
+        if down is not None:
+            inputs, _ = ctx.before.values(states)
+            d_low = d_out @ up  # [T, R]
+            d_up = d_out.T @ low
+            d_down = d_low.T @ (inputs if keep is None else inputs * keep)
+            del inputs
+        if ctx.needs_input_grad[1]:
+            d_inputs = d_out @ weight
+            if down is not None and keep is None:
+                d_inputs.addmm_(d_low, down)
+            elif down is not None:
+                d_inputs += (d_low @ down) * keep
+            d_states = ctx.before.gradient(d_inputs, states, cache)
+        return None, d_states, None, None, d_down, d_up, None
+
+
+class _Projection:
+    """Linear layers that read the same input, as one product."""
+
+    def __init__(self, layers: Sequence[Any], before: Any) -> None:
+        self.before = before
+        self.lora = [layer for layer in layers if isinstance(layer, LoraLinear)]
+        self.dropout = max((layer.dropout.p for layer in self.lora), default=0.0)
+        bases = [layer.base if isinstance(layer, LoraLinear) else layer for layer in layers]
+        self.weight: torch.Tensor = torch.cat([base.weight.detach() for base in bases])  # [sum of outs, in]
+        begin = 0
+        for base in bases:
+            base.weight.data = self.weight[begin:begin + base.out_features]
+            begin += base.out_features
+        self.bias = None
+        if bases[0].bias is not None:
+            self.bias = torch.cat([base.bias.detach() for base in bases])
+        self._blocks = [layer.weight.new_zeros(layer.out_features, 0, dtype=torch.float32)
+                           if layer is base else layer for layer, base in zip(layers, bases, strict=True)]
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """Return [T, sum of outs]."""
+        down = up = keep = None
+        if self.lora:
+            down = torch.cat([layer.lora_A for layer in self.lora]).to(states.dtype)  # [R, in]
+            up = torch.block_diag(*(part.scaling * part.lora_B if isinstance(part, LoraLinear) else part
+                                    for part in self._blocks)).to(states.dtype)  # [sum of outs, R]
+            if self.dropout and torch.is_grad_enabled():
+                keep = F.dropout(states.new_ones(len(states), self.weight.shape[1]), self.dropout)
+        out: torch.Tensor = _Product.apply(self.before, states, self.weight, self.bias, down, up, keep)
+        return out
+
+
+class _Rows(torch.autograd.Function):
+    """Packed rows side by side: [T, N] -> [B, L, N]; and the gradient of the repeated ones summed."""
+
+    @staticmethod
+    def forward(ctx, rows, batch):  # type: ignore[no-untyped-def]
+        ctx.batch = batch
+        return rows.index_select(0, batch.side_by_side).view(*batch.shape, -1)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        batch = ctx.batch
+        rows = gradient.reshape(-1, gradient.shape[-1]).index_select(0, batch.packed)
+        rows[:batch.shared] = gradient[:, :batch.shared].sum(dim=0)
+        return rows, None
+
+
+class _Layer:
+    """One decoder layer."""
+
+    def __init__(self, layer: Any) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.kind = attention.layer_type if hasattr(layer, "pre_feedforward_layernorm") else None  # Gemma's rotations
+        self.window = getattr(attention, "sliding_window", None)
+        self.head_dim, self.scaling = attention.head_dim, attention.scaling
+        self.query_norm = _Norm(attention.q_norm) if hasattr(attention, "q_norm") else None
+        self.key_norm = _Norm(attention.k_norm) if hasattr(attention, "k_norm") else None
+        self.attention_in = _Projection([attention.q_proj, attention.k_proj, attention.v_proj],
+                                        _Norm(layer.input_layernorm))
+        self.attention_out = _Projection([attention.o_proj], _Identity())
+        gemma = hasattr(layer, "pre_feedforward_layernorm")
+        self.after_attention = _Norm(layer.post_attention_layernorm) if gemma else None
+        self.mlp_in = _Projection([mlp.gate_proj, mlp.up_proj], _Norm(
+            layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm))
+        self.after_mlp = _Norm(layer.post_feedforward_layernorm) if gemma else None
+        config = attention.config
+        activation = config.hidden_activation if gemma else config.hidden_act
+        self.mlp_out = _Projection([mlp.down_proj], _Gate(_ACTIVATIONS[activation]))
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.trained = any(part.lora for part in (self.attention_in, self.attention_out, self.mlp_in, self.mlp_out))
+
+    def __call__(self, states: torch.Tensor, batch: PackedPrompts,
+                 rotations: dict[Any, tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Return the next layer's input, [T, D]."""
+        out = self.attention_out(self._attend(self.attention_in(states), batch, *rotations[self.kind]))
+        states = states + (self.after_attention(out) if self.after_attention else out)
+        out = self.mlp_out(self.mlp_in(states))
+        return states + (self.after_mlp(out) if self.after_mlp else out)
+
+    def _attend(self, product: torch.Tensor, batch: PackedPrompts, cos: torch.Tensor, sin: torch.Tensor
+                ) -> torch.Tensor:
+        """Return the heads' outputs, [T, H * head_dim], from queries, keys and values in one row a token."""
+        widths = [self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim]
+        queries, keys, values = product.split(widths, dim=-1)
+        queries, keys = (part.unflatten(-1, (-1, self.head_dim)) for part in (queries, keys))  # [T, heads, head_dim]
+        if self.query_norm and self.key_norm:
+            queries, keys = self.query_norm(queries.contiguous()), self.key_norm(keys.contiguous())
+        queries, keys = rotated(queries, cos, sin), rotated(keys, cos, sin)
+        rows = _Rows.apply(torch.cat([queries.flatten(1), keys.flatten(1), values], dim=-1), batch)
+        queries, keys, values = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+                                 for part in rows.split(widths, dim=-1))  # [B, heads, L, head_dim]
+        length = queries.shape[2]
+        mask = None
+        if self.window is not None and length > self.window:
+            places = torch.arange(length, device=queries.device)
+            distance = places[:, None] - places
+            mask = (distance >= 0) & (distance < self.window)
+        out = F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=self.scaling,
+                                             enable_gqa=self.heads != self.kv_heads)
+        packed: torch.Tensor = _Unrows.apply(out.transpose(1, 2).flatten(2), batch)
+        return packed
+
+
+class _Unrows(torch.autograd.Function):
+    """The way back, [B, L, N] -> [T, N]: shared tokens from the first prompt, where they come out alike."""
+
+    @staticmethod
+    def forward(ctx, rows, batch):  # type: ignore[no-untyped-def]
+        ctx.batch = batch
+        return rows.reshape(-1, rows.shape[-1]).index_select(0, batch.packed)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        batch = ctx.batch
+        rows = gradient.new_zeros(batch.shape[0] * batch.shape[1], gradient.shape[-1])
+        rows[batch.packed] = gradient
+        return rows.view(*batch.shape, -1), None

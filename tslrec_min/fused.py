@@ -1,0 +1,249 @@
+"""The element-wise work between a language model's matrix products, fused: RMSNorm, gated units, rotary positions.
+
+Torch makes each of them of several operations, each of which reads and writes its whole tensor. Here each is one pass
+over memory, forward and backward, and what the backward pass needs is worked out again from the inputs. The formulas
+are those of transformers' Llama, Qwen2, Qwen3 and Gemma 3. Float32 tensors on a CPU go to the kernels; others, and
+other types, to torch's own operations, which compute in float32 at least and return the type they were given. The
+kernels' results don't depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from . import _decoder
+from .checks import threads_for
+
+_GELU = 2 * math.sqrt(2 / math.pi)
+_SIGMOID_OF = {"silu": (1.0, 0.0), "gelu_tanh": (_GELU, 0.044715 * _GELU)}
+"""Activations as x * sigmoid(a * x + b * x**3): their a and b. (1 + tanh(u)) / 2 of GELU is sigmoid(2 * u)."""
+
+_THREAD_ELEMENTS = 1 << 18
+"""Elements that a thread is worth waking for: a tenth of a millisecond's work."""
+
+
+def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """Return states / sqrt(mean(states**2) + eps) * weight, float [..., D], for a frozen weight [D].
+
+    The weight gets no gradient. Gemma's is stored less 1: pass 1 + weight.
+    """
+    _check_norm(states, weight)
+    if _for_kernels(states, weight):
+        out: torch.Tensor = _RmsNorm.apply(states, weight, eps)
+        return out
+    return _plain_rms_norm(states, weight.detach(), eps)
+
+
+def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `rms_norm` without a graph, and 1 / sqrt(mean(states**2) + eps), float [rows], for its gradient."""
+    _check_norm(states, weight)
+    if not _for_kernels(states, weight):
+        with torch.no_grad():
+            return _plain_rms_norm(states, weight, eps), _inverse_rms(_widened(states), eps).flatten()
+    rows = _rows(states)
+    out, inverse_rms = torch.empty_like(rows), rows.new_empty(len(rows))
+    _decoder.rms_norm(_array(rows), _array(weight.contiguous()), eps, _array(out), _array(inverse_rms), _threads(rows))
+    return out.view(states.shape), inverse_rms
+
+
+def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.Tensor,
+                      inverse_rms: torch.Tensor) -> torch.Tensor:
+    """Return the gradient by `states` [..., D] from that by `rms_norm`'s output; `rms_norm_values` gave inverse_rms."""
+    _check_norm(states, weight)
+    _check_shape("d_out", d_out, states.shape)
+    if not _for_kernels(d_out, states, weight, inverse_rms):
+        return _plain_rms_norm_gradient(d_out, states, weight, inverse_rms)
+    rows = _rows(states)
+    _check_shape("inverse_rms", inverse_rms, rows.shape[:1])
+    d_states = torch.empty_like(rows)
+    _decoder.rms_norm_gradient(_array(_rows(d_out)), _array(rows), _array(weight.contiguous()), _array(inverse_rms),
+                               _array(d_states), _threads(rows))
+    return d_states.view(states.shape)
+
+
+def gated(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+    """Return activation(gate) * up, float [T, F], of gate_up [T, 2F], the gate first.
+
+    `activation` is "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh").
+    """
+    _check_gated(gate_up, activation)
+    if _for_kernels(gate_up):
+        out: torch.Tensor = _Gated.apply(gate_up, activation)
+        return out
+    return _plain_gated(gate_up, activation)
+
+
+def gated_values(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+    """Return `gated` without a graph."""
+    _check_gated(gate_up, activation)
+    if not _for_kernels(gate_up):
+        with torch.no_grad():
+            return _plain_gated(gate_up, activation)
+    gate_up = gate_up.contiguous()
+    out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+    _decoder.gated(_array(gate_up), *_SIGMOID_OF[activation], _array(out), _threads(out))
+    return out
+
+
+def gated_gradient(d_out: torch.Tensor, gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+    """Return the gradient by gate_up [T, 2F] from `d_out`, that by `gated`'s output [T, F]."""
+    _check_gated(gate_up, activation)
+    _check_shape("d_out", d_out, (len(gate_up), gate_up.shape[1] // 2))
+    if not _for_kernels(d_out, gate_up):
+        return _plain_gradient(lambda values: _plain_gated(values, activation), gate_up, d_out)
+    d_out, gate_up = d_out.contiguous(), gate_up.contiguous()
+    d_gate_up = torch.empty_like(gate_up)
+    _decoder.gated_gradient(_array(d_out), _array(gate_up), *_SIGMOID_OF[activation], _array(d_gate_up),
+                            _threads(gate_up))
+    return d_gate_up
+
+
+def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Return float [T, H, hd] with the pairs (x[j], x[j + hd / 2]) of each head turned by their row's angles.
+
+    `cos` and `sin`, [T, hd], are of the angles as transformers gives them: the right half repeats the left one. `heads`
+    may be a part of a product [T, total], its rows `total` apart; the result is contiguous.
+    """
+    _check_rotated(heads, cos, sin)
+    if _for_kernels(heads, cos, sin):
+        out: torch.Tensor = _Rotated.apply(heads, cos, sin)
+        return out
+    return _plain_rotated(heads, cos, sin)
+
+
+def rotated_values(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, inverse: bool = False) -> torch.Tensor:
+    """Return `rotated` without a graph; with `inverse`, turned back, which is also the gradient of `rotated`."""
+    _check_rotated(heads, cos, sin)
+    if not _for_kernels(heads, cos, sin):
+        with torch.no_grad():
+            return _plain_rotated(heads, cos, -sin if inverse else sin)
+    if heads.stride(2) != 1:
+        heads = heads.contiguous()
+    out = heads.new_empty(heads.shape)
+    _decoder.rotated(_array(heads), _array(cos.contiguous()), _array(sin.contiguous()), -1.0 if inverse else 1.0,
+                     _array(out), _threads(out))
+    return out
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, states, weight, eps):  # type: ignore[no-untyped-def] # torch fixes the signature
+        out, inverse_rms = rms_norm_values(states, weight, eps)
+        ctx.save_for_backward(states, weight, inverse_rms)
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return rms_norm_gradient(gradient, *ctx.saved_tensors), None, None
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gate_up, activation):  # type: ignore[no-untyped-def]
+        ctx.activation = activation
+        ctx.save_for_backward(gate_up)
+        return gated_values(gate_up, activation)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return gated_gradient(gradient, *ctx.saved_tensors, ctx.activation), None
+
+
+class _Rotated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, heads, cos, sin):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(cos, sin)
+        return rotated_values(heads, cos, sin)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return rotated_values(gradient, *ctx.saved_tensors, inverse=True), None, None
+
+
+def _plain_rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    wide = _widened(states)
+    return (weight * (wide * _inverse_rms(wide, eps)).to(states.dtype)).to(states.dtype)
+
+
+def _plain_rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.Tensor,
+                             inverse_rms: torch.Tensor) -> torch.Tensor:
+    inverse = inverse_rms.view(*states.shape[:-1], 1)
+    unit, pulled = _widened(states) * inverse, _widened(d_out) * weight
+    return ((pulled - unit * (pulled * unit).mean(-1, keepdim=True)) * inverse).to(states.dtype)
+
+
+def _inverse_rms(wide: torch.Tensor, eps: float) -> torch.Tensor:
+    return torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+
+
+def _plain_gated(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+    gate, up = _widened(gate_up).chunk(2, dim=-1)
+    active = F.silu(gate) if activation == "silu" else F.gelu(gate, approximate="tanh")
+    return (active * up).to(gate_up.dtype)
+
+
+def _plain_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    half = heads.shape[-1] // 2
+    first, second = _widened(heads).split(half, dim=-1)
+    cos, sin = cos[:, None, :half], sin[:, None, :half]  # [T, 1, hd / 2]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(heads.dtype)
+
+
+def _plain_gradient(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor,
+                    d_out: torch.Tensor) -> torch.Tensor:
+    with torch.enable_grad():
+        at = at.detach().requires_grad_()
+        return torch.autograd.grad(function(at), at, d_out)[0]
+
+
+def _widened(values: torch.Tensor) -> torch.Tensor:
+    """Return the values in float32, or in float64 if they are so."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _for_kernels(*tensors: torch.Tensor) -> bool:
+    return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+
+
+def _threads(values: torch.Tensor) -> int:
+    return threads_for(values.numel(), torch.get_num_threads(), _THREAD_ELEMENTS)
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.detach().numpy()
+
+
+def _rows(values: torch.Tensor) -> torch.Tensor:
+    return values.contiguous().view(-1, values.shape[-1])  # [rows, D]
+
+
+def _check_norm(states: torch.Tensor, weight: torch.Tensor) -> None:
+    _check_shape("weight", weight, states.shape[-1:])
+
+
+def _check_gated(gate_up: torch.Tensor, activation: str) -> None:
+    if activation not in _SIGMOID_OF:
+        raise ValueError(f"activation is {activation!r}; expected one of {', '.join(_SIGMOID_OF)}")
+    if gate_up.dim() != 2 or gate_up.shape[1] % 2:
+        raise ValueError(f"gate_up has shape {tuple(gate_up.shape)}; expected [T, 2F], gate and up of equal width")
+
+
+def _check_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
+    if heads.dim() != 3 or heads.shape[2] % 2:
+        raise ValueError(f"heads has shape {tuple(heads.shape)}; expected [T, H, hd], hd even")
+    for name, values in (("cos", cos), ("sin", sin)):
+        _check_shape(name, values, (heads.shape[0], heads.shape[2]))
+
+
+def _check_shape(name: str, values: torch.Tensor, expected: tuple[int, ...]) -> None:
+    if values.shape != expected:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected {tuple(expected)}")
