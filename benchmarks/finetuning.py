@@ -80,10 +80,10 @@ def measure(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, f
     dataset, dataset_hash = load_dataset(folder / "dataset")
     categories, _ = load_categories(folder / "pretrain", dataset, dataset_hash)
     model = load_language_model(options.model)
-    training, held_out = make_samples(dataset, categories, model.tokenizer, template_of(config), config,
-                                      context_length=model.network.config.max_position_embeddings)
+    samples = make_samples(dataset, categories, model.tokenizer, template_of(config), config,
+                           context_length=model.network.config.max_position_embeddings)
     run = ours if kind == "ours" else peers
-    found = run(model.network, training, held_out, config, categories.n_categories, kind)
+    found = run(model.network, samples.training, samples.held_out, config, categories.n_categories, kind)
     return found | {"MiB": peak_memory()}
 
 

@@ -29,6 +29,7 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
     rows = [("users", f"{summary['users']:,}"), ("items", f"{summary['items']:,}"),
             ("interactions", f"{summary['interactions']:,}"), ("density", f"{summary['density']:.4%}"),
             ("mean length", f"{summary['mean_length']:.2f}"), ("items without title", f"{summary['blank_titles']:,}"),
+            ("HTML entities unescaped", f"{summary['unescaped_items']:,} items"),
             ("left out: rating", f"{summary['below_min_rating']:,}"),
             (f"left out: {summary['k_core']}-core", f"{_left_out_by_core(summary):,}"),
             ("split hash", summary["split_hash"][:16])]
@@ -62,6 +63,11 @@ def print_finetuning(out: Path, as_json: bool) -> None:
         return
     click.echo(f"{out}: {metrics['loss']} on {metrics['held_out_users']} held-out users {metrics['best']:.4f}; "
                f"constant predictor {metrics['baseline']:.4f}: {metrics['improvement']:.1%} less{_cost(out)}")
+    click.echo(f"learned from {metrics['training_users']:,} of {metrics['available_users']:,} users "
+               f"({metrics['selection']}): {metrics['items_covered']:.1%} of the items, "
+               f"{metrics['categories_covered']:.1%} of the categories; {metrics['training_samples']:,} samples, "
+               f"{metrics['training_tokens']:,} tokens; {metrics['titles_cut_in_prompts']} different titles cut in "
+               f"prompts, {metrics['titles_cut']} in the catalogue")
     print_parity(parity)
 
 
@@ -82,8 +88,8 @@ def print_embedding(out: Path, as_json: bool) -> None:
         return
     kept = f" ({summary['kept']} kept, {summary['computed']} computed)" if summary["kept"] else ""
     click.echo(f"{out}: {summary['items']} items x {summary['width']}{kept}, {summary['different_prompts']} different "
-               f"prompts, {summary['tokens']} tokens; mean cosine of two items {summary['mean_cosine']:.3f}"
-               f"{_cost(out)}")
+               f"prompts ({summary['titles_cut']} titles cut), {summary['tokens']} tokens; mean cosine of two items "
+               f"{summary['mean_cosine']:.3f}{_cost(out)}")
 
 
 def print_evaluation(report: Mapping[str, Any]) -> None:

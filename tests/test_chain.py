@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ from tslrec_min.data.preparation import prepare
 from tslrec_min.embedding.artifact import load_embeddings
 from tslrec_min.embedding.stage import embed_base, embed_tuned
 from tslrec_min.errors import TslrecError
+from tslrec_min.finetuning import PreferenceModel, fine_tune
 from tslrec_min.llm import load_language_model, load_tokenizer
+from tslrec_min.lora import add_lora
 from tslrec_min.recommenders import load_categories, pretrain
-from tslrec_min.samples import make_samples
+from tslrec_min.samples import Samples, make_samples
 
 from .conftest import N_ITEMS
 from .tiny_llm import make_tiny_llm
@@ -80,6 +83,41 @@ def test_every_loss_learns(cycle: Path, pretrained: Path, llm: Path, tmp_path: P
     metrics = read_json(tmp_path / "ft" / "metrics.json")
     assert metrics["loss"] == loss and metrics["best"] < metrics["baseline"]
     assert not (tmp_path / "ft" / "model-Q8_0.gguf").exists()
+
+
+@pytest.mark.parametrize(("changes", "samples", "selection"), [
+    ({"level": "instance", "users": 12, "select": "coverage"}, 12 * 11, "coverage"),
+    ({"window": "random", "users": 16, "epochs": 3, "text": "id"}, 16, "random")])
+def test_samples_are_described_beside_the_losses(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path,
+                                                 changes: dict[str, object], samples: int, selection: str) -> None:
+    finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, quant="F16", **changes), device=CPU, threads=1)
+    metrics = read_json(tmp_path / "ft" / "metrics.json")
+    assert metrics["training_users"] == changes["users"] and metrics["available_users"] == 54
+    assert metrics["training_samples"] == samples and metrics["selection"] == selection
+    assert metrics["held_out_users"] == 6
+    if metrics["level"] == "instance":  # one-hot targets: the uniform predictor loses log K
+        assert metrics["held_out_instance_loss"] < np.log(4)
+    else:
+        assert metrics["best"] < metrics["baseline"] and "held_out_instance_loss" not in metrics
+    embed_tuned(cycle, tmp_path / "ft", tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+    summary = read_json(tmp_path / "e" / "embed.json")
+    assert summary["template"]["text"] == changes.get("text", "title") and summary["titles_cut"] == 0
+
+
+def test_windows_are_drawn_once_an_epoch(cycle: Path, pretrained: Path, llm: Path) -> None:
+    dataset, dataset_hash = load_dataset(cycle)
+    categories, _ = load_categories(pretrained, dataset, dataset_hash)
+    base, config = load_language_model(llm), config_for(llm, window="random", users=16, epochs=3, patience=9)
+    samples = make_samples(dataset, categories, base.tokenizer, template_of(config), config, context_length=1024)
+    drawn: list[int] = []
+
+    def redraw(epoch: int) -> Samples:
+        drawn.append(epoch)
+        return samples.training.epoch(epoch)
+
+    add_lora(base.network, rank=2, alpha=4.0)
+    fine_tune(PreferenceModel(base.network, 4), replace(samples.training, redraw=redraw), samples.held_out, config)
+    assert drawn == [1, 2]
 
 
 def test_bfloat16_keeps_the_rotary_frequencies(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path) -> None:
@@ -164,7 +202,8 @@ def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Pat
         config = config_for(llm)
         samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config,
                                context_length=1024)
-        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels, samples,
+        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels,
+                        (samples.training, samples.held_out),
                         dataset.split_hash()))
     (table_a, labels_a, samples_a, hash_a), (table_b, labels_b, samples_b, hash_b) = learned
     assert hash_a != hash_b

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import Histories, load_dataset
 from tslrec_min.data.preparation import build_dataset, k_core_mask, prepare
-from tslrec_min.data.readers import RawInteractions
+from tslrec_min.data.readers import RawInteractions, RawItems
 from tslrec_min.errors import TslrecError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
@@ -24,14 +24,14 @@ def raw_of(rows: list[tuple[str, str, int]]) -> RawInteractions:
 
 def test_order_is_user_then_time_then_input() -> None:
     rows = [("b", "x", 5), ("a", "z", 9), ("a", "y", 1), ("a", "x", 9), ("b", "y", 5), ("a", "x", 1)]
-    dataset = build_dataset(raw_of(rows), dict.fromkeys("xyz", "t"), k_core=0)
+    dataset = build_dataset(raw_of(rows), RawItems(dict.fromkeys("xyz", "t")), k_core=0)
     histories = [[dataset.item_ids[item - 1] for item in dataset.histories.of(user)] for user in range(2)]
     assert list(dataset.user_ids) == ["a", "b"] and histories == [["y", "x", "z", "x"], ["x", "y"]]
 
 
 def test_numeric_ids_are_numbered_by_value_and_stay_strings() -> None:
     rows = [("10", "007", 1), ("9", "10", 2), ("9", "9", 3), ("x", "9", 4)]
-    dataset = build_dataset(raw_of(rows), dict.fromkeys(["007", "9", "10"], "t"), k_core=0)
+    dataset = build_dataset(raw_of(rows), RawItems(dict.fromkeys(["007", "9", "10"], "t")), k_core=0)
     assert dataset.user_ids == ["9", "10", "x"] and dataset.item_ids == ["9", "10", "007"]
 
 
@@ -72,7 +72,7 @@ def test_split_is_leave_one_out_and_keeps_every_interaction(cycle: Path) -> None
 
 def test_short_histories_are_for_training_only() -> None:
     rows = [("a", "x", 1), ("a", "y", 2), ("b", "x", 1), ("b", "y", 2), ("b", "z", 3)]
-    dataset = build_dataset(raw_of(rows), dict.fromkeys("xyz", "t"), k_core=0)
+    dataset = build_dataset(raw_of(rows), RawItems(dict.fromkeys("xyz", "t")), k_core=0)
     assert dataset.evaluated_users.tolist() == [1]
     assert [dataset.training().of(user).tolist() for user in range(2)] == [[1, 2], [1]]
 
@@ -89,6 +89,38 @@ def test_artifact_round_trip_and_damage(cycle_raw: Path, tmp_path: Path) -> None
         load_dataset(tmp_path / "d")
 
 
+def write_described(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "sequences.txt").write_text("u1 a b c\nu2 b a c\n")
+    (folder / "items.tsv").write_text("item_id\ttitle\tyear\tclass\na\tHeat &amp; Dust\t1983\tDrama Romance\n"
+                                      "b\t\t1995\t\nc\tFargo\t\t\nd\t&lt;unused&gt;\t\t\n")
+    return folder
+
+
+def test_texts_of_items_and_their_round_trip(tmp_path: Path) -> None:
+    raw = write_described(tmp_path / "raw")
+    summary = prepare(raw, tmp_path / "d", PrepareConfig(k_core=0, item_fields="class, year"))
+    dataset, _ = load_dataset(tmp_path / "d")
+    assert summary["unescaped_items"] == 1  # of the items that stay
+    assert dataset.fields == {"class": ["Drama Romance", "", ""], "year": ["1983", "1995", ""]}
+    assert dataset.texts("title") == ["Heat & Dust", "", "Fargo"]
+    assert dataset.texts("id") == ["item a", "item b", "item c"]
+    assert dataset.texts("fields", ["year", "class"]) == ["Heat & Dust (year: 1983; class: Drama Romance)",
+                                                          "(untitled) (year: 1995)", "Fargo"]
+    with pytest.raises(TslrecError, match=r"no item column colour \(it has: class, year\); prepare it with"):
+        dataset.texts("fields", ["year", "colour"])
+
+
+def test_data_sets_without_further_columns_are_read_as_before(tmp_path: Path) -> None:
+    raw = write_described(tmp_path / "raw")
+    prepare(raw, tmp_path / "d", PrepareConfig(k_core=0))
+    assert (tmp_path / "d" / "items.tsv").read_text() == "item_id\ttitle\na\tHeat & Dust\nb\t\nc\tFargo\n"
+    dataset, _ = load_dataset(tmp_path / "d")
+    assert dataset.fields == {}
+    with pytest.raises(TslrecError, match=r"no item column year \(it has: none\)"):
+        dataset.texts("fields", ["year"])
+
+
 def test_same_input_gives_the_same_artifact_hash(cycle_raw: Path, tmp_path: Path) -> None:
     hashes = set()
     for name in "ab":
@@ -99,13 +131,13 @@ def test_same_input_gives_the_same_artifact_hash(cycle_raw: Path, tmp_path: Path
 
 def test_unknown_item_and_empty_core_and_bad_ids() -> None:
     with pytest.raises(TslrecError, match="1 items of the histories are not in the items file, the first is 'y'"):
-        build_dataset(raw_of([("a", "x", 1), ("a", "y", 2)]), {"x": "t"}, k_core=0)
+        build_dataset(raw_of([("a", "x", 1), ("a", "y", 2)]), RawItems({"x": "t"}), k_core=0)
     with pytest.raises(TslrecError, match="lower --k-core"):
-        build_dataset(raw_of([("a", "x", 1)]), {"x": "t"}, k_core=5)
+        build_dataset(raw_of([("a", "x", 1)]), RawItems({"x": "t"}), k_core=5)
     with pytest.raises(TslrecError, match="tab or a line break"):
-        build_dataset(raw_of([("a\tb", "x", 1)]), {"x": "t"}, k_core=0)
+        build_dataset(raw_of([("a\tb", "x", 1)]), RawItems({"x": "t"}), k_core=0)
     with pytest.raises(TslrecError, match="no interactions"):
-        build_dataset(RawInteractions(), {}, k_core=0)
+        build_dataset(RawInteractions(), RawItems(), k_core=0)
 
 
 @pytest.mark.parametrize(("name", "users", "items", "interactions"), [

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tslrec_min.errors import TslrecError
+from tslrec_min.gguf.tokenizer import TextTokenizer
 from tslrec_min.prompts import UNTITLED, PromptTemplate
+
+from .tiny_llm import make_tokenizer
+
+BPE = TextTokenizer(make_tokenizer())
 
 
 class Letters:
     """A tokenizer with one token per character."""
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        return [ord(mark) for mark in text], [(place, place + 1) for place in range(len(text))]
+    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        for text in texts:
+            yield [ord(mark) for mark in text], [(place, place + 1) for place in range(len(text))]
 
 
 def text_of(token_ids: tuple[int, ...]) -> str:
@@ -43,8 +52,31 @@ def test_an_item_is_a_user_with_one_item() -> None:
     assert one[:shared] == two[:shared] and text_of(one).endswith(template.suffix)
 
 
+def test_cut_titles_are_reported_with_what_is_shown() -> None:
+    template = PromptTemplate(max_title_tokens=4)
+    assert template.cut(["abcd", "abcdef", "ab  cd", "abcdeg", "abcdef", ""], Letters()) == {
+        "abcdef": "abcd", "ab  cd": "ab c", "abcdeg": "abcd", "": UNTITLED[:4]}
+
+
+@given(st.lists(st.lists(st.text(max_size=12), min_size=1, max_size=4), min_size=1, max_size=5))
+def test_many_prompts_at_once_are_those_made_one_by_one(histories: list[list[str]]) -> None:
+    template = PromptTemplate(max_title_tokens=3)
+    prompts = template.tokenize_all(histories, BPE)
+    assert prompts == [template.tokenize(titles, BPE) for titles in histories]
+    for titles, prompt in zip(histories, prompts, strict=True):
+        shown = [template.cut([title], BPE).get(title) or " ".join(title.split()) or UNTITLED for title in titles]
+        text = template.prefix + "".join(f"\n- {title}" for title in shown) + template.suffix
+        assert list(prompt.token_ids) == BPE.encode_with_offsets(text)[0]
+
+
+def test_templates_of_older_models_show_titles(tmp_path: Path) -> None:
+    (tmp_path / "prompt.json").write_text('{"prefix": "a", "item": "{title}", "suffix": "b", "pooling": "last", '
+                                          '"max_title_tokens": 9}')
+    assert PromptTemplate.load(tmp_path / "prompt.json") == PromptTemplate("a", "{title}", "b", "last", 9, "title")
+
+
 def test_round_trip_and_bad_templates(tmp_path: Path) -> None:
-    template = PromptTemplate("a", "{title}", "ü", "last", 7)
+    template = PromptTemplate("a", "{title}", "ü", "last", 7, "fields", ("year", "class"))
     template.save(tmp_path / "prompt.json")
     assert PromptTemplate.load(tmp_path / "prompt.json") == template
     (tmp_path / "prompt.json").write_text('{"colour": 1}')
@@ -52,6 +84,11 @@ def test_round_trip_and_bad_templates(tmp_path: Path) -> None:
         PromptTemplate.load(tmp_path / "prompt.json")
     with pytest.raises(TslrecError, match="expected one of last, mean"):
         PromptTemplate(pooling="max")
+    with pytest.raises(TslrecError, match="expected one of title, fields, id"):
+        PromptTemplate(text="picture")
+    for text, fields in (("fields", ()), ("title", ("year",))):
+        with pytest.raises(TslrecError, match="--text-fields"):
+            PromptTemplate(text=text, fields=fields)
     with pytest.raises(TslrecError, match=r"lacks \{title\}"):
         PromptTemplate(item="title")
     with pytest.raises(TslrecError, match="at least one title"):

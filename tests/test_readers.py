@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.readers import find_source, read_interactions, read_titles
+from tslrec_min.data.readers import find_source, read_interactions, read_items
 from tslrec_min.errors import TslrecError
 
 EXPECTED = [("u1", "b", 30), ("u2", "a", 10), ("u1", "a", 20)]
@@ -16,7 +16,7 @@ EXPECTED = [("u1", "b", 30), ("u2", "a", 10), ("u1", "a", 20)]
 def read(path: Path, config: PrepareConfig = PrepareConfig(), items: Path | None = None):  # noqa: B008 (frozen)
     source = find_source(path, items, config)
     raw = read_interactions(source, config)
-    titles = read_titles(source.items, config) if source.items else {}
+    titles = read_items(source.items, config).titles if source.items else {}
     return raw, titles
 
 
@@ -93,6 +93,30 @@ def test_wrong_encoding_is_named(tmp_path: Path) -> None:
         read(write_movielens(tmp_path), PrepareConfig(encoding="klingon", format="movielens"))
 
 
+@pytest.mark.parametrize(("write", "name", "expected"), [
+    (write_recbole, "year", {"a": "2001", "b": "1995"}), (write_csv, "year", {"a": "2001", "b": "1995"}),
+    (write_movielens, "genres", {"a": "Comedy", "b": "Crime|Drama"})])
+def test_further_columns_of_items(tmp_path: Path, write, name: str, expected: dict[str, str]) -> None:
+    write(tmp_path)
+    if write is write_csv:
+        (tmp_path / "items.csv").write_text('year,item_id,title\n2001,a,"Amélie"\n1995,b,"Heat"\n')
+    source = find_source(tmp_path, None, PrepareConfig())
+    assert read_items(source.items, PrepareConfig(item_fields=f" {name}")).fields == {name: expected}
+    with pytest.raises(TslrecError, match=f"no column for --item-fields colour; its columns are .*{name}"):
+        read_items(source.items, PrepareConfig(item_fields=f"{name},colour"))
+    for wrong in ("year,", "year,year", "title", "item_id"):
+        with pytest.raises(TslrecError, match="--item-fields"):
+            read_items(source.items, PrepareConfig(item_fields=wrong))
+
+
+def test_entities_and_white_space_of_items(tmp_path: Path) -> None:
+    (tmp_path / "items.tsv").write_text("item_id\ttitle\tbrand\n"
+                                        "a\tCr&egrave;me  &#9733;\tX\nb\tAT&T\tY &amp; Z\nc\tplain\t\n")
+    raw = read_items(tmp_path / "items.tsv", PrepareConfig(item_fields="brand"))
+    assert raw.titles == {"a": "Crème ★", "b": "AT&T", "c": "plain"} and raw.unescaped == {"a", "b"}
+    assert raw.fields == {"brand": {"a": "X", "b": "Y & Z", "c": ""}}
+
+
 def test_missing_files_and_titles(tmp_path: Path) -> None:
     with pytest.raises(TslrecError, match="does not exist"):
         find_source(tmp_path / "nothing", None, PrepareConfig())
@@ -100,7 +124,7 @@ def test_missing_files_and_titles(tmp_path: Path) -> None:
         find_source(tmp_path, None, PrepareConfig())
     (tmp_path / "items.csv").write_text("item_id,a,b\n1,2,3\n")
     with pytest.raises(TslrecError, match="--title-column"):
-        read_titles(tmp_path / "items.csv", PrepareConfig())
+        read_items(tmp_path / "items.csv", PrepareConfig())
     (tmp_path / "items.csv").write_text("item_id,title\n1,x\n1,y\n")
     with pytest.raises(TslrecError, match="line 3: item '1' has a second title"):
-        read_titles(tmp_path / "items.csv", PrepareConfig())
+        read_items(tmp_path / "items.csv", PrepareConfig())

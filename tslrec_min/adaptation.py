@@ -20,7 +20,7 @@ from .data.dataset import Dataset, load_dataset
 from .embedding.llama_engine import LlamaEngine
 from .embedding.torch_engine import TorchEngine
 from .errors import TslrecError
-from .finetuning import PreferenceModel, fine_tune, resolve_precision
+from .finetuning import PreferenceModel, fine_tune, held_out_loss, resolve_precision
 from .gguf.parity import check_parity, compare_states
 from .gguf.quantization import quantize
 from .gguf.tokenizer import TextTokenizer
@@ -76,9 +76,12 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
                  layers=range(n_layers - (config.lora_layers or n_layers), n_layers))
         model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
-        training, held_out = make_samples(dataset, categories, language_model.tokenizer, template, config,
-                                          context_length=network.config.max_position_embeddings)
-        metrics = fine_tune(model, training, held_out, config, checkpointing=checkpointing)
+        samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
+                               context_length=network.config.max_position_embeddings)
+        metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing)
+        metrics |= samples.report
+        if samples.held_out_instances is not None:
+            metrics["held_out_instance_loss"] = held_out_loss(model, samples.held_out_instances, config)
         if distributed.rank() != 0:
             return
         write_json(folder / "metrics.json", metrics)
@@ -86,8 +89,8 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
                      base_model=config.model)
         save_file(model.linear_head(), folder / "head.safetensors")
         template.save(folder / "prompt.json")
-        prompts = parity_prompts(dataset, held_out.prompts + training.prompts, language_model.tokenizer, template,
-                                 config)
+        prompts = parity_prompts(dataset, samples.held_out.prompts + samples.training.prompts,
+                                 language_model.tokenizer, template, config)
         del model, network, language_model  # the next steps load it again, in float32
         evidence = out.with_name(out.name + ".parity.json")
         try:
@@ -105,7 +108,8 @@ def parity_prompts(dataset: Dataset, of_users: Sequence[TokenPrompt], tokenizer:
     users = list(of_users[:config.parity_prompts // 2])
     n_items = min(config.parity_prompts - len(users), dataset.n_items)
     items = np.random.default_rng(config.seed).choice(dataset.n_items, n_items, replace=False)
-    return users + [template.tokenize([dataset.titles[item]], tokenizer) for item in items]
+    texts = dataset.texts(template.text, template.fields)
+    return users + template.tokenize_all([[texts[item]] for item in items], tokenizer)
 
 
 def merge(model: str, adapter: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ MODELS = ("sasrec", "gru4rec", "bert4rec")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
 LOSSES = ("kl", "ce", "mse")
+TEXTS = ("title", "fields", "id")
 QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 
 
@@ -40,6 +41,7 @@ class PrepareConfig:
     time_column: str = option("timestamp", "Column of the time: a number or an ISO date (format csv); "
                               "empty if the rows are in time order.")
     title_column: str = option("", "Column of the title in the items file; empty: title, movie_title or name.")
+    item_fields: str = option("", "Further columns of the items file to keep for prompts, separated by commas.")
     rating_column: str = option("rating", "Column of the rating (format csv), used by --min-rating alone.")
     encoding: str = option("", "Text encoding; empty: latin-1 for MovieLens .dat files, else UTF-8.")
     min_rating: float | None = option(None, "Keep interactions rated at least so; not set: keep all.")
@@ -113,8 +115,21 @@ class FinetuneConfig:
     prompt_item: str = option("\n- {title}", "Text of one title.")
     prompt_suffix: str = option("\nIn short, the items this person prefers are:", "Text after the titles; without "
                                "effect when pooling is mean, since the model reads from left to right.")
-    max_history: int = option(16, "Most recent titles of a user in the prompt.", low=1)
-    users: int = option(0, "Train on so many randomly drawn users; 0: on all.", low=0)
+    text: str = option("title", "What stands for an item in prompts: its title, title and further fields, or its id "
+                       "alone.", choices=TEXTS)
+    text_fields: str = option("", "Columns for --text fields, separated by commas; prepare keeps them by "
+                              "--item-fields.")
+    max_title_tokens: int = option(48, "Longer texts of an item are cut to so many tokens.", low=1)
+    max_history: int = option(16, "Most titles of a user in the prompt.", low=1)
+    window: str = option("recent", "Which titles of a longer history: the most recent ones, or a random window, drawn "
+                         "anew in every epoch (held-out users always show the most recent ones).",
+                         choices=("recent", "random"))
+    level: str = option("user", "A training sample is a user, or an instance: the items before an interaction and the "
+                        "category of its item (what other methods learn from; for comparing costs).",
+                        choices=("user", "instance"))
+    users: int = option(0, "Train on so many users; 0: on all.", low=0)
+    select: str = option("random", "Which users: drawn at random, or for coverage of all items and latent categories.",
+                         choices=("random", "coverage"))
     holdout: float = option(0.1, "Share of the users held out to measure the loss.", low=0.01, high=0.5)
     epochs: int = option(1, "Most passes over the training users.", low=1)
     patience: int = option(2, "Stop after so many checks on held-out users without a better loss.", low=1)
@@ -137,6 +152,12 @@ class FinetuneConfig:
     quant: str = option("Q8_0", "Quantisation of the GGUF file for embedding.", choices=QUANTS)
     parity_prompts: int = option(200, "Real prompts in the parity check, half users and half items.", low=2)
     seed: int = option(0, "Random seed.", low=0, high=2**63 - 1)
+
+    def __post_init__(self) -> None:
+        """Check what no field can check alone."""
+        if self.level == "instance" and self.window == "random":
+            raise TslrecError("--window random is for --level user: an instance shows the items before its "
+                              "interaction")
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     return {"loss": config.loss, "baseline": run.baseline, "best": lowest,
             "improvement": 1 - lowest / run.baseline if run.baseline else 0.0,
             "training_users": len(training), "held_out_users": len(held_out),
-            "training_tokens": sum(prompt.pool_stop for prompt in training.prompts),
+            "training_tokens": training.tokens,
             "checks": run.checks, "training_losses": run.losses}
 
 
@@ -173,6 +173,7 @@ class FinetuningRun:
         self.checks: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] = {}
         self._saved = time.monotonic()
+        self._drawn, self._drawn_for = training, 0
 
     @property
     def epoch(self) -> int:
@@ -207,7 +208,7 @@ class FinetuningRun:
                           % 2**63)
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros(1, device=self.model.mean.device)
-        own = self.training.take(distributed.share(rows))
+        own = self._samples().take(distributed.share(rows))
         for part in parts_of(own, config.batch_tokens):
             found = preference_loss(self.model(part.prompts), part.preferences.to(total.device), config.loss)
             loss = found.sum() / len(rows)
@@ -222,6 +223,12 @@ class FinetuningRun:
             group["lr"] = group["rate"] * scale
         self.optimiser.step()
         self.losses.append(total.item())
+
+    def _samples(self) -> Samples:
+        """Return the training samples of this epoch; epochs differ where windows are drawn."""
+        if self._drawn_for != self.epoch:
+            self._drawn, self._drawn_for = self.training.epoch(self.epoch), self.epoch
+        return self._drawn
 
     def check(self) -> None:
         """Take the loss of the held-out users, and keep the weights if it is the lowest.

@@ -60,7 +60,9 @@ def quantised_name(quant: str) -> str:
 
 def template_of(config: FinetuneConfig) -> PromptTemplate:
     """Return the prompt template that a configuration describes."""
-    return PromptTemplate(config.prompt_prefix, config.prompt_item, config.prompt_suffix, config.pooling)
+    fields = tuple(name.strip() for name in config.text_fields.split(",") if name.strip())
+    return PromptTemplate(config.prompt_prefix, config.prompt_item, config.prompt_suffix, config.pooling,
+                          config.max_title_tokens, config.text, fields)
 
 
 def open_tuned(path: Path) -> TunedModel:

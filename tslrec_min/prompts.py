@@ -8,12 +8,13 @@ is ours.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 from .artifacts import read_json, write_json
+from .configs import TEXTS
 from .errors import TslrecError
 
 UNTITLED = "(untitled)"
@@ -23,8 +24,8 @@ POOLINGS = ("last", "mean")
 class Tokenizer(Protocol):
     """What prompts need of a tokenizer."""
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return token ids (BOS/EOS as the model wants them) and each token's character span in `text`."""
+    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        """Yield of every text the token ids (BOS/EOS as the model wants them) and the tokens' character spans."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,11 @@ class PromptTemplate:
     pooling: str = "mean"
     """``last``: the state of the last token; ``mean``: the mean over the tokens of the items."""
     max_title_tokens: int = 48
-    """Longer titles are cut to so many tokens."""
+    """Longer texts of an item are cut to so many tokens."""
+    text: str = "title"
+    """What stands for an item: its ``title``, the title and further ``fields``, or its ``id`` (`Dataset.texts`)."""
+    fields: tuple[str, ...] = ()
+    """Columns of the items that are shown if text is ``fields``."""
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -71,42 +76,62 @@ class PromptTemplate:
             raise TslrecError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
         if "{title}" not in self.item:
             raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
+        if self.text not in TEXTS:
+            raise TslrecError(f"text is {self.text!r}; expected one of {', '.join(TEXTS)}")
+        if (self.text == "fields") != bool(self.fields):
+            raise TslrecError(f"--text {self.text} with the columns {', '.join(self.fields) or '(none)'}; name columns "
+                              "by --text-fields for --text fields, and for that alone")
         if self.max_title_tokens < 1:
             raise TslrecError(f"max_title_tokens is {self.max_title_tokens}; expected at least 1")
 
     def tokenize(self, titles: Sequence[str], tokenizer: Tokenizer) -> TokenPrompt:
-        """Make the prompt of a history.
+        """Make the prompt of one history; see `tokenize_all`."""
+        return self.tokenize_all([titles], tokenizer)[0]
+
+    def tokenize_all(self, histories: Sequence[Sequence[str]], tokenizer: Tokenizer) -> list[TokenPrompt]:
+        """Make the prompts of histories.
 
         Args:
-            titles: item titles, oldest first, at least one; blank ones read ``(untitled)``.
+            histories: texts of items, oldest first, at least one in each; blank ones read ``(untitled)``.
             tokenizer: the model's.
 
         Raises:
             TslrecError: there is no title, or the text gives no token to pool.
         """
-        if not titles:
+        if not all(histories):
             raise TslrecError("a prompt needs at least one title; got none")
-        items = "".join(self.item.replace("{title}", self._cut(title, tokenizer)) for title in titles)
-        token_ids, offsets = tokenizer.encode_with_offsets(self.prefix + items + self.suffix)
+        titles = dict.fromkeys(title for history in histories for title in history)
+        cut = self.cut(titles, tokenizer)
+        pieces = {title: self.item.replace("{title}", cut.get(title) or _clean(title)) for title in titles}
+        items = ["".join(pieces[title] for title in history) for history in histories]
+        encoded = tokenizer.encode_all_with_offsets([self.prefix + text + self.suffix for text in items])
+        # Whole texts are encoded: the tokens of a text are not those of its parts.
+        return [self._prompt(token_ids, offsets, len(text))
+                for text, (token_ids, offsets) in zip(items, encoded, strict=True)]
+
+    def cut(self, titles: Iterable[str], tokenizer: Tokenizer) -> dict[str, str]:
+        """Return the titles that have too many tokens, and what of them prompts show."""
+        # A token has at least one byte, so most titles need not be encoded.
+        long = [title for title in dict.fromkeys(titles) if len(_clean(title).encode()) > self.max_title_tokens]
+        shown: dict[str, str] = {}
+        texts = [_clean(title) for title in long]
+        for title, text, (_, offsets) in zip(long, texts, tokenizer.encode_all_with_offsets(texts), strict=True):
+            ends = [stop for start, stop in offsets if stop > start]
+            if len(ends) > self.max_title_tokens:
+                shown[title] = text[: ends[self.max_title_tokens - 1]].rstrip()
+        return shown
+
+    def _prompt(self, token_ids: list[int], offsets: list[tuple[int, int]], length: int) -> TokenPrompt:
+        """Return a prompt whose items take `length` characters after the prefix."""
         if not token_ids:
             raise TslrecError("the prompt has no tokens; give the template some text")
         if self.pooling == "last":
             return TokenPrompt(tuple(token_ids), len(token_ids) - 1, len(token_ids))
-        begin, end = len(self.prefix), len(self.prefix) + len(items)
+        begin, end = len(self.prefix), len(self.prefix) + length
         inside = [index for index, (start, stop) in enumerate(offsets) if stop > begin and start < end]
         if not inside:
             raise TslrecError("the titles give no tokens to pool; check the item text of the template")
         return TokenPrompt(tuple(token_ids), inside[0], inside[-1] + 1)
-
-    def _cut(self, title: str, tokenizer: Tokenizer) -> str:
-        title = " ".join(title.split()) or UNTITLED
-        if len(title.encode()) <= self.max_title_tokens:  # a token has at least one byte
-            return title
-        _, offsets = tokenizer.encode_with_offsets(title)
-        inside = [stop for start, stop in offsets if stop > start]
-        if len(inside) <= self.max_title_tokens:
-            return title
-        return title[: inside[self.max_title_tokens - 1]].rstrip()
 
     def save(self, path: Path) -> None:
         """Write the template as JSON."""
@@ -121,6 +146,10 @@ class PromptTemplate:
         """
         fields = read_json(path)
         try:
-            return cls(**fields)
-        except TypeError as error:
+            return cls(**{**fields, "fields": tuple(fields.get("fields", ()))})
+        except (AttributeError, TypeError) as error:
             raise TslrecError(f"{path} is not a prompt template: {error}") from None
+
+
+def _clean(title: str) -> str:
+    return " ".join(title.split()) or UNTITLED

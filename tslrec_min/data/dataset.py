@@ -1,4 +1,4 @@
-"""The data set artifact: user histories as CSR, string ids, titles, and the leave-one-out split.
+"""The data set artifact: user histories as CSR, string ids, titles and further texts, and the leave-one-out split.
 
 Leave-one-out as in SASRec (Kang and McAuley, 2018): of every history of at least three items the last item is
 the test target, the one before it the validation target, the rest is for training. Shorter histories are for
@@ -8,8 +8,8 @@ training only. Internal item ids are 1..I, 0 is padding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from ..artifacts import load_arrays, open_artifact, sha256_of_json
 from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
+from ..prompts import UNTITLED
 from ..sampling import SeenItems
 
 SPLITS = ("validation", "test")
@@ -85,6 +86,8 @@ class Dataset:
     """Item titles, [I]; may be blank."""
     timestamps: np.ndarray | None = None
     """int64 or float64 [N] beside ``histories.items``, or None where only the order is known."""
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Name of a further column of the items file -> its texts, [I]; may be blank."""
 
     @property
     def n_items(self) -> int:
@@ -134,6 +137,32 @@ class Dataset:
         counts[self.evaluated_users] = 2 if split == "validation" else 1
         return self.histories.without_last(counts)
 
+    def texts(self, mode: str, fields: Sequence[str] = ()) -> list[str]:
+        """Return what a prompt says of every item, [I].
+
+        Args:
+            mode: ``title``; ``fields``: the title and, in brackets, further columns where they are not blank;
+                ``id``: the external id alone, for data without usable text.
+            fields: names of the columns for ``fields``.
+
+        Raises:
+            TslrecError: the data set lacks such a column.
+        """
+        if mode == "title":
+            return list(self.titles)
+        if mode == "id":
+            return [f"item {item_id}" for item_id in self.item_ids]
+        missing = [name for name in fields if name not in self.fields]
+        if missing:
+            raise TslrecError(f"the data set has no item column {', '.join(missing)} (it has: "
+                              f"{', '.join(self.fields) or 'none'}); prepare it with --item-fields {','.join(fields)}")
+        columns = [self.fields[name] for name in fields]
+        texts = []
+        for title, *values in zip(self.titles, *columns, strict=True):
+            known = "; ".join(f"{name}: {value}" for name, value in zip(fields, values, strict=True) if value)
+            texts.append(f"{title or UNTITLED} ({known})" if known else title)
+        return texts
+
     def catalogue_hash(self) -> str:
         """Hash of the item ids in row order: what item embeddings must agree with."""
         return sha256_of_json(list(self.item_ids))
@@ -161,8 +190,9 @@ class Dataset:
         if self.timestamps is not None:
             arrays["timestamps"] = self.timestamps
         np.savez(folder / "interactions.npz", **arrays)  # type: ignore[arg-type]
-        rows = [f"{item_id}\t{title}\n" for item_id, title in zip(self.item_ids, self.titles, strict=True)]
-        (folder / "items.tsv").write_text("item_id\ttitle\n" + "".join(rows), encoding="utf-8")
+        rows = zip(self.item_ids, self.titles, *self.fields.values(), strict=True)
+        (folder / "items.tsv").write_text("".join("\t".join(row) + "\n" for row in (
+            ("item_id", "title", *self.fields), *rows)), encoding="utf-8")
         (folder / "users.txt").write_text("".join(f"{user}\n" for user in self.user_ids), encoding="utf-8")
 
 
@@ -179,12 +209,13 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
     arrays = load_arrays(artifact.path / "interactions.npz", ("indptr", "items"))
     histories, timestamps = Histories(arrays["indptr"], arrays["items"]), arrays.get("timestamps")
     try:
-        rows = [line.split("\t") for line in _lines(artifact.path / "items.tsv")[1:]]
+        (_, _, *names), *rows = [line.split("\t") for line in _lines(artifact.path / "items.tsv")]
         item_ids, titles = [row[0] for row in rows], [row[1] for row in rows]
+        fields = {name: [row[place] for row in rows] for place, name in enumerate(names, 2)}
         users = _lines(artifact.path / "users.txt")
     except (OSError, ValueError, IndexError) as error:
         raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
-    dataset = Dataset(histories, users, item_ids, titles, timestamps)
+    dataset = Dataset(histories, users, item_ids, titles, timestamps, fields)
     try:
         check_length("indptr", as_offsets("indptr", histories.indptr, len(histories.items)), len(users) + 1, "user")
         check_range("items", as_int64("items", histories.items), 1, dataset.n_items)

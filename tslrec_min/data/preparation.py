@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from ..artifacts import Recipe, is_current, read_json, sha256_of_file, write_art
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .dataset import Dataset, Histories
-from .readers import RawInteractions, find_source, read_interactions, read_titles
+from .readers import RawInteractions, RawItems, find_source, read_interactions, read_items
 
 
 def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | None = None,
@@ -44,17 +43,19 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
         raw = read_interactions(found, config)
-        dataset = build_dataset(raw, read_titles(found.items, config), k_core=config.k_core)
+        texts = read_items(found.items, config)
+        dataset = build_dataset(raw, texts, k_core=config.k_core)
         dataset.save(folder)
         summary = dataset.statistics() | {
             "k_core": config.k_core, "raw_interactions": len(raw.users) + raw.below_min_rating,
             "below_min_rating": raw.below_min_rating,
+            "unescaped_items": len(texts.unescaped.intersection(dataset.item_ids)),
         }
         write_json(folder / "dataset.json", summary)
     return summary
 
 
-def build_dataset(raw: RawInteractions, titles: Mapping[str, str], *, k_core: int) -> Dataset:
+def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int) -> Dataset:
     """Filter, order and number interactions.
 
     Order: stable by (user, time, input order). Internal ids follow the sorted external ids, so they don't
@@ -62,7 +63,7 @@ def build_dataset(raw: RawInteractions, titles: Mapping[str, str], *, k_core: in
 
     Args:
         raw: the interactions.
-        titles: item id -> title; every item that stays must be in it.
+        texts: of the items; every item that stays must be in it.
         k_core: least interactions of a user and of an item; 0 or 1 keeps all.
 
     Raises:
@@ -84,14 +85,15 @@ def build_dataset(raw: RawInteractions, titles: Mapping[str, str], *, k_core: in
     times = np.array(raw.times)[kept] if raw.times else None
     user_ids, users = _renumbered(all_users, users[kept])
     item_ids, items = _renumbered(all_items, items[kept])
-    unknown = [item for item in item_ids if item not in titles]
+    unknown = [item for item in item_ids if item not in texts.titles]
     if unknown:
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
                           f"{unknown[0]!r}; add their rows (a blank title is allowed)")
     order = np.lexsort((users,) if times is None else (times, users))
     indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))]).astype(np.int64)
     return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,
-                   [titles[item] for item in item_ids], None if times is None else times[order])
+                   [texts.titles[item] for item in item_ids], None if times is None else times[order],
+                   {name: [of_item[item] for item in item_ids] for name, of_item in texts.fields.items()})
 
 
 def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:

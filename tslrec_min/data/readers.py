@@ -35,6 +35,18 @@ class RawInteractions:
     """Rows left out by ``min_rating``."""
 
 
+@dataclass
+class RawItems:
+    """Texts of items, as read: HTML entities unescaped, white space in one form."""
+
+    titles: dict[str, str] = field(default_factory=dict)
+    """Item id -> title."""
+    fields: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Name of a further column -> item id -> its text."""
+    unescaped: set[str] = field(default_factory=set)
+    """Items in whose texts HTML entities were unescaped."""
+
+
 @dataclass(frozen=True)
 class Source:
     """The files of a raw data set."""
@@ -132,20 +144,44 @@ def _read_sequences(path: Path, config: PrepareConfig) -> RawInteractions:
     return raw
 
 
-def read_titles(path: Path, config: PrepareConfig) -> dict[str, str]:
-    """Read item id -> title from ``.item``, ``movies.dat``, CSV or TSV; HTML entities are unescaped.
+def read_items(path: Path, config: PrepareConfig) -> RawItems:
+    """Read the titles and the further columns of ``item_fields`` from ``.item``, ``movies.dat``, CSV or TSV.
 
     Raises:
-        TslrecError: a column is missing, a row can't be read, or an item has two titles.
+        TslrecError: a column is missing, a row can't be read, or an item has two titles or two texts in a column.
     """
-    columns = {"item": config.item_column, "title": config.title_column or _title_column(path, config)}
-    titles: dict[str, str] = {}
+    title_column = config.title_column or _title_column(path, config)
+    names = item_field_names(config)
+    raw = RawItems(fields={name: {} for name in names})
+    texts_of = {"title": raw.titles, **raw.fields}
+    columns = {"item": config.item_column, "title": title_column, **{name: name for name in names}}
     for line, row in _rows(path, config, columns):
-        title = " ".join(html.unescape(row["title"]).split())
-        if titles.setdefault(row["item"], title) != title:
-            raise TslrecError(f"{path}, line {line}: item {row['item']!r} has a second title {title!r}; "
-                              f"the first was {titles[row['item']]!r}")
-    return titles
+        item = row["item"]
+        for name, texts in texts_of.items():
+            text = " ".join(html.unescape(row[name]).split())
+            if html.unescape(row[name]) != row[name]:
+                raw.unescaped.add(item)
+            if texts.setdefault(item, text) != text:
+                raise TslrecError(f"{path}, line {line}: item {item!r} has a second {name} {text!r}; "
+                                  f"the first was {texts[item]!r}")
+    return raw
+
+
+def item_field_names(config: PrepareConfig) -> tuple[str, ...]:
+    """Return the names in ``item_fields``.
+
+    Raises:
+        TslrecError: one is empty, there twice, or the name of a column that every data set has.
+    """
+    names = tuple(name.strip() for name in config.item_fields.split(",")) if config.item_fields.strip() else ()
+    if "" in names or len(set(names)) < len(names):
+        raise TslrecError(f"--item-fields {config.item_fields!r} has an empty name or one twice; expected names of "
+                          "columns, separated by commas")
+    taken = [name for name in names if name in ("item", "item_id", "title", config.item_column)]
+    if taken:
+        raise TslrecError(f"--item-fields names {', '.join(taken)}, which the data set has anyway; name further "
+                          "columns only")
+    return names
 
 
 def _title_column(path: Path, config: PrepareConfig) -> str:
@@ -164,7 +200,8 @@ def _rows(path: Path, config: PrepareConfig, columns: dict[str, str]) -> Iterato
     table = _table(path, config)
     _, header = next(table, (0, []))
     wanted = {role: name for role, name in columns.items() if name}
-    missing = [f"--{role}-column {name}" for role, name in wanted.items() if name not in header]
+    missing = [f"--item-fields {name}" if role == name else f"--{role}-column {name}"
+               for role, name in wanted.items() if name not in header]
     if missing:
         raise TslrecError(f"{path} has no column for {', '.join(missing)}; its columns are "
                           f"{', '.join(header) or 'none (the file is empty)'}")

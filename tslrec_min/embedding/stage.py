@@ -166,7 +166,8 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         remove_store(job.out)  # a process killed after its last step leaves it
         return 0
     refuse_existing(job.out, "embed", overwrite=existing != "refuse")
-    prompts = ItemPrompts(job.dataset.titles, job.template, load_tokenizer(job.tokenizer_of))
+    texts, tokenizer = job.dataset.texts(job.template.text, job.template.fields), load_tokenizer(job.tokenizer_of)
+    prompts = ItemPrompts(texts, job.template, tokenizer)
     plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
     with job.engine() as engine:
         settings, width = engine.describe(), engine.width
@@ -189,6 +190,7 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
                     "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
                     "catalogue_hash": job.dataset.catalogue_hash(), "tokens": prompts.n_tokens,
                     "different_prompts": len(np.unique(prompts.keys, axis=0)),
+                    "titles_cut": len(job.template.cut(texts, tokenizer)),
                     "kept": int((plan.kept >= 0).sum()), "computed": int((plan.kept < 0).sum())})
             remove_store(job.out)
         return missing

@@ -6,7 +6,7 @@ Byte-level BPE and SentencePiece BPE have a module each; this one holds what the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from . import byte_level, sentencepiece
 from .metadata import Metadata, array, count, flag
 
 _KEY = "tokenizer.ggml."
+_TEXTS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,20 @@ class TextTokenizer:
         The spans cover the whole text in its order. Tokens that are bytes of one character have its span each, as has
         a space that the tokenizer puts before a character; BOS and EOS span (0, 0).
         """
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        # a mark that NFC composes with the character before it is in no token's span
-        offsets = encoding.offsets
-        next_starts = [*(start for start, _ in offsets[1:]), len(text)]
-        spans = [(start, max(stop, next_start))
-                 for (start, stop), next_start in zip(offsets, next_starts, strict=False)]
-        return ([*self.bos, *encoding.ids, *self.eos],
-                [*((0, 0) for _ in self.bos), *spans, *((0, 0) for _ in self.eos)])
+        return next(self.encode_all_with_offsets([text]))
+
+    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        """Yield `encode_with_offsets` of every text; many are encoded at once, in the package's own threads."""
+        for at in range(0, len(texts), _TEXTS_AT_ONCE):
+            part = list(texts[at:at + _TEXTS_AT_ONCE])
+            for text, encoding in zip(part, self.tokenizer.encode_batch(part, add_special_tokens=False), strict=True):
+                # a mark that NFC composes with the character before it is in no token's span
+                offsets = encoding.offsets
+                next_starts = [*(start for start, _ in offsets[1:]), len(text)]
+                spans = [(start, max(stop, next_start))
+                         for (start, stop), next_start in zip(offsets, next_starts, strict=False)]
+                yield ([*self.bos, *encoding.ids, *self.eos],
+                       [*((0, 0) for _ in self.bos), *spans, *((0, 0) for _ in self.eos)])
 
 
 def tokenizer_from_metadata(metadata: Metadata) -> TextTokenizer:
