@@ -46,7 +46,7 @@ def _option_of(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], C
     if kind in (int, float) and (low is not None or high is not None):
         kind = (click.IntRange if kind is int else click.FloatRange)(low, high)
     return click.option(f"--{item.name.replace('_', '-')}", item.name, type=kind, default=item.default,
-                        help=item.metadata["help"], show_default=True)
+                        is_flag=kind is bool, help=item.metadata["help"], show_default=True)
 
 
 def out_option(help: str) -> Callable[[Command], Command]:

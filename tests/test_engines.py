@@ -149,6 +149,18 @@ def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: 
     np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-5)
 
 
+def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path) -> None:
+    prompts = prompts_of(tiny)
+    with LlamaEngine(tiny_gguf, threads=1, batch_tokens=32, max_sequences=8) as llama:
+        for engine in (llama, TorchEngine(tiny.network, batch_tokens=32)):
+            before = engine.embed(prompts)
+            rates = engine.autotune(prompts)
+            assert set(rates) == {16, 32, 64, 128} and min(rates.values()) > 0
+            chosen = engine.describe()["batch_tokens"]
+            assert chosen == 32 or rates[chosen] > rates[32]
+            assert compare_states(before, engine.embed(prompts))["min_cosine"] > 1 - 1e-4
+
+
 def test_bfloat16_states_are_near_those_of_float32(tmp_path: Path) -> None:
     model = load_language_model(make_tiny_llm(tmp_path))
     prompts = prompts_of(model)

@@ -71,8 +71,7 @@ class LlamaEngine(BatchedEngine):
         self._context_size = 0
         self._path, self._threads, self._gpu_layers = Path(path), threads, gpu_layers
         self._max_sequences = min(max_sequences, llama_cpp.llama_max_parallel_sequences() - 1)  # 0: the prefix
-        self._batch_tokens = max(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS),
-                                 self._max_sequences + 1)  # llama.cpp aborts below that
+        self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
         if not self._path.is_file():
             raise TslrecError(f"{path} does not exist; give a .gguf file")
         if gpu_layers and not self.gpu_offload:
@@ -111,11 +110,19 @@ class LlamaEngine(BatchedEngine):
 
     def close(self) -> None:
         """Free the model; the engine can't be used after that."""
+        self._free_contexts()
         with captured_llama_log():
-            self._free_contexts()
             if self._model:
                 llama_cpp.llama_model_free(self._model)
         self._model = None
+
+    @property
+    def _parallel(self) -> int:
+        return 1 if self.gpu_offload else self._threads
+
+    def _set_batch_tokens(self, batch_tokens: int) -> None:
+        self._free_contexts()
+        self._batch_tokens = max(batch_tokens, self._max_sequences + 1)  # llama.cpp aborts below that
 
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
         states = np.empty((len(prompts), self.width), dtype=np.float32)
@@ -174,7 +181,7 @@ class LlamaEngine(BatchedEngine):
         """Return empty contexts, at most one for each batch, with room for `cells` tokens."""
         kept = 4 * self._batch_tokens * int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(
             self._loaded())))
-        wanted = 1 if self.gpu_offload else max(1, min(self._threads, batches, _LOGIT_BYTES // kept))
+        wanted = max(1, min(self._parallel, batches, _LOGIT_BYTES // kept))
         if len(self._contexts) != wanted or cells > self._context_size:
             self._free_contexts()
             parameters = self._context_parameters(cells, self._threads // wanted)
@@ -190,8 +197,9 @@ class LlamaEngine(BatchedEngine):
         return self._contexts
 
     def _free_contexts(self) -> None:
-        for context in self._contexts:
-            llama_cpp.llama_free(context)
+        with captured_llama_log():
+            for context in self._contexts:
+                llama_cpp.llama_free(context)
         self._contexts = []
 
     def _context_parameters(self, cells: int, threads: int) -> Any:
