@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ..artifacts import Recipe, is_current, write_artifact, write_json
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
+from ..finetuning import resolve_precision
 from ..gguf.writer import write_gguf
 from ..llm import load_language_model, load_tokenizer, model_hash
 from ..lora import merge_lora
@@ -52,7 +54,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
             return _llama(tuned.quantised, config, threads)
         model = load_tuned(tuned)
         merge_lora(model.network)
-        return TorchEngine(model.network, device=device, batch_tokens=config.batch_tokens)
+        return _torch(model.network, config, device)
 
     _embed(dataset_path, out, config, tuned.template, tuned.quantised, {"finetune": tuned.artifact.hash}, engine,
            existing)
@@ -67,13 +69,18 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
 
     def engine() -> AbstractContextManager[BatchedEngine]:
         if config.engine == "torch":
-            return TorchEngine(load_language_model(model).network, device=device, batch_tokens=config.batch_tokens)
+            return _torch(load_language_model(model).network, config, device)
         resolved = resolve_model(model)
         if resolved.kind == "gguf":
             return _llama(resolved.path, config, threads)
         return _converted(model, config, threads)
 
     _embed(dataset_path, out, config, template, model, {"model": model_hash(model)}, engine, existing)
+
+
+def _torch(network: Any, config: EmbedConfig, device: torch.device) -> TorchEngine:
+    return TorchEngine(network, device=device, batch_tokens=config.batch_tokens,
+                       dtype=resolve_precision(config.torch_precision, device))
 
 
 def _llama(path: Path, config: EmbedConfig, threads: int) -> LlamaEngine:
@@ -101,11 +108,15 @@ def _embed(dataset_path: Path, out: Path, config: EmbedConfig, template: PromptT
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
         prompts = item_prompts(dataset, template, tokenizer_of)
         with engine() as opened:
+            if config.autotune:
+                opened.autotune(prompts)
             vectors = opened.embed(prompts)
+            settings = opened.describe()
         save_embeddings(folder, vectors, dataset)
         write_json(folder / "embed.json", describe_embeddings(vectors) | {
-            "engine": config.engine, "template": asdict(template), "catalogue_hash": dataset.catalogue_hash(),
-            "different_prompts": len(set(prompts)), "tokens": sum(len(prompt.token_ids) for prompt in prompts)})
+            "engine": config.engine, **settings, "template": asdict(template),
+            "catalogue_hash": dataset.catalogue_hash(), "different_prompts": len(set(prompts)),
+            "tokens": sum(len(prompt.token_ids) for prompt in prompts)})
 
 
 def item_prompts(dataset: Dataset, template: PromptTemplate, model: str | Path) -> Sequence[TokenPrompt]:
