@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from tslrec_min.embedding import batches_of, llama_engine
-from tslrec_min.embedding.llama_engine import LlamaEngine, shared_prefix
+from tslrec_min.embedding import llama_engine
+from tslrec_min.embedding.llama_engine import LlamaEngine
+from tslrec_min.embedding.packing import PackedBatch, packed_batches, shared_prefix
 from tslrec_min.embedding.torch_engine import TorchEngine
 from tslrec_min.errors import TslrecError
 from tslrec_min.gguf.parity import compare_states
@@ -103,8 +106,8 @@ def test_states_have_the_models_scale(tiny: LanguageModel, engine: LlamaEngine) 
 @pytest.fixture
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let llama.cpp compute in float32: its flash attention rounds, and differently by batch size."""
-    def parameters_of(self: LlamaEngine, cells: int) -> object:
-        parameters = original(self, cells)
+    def parameters_of(self: LlamaEngine, cells: int, threads: int) -> object:
+        parameters = original(self, cells, threads)
         parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32
         return parameters
@@ -177,6 +180,61 @@ def test_sharing_the_prefix_changes_nothing(tiny: LanguageModel, tiny_gguf: Path
     np.testing.assert_allclose(shared, alone, rtol=0, atol=1e-4)
 
 
+def test_titles_that_begin_alike_or_hold_each_other(tiny: LanguageModel, tiny_gguf: Path) -> None:
+    ids = prompts_of(tiny)[0].token_ids
+    sequences = [ids[:6], ids[:6] + (7,), ids[:6] + (7, 8), ids[:6] + (9,), ids[:6] + (9, 10, 11), ids]
+    prompts = [TokenPrompt(tokens, start, len(tokens)) for tokens in sequences for start in (1, 5)]
+    expected = expected_states(tiny, prompts)
+    with LlamaEngine(tiny_gguf, threads=1) as engine:
+        np.testing.assert_allclose(engine.embed(prompts), expected, atol=0.02)
+    for batch_tokens in (1, 4, 256):
+        states = TorchEngine(tiny.network, batch_tokens=batch_tokens).embed(prompts)
+        np.testing.assert_allclose(states, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [2, 40])  # 40: more than batches, so that contexts have several threads each
+def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: Path, threads: int) -> None:
+    prompts = prompts_of(tiny)
+    states = []
+    for count in (1, threads):
+        with LlamaEngine(tiny_gguf, threads=count, batch_tokens=64, max_sequences=5) as engine:
+            states.append(engine.embed(prompts))
+            described = engine.describe()
+    assert described["contexts"] * described["threads_per_context"] <= threads
+    assert 1 < described["contexts"] <= 5  # 21 prompts, 5 at once
+    np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-5)
+
+
+def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path) -> None:
+    prompts = prompts_of(tiny)
+    with LlamaEngine(tiny_gguf, threads=1, batch_tokens=32, max_sequences=8) as llama:
+        for engine in (llama, TorchEngine(tiny.network, batch_tokens=32)):
+            before = engine.embed(prompts)
+            rates = engine.autotune(prompts)
+            assert set(rates) == {16, 32, 64, 128} and min(rates.values()) > 0
+            chosen = engine.describe()["batch_tokens"]
+            assert chosen == 32 or rates[chosen] > rates[32]
+            assert compare_states(before, engine.embed(prompts))["min_cosine"] > 1 - 1e-4
+
+
+def test_bfloat16_states_are_near_those_of_float32(tmp_path: Path) -> None:
+    model = load_language_model(make_tiny_llm(tmp_path))
+    prompts = prompts_of(model)
+    expected = expected_states(model, prompts)
+    engine = TorchEngine(model.network, dtype=torch.bfloat16)
+    assert engine.describe()["precision"] == "bfloat16"
+    states = engine.embed(prompts)
+    assert states.dtype == np.float32
+    assert compare_states(expected, states)["min_cosine"] > 0.999  # 8 bits of mantissa, two layers
+
+
+def test_llama_engine_loads_neither_torch_nor_transformers() -> None:
+    code = ("import sys, tslrec_min.embedding.llama_engine\n"
+            "print(sorted({'torch', 'transformers'} & set(sys.modules)))")
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
 def test_company_changes_nothing_beyond_rounding(tiny: LanguageModel, engine: LlamaEngine) -> None:
     prompts = prompts_of(tiny)
     alone = np.concatenate([engine.embed([prompt]) for prompt in prompts])
@@ -222,24 +280,37 @@ def test_no_prompts_give_no_rows(tiny: LanguageModel, engine: LlamaEngine) -> No
     assert engine.embed([]).shape == TorchEngine(tiny.network).embed([]).shape == (0, 64)
 
 
-def test_shared_prefix_stops_before_spans_and_last_tokens() -> None:
+def test_shared_prefix_is_what_all_prompts_begin_with() -> None:
     one = TokenPrompt((1, 2, 3, 4), 3, 4)
     assert shared_prefix([one]) == 0
     assert shared_prefix([one, TokenPrompt((1, 2, 3, 5, 6), 4, 5)]) == 3
-    assert shared_prefix([one, TokenPrompt((1, 2, 3, 5), 1, 4)]) == 1  # its span begins there
-    assert shared_prefix([one, TokenPrompt((1, 2), 1, 2)]) == 1  # and this keeps a token of its own
+    assert shared_prefix([one, TokenPrompt((1, 2), 0, 2)]) == 2  # up to the end of a prompt
     assert shared_prefix([one, TokenPrompt((7, 2, 3), 2, 3)]) == 0
 
 
-def test_batches_respect_both_limits() -> None:
-    def cut(lengths: list[int], tokens: int, prompts: int, *, padded: bool) -> list[list[int]]:
-        return [lengths[batch] for batch in batches_of(lengths, tokens, prompts, padded=padded)]
+def packed(sequences: list[tuple[int, ...]], prefix: int, tokens: int = 99, prompts: int = 99) -> list[PackedBatch]:
+    spans = [TokenPrompt(ids, 0, len(ids)) for ids in sequences]
+    return list(packed_batches(spans, prefix, tokens, prompts))
 
-    assert cut([1, 2, 3, 4], 6, 9, padded=False) == [[1, 2, 3], [4]]
-    assert cut([1, 2, 3, 4], 6, 9, padded=True) == [[1, 2], [3], [4]]
-    assert cut([1, 1, 1], 9, 2, padded=False) == [[1, 1], [1]]
-    assert cut([8, 9], 4, 9, padded=False) == [[8], [9]]
-    assert cut([], 4, 9, padded=True) == []
+
+def test_packed_batches_hold_shared_tokens_once() -> None:
+    batch, = packed([(9, 1), (9, 1, 2, 3), (9, 1, 2, 4), (9, 5, 2)], prefix=1)
+    assert batch.tokens.tolist() == [1, 2, 3, 4, 5, 2]
+    assert batch.positions.tolist() == [1, 2, 3, 3, 1, 2]
+    assert batch.first.tolist() == [0, 1, 1, 2, 3, 3]
+    assert batch.stop.tolist() == [3, 3, 2, 3, 4, 4]
+    assert [span.tolist() for span in batch.spans] == [[0, 1], [0, 1, 2, 3], [0, 1, 2, 4], [0, 5, 6]]
+    parents = [(0,), (0, 1), (0, 1, 2), (0, 1, 3), (4,), (4, 5)]
+    assert [tuple(np.flatnonzero(row)) for row in batch.paths()] == parents
+
+
+def test_packed_batches_respect_both_limits() -> None:
+    ids = [(1, 2), (1, 2, 3), (1, 4), (5, 6, 7)]
+    assert [batch.rows for batch in packed(ids, 0)] == [slice(0, 4)]
+    assert [batch.tokens.tolist() for batch in packed(ids, 0, tokens=4)] == [[1, 2, 3, 4], [5, 6, 7]]
+    assert [batch.tokens.tolist() for batch in packed(ids, 0, prompts=2)] == [[1, 2, 3], [1, 4, 5, 6, 7]]
+    assert [batch.tokens.tolist() for batch in packed(ids, 0, tokens=1)] == [[1, 2], [1, 2, 3], [1, 4], [5, 6, 7]]
+    assert packed([], 0) == []
 
 
 def test_logits_are_not_computed(tiny: LanguageModel, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +352,8 @@ def test_engine_is_quiet_and_closes(tiny: LanguageModel, tiny_gguf: Path, capfd:
 @pytest.mark.skipif(llama_cpp.llama_supports_gpu_offload(), reason="this build can use a GPU")
 def test_gpu_layers_without_gpu_support_warn(tiny_gguf: Path) -> None:
     with pytest.warns(UserWarning, match="no GPU support"):
-        LlamaEngine(tiny_gguf, threads=1, gpu_layers=-1).close()
+        with LlamaEngine(tiny_gguf, threads=1, gpu_layers=-1) as one:
+            assert one.describe()["gpu_offload"] is False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LlamaEngine(tiny_gguf, threads=1).close()

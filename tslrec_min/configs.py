@@ -166,7 +166,11 @@ class EmbedConfig:
 
     engine: str = option("llama", "llama: llama.cpp on the GGUF file; torch: the reference.",
                          choices=("llama", "torch"))
-    batch_tokens: int = option(512, "Most tokens computed at once.", low=1)
+    batch_tokens: int = option(0, "Most tokens computed at once; 0: the engine's own choice, smaller on a CPU.", low=0)
+    autotune: bool = option(False, "Time batch sizes on some of the prompts first, and take the fastest.")
+    torch_precision: str = option("fp32", "Arithmetic of the torch engine; auto takes bf16 where the processor has "
+                                  "matrix instructions for it (most GPUs, CPUs with AMX).",
+                                  choices=("auto", "bf16", "fp32"))
     gpu_layers: int = option(0, "Layers that llama.cpp puts on a GPU; -1: all.", low=-1)
     shard_size: int = option(512, "Different prompts in a shard. A shard is stored when it is done: what an "
                              "interruption can cost, and what processes share out.", low=1)

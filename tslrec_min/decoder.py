@@ -22,6 +22,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .embedding.packing import shared_prefix
 from .fused import (
     gated_gradient,
     gated_values,
@@ -31,7 +32,7 @@ from .fused import (
     rotated,
 )
 from .lora import LoraLinear
-from .prompts import TokenPrompt, shared_prefix
+from .prompts import TokenPrompt
 
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # transformers' name -> `fused`'s
 
@@ -66,7 +67,8 @@ def pack(prompts: Sequence[TokenPrompt], device: torch.device) -> PackedPrompts:
         prompts: at least one; tokens after a prompt's span change nothing in a causal model and are left out.
         device: of the tensors.
     """
-    shared = shared_prefix(prompts)
+    # Not what a prompt pools, so that spans lie in the prompts' own tokens.
+    shared = min(shared_prefix(prompts), *(prompt.pool_start for prompt in prompts))
     lengths = [prompt.pool_stop for prompt in prompts]
     longest, total = max(lengths), shared + sum(lengths) - shared * len(prompts)
     token_ids, positions = torch.empty(total, dtype=torch.int64), torch.empty(1, total, dtype=torch.int64)

@@ -23,7 +23,6 @@ from . import distributed
 from .checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
 from .configs import FinetuneConfig
 from .decoder import PackedDecoder
-from .embedding import batches_of
 from .errors import TslrecError
 from .lora import lora_layers
 from .losses import constant_loss, constant_outputs, preference_loss
@@ -101,8 +100,15 @@ def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
     """
     lengths = np.array([prompt.pool_stop for prompt in samples.prompts])
     order = np.argsort(lengths, kind="stable")
-    return [samples.take(order[part])
-            for part in batches_of(lengths[order].tolist(), batch_tokens, len(order), padded=False)]
+    parts: list[list[int]] = []
+    total = 0
+    for row in order:
+        if not parts or total + lengths[row] > batch_tokens:
+            parts.append([])
+            total = 0
+        parts[-1].append(row)
+        total += lengths[row]
+    return [samples.take(np.array(part)) for part in parts]
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ is ours.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,18 +36,6 @@ class TokenPrompt:
     """First token of the span."""
     pool_stop: int
     """End of the span, exclusive."""
-
-
-def shared_prefix(prompts: Sequence[TokenPrompt]) -> int:
-    """Return how many first tokens all prompts share and none pools; each keeps a token of its own.
-
-    A pooled token must be decoded with its prompt, since the prefix's states aren't kept.
-    """
-    if len(prompts) < 2:
-        return 0
-    ids = [prompt.token_ids for prompt in prompts]
-    common = len(os.path.commonprefix([min(ids), max(ids)]))  # the extremes differ first
-    return min(common, *(min(prompt.pool_start, len(prompt.token_ids) - 1) for prompt in prompts))
 
 
 @dataclass(frozen=True)

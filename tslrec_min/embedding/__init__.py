@@ -7,8 +7,9 @@ neither library.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,9 +19,16 @@ from tqdm import tqdm
 from ..errors import TslrecError
 from ..prompts import TokenPrompt
 
+_SAMPLED_TOKENS = 1024
+"""Of the prompts that `autotune` times a batch size with: about two seconds of a 135M model on a CPU core."""
+_LEAST_GAIN = 1.05
+"""A batch size must be so many times faster than the default to be taken: less is noise."""
+
 
 class BatchedEngine(ABC):
     """The shared half of an engine: checks, identical prompts once, input order, finite results."""
+
+    _batch_tokens: int
 
     def embed(self, prompts: Sequence[TokenPrompt]) -> np.ndarray:
         """Return the pooled states of prompts.
@@ -46,17 +54,52 @@ class BatchedEngine(ABC):
             return np.zeros((0, self.width), dtype=np.float32)
         # what comes after the span can't change it, since the models are causal: it needn't be computed
         needed = [TokenPrompt(p.token_ids[: p.pool_stop], p.pool_start, p.pool_stop) for p in prompts]
-        # by length and contents, so that batches depend on the set of prompts and not on their order
-        unique = sorted(set(needed), key=lambda p: (len(p.token_ids), p.token_ids, p.pool_start))
+        # sorted, so that batches depend on the set of prompts alone, and prompts that begin alike are neighbours
+        unique = sorted(set(needed), key=lambda p: (p.token_ids, p.pool_start))
         states = self._embed_sorted(unique)
-        broken = ~np.isfinite(states).all(axis=1)
         rows = {prompt: row for row, prompt in enumerate(unique)}
         order = np.array([rows[prompt] for prompt in needed])
-        if broken.any():
-            raise TslrecError(f"the model gives states that are not finite, first for prompt "
-                              f"{int(np.flatnonzero(broken[order])[0])}; its weights are damaged or diverged: "
-                              "use another model")
+        broken = np.flatnonzero(~np.isfinite(states).all(axis=1)[order])
+        if len(broken):
+            # one that is not finite can spoil its batch: alone, it shows itself
+            alone = (index for index in broken if not np.isfinite(self._embed_sorted([needed[index]])).all())
+            raise TslrecError(f"the model gives states that are not finite, first for prompt {next(alone, broken[0])}; "
+                              "its weights are damaged or diverged: use another model")
         return states[order]
+
+    def autotune(self, prompts: Sequence[TokenPrompt]) -> dict[int, float]:
+        """Choose the batch size by timing a half, twice and four times the present one on neighbouring prompts.
+
+        Later states change by no more than rounding. Threads, attention and the layout of the cache aren't tried:
+        what is the default was the fastest by more than a batch size can gain.
+
+        Returns:
+            Prompts a second for each batch size; the one that is used is in `describe`.
+
+        Raises:
+            As `embed`.
+        """
+        prompts = sorted(set(prompts), key=lambda p: p.token_ids)
+        total = np.cumsum([prompt.pool_stop for prompt in prompts])
+        sample = prompts[: int(np.searchsorted(total, _SAMPLED_TOKENS * self._parallel)) + 1]
+        default, rates = self._batch_tokens, {}
+        for size in (default, default // 2, default * 2, default * 4):
+            self._set_batch_tokens(size)
+            self.embed(sample[:1])  # makes what is kept for this size
+            started = time.perf_counter()
+            self.embed(sample)
+            rates[self._batch_tokens] = len(sample) / (time.perf_counter() - started)
+        best = max(rates, key=rates.__getitem__)
+        self._set_batch_tokens(best if rates[best] > _LEAST_GAIN * rates[default] else default)
+        return rates
+
+    @property
+    def _parallel(self) -> int:
+        """Batches computed at the same time."""
+        return 1
+
+    def _set_batch_tokens(self, batch_tokens: int) -> None:
+        self._batch_tokens = batch_tokens
 
     @property
     @abstractmethod
@@ -68,13 +111,13 @@ class BatchedEngine(ABC):
     def context_length(self) -> int:
         """The most tokens a prompt may have."""
 
-    def describe(self) -> dict[str, Any]:
-        """Return the settings beside the configuration that the states depend on, JSON-able."""
-        return {}
-
     @abstractmethod
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
-        """Return the states, float32 [n, D], of distinct prompts that are sorted by length."""
+        """Return the states, float32 [n, D], of distinct prompts that are sorted by their token ids."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that the last `embed` computed with, for embed.json."""
 
     @abstractmethod
     def close(self) -> None:
@@ -93,26 +136,3 @@ class BatchedEngine(ABC):
 def progress_bar(n_prompts: int) -> tqdm:
     """Return a bar on standard error; none if that is no terminal."""
     return tqdm(total=n_prompts, desc="hidden states", unit="prompt", disable=None, leave=False)
-
-
-def batches_of(lengths: Sequence[int], most_tokens: int, most_prompts: int, *, padded: bool) -> Iterator[slice]:
-    """Cut sorted prompts into batches.
-
-    Args:
-        lengths: tokens of each prompt, ascending.
-        most_tokens: in a batch; a prompt that is longer gets a batch of its own.
-        most_prompts: in a batch.
-        padded: every prompt counts as long as the longest of its batch.
-
-    Yields:
-        The batches as slices of the prompts, in order.
-    """
-    start = total = 0
-    for stop, length in enumerate(lengths):
-        new_total = length * (stop + 1 - start) if padded else total + length
-        if stop > start and (new_total > most_tokens or stop - start == most_prompts):
-            yield slice(start, stop)
-            start, new_total = stop, length
-        total = new_total
-    if len(lengths):
-        yield slice(start, len(lengths))

@@ -98,9 +98,10 @@ class OlderEmbeddings:
         """Return the vectors of items, by row from 0."""
         return np.asarray(open_memmap(self.artifact.path / _VECTORS, "r")[rows + 1])
 
-    def check_engine(self, settings: Mapping[str, Any]) -> None:
-        """Raise TslrecError if the vectors come of an engine with other settings."""
-        _refuse_other(self.artifact.path, self.engine_settings, settings)
+    def check_precision(self, precision: str | None) -> None:
+        """Raise TslrecError if the vectors were computed in another precision."""
+        _refuse_other(self.artifact.path, {"precision": self.engine_settings.get("precision")},
+                      {"precision": precision})
 
 
 def open_older(path: Path, recipe: Recipe) -> OlderEmbeddings:

@@ -1,16 +1,22 @@
 """The fast engine: llama.cpp through its C interface.
 
-What it does beyond a plain loop: the tokens that all prompts begin with are decoded once and their keys and
-values shared; many prompts of similar length form a batch; the graph is stopped after the final norm, because
-llama.cpp would otherwise compute the logits of every token too. A state depends on the other prompts of its batch
-by no more than the rounding of float16, in which keys and values are kept.
+What it does beyond a plain loop: what prompts begin with in common is computed once (`packing`): the prefix of all of
+them is decoded first and its keys and values are shared, and a token that several prompts of a batch share belongs
+to the sequences of all of them. On a CPU every thread computes batches of its own in a context of its own, because
+the threads of one context wait for each other some 700 times a batch. The graph is stopped after the final norm,
+because llama.cpp would otherwise compute the logits of every token too. A state depends on the other prompts of its
+batch by no more than the rounding of float16, in which keys and values are kept.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import queue
 import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +26,13 @@ from llama_cpp import _ggml
 
 from ..errors import TslrecError
 from ..llama_log import captured_llama_log
-from ..prompts import TokenPrompt, shared_prefix
-from . import BatchedEngine, batches_of, progress_bar
+from ..prompts import TokenPrompt
+from . import BatchedEngine, progress_bar
+from .packing import PackedBatch, packed_batches, shared_prefix
 
+_CPU_TOKENS, _GPU_TOKENS = 128, 512
+_LOGIT_BYTES = 2**28
+"""Most memory for the logits of all contexts, for which llama.cpp makes room even if they are never computed."""
 _RESULT = b"result_embd_pooled"  # llama.cpp's name of the states that it gives out, with any pooling
 
 _tensor_name = _ggml.libggml.ggml_get_name
@@ -38,7 +48,7 @@ def _stop_after_states(tensor: int, ask: bool, _data: int) -> bool:
 class LlamaEngine(BatchedEngine):
     """Pooled states by llama.cpp; use it as a context manager, or `close` it."""
 
-    def __init__(self, path: str | Path, *, threads: int, gpu_layers: int = 0, batch_tokens: int = 512,
+    def __init__(self, path: str | Path, *, threads: int, gpu_layers: int = 0, batch_tokens: int = 0,
                  max_sequences: int = 64) -> None:
         """Load a model.
 
@@ -46,24 +56,25 @@ class LlamaEngine(BatchedEngine):
             path: a .gguf file.
             threads: at least 1.
             gpu_layers: layers to put on a GPU, -1 = all.
-            batch_tokens: the most tokens computed at once. Attention looks at all prompts of a batch and masks the
-                others, so larger batches cost more than they save; 512 was the fastest on two CPU cores.
+            batch_tokens: the most tokens computed at once; 0: 128 on a CPU, 512 with a GPU. Attention looks at all
+                prompts of a batch and masks the others, so that much larger batches cost more than they save.
             max_sequences: the most prompts computed at once.
 
         Raises:
             TslrecError: llama.cpp can't load the file; the message holds its last error lines.
         """
-        if threads < 1 or batch_tokens < 1 or max_sequences < 1:
+        if threads < 1 or batch_tokens < 0 or max_sequences < 1:
             raise ValueError(f"threads is {threads}, batch_tokens {batch_tokens}, max_sequences {max_sequences}; "
-                             "expected at least 1 of each")
-        self._model = self._context = None
+                             "expected at least 1 of each (batch_tokens 0: chosen here)")
+        self._model = None
+        self._contexts: list[Any] = []
         self._context_size = 0
         self._path, self._threads, self._gpu_layers = Path(path), threads, gpu_layers
         self._max_sequences = min(max_sequences, llama_cpp.llama_max_parallel_sequences() - 1)  # 0: the prefix
-        self._batch_tokens = max(batch_tokens, self._max_sequences + 1)  # llama.cpp aborts below that
+        self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
         if not self._path.is_file():
             raise TslrecError(f"{path} does not exist; give a .gguf file")
-        if gpu_layers and not llama_cpp.llama_supports_gpu_offload():
+        if gpu_layers and not self.gpu_offload:
             warnings.warn(f"gpu_layers is {gpu_layers}, but this build of llama-cpp-python has no GPU support: the "
                           "CPU does all the work. Reinstall llama-cpp-python for your GPU", stacklevel=2)
         llama_cpp.llama_backend_init()
@@ -85,93 +96,123 @@ class LlamaEngine(BatchedEngine):
         """The most tokens a prompt may have: what the model was trained for."""
         return int(llama_cpp.llama_model_n_ctx_train(self._loaded()))
 
+    @property
+    def gpu_offload(self) -> bool:
+        """Whether a GPU does work: layers were asked for, and this build of llama-cpp-python has GPU support."""
+        return self._gpu_layers != 0 and bool(llama_cpp.llama_supports_gpu_offload())
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that the last `embed` computed with."""
+        contexts = max(1, len(self._contexts))
+        return {"threads": self._threads, "contexts": contexts, "threads_per_context": self._threads // contexts,
+                "batch_tokens": self._batch_tokens, "max_sequences": self._max_sequences,
+                "gpu_layers": self._gpu_layers, "gpu_offload": self.gpu_offload}
+
     def close(self) -> None:
         """Free the model; the engine can't be used after that."""
+        self._free_contexts()
         with captured_llama_log():
-            if self._context:
-                llama_cpp.llama_free(self._context)
             if self._model:
                 llama_cpp.llama_model_free(self._model)
-        self._model = self._context = None
+        self._model = None
+
+    @property
+    def _parallel(self) -> int:
+        return 1 if self.gpu_offload else self._threads
+
+    def _set_batch_tokens(self, batch_tokens: int) -> None:
+        self._free_contexts()
+        self._batch_tokens = max(batch_tokens, self._max_sequences + 1)  # llama.cpp aborts below that
 
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
         states = np.empty((len(prompts), self.width), dtype=np.float32)
         prefix = shared_prefix(prompts)
-        lengths = [len(prompt.token_ids) - prefix for prompt in prompts]
+        batches = list(packed_batches(prompts, prefix, self._batch_tokens, self._max_sequences))
+        longest = max(len(batch.tokens) for batch in batches)
         with captured_llama_log() as log:
-            memory = self._prepare(prefix + max(self._batch_tokens, lengths[-1]), log)
-            if prefix:
-                shared = np.array(prompts[0].token_ids[:prefix], dtype=np.int32)
-                self._decode(shared, np.arange(prefix, dtype=np.int32), np.zeros(prefix, dtype=np.int32), log)
-            with progress_bar(len(prompts)) as bar:
-                for batch in batches_of(lengths, self._batch_tokens, self._max_sequences, padded=False):
-                    states[batch] = self._embed_batch(prompts[batch], prefix, memory, log)
-                    bar.update(batch.stop - batch.start)
+            contexts = self._prepare(len(batches), prefix + max(self._batch_tokens, longest), log)
+            shared = _Tokens.of_prefix(prompts[0].token_ids[:prefix])
+            with ThreadPoolExecutor(len(contexts)) as pool:
+                idle = queue.SimpleQueue[tuple[Any, np.ndarray]]()
+                for ready in pool.map(lambda context: (context, self._decode(context, shared, log)), contexts):
+                    idle.put(ready)
+
+                def compute(batch: PackedBatch) -> int:
+                    context, before = idle.get()
+                    states[batch.rows] = self._embed_batch(context, batch, before, log)
+                    idle.put((context, before))
+                    return len(batch.spans)
+
+                with progress_bar(len(prompts)) as bar:
+                    try:
+                        for future in as_completed([pool.submit(compute, batch) for batch in batches]):
+                            bar.update(future.result())
+                    except BaseException:  # an interrupt too: what has not begun is not waited for
+                        pool.shutdown(cancel_futures=True)
+                        raise
         return states
 
-    def _embed_batch(self, prompts: list[TokenPrompt], prefix: int, memory: Any, log: object) -> np.ndarray:
-        """Return the states, float32 [B, D]; prompt i is sequence i + 1, sequence 0 holds the prefix."""
-        own = [np.array(prompt.token_ids[prefix:], dtype=np.int32) for prompt in prompts]
-        lengths = np.array([len(tokens) for tokens in own])
-        begins = np.cumsum(lengths) - lengths
-        positions = np.arange(lengths.sum()) - np.repeat(begins, lengths) + prefix
-        sequences = np.repeat(np.arange(1, len(own) + 1), lengths)
-        for sequence in range(1, len(own) + 1) if prefix else ():
+    def _embed_batch(self, context: Any, batch: PackedBatch, before: np.ndarray, log: object) -> np.ndarray:
+        """Return the states, float32 [B, D]; `before`: the prefix's, [P, D]. Prompt i is sequence i + 1."""
+        memory, prefix = llama_cpp.llama_get_memory(context), len(before)
+        for sequence in range(1, len(batch.spans) + 1) if prefix else ():
             llama_cpp.llama_memory_seq_cp(memory, 0, sequence, 0, prefix)
-        hidden = self._decode(np.concatenate(own), positions.astype(np.int32), sequences.astype(np.int32), log)
-        for sequence in range(1, len(own) + 1):
+        own = self._decode(context, _Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
+        for sequence in range(1, len(batch.spans) + 1):
             llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
-        return np.stack([hidden[begin + prompt.pool_start - prefix: begin + prompt.pool_stop - prefix].mean(axis=0)
-                         for begin, prompt in zip(begins, prompts, strict=True)])
+        hidden = np.concatenate([before, own])  # [P + T, D]
+        return np.stack([hidden[span].mean(axis=0) for span in batch.spans])
 
-    def _decode(self, tokens: np.ndarray, positions: np.ndarray, sequences: np.ndarray, log: object) -> np.ndarray:
-        """Run the model.
-
-        Args:
-            tokens: int32 [T], as positions and sequences.
-            positions: of each token in its sequence.
-            sequences: of each token.
-            log: llama.cpp's, for the message of an error.
-
-        Returns:
-            The states after the final norm, float32 [T, D].
-        """
-        states = np.empty((len(tokens), self.width), dtype=np.float32)
-        for start in range(0, len(tokens), self._batch_tokens):
+    def _decode(self, context: Any, tokens: _Tokens, log: object) -> np.ndarray:
+        """Run the model; returns the states after the final norm, float32 [T, D]."""
+        states = np.empty((len(tokens.ids), self.width), dtype=np.float32)
+        for start in range(0, len(states), self._batch_tokens):
             part = slice(start, start + self._batch_tokens)
-            arrays = _batch_arrays(tokens[part], positions[part], sequences[part])
-            status = llama_cpp.llama_decode(self._context, _batch(arrays))
+            arrays = tokens.batch_arrays(part)
+            status = llama_cpp.llama_decode(context, _batch(arrays))
             if status != 0:
                 raise TslrecError(f"llama.cpp could not decode a batch (status {status}): {log}; lower batch_tokens, "
                                   "or check the model")
-            first = llama_cpp.llama_get_embeddings(self._context)
+            first = llama_cpp.llama_get_embeddings(context)
             states[part] = np.ctypeslib.as_array(first, shape=(len(arrays["token"]), self.width))
         return states
 
-    def _prepare(self, cells: int, log: object) -> Any:
-        """Return the empty memory of a context with room for `cells` tokens."""
-        if self._context is None or cells > self._context_size:
-            if self._context:
-                llama_cpp.llama_free(self._context)
-            self._context = llama_cpp.llama_init_from_model(self._loaded(), self._context_parameters(cells))
-            if not self._context:
-                raise TslrecError(f"llama.cpp can't make a context of {cells} tokens for {self._path}: {log}; lower "
-                                  "batch_tokens")
+    def _prepare(self, batches: int, cells: int, log: object) -> list[Any]:
+        """Return empty contexts, at most one for each batch, with room for `cells` tokens."""
+        kept = 4 * self._batch_tokens * int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(
+            self._loaded())))
+        wanted = max(1, min(self._parallel, batches, _LOGIT_BYTES // kept))
+        if len(self._contexts) != wanted or cells > self._context_size:
+            self._free_contexts()
+            parameters = self._context_parameters(cells, self._threads // wanted)
+            for _ in range(wanted):
+                context = llama_cpp.llama_init_from_model(self._loaded(), parameters)
+                if not context:
+                    raise TslrecError(f"llama.cpp can't make a context of {cells} tokens for {self._path}: {log}; "
+                                      "lower batch_tokens")
+                self._contexts.append(context)
             self._context_size = cells
-        memory = llama_cpp.llama_get_memory(self._context)
-        llama_cpp.llama_memory_clear(memory, False)
-        return memory
+        for context in self._contexts:
+            llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), False)
+        return self._contexts
 
-    def _context_parameters(self, cells: int) -> Any:
+    def _free_contexts(self) -> None:
+        with captured_llama_log():
+            for context in self._contexts:
+                llama_cpp.llama_free(context)
+        self._contexts = []
+
+    def _context_parameters(self, cells: int, threads: int) -> Any:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = cells
         parameters.n_batch = parameters.n_ubatch = self._batch_tokens
         parameters.n_seq_max = self._max_sequences + 1
-        parameters.n_threads = parameters.n_threads_batch = self._threads
+        parameters.n_threads = parameters.n_threads_batch = threads
         parameters.embeddings = True
         parameters.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
         parameters.attention_type = llama_cpp.LLAMA_ATTENTION_TYPE_CAUSAL
-        parameters.kv_unified = True  # else every sequence has its own cells and can't share the prefix's
+        parameters.kv_unified = True  # else every sequence has cells of its own, and none can be shared
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO  # where it is there, it skips masked tiles
         parameters.offload_kqv = parameters.op_offload = self._gpu_layers != 0
         parameters.cb_eval = _stop_after_states
         return parameters
@@ -182,13 +223,30 @@ class LlamaEngine(BatchedEngine):
         return self._model
 
 
-def _batch_arrays(tokens: np.ndarray, positions: np.ndarray, sequences: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what a llama_batch points to; contiguous, so that no Python loop fills it."""
-    count = len(tokens)
-    tokens, positions, sequences = map(np.ascontiguousarray, (tokens, positions, sequences))
-    pointers = sequences.ctypes.data + sequences.itemsize * np.arange(count, dtype=np.uintp)
-    return {"token": tokens, "pos": positions, "n_seq_id": np.ones(count, dtype=np.int32), "sequences": sequences,
-            "seq_id": pointers, "logits": np.ones(count, dtype=np.int8)}  # 1: its state is wanted
+@dataclass(frozen=True)
+class _Tokens:
+    """Tokens for llama.cpp; all int32 [T]."""
+
+    ids: np.ndarray
+    positions: np.ndarray
+    first: np.ndarray
+    """A token belongs to the sequences first..stop."""
+    stop: np.ndarray
+
+    @classmethod
+    def of_prefix(cls, ids: Sequence[int]) -> _Tokens:
+        """Return tokens of sequence 0."""
+        zeros = np.zeros(len(ids), dtype=np.int32)
+        return cls(np.array(ids, dtype=np.int32), np.arange(len(ids), dtype=np.int32), zeros, zeros + 1)
+
+    def batch_arrays(self, part: slice) -> dict[str, np.ndarray]:
+        """Return what a llama_batch points to; contiguous, so that no Python loop fills it."""
+        ids, positions, first, stop = (np.ascontiguousarray(array[part]) for array in (
+            self.ids, self.positions, self.first, self.stop))
+        sequences = np.arange(stop.max(), dtype=np.int32)  # a token's sequences are a stretch of it
+        pointers = sequences.ctypes.data + sequences.itemsize * first.astype(np.uintp)
+        return {"token": ids, "pos": positions, "n_seq_id": stop - first, "sequences": sequences, "seq_id": pointers,
+                "logits": np.ones(len(ids), dtype=np.int8)}  # 1: its state is wanted
 
 
 def _batch(arrays: dict[str, np.ndarray]) -> Any:

@@ -1,4 +1,5 @@
-"""What there is to compute: the different prompts of a catalogue, by length, without those an older artifact has.
+"""What there is to compute: the different prompts of a catalogue, in the order of their texts, without those an older
+artifact has. Texts that begin alike are neighbours: engines compute what prompts share once.
 
 A prompt is known by a hash of the tokens that its state depends on, never by its item's id: an item whose title has
 changed is computed again, and items of one title share one state.
@@ -16,36 +17,40 @@ from ..prompts import PromptTemplate, Tokenizer, TokenPrompt
 
 KEY_WORDS = 2
 """A key is so many 64-bit words."""
+_BLOCK = 4096
+"""Texts that are tokenised at once."""
 
 
 class ItemPrompts:
     """The prompts of all items of a catalogue.
 
-    Kept are their keys and lengths; the prompts are made again when they are asked for, since the token ids of all
+    Kept are their keys and order; the prompts are made again when they are asked for, since the token ids of all
     items take far more memory than their titles.
     """
 
     keys: np.ndarray
     """uint64 [I, 2]: hash of the prompt's tokens up to the end of its span (what follows changes nothing in a causal
     model) and of the span."""
-    lengths: np.ndarray
-    """int64 [I]: the number of these tokens."""
+    rank: np.ndarray
+    """int64 [I]: an item's place in the order of the texts."""
     n_tokens: int
     """Tokens of all prompts."""
 
     def __init__(self, titles: Sequence[str], template: PromptTemplate, tokenizer: Tokenizer) -> None:
         self._titles, self._template, self._tokenizer = titles, template, tokenizer
         self.keys = np.empty((len(titles), KEY_WORDS), np.uint64)
-        self.lengths = np.empty(len(titles), np.int64)
+        self.rank = np.empty(len(titles), np.int64)
+        self.rank[sorted(range(len(titles)), key=titles.__getitem__)] = np.arange(len(titles))
         self.n_tokens = 0
-        for row in range(len(titles)):
-            prompt, = self.of([row])
-            self.keys[row], self.lengths[row] = _key(prompt), prompt.pool_stop
-            self.n_tokens += len(prompt.token_ids)
+        for start in range(0, len(titles), _BLOCK):
+            rows = range(start, min(start + _BLOCK, len(titles)))
+            for row, prompt in zip(rows, self.of(rows), strict=True):
+                self.keys[row] = _key(prompt)
+                self.n_tokens += len(prompt.token_ids)
 
     def of(self, rows: Iterable[int]) -> list[TokenPrompt]:
         """Return the prompts of some items, by row from 0."""
-        return [self._template.tokenize([self._titles[row]], self._tokenizer) for row in rows]
+        return self._template.tokenize_all([[self._titles[row]] for row in rows], self._tokenizer)
 
 
 def _key(prompt: TokenPrompt) -> np.ndarray:
@@ -59,7 +64,7 @@ class Plan:
     """Which prompts are computed, in which shards, and where every item's vector comes from."""
 
     order: np.ndarray
-    """int64 [P]: items, by row from 0, whose prompts are computed, shortest prompt first."""
+    """int64 [P]: items, by row from 0, whose prompts are computed, in the order of their texts."""
     place: np.ndarray
     """int64 [I]: where in `order` an item's prompt is; -1 if its vector is kept."""
     kept: np.ndarray
@@ -92,7 +97,7 @@ def plan_of(prompts: ItemPrompts, known: np.ndarray, shard_size: int) -> Plan:
     source = first[group.reshape(-1)][len(known):]  # [I]; the first row with this prompt, known ones before all others
     is_kept = source < len(known)
     computed = np.unique(source[~is_kept]) - len(known)
-    order = computed[np.argsort(prompts.lengths[computed], kind="stable")]
+    order = computed[np.argsort(prompts.rank[computed], kind="stable")]
     place = np.full(len(source), -1)
     place[order] = np.arange(len(order))
     place[~is_kept] = place[source[~is_kept] - len(known)]

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
     from .llama_engine import LlamaEngine
+    from .torch_engine import TorchEngine
 
 _COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-min", "torch", "transformers")}
 
@@ -76,11 +77,10 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
             return _llama(tuned.quantised, config, threads)
         from ..adaptation import load_tuned
         from ..lora import merge_lora
-        from .torch_engine import TorchEngine
 
         model = load_tuned(tuned)
         merge_lora(model.network)
-        return TorchEngine(model.network, device=device, batch_tokens=config.batch_tokens)
+        return _torch(model.network, config, device)
 
     dataset, dataset_hash = load_dataset(dataset_path)
     job = _Job(dataset, dataset_hash, out, config, tuned.template, tuned.quantised,
@@ -99,9 +99,8 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
     def engine() -> AbstractContextManager[BatchedEngine]:
         if config.engine == "torch":
             from ..llm import load_language_model
-            from .torch_engine import TorchEngine
 
-            return TorchEngine(load_language_model(model).network, device=device, batch_tokens=config.batch_tokens)
+            return _torch(load_language_model(model).network, config, device)
         resolved = resolve_model(model)
         if resolved.kind == "gguf":
             return _llama(resolved.path, config, threads)
@@ -110,6 +109,14 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
     dataset, dataset_hash = load_dataset(dataset_path)
     job = _Job(dataset, dataset_hash, out, config, template, model, {"model": model_hash(model)}, engine)
     return _embed(job, existing, append_to, part)
+
+
+def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
+    from ..finetuning import resolve_precision
+    from .torch_engine import TorchEngine
+
+    return TorchEngine(network, device=device, batch_tokens=config.batch_tokens,
+                       dtype=resolve_precision(config.torch_precision, device))
 
 
 def _llama(path: Path, config: EmbedConfig, threads: int) -> LlamaEngine:
@@ -170,13 +177,16 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
     prompts = ItemPrompts(texts, job.template, tokenizer)
     plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
     with job.engine() as engine:
-        settings, width = engine.describe(), engine.width
+        precision = engine.describe().get("precision")
         if older:
-            older.check_engine(settings)
+            older.check_precision(precision)
         key = sha256_of_json([asdict(recipe), [version(package) for package in _COMPUTED_BY[job.config.engine]],
-                              settings, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
-        store = ShardStore(job.out, key, [(len(plan.shard(number)), width) for number in range(plan.n_shards)])
+                              precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
+        store = ShardStore(job.out, key, [(len(plan.shard(number)), engine.width) for number in range(plan.n_shards)])
+        if job.config.autotune and store.missing(part.of(plan.n_shards)):
+            engine.autotune(prompts.of(plan.shard(0)))
         _compute(store, engine, prompts, plan, part)
+        settings = engine.describe()
     if part.launch:
         if part.number:
             return 0
