@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tslrec_min.artifacts import open_artifact, read_json
+from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, PrepareConfig
 from tslrec_min.data.preparation import prepare
@@ -361,19 +361,23 @@ def test_torch_resumes_shares_and_appends_too(catalogue: Path, cycle: Path, gguf
 
 
 def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
+    with write_artifact(tmp_path / "finetune", Recipe("finetune", {"quant": "F16"}, {})) as folder:
+        (folder / "model-f16.gguf").symlink_to(gguf)
+        PromptTemplate().save(folder / "prompt.json")
     program = ("import json, sys; from tslrec_min.cli import main\n"
-               "main(json.loads(sys.argv[1]), standalone_mode=False)\n"
+               "for words in json.loads(sys.argv[1]): main(words, standalone_mode=False)\n"
                "heavy = {'torch', 'transformers'} & sys.modules.keys()\n"
                "sys.exit(f'loaded: {heavy}' if heavy else 0)")
-    done = subprocess.run([sys.executable, "-c", program, json.dumps(command(cycle, gguf, tmp_path / "embed"))],
-                          capture_output=True, text=True)
+    untuned = command(cycle, gguf, tmp_path / "untuned")
+    tuned = [*map(str, ["embed", cycle, "--finetuned", tmp_path / "finetune", "-o", tmp_path / "tuned"]), *untuned[6:]]
+    done = subprocess.run([sys.executable, "-c", program, json.dumps([untuned, tuned])], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
-    assert files(tmp_path / "embed") == files(whole)
+    assert files(tmp_path / "untuned") == files(tmp_path / "tuned") == files(whole)
 
 
 @pytest.mark.llm
 def test_real_model_takes_little_memory(real_data: Path, tmp_path: Path) -> None:
-    prepare(real_data / "ml-100k", tmp_path / "dataset", PrepareConfig(k_core=200))
+    prepare(real_data / "ml-100k", tmp_path / "dataset", PrepareConfig(k_core=80))
     arguments = ["embed", tmp_path / "dataset", "--model", "smollm2-135m", "-o", tmp_path / "embed", "--threads", 2]
     subprocess.run([*COMMAND, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
     assert read_json(tmp_path / "embed" / "config.json")["peak_memory_mib"] < 0.6 * 1024
