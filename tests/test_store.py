@@ -334,7 +334,7 @@ def test_appending_can_be_interrupted_repeated_and_left_without_work(catalogue: 
 def test_appending_to_what_is_of_another_making_is_refused_by_name(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "embed"
-    with pytest.raises(TslrecError, match=r"\(batch_tokens 512, now 64\); give the same ones"):
+    with pytest.raises(TslrecError, match=r"\(batch_tokens 0, now 64\); give the same ones"):
         embed(cycle, gguf, out, replace(CONFIG, batch_tokens=64), append_to=whole)
     with pytest.raises(TslrecError, match=r"template.pooling 'mean', now 'last'\)"):
         embed_base(cycle, str(gguf), PromptTemplate(pooling="last"), out, CONFIG, device="cpu", threads=1,

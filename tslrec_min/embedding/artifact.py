@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def _refuse_other(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in settings.items():
+    for name, value in json.loads(json.dumps(settings)).items():  # as they are stored: a tuple is a list
         if name not in _NOT_SETTINGS:
             flat |= {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
     return flat
