@@ -1,0 +1,144 @@
+"""Fine-tuning on a part of the users: held-out loss and downstream NDCG@10 against the share, random and coverage.
+
+Every run has the same held-out users. Fewer users are seen in smaller batches and more often, so that all runs have
+about as many optimiser steps (the table says how many tokens each has read). Downstream: SASRec started from the
+item embeddings of the fine-tuned weights (adapter ``init``), NDCG@10 on the validation split. Finished runs are kept
+in a file of JSON lines, so that an interrupted study goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _data import real_dataset
+
+from tslrec_min.adapters import build_adapter
+from tslrec_min.categories import latent_categories
+from tslrec_min.configs import FinetuneConfig, PretrainConfig, TrainConfig
+from tslrec_min.data.dataset import Dataset, Histories
+from tslrec_min.embedding.torch_engine import TorchEngine
+from tslrec_min.finetuning import PreferenceModel, fine_tune
+from tslrec_min.llm import load_language_model
+from tslrec_min.lora import add_lora, merge_lora
+from tslrec_min.model_files import template_of
+from tslrec_min.models import build_recommender
+from tslrec_min.recommenders import Categories
+from tslrec_min.samples import make_samples
+from tslrec_min.training import train_recommender
+
+CPU = torch.device("cpu")
+SCHEDULES = {1.0: (16, 1), 0.5: (8, 1), 0.25: (8, 2), 0.1: (8, 4)}  # share of users -> batch size, epochs
+SASREC = {"dropout": 0.3, "max_len": 50, "epochs": 20, "patience": 5}
+
+
+def main() -> None:
+    """Run what is not in the file yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="file of JSON lines")
+    parser.add_argument("--data", choices=("ml-100k", "amazon-beauty"), default="ml-100k")
+    parser.add_argument("--population", type=int, default=0, help="users, drawn at random; 0: all")
+    parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.5, 0.25, 0.1])
+    parser.add_argument("--max-history", type=int, default=16)
+    parser.add_argument("--max-title-tokens", type=int, default=48)
+    parser.add_argument("--lora-layers", type=int, default=0)
+    parser.add_argument("--pretrain-epochs", type=int, default=20)
+    parser.add_argument("--downstream", action="store_true", help="embed the items and train SASRec too")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    dataset = real_dataset(options.data)
+    categories = pretrained_categories(dataset, options)
+    if options.population:
+        dataset = some_users(dataset, options.population)
+    done = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
+    for share in options.shares:
+        for select in ("random", "coverage") if share < 1 else ("random",):
+            wanted = {"data": options.data, "share": share, "select": select}
+            if not any(wanted.items() <= run.items() for run in done):
+                done.append(wanted | run(dataset, categories, share, select, options))
+                with open(options.results, "a") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+    print_table([run for run in done if run["data"] == options.data])
+
+
+def pretrained_categories(dataset: Dataset, options: argparse.Namespace) -> Categories:
+    """Cluster the items as `tslrec pretrain` does."""
+    config = PretrainConfig(**SASREC | {"epochs": options.pretrain_epochs})
+    validation = dataset.within_training()
+    torch.manual_seed(config.seed)
+    recommender = build_recommender(build_adapter("none", dataset.n_items, config.width, None), config)
+    train_recommender(recommender, validation.histories, validation, config, device=CPU, threads=options.threads)
+    table = recommender.item_table().detach().numpy()
+    return latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
+                             seed=config.seed)
+
+
+def some_users(dataset: Dataset, count: int) -> Dataset:
+    """Return the data set with the histories of some users alone; the catalogue stays."""
+    users = np.sort(np.random.default_rng(0).choice(dataset.n_users, count, replace=False))
+    items = [dataset.histories.of(user) for user in users]
+    indptr = np.concatenate([[0], np.cumsum([len(part) for part in items])]).astype(np.int64)
+    return replace(dataset, histories=Histories(indptr, np.concatenate(items)), timestamps=None,
+                   user_ids=[dataset.user_ids[user] for user in users])
+
+
+def run(dataset: Dataset, categories: Categories, share: float, select: str, options: argparse.Namespace
+        ) -> dict[str, Any]:
+    """Fine-tune on a share of the users, and train SASRec with what comes of it."""
+    size, epochs = SCHEDULES[share]
+    config = FinetuneConfig(max_history=options.max_history, max_title_tokens=options.max_title_tokens, epochs=epochs,
+                            lora_layers=options.lora_layers, batch_size=size, select=select)
+    trainable = dataset.n_users - max(2, round(config.holdout * dataset.n_users))
+    config = replace(config, users=0 if share == 1 else round(share * trainable))
+    torch.manual_seed(config.seed)
+    language_model = load_language_model(config.model)
+    network, template = language_model.network, template_of(config)
+    layers = network.config.num_hidden_layers
+    add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha,
+             layers=range(layers - (config.lora_layers or layers), layers))
+    model = PreferenceModel(network, categories.n_categories)
+    samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
+                           context_length=network.config.max_position_embeddings)
+    started = time.perf_counter()
+    metrics = fine_tune(model, samples.training, samples.held_out, config)
+    found = {"users": len(samples.training), "items_covered": samples.report["items_covered"],
+             "tokens": samples.training.tokens * epochs, "seconds": time.perf_counter() - started,
+             "loss": metrics["best"], "baseline": metrics["baseline"]}
+    if options.downstream:
+        merge_lora(network)
+        prompts = template.tokenize_all([[title] for title in dataset.titles], language_model.tokenizer)
+        vectors = np.zeros((dataset.n_items + 1, network.config.hidden_size), np.float32)
+        with TorchEngine(network) as engine:
+            vectors[1:] = engine.embed(prompts)
+        train_config = TrainConfig(adapter="init", **SASREC)
+        torch.manual_seed(0)
+        recommender = build_recommender(build_adapter("init", dataset.n_items, train_config.width, vectors),
+                                        train_config)
+        log = train_recommender(recommender, dataset.training(), dataset.evaluation("validation"), train_config,
+                                device=CPU, threads=options.threads)
+        found["validation NDCG@10"] = log.as_json()["validation_ndcg@10"]
+    return found
+
+
+def print_table(runs: list[dict[str, Any]]) -> None:
+    """Print the losses beside that of all users."""
+    whole = next(run["loss"] for run in runs if run["share"] == 1)
+    print("| share of users | select | users | items covered | tokens read | held-out KL | against all users | "
+          "validation NDCG@10 |\n|---|---|---|---|---|---|---|---|")
+    for run in sorted(runs, key=lambda run: (-run["share"], run["select"])):
+        ndcg = run.get("validation NDCG@10")
+        print(f"| {run['share']} | {run['select'] if run['share'] < 1 else 'all'} | {run['users']:,} | "
+              f"{run['items_covered']:.0%} | {run['tokens']:,} | {run['loss']:.4f} | {run['loss'] / whole - 1:+.1%} | "
+              f"{'' if ndcg is None else f'{ndcg:.4f}'} |")
+    print(f"constant predictor: {runs[0]['baseline']:.4f}")
+
+
+if __name__ == "__main__":
+    main()
