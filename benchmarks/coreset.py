@@ -76,8 +76,9 @@ def pretrained_categories(dataset: Dataset, options: argparse.Namespace) -> Cate
     recommender = build_recommender(build_adapter("none", dataset.n_items, config.width, None), config)
     train_recommender(recommender, validation.histories, validation, config, device=CPU, threads=options.threads)
     table = recommender.item_table().detach().numpy()
-    return latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
-                             seed=config.seed)
+    solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
+                                 seed=config.seed)
+    return Categories(solution.labels, solution.centroids)
 
 
 def some_users(dataset: Dataset, count: int) -> Dataset:

@@ -23,6 +23,7 @@ import llama_cpp
 import numpy as np
 import torch
 from _data import medians, real_dataset
+from _padded import pooled_states
 from ranking import judged
 
 from tslrec_min.cli.options import usable_processors
@@ -32,7 +33,7 @@ from tslrec_min.embedding.torch_engine import TorchEngine
 from tslrec_min.gguf.parity import compare_states
 from tslrec_min.gguf.quantization import quantize
 from tslrec_min.gguf.writer import write_gguf
-from tslrec_min.llm import load_language_model, pooled_states
+from tslrec_min.llm import load_language_model
 from tslrec_min.prompts import PromptTemplate, TokenPrompt
 
 TEMPLATES = {

@@ -67,10 +67,10 @@ def measure(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, f
     """Fine-tune once, and return users a second, peak memory (MiB), held-out loss and baseline."""
     import torch
 
-    from tslrec_min.adaptation import template_of
     from tslrec_min.configs import FinetuneConfig
     from tslrec_min.data.dataset import load_dataset
     from tslrec_min.llm import load_language_model
+    from tslrec_min.model_files import template_of
     from tslrec_min.recommenders import load_categories
     from tslrec_min.samples import make_samples
 
@@ -105,12 +105,12 @@ def ours(network: Any, training: Any, held_out: Any, config: Any, n_categories: 
 def peers(network: Any, training: Any, held_out: Any, config: Any, n_categories: int, kind: str) -> dict[str, float]:
     """Time `Trainer.train` with PEFT's LoRA; head, standardisation, learning rates and schedule as ours."""
     import torch
+    from _padded import pooled_states
     from peft import LoraConfig, get_peft_model
     from torch import nn
     from transformers import Trainer, TrainingArguments
 
     from tslrec_min.finetuning import _scale
-    from tslrec_min.llm import pooled_states
     from tslrec_min.lora import TARGETS
     from tslrec_min.losses import constant_loss, constant_outputs, preference_loss
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tslrec_min.adaptation import finetune, template_of, verify
+from tslrec_min.adaptation import finetune, verify
 from tslrec_min.artifacts import open_artifact, read_json
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig
 from tslrec_min.data.dataset import load_dataset
@@ -26,8 +26,9 @@ from tslrec_min.embedding.artifact import load_embeddings
 from tslrec_min.embedding.stage import embed_base, embed_tuned
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning import PreferenceModel, fine_tune
-from tslrec_min.llm import load_language_model, load_tokenizer
+from tslrec_min.llm import load_language_model
 from tslrec_min.lora import add_lora
+from tslrec_min.model_files import load_tokenizer, template_of
 from tslrec_min.recommenders import load_categories, pretrain
 from tslrec_min.samples import Samples, make_samples
 

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tslrec_min.adaptation import template_of
 from tslrec_min.configs import FinetuneConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.errors import TslrecError
 from tslrec_min.gguf.tokenizer import TextTokenizer
+from tslrec_min.model_files import template_of
 from tslrec_min.recommenders import Categories
 from tslrec_min.samples import Samples, SampleSplit, make_samples, random_windows
 

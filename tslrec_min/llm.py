@@ -5,7 +5,7 @@ Importing this module loads torch and the tokenizer library; transformers is loa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,7 @@ from .gguf.tokenizer import (
     tokenizer_from_file,
     tokenizer_from_metadata,
 )
-from .model_files import hash_of_folder, load_tokenizer, model_hash  # noqa: F401 - offered here too
-from .prompts import TokenPrompt
+from .model_files import hash_of_folder
 from .sources import resolve_model
 
 
@@ -72,22 +71,6 @@ def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: to
         [B, T, D] in the network's dtype.
     """
     return network.model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-
-
-def pooled_states(network: Any, prompts: Sequence[TokenPrompt], device: torch.device) -> torch.Tensor:
-    """Return the pooled hidden states of prompts in one padded batch, float32 [B, D]; gradients flow.
-
-    Tokens after a prompt's span are left out: in a causal model they change nothing in it.
-    """
-    longest = max(prompt.pool_stop for prompt in prompts)
-    token_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)  # [B, T]
-    mask, spans = torch.zeros_like(token_ids), torch.zeros(token_ids.shape)
-    for row, prompt in enumerate(prompts):
-        token_ids[row, :prompt.pool_stop] = torch.tensor(prompt.token_ids[:prompt.pool_stop])
-        mask[row, :prompt.pool_stop] = 1
-        spans[row, prompt.pool_start:prompt.pool_stop] = 1 / (prompt.pool_stop - prompt.pool_start)
-    hidden = last_hidden_states(network, token_ids.to(device), mask.to(device))
-    return torch.einsum("btd,bt->bd", hidden.float(), spans.to(device))
 
 
 class _StoredTensor:

@@ -185,11 +185,12 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
     """
     import torch
 
-    from .adaptation import finetune, template_of
+    from .adaptation import finetune
     from .data.preparation import prepare
     from .distributed import refuse_several_processes
     from .embedding.stage import embed_base, embed_tuned
     from .evaluation import evaluate
+    from .model_files import template_of
     from .recommenders import pretrain, train
     from .training import resolve_device
 
