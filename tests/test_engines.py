@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from tslrec_min.decoder import PackedDecoder
 from tslrec_min.embedding import llama_engine
 from tslrec_min.embedding.llama_engine import LlamaEngine
 from tslrec_min.embedding.packing import PackedBatch, packed_batches, shared_prefix
@@ -369,10 +370,14 @@ def test_states_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.llm
-def test_real_model_agrees_with_torch(tmp_path: Path) -> None:
-    model = load_language_model("smollm2-135m")
-    prompts = prompts_of(model)
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m"])
+def test_real_models_agree_with_torch(tmp_path: Path, name: str) -> None:
+    model = load_language_model(name)
+    prompts = prompts_of(model)[::3]
     reference = TorchEngine(model.network).embed(prompts)
+    with torch.no_grad():
+        packed = PackedDecoder(model.network).pooled_states(prompts).numpy()
+    np.testing.assert_allclose(packed, reference, atol=1e-4 * np.abs(reference).max())
     half = save(model, tmp_path / "f16.gguf")
     quantize(half, tmp_path / "q8.gguf", "Q8_0", threads=2)
     for path, least in ((half, 0.998), (tmp_path / "q8.gguf", 0.995)):
