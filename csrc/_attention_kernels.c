@@ -8,7 +8,7 @@
 #include "exponential.h"
 
 /* Rows of scores that are made at a time: the queries of some tokens, the heads that share a key head side by side.
- * A multiple of every ROWS. Their scores, with gradient, stay in a second-level cache. */
+ * A multiple of ROWS. Their scores, with gradient, stay in a second-level cache. */
 #define BLOCK 96
 #define PADDING 16 /* a tile of rows may reach this far beyond the keys; also keeps rows apart from powers of two */
 
@@ -120,40 +120,33 @@ static void pack_block(const piece *work, const float *heads, ptrdiff_t row, ptr
     }
 }
 
-/* ROWS x VECTORS sums, the vectors of a step and one number fill the registers: 16 of them up to AVX2. */
+/* ROWS x VECTORS sums, the vectors of a step and one number fill the registers: 16 of them up to AVX2. With AVX-512's
+ * 32 registers, larger tiles are no faster: more of them lies beyond the diagonal. */
+#define ROWS 6
 #define VECTORS 2
 #define TARGET
 #ifdef __GNUC__
 #define VECTOR_BYTES 16
-#define ROWS 6
 #else
 #define VECTOR_BYTES 0
-#define ROWS 4
 #endif
 #define NAME(x) x##_plain
 #include "_attention_level.h"
 #undef TARGET
 #undef VECTOR_BYTES
-#undef ROWS
 #undef NAME
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define TARGET __attribute__((target("avx2,fma")))
 #define VECTOR_BYTES 32
-#define ROWS 6
 #define NAME(x) x##_avx2
 #include "_attention_level.h"
 #undef TARGET
 #undef VECTOR_BYTES
-#undef ROWS
 #undef NAME
 
 #define TARGET __attribute__((target("avx512f,fma")))
 #define VECTOR_BYTES 64
-#ifndef ROWS512
-#define ROWS512 12
-#endif
-#define ROWS ROWS512
 #define NAME(x) x##_avx512
 #include "_attention_level.h"
 #endif
