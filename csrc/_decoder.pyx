@@ -1,9 +1,10 @@
-"""Kernels of tslrec_min.fused: the element-wise work of a language model's layers, each row by itself.
+"""Kernels of tslrec_min.fused: the element-wise work of a language model's layers, each row by itself; attention.
 
 The caller has checked that the shapes agree. Every element of an output is written.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int64_t
 
 
 cdef extern from "decoder.h" nogil:
@@ -62,3 +63,105 @@ def rotated(const float[:, :, :] heads, const float[:, ::1] cosines, const float
         for head in range(out.shape[1]):
             tslrec_rotate(&heads[row, head, 0], &cosines[row, 0], &sines[row, 0], direction, &out[row, head, 0],
                           out.shape[2] // 2)
+
+
+cdef extern from "_attention_kernels.h" nogil:
+    ctypedef struct attention_query:
+        Py_ssize_t heads
+        Py_ssize_t kv_heads
+        Py_ssize_t width
+        Py_ssize_t shared
+        Py_ssize_t n_prompts
+        const int64_t* starts
+        const int64_t* lengths
+        Py_ssize_t window
+        float scale
+        const float* queries
+        const float* keys
+        const float* values
+        Py_ssize_t query_row
+        Py_ssize_t key_row
+        Py_ssize_t value_row
+        float* out
+        float* peaks
+        float* inverse
+        const float* d_out
+        float* d_queries
+        float* d_keys
+        float* d_values
+        float* shared_parts
+
+    const char* attention_level_name(int level)
+    Py_ssize_t attention_scratch(int level, Py_ssize_t longest, Py_ssize_t width)
+    void attention_forward(const attention_query* query, int level, Py_ssize_t prompt, Py_ssize_t kv_head,
+                           float* scratch)
+    void attention_backward(const attention_query* query, int level, Py_ssize_t prompt, Py_ssize_t kv_head,
+                            float* scratch)
+    void attention_add_shared(const attention_query* query, Py_ssize_t token)
+
+
+def attention_levels():
+    """Return the names of the instruction sets that this CPU has an attention kernel for, the fastest last."""
+    names = []
+    while attention_level_name(len(names)):
+        names.append(attention_level_name(len(names)).decode())
+    return names
+
+
+def scratch_size(int level, Py_ssize_t longest, Py_ssize_t width):
+    """Return how many numbers of scratch memory a thread needs for heads of `width` and up to `longest` tokens."""
+    return attention_scratch(level, longest, width)
+
+
+cdef attention_query new_query(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values,
+                               Py_ssize_t shared, const int64_t[::1] starts, const int64_t[::1] lengths, float scale,
+                               Py_ssize_t window, float[:, :, ::1] statistics) noexcept:
+    """What both functions below ask; there is at least one token and one prompt."""
+    cdef attention_query query
+    query.heads, query.kv_heads, query.width = queries.shape[1], keys.shape[1], queries.shape[2]
+    query.shared, query.n_prompts, query.window, query.scale = shared, starts.shape[0], window, scale
+    query.starts, query.lengths = &starts[0], &lengths[0]
+    query.queries, query.keys, query.values = &queries[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0]
+    query.query_row = queries.strides[0] // <Py_ssize_t>sizeof(float)
+    query.key_row = keys.strides[0] // <Py_ssize_t>sizeof(float)
+    query.value_row = values.strides[0] // <Py_ssize_t>sizeof(float)
+    query.peaks, query.inverse = &statistics[0, 0, 0], &statistics[1, 0, 0]
+    return query
+
+
+def attention(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values, Py_ssize_t shared,
+              const int64_t[::1] starts, const int64_t[::1] lengths, float scale, Py_ssize_t window,
+              float[:, :, ::1] out, float[:, :, ::1] statistics, float[:, ::1] scratch, int level):
+    """Fill `out` [T, H, d] and `statistics` [2, T, H]: each row's largest score, and 1 / sum of exp(score - largest).
+
+    Rows of queries [T, H, d], keys and values [T, G, d] may lie any distance apart; what is in a row is contiguous.
+    `scratch` [threads, scratch_size] has a row for each thread.
+    """
+    cdef attention_query query = new_query(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef Py_ssize_t piece
+    cdef int num_threads = <int>scratch.shape[0]
+    query.out = &out[0, 0, 0]
+    for piece in prange((query.n_prompts + 1) * query.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
+                        num_threads=num_threads):
+        attention_forward(&query, level, piece // query.kv_heads, piece % query.kv_heads, &scratch[threadid(), 0])
+
+
+def attention_gradient(const float[:, :, ::1] d_out, const float[:, :, :] queries, const float[:, :, :] keys,
+                       const float[:, :, :] values, Py_ssize_t shared, const int64_t[::1] starts,
+                       const int64_t[::1] lengths, float scale, Py_ssize_t window, float[:, :, ::1] statistics,
+                       float[:, :, ::1] d_queries, float[:, :, ::1] d_keys, float[:, :, ::1] d_values,
+                       float[::1] shared_parts, float[:, ::1] scratch, int level):
+    """Fill d_queries [T, H, d], d_keys and d_values [T, G, d] from the gradient of `attention`'s output.
+
+    `shared_parts` has room for [B, G, 2, P, d]; P may be 0, but there is at least one number.
+    """
+    cdef attention_query query = new_query(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef Py_ssize_t piece, token
+    cdef int num_threads = <int>scratch.shape[0]
+    query.d_out, query.shared_parts = &d_out[0, 0, 0], &shared_parts[0]
+    query.d_queries, query.d_keys, query.d_values = &d_queries[0, 0, 0], &d_keys[0, 0, 0], &d_values[0, 0, 0]
+    for piece in prange((query.n_prompts + 1) * query.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
+                        num_threads=num_threads):
+        attention_backward(&query, level, piece // query.kv_heads, piece % query.kv_heads, &scratch[threadid(), 0])
+    for token in prange(shared, nogil=True, schedule='static', num_threads=num_threads):
+        attention_add_shared(&query, token)

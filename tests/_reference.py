@@ -87,6 +87,20 @@ def rotated(heads, cos, sin):
     return heads * cos[:, None] + np.concatenate([-right, left], axis=2) * sin[:, None]
 
 
+def attention(queries, keys, values, shared, lengths, scale, window):
+    """Causal attention of [T, H, d] on [T, G, d], prompt by prompt: each is the shared tokens and its own."""
+    out, begin, group = np.zeros_like(queries), shared, queries.shape[1] // keys.shape[1]
+    for length in lengths:
+        tokens, begin = np.r_[0:shared, begin:begin + length], begin + length
+        distance = np.subtract.outer(range(len(tokens)), range(len(tokens)))
+        for head in range(queries.shape[1]):
+            scores = scale * queries[tokens, head] @ keys[tokens, head // group].T
+            scores[(distance < 0) | (distance >= window)] = -np.inf
+            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            out[tokens, head] = weights / weights.sum(axis=1, keepdims=True) @ values[tokens, head // group]
+    return out
+
+
 def window_targets(indptr, max_len, phases):
     """Return the target offsets of each window, users and time in order, by walking back from the row's end."""
     windows = []

@@ -103,10 +103,10 @@ def test_one_prompt_alone() -> None:
 def test_packing_has_every_token_once_and_the_shared_ones_once_for_all() -> None:
     prompts = prompts_of()
     batch = pack(prompts, torch.device("cpu"))
-    assert batch.shared == len(PREFIX)
+    assert batch.layout.shared == len(PREFIX)
     assert len(batch.token_ids) == sum(prompt.pool_stop for prompt in prompts) - 4 * len(PREFIX)
-    rows, length = batch.shape
-    side_by_side = batch.token_ids[batch.side_by_side].view(rows, length)
+    rows, length = batch.layout.shape
+    side_by_side = batch.token_ids[batch.layout.side_by_side].view(rows, length)
     for row, prompt in enumerate(prompts):
         assert tuple(side_by_side[row, :prompt.pool_stop].tolist()) == prompt.token_ids[:prompt.pool_stop]
     torch.testing.assert_close(batch.spans.sum(dim=1), torch.ones(rows))

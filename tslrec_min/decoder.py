@@ -3,7 +3,7 @@
 transformers loads a network and defines what it computes; this module runs its weights through a leaner forward pass
 of the same mathematics, for fine-tuning and for embedding with torch:
 
-- The prompts of a batch are one row of tokens. Only attention, a small part of the work, sees them side by side.
+- The prompts of a batch are one row of tokens, also in attention on a CPU; elsewhere it sees them side by side.
 - The tokens that all prompts begin with are computed once per batch, with their gradient.
 - Projections that read the same input (query, key and value; gate and up) are one product, LoRA included.
 - Outputs of norms and of the gated activation aren't kept for the backward pass but worked out again from their
@@ -24,8 +24,11 @@ from torch.utils.checkpoint import checkpoint
 
 from .embedding.packing import shared_prefix
 from .fused import (
+    PromptLayout,
+    attention,
     gated_gradient,
     gated_values,
+    prompt_layout,
     rms_norm,
     rms_norm_gradient,
     rms_norm_values,
@@ -45,19 +48,9 @@ class PackedPrompts:
     """int64 [T]"""
     positions: torch.Tensor
     """int64 [1, T], of each token in its prompt."""
-    side_by_side: torch.Tensor
-    """int64 [B * L]: the token at each place of the padded batch [B, L], L the longest prompt; padding repeats 0."""
-    packed: torch.Tensor
-    """int64 [T]: the place of each token in that batch; shared tokens are taken from the first prompt."""
-    shared: int
-    """P"""
     spans: torch.Tensor
     """float32 [B, T]: the weight of each token in a prompt's pooled state."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """B and L."""
-        return len(self.spans), len(self.side_by_side) // len(self.spans)
+    layout: PromptLayout
 
 
 def pack(prompts: Sequence[TokenPrompt], device: torch.device) -> PackedPrompts:
@@ -70,26 +63,18 @@ def pack(prompts: Sequence[TokenPrompt], device: torch.device) -> PackedPrompts:
     # Not what a prompt pools, so that spans lie in the prompts' own tokens.
     shared = min(shared_prefix(prompts), *(prompt.pool_start for prompt in prompts))
     lengths = [prompt.pool_stop for prompt in prompts]
-    longest, total = max(lengths), shared + sum(lengths) - shared * len(prompts)
+    layout = prompt_layout(shared, [length - shared for length in lengths], device)
+    total = len(layout.packed)
     token_ids, positions = torch.empty(total, dtype=torch.int64), torch.empty(1, total, dtype=torch.int64)
     token_ids[:shared] = torch.tensor(prompts[0].token_ids[:shared], dtype=torch.int64)
     positions[0, :shared] = torch.arange(shared)
-    side_by_side = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    packed = torch.empty(total, dtype=torch.int64)
-    packed[:shared] = torch.arange(shared)
     spans = torch.zeros(len(prompts), total)
-    begin = shared
-    for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+    for row, (prompt, length, begin) in enumerate(zip(prompts, lengths, layout.starts.tolist(), strict=True)):
         end = begin + length - shared
         token_ids[begin:end] = torch.tensor(prompt.token_ids[shared:length], dtype=torch.int64)
         positions[0, begin:end] = torch.arange(shared, length)
-        side_by_side[row, :shared] = torch.arange(shared)
-        side_by_side[row, shared:length] = torch.arange(begin, end)
-        packed[begin:end] = row * longest + torch.arange(shared, length)
         spans[row, begin + prompt.pool_start - shared:end] = 1 / (length - prompt.pool_start)
-        begin = end
-    return PackedPrompts(token_ids.to(device), positions.to(device), side_by_side.flatten().to(device),
-                         packed.to(device), shared, spans.to(device))
+    return PackedPrompts(token_ids.to(device), positions.to(device), spans.to(device), layout)
 
 
 class PackedDecoder:
@@ -262,22 +247,6 @@ class _Projection:
         return out
 
 
-class _Rows(torch.autograd.Function):
-    """Packed rows side by side: [T, N] -> [B, L, N]; and the gradient of the repeated ones summed."""
-
-    @staticmethod
-    def forward(ctx, rows, batch):  # type: ignore[no-untyped-def]
-        ctx.batch = batch
-        return rows.index_select(0, batch.side_by_side).view(*batch.shape, -1)
-
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        batch = ctx.batch
-        rows = gradient.reshape(-1, gradient.shape[-1]).index_select(0, batch.packed)
-        rows[:batch.shared] = gradient[:, :batch.shared].sum(dim=0)
-        return rows, None
-
-
 class _Layer:
     """One decoder layer."""
 
@@ -319,32 +288,5 @@ class _Layer:
         if self.query_norm and self.key_norm:
             queries, keys = self.query_norm(queries.contiguous()), self.key_norm(keys.contiguous())
         queries, keys = rotated(queries, cos, sin), rotated(keys, cos, sin)
-        rows = _Rows.apply(torch.cat([queries.flatten(1), keys.flatten(1), values], dim=-1), batch)
-        queries, keys, values = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-                                 for part in rows.split(widths, dim=-1))  # [B, heads, L, head_dim]
-        length = queries.shape[2]
-        mask = None
-        if self.window is not None and length > self.window:
-            places = torch.arange(length, device=queries.device)
-            distance = places[:, None] - places
-            mask = (distance >= 0) & (distance < self.window)
-        out = F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=self.scaling,
-                                             enable_gqa=self.heads != self.kv_heads)
-        packed: torch.Tensor = _Unrows.apply(out.transpose(1, 2).flatten(2), batch)
-        return packed
-
-
-class _Unrows(torch.autograd.Function):
-    """The way back, [B, L, N] -> [T, N]: shared tokens from the first prompt, where they come out alike."""
-
-    @staticmethod
-    def forward(ctx, rows, batch):  # type: ignore[no-untyped-def]
-        ctx.batch = batch
-        return rows.reshape(-1, rows.shape[-1]).index_select(0, batch.packed)
-
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        batch = ctx.batch
-        rows = gradient.new_zeros(batch.shape[0] * batch.shape[1], gradient.shape[-1])
-        rows[batch.packed] = gradient
-        return rows.view(*batch.shape, -1), None
+        return attention(queries, keys, values.unflatten(-1, (-1, self.head_dim)), batch.layout, self.scaling,
+                         self.window)

@@ -1,16 +1,21 @@
-"""The element-wise work between a language model's matrix products, fused: RMSNorm, gated units, rotary positions.
+"""What a language model computes between its matrix products, fused: RMSNorm, gated units, rotary positions, attention.
 
 Torch makes each of them of several operations, each of which reads and writes its whole tensor. Here each is one pass
 over memory, forward and backward, and what the backward pass needs is worked out again from the inputs. The formulas
-are those of transformers' Llama, Qwen2, Qwen3 and Gemma 3. Float32 tensors on a CPU go to the kernels; others, and
-other types, to torch's own operations, which compute in float32 at least and return the type they were given. The
-kernels' results don't depend on the number of threads.
+are those of transformers' Llama, Qwen2, Qwen3 and Gemma 3. Attention takes prompts that lie end to end; its
+probabilities are never stored whole, but worked out again from each row's largest score and sum (FlashAttention,
+arXiv 2205.14135), here in blocks of rows with all keys that they see.
+
+Float32 tensors on a CPU go to the kernels; others, and other types, to torch's own operations, which compute in float32
+at least (attention: as torch does) and return the type they were given. The kernels' results don't depend on the
+number of threads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +31,51 @@ _SIGMOID_OF = {"silu": (1.0, 0.0), "gelu_tanh": (_GELU, 0.044715 * _GELU)}
 
 _THREAD_ELEMENTS = 1 << 18
 """Elements that a thread is worth waking for: a tenth of a millisecond's work."""
+
+_THREAD_PRODUCTS = 1 << 21
+"""Products of attention scores that a thread is worth waking for: as long."""
+
+_LEVEL = len(_decoder.attention_levels()) - 1
+"""Instruction set of the attention kernel: the fastest one."""
+
+
+@dataclass(frozen=True)
+class PromptLayout:
+    """Where B prompts lie in a row of T tokens: P shared ones, which all begin with, then the rest of each."""
+
+    shared: int
+    """P"""
+    starts: np.ndarray
+    """int64 [B], always on the CPU: the first row of each prompt's own tokens."""
+    lengths: np.ndarray
+    """int64 [B], always on the CPU: how many own tokens it has."""
+    side_by_side: torch.Tensor
+    """int64 [B * L]: the token at each place of the padded batch [B, L], L the longest prompt; padding repeats 0."""
+    packed: torch.Tensor
+    """int64 [T]: the place of each token in that batch; shared tokens are taken from the first prompt."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and L."""
+        return len(self.lengths), len(self.side_by_side) // len(self.lengths)
+
+
+def prompt_layout(shared: int, lengths: Sequence[int], device: torch.device) -> PromptLayout:
+    """Return the layout of prompts that share their first tokens and have `lengths`, at least one, of their own.
+
+    The device is that of the tensors that attention will be asked for.
+    """
+    own = np.asarray(lengths, dtype=np.int64)
+    starts = shared + np.cumsum(own) - own
+    longest = shared + int(own.max())
+    side_by_side = np.zeros((len(own), longest), dtype=np.int64)
+    side_by_side[:, :shared] = np.arange(shared)
+    packed = np.arange(shared + int(own.sum()))
+    for row, (start, length) in enumerate(zip(starts, own, strict=True)):
+        side_by_side[row, shared:shared + length] = np.arange(start, start + length)
+        packed[start:start + length] = row * longest + shared + np.arange(length)
+    return PromptLayout(shared, starts, own, torch.from_numpy(side_by_side.ravel()).to(device),
+                        torch.from_numpy(packed).to(device))
 
 
 def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -131,6 +181,51 @@ def rotated_values(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, in
     return out
 
 
+def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: PromptLayout, scale: float,
+              window: int | None) -> torch.Tensor:
+    """Return softmax(scale * queries keys^T) values over the tokens that each token sees, float [T, H * d].
+
+    Args:
+        queries: float [T, H, d].
+        keys: float [T, G, d]; head h of the queries takes number h // (H / G) of them.
+        values: float [T, G, d]; it may be a part of a product [T, total], its rows `total` apart.
+        layout: of the T tokens; a token sees itself and those before it in its prompt.
+        scale: of the scores.
+        window: a token sees itself and window - 1 tokens before it; None: all of them.
+    """
+    _check_attention(queries, keys, values, layout, window)
+    if _for_kernels(queries, keys, values):
+        out: torch.Tensor = _Attention.apply(queries, keys, values, layout, scale, window)
+        return out
+    return _plain_attention(queries, keys, values, layout, scale, window)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, queries, keys, values, layout, scale, window):  # type: ignore[no-untyped-def] # torch fixes it
+        queries, keys, values = _with_whole_rows(queries), _with_whole_rows(keys), _with_whole_rows(values)
+        out, statistics = queries.new_empty(queries.shape), queries.new_empty(2, *queries.shape[:2])
+        ctx.asked = layout.shared, layout.starts, layout.lengths, scale, layout.shape[1] if window is None else window
+        ctx.longest = layout.shape[1]
+        _decoder.attention(_array(queries), _array(keys), _array(values), *ctx.asked, _array(out), _array(statistics),
+                           _scratch(queries, ctx.longest), _LEVEL)
+        ctx.save_for_backward(queries, keys, values, statistics)
+        return out.flatten(1)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        queries, keys, values, statistics = ctx.saved_tensors
+        d_out = gradient.contiguous().view(queries.shape)
+        d_queries, d_keys, d_values = (part.new_empty(part.shape) for part in (queries, keys, values))
+        shared, starts, *_ = ctx.asked
+        parts = keys.new_empty(max(1, len(starts) * 2 * shared * keys.shape[1] * keys.shape[2]))
+        _decoder.attention_gradient(_array(d_out), _array(queries), _array(keys), _array(values), *ctx.asked,
+                                    _array(statistics), _array(d_queries), _array(d_keys), _array(d_values),
+                                    _array(parts), _scratch(queries, ctx.longest), _LEVEL)
+        return d_queries, d_keys, d_values, None, None, None
+
+
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, states, weight, eps):  # type: ignore[no-untyped-def] # torch fixes the signature
@@ -198,6 +293,57 @@ def _plain_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) ->
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(heads.dtype)
 
 
+def _plain_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: PromptLayout,
+                     scale: float, window: int | None) -> torch.Tensor:
+    """Return `attention` of the padded batch, unpadded."""
+    heads, kv_heads, width = queries.shape[1], keys.shape[1], queries.shape[2]
+    rows = _Rows.apply(torch.cat([queries.flatten(1), keys.flatten(1), values.flatten(1)], dim=-1), layout)
+    parts = rows.split([heads * width, kv_heads * width, kv_heads * width], dim=-1)
+    queries, keys, values = (part.unflatten(-1, (-1, width)).transpose(1, 2) for part in parts)  # [B, heads, L, d]
+    length = queries.shape[2]
+    mask = None
+    if window is not None and length > window:
+        places = torch.arange(length, device=queries.device)
+        distance = places[:, None] - places
+        mask = (distance >= 0) & (distance < window)
+    out = F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=scale,
+                                         enable_gqa=heads != kv_heads)
+    packed: torch.Tensor = _Unrows.apply(out.transpose(1, 2).flatten(2), layout)
+    return packed
+
+
+class _Rows(torch.autograd.Function):
+    """Packed rows side by side: [T, N] -> [B, L, N]; and the gradient of the repeated ones summed."""
+
+    @staticmethod
+    def forward(ctx, rows, layout):  # type: ignore[no-untyped-def]
+        ctx.layout = layout
+        return rows.index_select(0, layout.side_by_side).view(*layout.shape, -1)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        layout = ctx.layout
+        rows = gradient.reshape(-1, gradient.shape[-1]).index_select(0, layout.packed)
+        rows[:layout.shared] = gradient[:, :layout.shared].sum(dim=0)
+        return rows, None
+
+
+class _Unrows(torch.autograd.Function):
+    """The way back, [B, L, N] -> [T, N]: shared tokens from the first prompt, where they come out alike."""
+
+    @staticmethod
+    def forward(ctx, rows, layout):  # type: ignore[no-untyped-def]
+        ctx.layout = layout
+        return rows.reshape(-1, rows.shape[-1]).index_select(0, layout.packed)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        layout = ctx.layout
+        rows = gradient.new_zeros(layout.shape[0] * layout.shape[1], gradient.shape[-1])
+        rows[layout.packed] = gradient
+        return rows.view(*layout.shape, -1), None
+
+
 def _plain_gradient(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor,
                     d_out: torch.Tensor) -> torch.Tensor:
     with torch.enable_grad():
@@ -216,6 +362,17 @@ def _for_kernels(*tensors: torch.Tensor) -> bool:
 
 def _threads(values: torch.Tensor) -> int:
     return threads_for(values.numel(), torch.get_num_threads(), _THREAD_ELEMENTS)
+
+
+def _scratch(queries: torch.Tensor, longest: int) -> np.ndarray:
+    """Return the attention kernel's work space: float32 [threads, numbers]."""
+    threads = threads_for(queries.numel() * longest, torch.get_num_threads(), _THREAD_PRODUCTS)
+    return _array(queries.new_empty(threads, _decoder.scratch_size(_LEVEL, longest, queries.shape[2])))
+
+
+def _with_whole_rows(heads: torch.Tensor) -> torch.Tensor:
+    """Return [T, heads, d] where what belongs to a token is contiguous, copied only if it isn't so."""
+    return heads if heads.stride()[1:] == (heads.shape[2], 1) else heads.contiguous()
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
@@ -242,6 +399,20 @@ def _check_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) ->
         raise ValueError(f"heads has shape {tuple(heads.shape)}; expected [T, H, hd], hd even")
     for name, values in (("cos", cos), ("sin", sin)):
         _check_shape(name, values, (heads.shape[0], heads.shape[2]))
+
+
+def _check_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: PromptLayout,
+                     window: int | None) -> None:
+    total = len(layout.packed)
+    if queries.dim() != 3 or len(queries) != total:
+        raise ValueError(f"queries has shape {tuple(queries.shape)}; expected [{total}, H, d]")
+    if keys.dim() != 3 or not keys.shape[1] or queries.shape[1] % keys.shape[1]:
+        raise ValueError(f"keys has shape {tuple(keys.shape)}; expected [{total}, G, {queries.shape[2]}], where G "
+                         f"divides the {queries.shape[1]} heads of the queries")
+    _check_shape("keys", keys, (total, keys.shape[1], queries.shape[2]))
+    _check_shape("values", values, tuple(keys.shape))
+    if window is not None and window < 1:
+        raise ValueError(f"window is {window}; expected at least 1, the token itself, or None")
 
 
 def _check_shape(name: str, values: torch.Tensor, expected: tuple[int, ...]) -> None:

@@ -1,0 +1,37 @@
+/* Causal attention on prompts that lie end to end and share their first tokens; _decoder.pyx calls it. */
+#ifndef TSLREC_ATTENTION_KERNELS_H
+#define TSLREC_ATTENTION_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* T tokens: `shared` ones, which every prompt begins with, then the own tokens of each prompt: lengths[b] rows from
+ * starts[b] on. Rows of queries, keys and values lie *_row numbers apart; all other arrays are contiguous. */
+typedef struct {
+    ptrdiff_t heads, kv_heads, width; /* of a head */
+    ptrdiff_t shared, n_prompts;
+    const int64_t *starts, *lengths;
+    ptrdiff_t window; /* a token sees itself and window - 1 tokens before it */
+    float scale;
+    const float *queries, *keys, *values; /* [T, heads, width], [T, kv_heads, width] twice */
+    ptrdiff_t query_row, key_row, value_row;
+    float *out;             /* [T, heads, width]; written by the forward pass */
+    float *peaks, *inverse; /* [T, heads]: the largest score, 1 / sum of exp(score - peak); written, then read */
+    const float *d_out;     /* this and the rest: the backward pass alone */
+    float *d_queries, *d_keys, *d_values;
+    float *shared_parts; /* [n_prompts, kv_heads, 2, shared, width]: what each prompt adds to d_keys and d_values */
+} attention_query;
+
+/* Name of an instruction set, the fastest last, or NULL beyond those that this CPU has. */
+const char *attention_level_name(int level);
+
+/* Numbers of scratch memory that a thread needs where prompts have up to `longest` tokens. */
+ptrdiff_t attention_scratch(int level, ptrdiff_t longest, ptrdiff_t width);
+
+/* The pieces of work: one prompt (n_prompts stands for the shared tokens) and one key head. A piece's result depends
+ * on nothing else. After all pieces of the backward pass comes attention_add_shared, for each of the shared tokens. */
+void attention_forward(const attention_query *query, int level, ptrdiff_t prompt, ptrdiff_t kv_head, float *scratch);
+void attention_backward(const attention_query *query, int level, ptrdiff_t prompt, ptrdiff_t kv_head, float *scratch);
+void attention_add_shared(const attention_query *query, ptrdiff_t token);
+
+#endif
