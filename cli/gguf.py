@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import click
 
-from ..configs import QUANTS
-from .options import PATH, json_option, start_torch, threads_option
-from .tables import print_parity
+from ..configs import QUANTS, TrainConfig
+from .options import PATH, config_options, device_option, json_option, start_torch, threads_option
+from .tables import print_parity, print_quantisations
+
+_OF_TRAINING = ("width", "epochs", "patience")
 
 
 @click.group()
@@ -78,3 +81,54 @@ def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
     click.echo(json.dumps(report)) if as_json else print_parity(report)
     if not report["passed"]:
         raise click.ClickException(f"the GGUF files of {finetuned} differ too much from the model; fine-tune again")
+
+
+def _parse_quants(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
+    kind = click.Choice(QUANTS)
+    return [kind.convert(name.strip(), _parameter, _context) for name in text.split(",")]
+
+
+def _parse_seeds(_context: click.Context, _parameter: click.Parameter, text: str) -> list[int]:
+    kind = click.IntRange(0, 2**63 - 1)
+    return [kind.convert(seed.strip(), _parameter, _context) for seed in text.split(",")]
+
+
+@gguf.command()
+@click.argument("dataset", type=PATH)
+@click.argument("finetuned", type=PATH)
+@click.option("--quants", default=",".join(QUANTS), show_default=True, callback=_parse_quants,
+              help="Quantisations, separated by commas.")
+@click.option("--items", type=click.IntRange(2), default=1000, show_default=True,
+              help="Most items whose vectors are compared and timed, evenly spaced in the catalogue.")
+@click.option("--gpu-layers", type=click.IntRange(-1), default=0, show_default=True,
+              help="Layers that llama.cpp puts on a GPU; -1: all.")
+@click.option("--downstream", is_flag=True, help="Embed all items, and train SASRec from the vectors of every row "
+                                                 "(tslrec train --adapter init).")
+@click.option("--seeds", default="0", show_default=True, callback=_parse_seeds,
+              help="Seeds of --downstream, separated by commas; the table has the mean.")
+@config_options(TrainConfig, without=tuple(item.name for item in dataclasses.fields(TrainConfig)
+                                           if item.name not in _OF_TRAINING))
+@device_option
+@threads_option
+@json_option
+def report(dataset: Path, finetuned: Path, quants: list[str], items: int, gpu_layers: int, downstream: bool,
+           seeds: list[int], config: TrainConfig, device: str, threads: int, as_json: bool) -> None:
+    """Show what every quantisation of a fine-tuned model costs and keeps.
+
+    Each is written from the f16 file into a temporary folder and compared with the merged model in float32 (torch):
+    file size, speed, cosines of the item vectors, and how many of an item's 10 nearest neighbours stay. With
+    --downstream also the NDCG@10 on the validation targets that SASRec reaches when started from the vectors;
+    --width, --epochs and --patience are those of tslrec train. Leave the machine alone meanwhile if speeds matter.
+
+    \b
+    Examples:
+        tslrec gguf report dataset finetune
+        tslrec gguf report dataset finetune --quants Q8_0,Q4_K_M --downstream --epochs 20 --seeds 0,1,2
+    """
+    torch_device = start_torch(device, threads)
+    from ..quant_report import report_quantisations
+
+    found = report_quantisations(dataset, finetuned, quants, items=items,
+                                 downstream=dataclasses.replace(config, adapter="init") if downstream else None,
+                                 seeds=seeds, device=torch_device, gpu_layers=gpu_layers, threads=threads)
+    click.echo(json.dumps(found)) if as_json else print_quantisations(found)

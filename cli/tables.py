@@ -80,6 +80,23 @@ def print_parity(report: Mapping[str, Any]) -> None:
     click.echo(table(("", "mean cosine", "least", "same 10 neighbours", "mean at least"), rows))
 
 
+def print_quantisations(report: Mapping[str, Any]) -> None:
+    """Print what every quantisation costs and keeps, below the model that it is compared with."""
+    reference = report["reference"]
+    rows = [("float32, torch", "", f"{reference['items_per_second']:.1f}", "", "", "")]
+    rows += [(quant, f"{values['size_mib']:.1f}", f"{values['items_per_second']:.1f}", f"{values['mean_cosine']:.5f}",
+              f"{values['min_cosine']:.5f}", f"{values['neighbour_overlap_10']:.3f}")
+             for quant, values in report["quants"].items()]
+    header = ["", "MiB", "items/s", "mean cosine", "least", "same 10 neighbours"]
+    if "validation_ndcg@10" in reference:
+        header.append("validation NDCG@10")
+        rows = [(*row, _mean(values["validation_ndcg@10"]))
+                for row, values in zip(rows, (reference, *report["quants"].values()), strict=True)]
+    click.echo(f"vectors of {report['items']:,} items against the merged model; speed over "
+               f"{report['embedded_items']:,} items with {report['threads']} threads")
+    click.echo(table(header, rows))
+
+
 def print_embedding(out: Path, as_json: bool) -> None:
     """Print what was embedded."""
     summary = read_json(out / "embed.json")
