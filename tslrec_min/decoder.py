@@ -223,11 +223,13 @@ class _Projection:
         self.lora = [layer for layer in layers if isinstance(layer, LoraLinear)]
         self.dropout = max((layer.dropout.p for layer in self.lora), default=0.0)
         bases = [layer.base if isinstance(layer, LoraLinear) else layer for layer in layers]
-        self.weight: torch.Tensor = torch.cat([base.weight.detach() for base in bases])  # [sum of outs, in]
-        begin = 0
-        for base in bases:
-            base.weight.data = self.weight[begin:begin + base.out_features]
-            begin += base.out_features
+        self.weight: torch.Tensor = bases[0].weight.detach()
+        if len(bases) > 1:
+            self.weight = torch.cat([base.weight.detach() for base in bases])  # [sum of outs, in]
+            begin = 0
+            for base in bases:
+                base.weight.data = self.weight[begin:begin + base.out_features]
+                begin += base.out_features
         self.bias = None
         if bases[0].bias is not None:
             self.bias = torch.cat([base.bias.detach() for base in bases])
