@@ -62,7 +62,8 @@ def main() -> None:
         for select in ("random", "coverage") if share < 1 else ("random",):
             wanted = {"data": options.data, "share": share, "select": select}
             if not any(wanted.items() <= run.items() for run in done):
-                done.append(wanted | run(dataset, categories, share, select, options))
+                config = config_of(dataset, share, select, options)
+                done.append(wanted | run(dataset, categories, config, options))
                 with open(options.results, "a") as file:
                     file.write(json.dumps(done[-1]) + "\n")
     print_table([run for run in done if run["data"] == options.data])
@@ -90,14 +91,18 @@ def some_users(dataset: Dataset, count: int) -> Dataset:
                    user_ids=[dataset.user_ids[user] for user in users])
 
 
-def run(dataset: Dataset, categories: Categories, share: float, select: str, options: argparse.Namespace
-        ) -> dict[str, Any]:
-    """Fine-tune on a share of the users, and train SASRec with what comes of it."""
+def config_of(dataset: Dataset, share: float, select: str, options: argparse.Namespace) -> FinetuneConfig:
+    """Return how a share of the users is learned from."""
     size, epochs = SCHEDULES[share]
     config = FinetuneConfig(max_history=options.max_history, max_title_tokens=options.max_title_tokens, epochs=epochs,
                             lora_layers=options.lora_layers, batch_size=size, select=select)
     trainable = dataset.n_users - max(2, round(config.holdout * dataset.n_users))
-    config = replace(config, users=0 if share == 1 else round(share * trainable))
+    return replace(config, users=0 if share == 1 else round(share * trainable))
+
+
+def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, options: argparse.Namespace
+        ) -> dict[str, Any]:
+    """Fine-tune, and train SASRec with what comes of it."""
     torch.manual_seed(config.seed)
     language_model = load_language_model(config.model)
     network, template = language_model.network, template_of(config)
@@ -109,8 +114,9 @@ def run(dataset: Dataset, categories: Categories, share: float, select: str, opt
                            context_length=network.config.max_position_embeddings)
     started = time.perf_counter()
     metrics = fine_tune(model, samples.training, samples.held_out, config)
-    found = {"users": len(samples.training), "items_covered": samples.report["items_covered"],
-             "tokens": samples.training.tokens * epochs, "seconds": time.perf_counter() - started,
+    found = {"users": samples.report["training_users"], "samples": len(samples.training),
+             "items_covered": samples.report["items_covered"],
+             "tokens": samples.training.tokens * config.epochs, "seconds": time.perf_counter() - started,
              "loss": metrics["best"], "baseline": metrics["baseline"]}
     if options.downstream:
         merge_lora(network)
