@@ -22,7 +22,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "--lora-layers 15": {"lora_layers": 15},
     "--lora-layers 5": {"lora_layers": 5},
     "--checkpointing": {"checkpointing": True},
-    "--batch-tokens 256": {"batch_tokens": 256},
+    "--batch-tokens 288": {"batch_tokens": 288},
     "--batch-tokens 1024": {"batch_tokens": 1024},
     "--precision bf16": {"precision": "bf16"},
     "--max-history 8": {"max_history": 8},

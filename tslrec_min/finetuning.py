@@ -100,10 +100,15 @@ def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
     """
     lengths = np.array([prompt.pool_stop for prompt in samples.prompts])
     order = np.argsort(lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    if not len(ends):
+        return []
+    # As few parts as the limit allows, and then of about the same size: small products are slow ones.
+    size = ends[-1] / math.ceil(ends[-1] / batch_tokens)
     parts: list[list[int]] = []
     total = 0
     for row in order:
-        if not parts or total + lengths[row] > batch_tokens:
+        if not parts or total + lengths[row] > batch_tokens or total >= size:
             parts.append([])
             total = 0
         parts[-1].append(row)
