@@ -21,6 +21,7 @@ from _data import real_dataset
 
 from tslrec_min.adapters import build_adapter
 from tslrec_min.categories import latent_categories
+from tslrec_min.cli.tables import table
 from tslrec_min.configs import FinetuneConfig, PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories
 from tslrec_min.embedding.torch_engine import TorchEngine
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--max-title-tokens", type=int, default=48)
     parser.add_argument("--lora-layers", type=int, default=0)
     parser.add_argument("--pretrain-epochs", type=int, default=20)
+    parser.add_argument("--window", choices=("recent", "random"), default="recent", help="see tslrec finetune")
+    parser.add_argument("--epochs", type=int, help="passes over fewer users than all; not set: see the table")
     parser.add_argument("--downstream", action="store_true", help="embed the items and train SASRec too")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -60,9 +63,10 @@ def main() -> None:
     done = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
     for share in options.shares:
         for select in ("random", "coverage") if share < 1 else ("random",):
-            wanted = {"data": options.data, "share": share, "select": select}
+            config = config_of(dataset, share, select, options)
+            wanted = {"data": options.data, "share": share, "select": select, "window": config.window,
+                      "epochs": config.epochs}
             if not any(wanted.items() <= run.items() for run in done):
-                config = config_of(dataset, share, select, options)
                 done.append(wanted | run(dataset, categories, config, options))
                 with open(options.results, "a") as file:
                     file.write(json.dumps(done[-1]) + "\n")
@@ -97,7 +101,9 @@ def config_of(dataset: Dataset, share: float, select: str, options: argparse.Nam
     config = FinetuneConfig(max_history=options.max_history, max_title_tokens=options.max_title_tokens, epochs=epochs,
                             lora_layers=options.lora_layers, batch_size=size, select=select)
     trainable = dataset.n_users - max(2, round(config.holdout * dataset.n_users))
-    return replace(config, users=0 if share == 1 else round(share * trainable))
+    if share == 1:
+        return config
+    return replace(config, users=round(share * trainable), window=options.window, epochs=options.epochs or epochs)
 
 
 def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, options: argparse.Namespace
@@ -136,14 +142,15 @@ def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, option
 
 def print_table(runs: list[dict[str, Any]]) -> None:
     """Print the losses beside that of all users."""
-    whole = next(run["loss"] for run in runs if run["share"] == 1)
-    print("| share of users | select | users | items covered | tokens read | held-out KL | against all users | "
-          "validation NDCG@10 |\n|---|---|---|---|---|---|---|---|")
-    for run in sorted(runs, key=lambda run: (-run["share"], run["select"])):
+    whole = next((run["loss"] for run in runs if run["share"] == 1), None)
+    rows = []
+    for run in sorted(runs, key=lambda run: (-run["share"], run["select"], run["epochs"])):
         ndcg = run.get("validation NDCG@10")
-        print(f"| {run['share']} | {run['select'] if run['share'] < 1 else 'all'} | {run['users']:,} | "
-              f"{run['items_covered']:.0%} | {run['tokens']:,} | {run['loss']:.4f} | {run['loss'] / whole - 1:+.1%} | "
-              f"{'' if ndcg is None else f'{ndcg:.4f}'} |")
+        rows.append((f"{run['share']:.0%}", run["select"] if run["share"] < 1 else "all", run["window"], run["epochs"],
+                     f"{run['users']:,}", f"{run['items_covered']:.0%}", f"{run['tokens']:,}", f"{run['loss']:.4f}",
+                     "" if whole is None else f"{run['loss'] / whole - 1:+.1%}", "" if ndcg is None else f"{ndcg:.4f}"))
+    print(table(("share", "select", "window", "epochs", "users", "items covered", "tokens read", "held-out KL",
+                 "against all", "validation NDCG@10"), rows))
     print(f"constant predictor: {runs[0]['baseline']:.4f}")
 
 
