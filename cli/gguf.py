@@ -1,4 +1,4 @@
-"""``tslrec gguf``: the last steps of fine-tuning, one by one."""
+"""``tslrec gguf``: the last steps of fine-tuning, one by one, and a report on quantisations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OF_TRAINING = ("width", "epochs", "patience")
 
 @click.group()
 def gguf() -> None:
-    """Merge, quantise and verify GGUF files: what finetune does at its end, step by step."""
+    """Merge, quantise and verify GGUF files, as finetune does at its end, and compare quantisations."""
 
 
 @gguf.command()

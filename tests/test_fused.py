@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tslrec_min import _decoder
 from tslrec_min.fused import (
     attention,
-    gated,
     gated_gradient,
     gated_values,
     prompt_layout,
@@ -93,11 +92,9 @@ def test_rms_norm(rows, width, spread):
 @given(ROWS, SIZES, ACTIVATIONS, st.sampled_from([0.01, 1.0, 10.0]))
 def test_gated(rows, width, activation, spread):
     gate_up, d_out = normal(rows, 2 * width, spread=spread), normal(rows, width, seed=2)
-    same(gated(gate_up, activation), reference.gated(gate_up.double().numpy(), activation))
-    ours = gradient_of(lambda x: gated(x, activation), gate_up, d_out)
+    same(gated_values(gate_up, activation), reference.gated(gate_up.double().numpy(), activation))
+    ours = gated_gradient(d_out, gate_up, activation)
     same(ours, gradient_of(wide_gated(activation), gate_up.double(), d_out.double()))
-    assert torch.equal(ours, gated_gradient(d_out, gate_up, activation))
-    assert torch.equal(gated_values(gate_up, activation), gated(gate_up, activation))
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,7 +115,7 @@ def test_rotated_also_of_a_part_of_a_wider_product(rows, count, half, before, af
 @pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
 def test_activations_are_as_good_as_float32_allows(activation):
     gate = torch.cat([torch.linspace(-50, 50, 100_001), torch.linspace(-0.01, 0.01, 2001)])
-    found = gated(torch.stack([gate, torch.ones_like(gate)], dim=1), activation)[:, 0].double()
+    found = gated_values(torch.stack([gate, torch.ones_like(gate)], dim=1), activation)[:, 0].double()
     gate = gate.double()
     z = gate if activation == "silu" else 2 * (2 / torch.pi) ** 0.5 * (gate + 0.044715 * gate**3)
     wide = gate * torch.sigmoid(z)
@@ -134,18 +131,18 @@ def test_extreme_gates(activation):
     gate = torch.tensor([0.0, -0.0, 200.0, -200.0, 1e4, -1e4, 1e38, -1e38, 87.5, -87.5] * 3)  # more than one vector
     up, d_out = torch.full_like(gate, 0.5), torch.ones(len(gate), 1)
     gate_up = torch.stack([gate, up], dim=1)
-    torch.testing.assert_close(gated(gate_up, activation)[:, 0], gate.clamp(min=0) / 2, rtol=1e-6, atol=1e-30)
+    torch.testing.assert_close(gated_values(gate_up, activation)[:, 0], gate.clamp(min=0) / 2, rtol=1e-6, atol=1e-30)
     slope = torch.where(gate == 0, 0.5, (gate > 0).float())
     expected = torch.stack([slope / 2, gate.clamp(min=0)], dim=1)
     torch.testing.assert_close(gated_gradient(d_out, gate_up, activation), expected, rtol=1e-6, atol=1e-30)
     # all on one row, so that they share vectors
     row = torch.cat([gate, up])[None]
-    assert torch.equal(gated(row, activation)[0], gated(gate_up, activation)[:, 0])
+    assert torch.equal(gated_values(row, activation)[0], gated_values(gate_up, activation)[:, 0])
 
 
 def test_nan_stays():
     gate_up = torch.tensor([[float("nan"), 1.0, 1.0, 2.0]])
-    assert gated(gate_up, "silu").isnan().tolist() == [[True, False]]
+    assert gated_values(gate_up, "silu").isnan().tolist() == [[True, False]]
     assert gated_gradient(torch.ones(1, 2), gate_up, "silu").isnan().tolist() == [[True, False, True, False]]
     assert rms_norm(torch.tensor([[1.0, float("nan")], [1.0, 1.0]]), torch.ones(2), EPS).isnan().all(1).tolist() == [
         True, False]
@@ -165,7 +162,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
     def everything():
         out, inverse_rms = rms_norm_values(states, weight, EPS)
         return [out, inverse_rms, rms_norm_gradient(states.flip(0), states, weight, inverse_rms),
-                gated(gate_up, "silu"), gated(gate_up, "gelu_tanh"),
+                gated_values(gate_up, "silu"), gated_values(gate_up, "gelu_tanh"),
                 gated_gradient(gate_up[:, 300:800], gate_up, "silu"), rotated(heads, cos, sin)]
 
     before = torch.get_num_threads()
@@ -335,12 +332,25 @@ def test_the_weight_is_frozen():
         assert weight.grad is None and states.grad is not None
 
 
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gate_up, activation):
+        ctx.save_for_backward(gate_up)
+        ctx.activation = activation
+        return gated_values(gate_up, activation)
+
+    @staticmethod
+    def backward(ctx, d_out):
+        return gated_gradient(d_out, *ctx.saved_tensors, ctx.activation), None
+
+
 @pytest.mark.parametrize("kind, tolerance", [(torch.bfloat16, 0.03), (torch.float16, 4e-3), (torch.float64, 1e-5)])
 def test_other_types_are_left_to_torch(kind, tolerance):
     states, weight, gate_up, heads = normal(6, 32), normal(32, seed=1), normal(6, 64, seed=2), normal(6, 3, 16, seed=3)
     cos, sin = angles(6, 8)
-    operations = [(states, lambda x: rms_norm(x, weight.to(x.dtype), EPS)), (gate_up, lambda x: gated(x, "silu")),
-                  (gate_up, lambda x: gated(x, "gelu_tanh")),
+    operations = [(states, lambda x: rms_norm(x, weight.to(x.dtype), EPS)),
+                  (gate_up, lambda x: _WithGradient.apply(x, "silu")),
+                  (gate_up, lambda x: _WithGradient.apply(x, "gelu_tanh")),
                   (heads, lambda x: rotated(x, cos.to(x.dtype), sin.to(x.dtype)))]
     for at, operation in operations:
         d_out = torch.randn_like(operation(at))
@@ -377,9 +387,9 @@ def attention_of(queries=(5, 6, 8), keys=(5, 3, 8), values=(5, 3, 8), window=Non
     (lambda: rms_norm(torch.zeros(2, 8), torch.ones(4), EPS), r"weight has shape \(4,\); expected \(8,\)"),
     (lambda: rms_norm_gradient(torch.zeros(3, 8), torch.zeros(2, 8), torch.ones(8), torch.ones(2)), "d_out has shape"),
     (lambda: rms_norm_gradient(torch.zeros(2, 8), torch.zeros(2, 8), torch.ones(8), torch.ones(1)), "inverse_rms has"),
-    (lambda: gated(torch.zeros(2, 8), "relu"), "activation is 'relu'; expected one of silu, gelu_tanh"),
-    (lambda: gated(torch.zeros(2, 7), "silu"), r"gate_up has shape \(2, 7\)"),
-    (lambda: gated(torch.zeros(8), "silu"), r"gate_up has shape \(8,\)"),
+    (lambda: gated_values(torch.zeros(2, 8), "relu"), "activation is 'relu'; expected one of silu, gelu_tanh"),
+    (lambda: gated_values(torch.zeros(2, 7), "silu"), r"gate_up has shape \(2, 7\)"),
+    (lambda: gated_values(torch.zeros(8), "silu"), r"gate_up has shape \(8,\)"),
     (lambda: gated_gradient(torch.zeros(2, 3), torch.zeros(2, 8), "silu"), r"d_out has shape \(2, 3\)"),
     (lambda: rotated(torch.zeros(2, 1, 7), torch.ones(2, 7), torch.ones(2, 7)), "heads has shape"),
     (lambda: rotated(torch.zeros(2, 1, 8), torch.ones(1, 8), torch.ones(2, 8)), r"cos has shape \(1, 8\)"),

@@ -36,7 +36,7 @@ class Checkpointing:
     recipe: str
     """Hash of everything that decides the outcome."""
     seconds: float = 60.0
-    """Least time between two checkpoints; the end of an epoch is one always."""
+    """Least time between two checkpoints; the end of a recommender's epoch is one always."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
             if progress["recipe"] != recipe:
                 return None
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None  # damaged: training starts again
     model.load_state_dict(_below(parts, _MODEL))
     state = optimiser.state_dict()

@@ -216,7 +216,7 @@ class _Product(torch.autograd.Function):
 
 
 class _Projection:
-    """Linear layers that read the same input, as one product."""
+    """Linear layers that read the same input, as one product; LoRA's dropout draws one mask for all of them."""
 
     def __init__(self, layers: Sequence[Any], before: Any) -> None:
         self.before = before

@@ -96,7 +96,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
     """Cut samples into parts of at most `batch_tokens` tokens, prompts of similar length together.
 
-    Attention alone sees prompts side by side, so that its padding is all that unequal lengths cost.
+    Attention alone sees prompts side by side, and outside of its kernel for CPUs it pads them to the longest.
     """
     lengths = np.array([prompt.pool_stop for prompt in samples.prompts])
     order = np.argsort(lengths, kind="stable")
@@ -161,8 +161,7 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     lowest = min(check["loss"] for check in run.checks)
     return {"loss": config.loss, "baseline": run.baseline, "best": lowest,
             "improvement": 1 - lowest / run.baseline if run.baseline else 0.0,
-            "training_users": len(training), "held_out_users": len(held_out),
-            "training_tokens": training.tokens,
+            "held_out_users": len(held_out),
             "checks": run.checks, "training_losses": run.losses}
 
 

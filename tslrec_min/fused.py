@@ -66,6 +66,8 @@ def prompt_layout(shared: int, lengths: Sequence[int], device: torch.device) -> 
     The device is that of the tensors that attention will be asked for.
     """
     own = np.asarray(lengths, dtype=np.int64)
+    if shared < 0 or not len(own) or own.min() < 1:
+        raise ValueError(f"{shared} shared tokens and {lengths} own ones; expected at least 0, and 1 of each prompt")
     starts = shared + np.cumsum(own) - own
     longest = shared + int(own.max())
     side_by_side = np.zeros((len(own), longest), dtype=np.int64)
@@ -117,20 +119,11 @@ def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.T
     return d_states.view(states.shape)
 
 
-def gated(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
-    """Return activation(gate) * up, float [T, F], of gate_up [T, 2F], the gate first.
+def gated_values(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+    """Return activation(gate) * up, float [T, F], of gate_up [T, 2F], the gate first; without a graph.
 
     `activation` is "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh").
     """
-    _check_gated(gate_up, activation)
-    if _for_kernels(gate_up):
-        out: torch.Tensor = _Gated.apply(gate_up, activation)
-        return out
-    return _plain_gated(gate_up, activation)
-
-
-def gated_values(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
-    """Return `gated` without a graph."""
     _check_gated(gate_up, activation)
     if not _for_kernels(gate_up):
         with torch.no_grad():
@@ -142,7 +135,7 @@ def gated_values(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
 
 
 def gated_gradient(d_out: torch.Tensor, gate_up: torch.Tensor, activation: str) -> torch.Tensor:
-    """Return the gradient by gate_up [T, 2F] from `d_out`, that by `gated`'s output [T, F]."""
+    """Return the gradient by gate_up [T, 2F] from `d_out`, that by `gated_values`' output [T, F]."""
     _check_gated(gate_up, activation)
     _check_shape("d_out", d_out, (len(gate_up), gate_up.shape[1] // 2))
     if not _for_kernels(d_out, gate_up):
@@ -239,19 +232,6 @@ class _RmsNorm(torch.autograd.Function):
         return rms_norm_gradient(gradient, *ctx.saved_tensors), None, None
 
 
-class _Gated(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, gate_up, activation):  # type: ignore[no-untyped-def]
-        ctx.activation = activation
-        ctx.save_for_backward(gate_up)
-        return gated_values(gate_up, activation)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        return gated_gradient(gradient, *ctx.saved_tensors, ctx.activation), None
-
-
 class _Rotated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, heads, cos, sin):  # type: ignore[no-untyped-def]
@@ -266,7 +246,10 @@ class _Rotated(torch.autograd.Function):
 
 def _plain_rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     wide = _widened(states)
-    return (weight * (wide * _inverse_rms(wide, eps)).to(states.dtype)).to(states.dtype)
+    unit = wide * _inverse_rms(wide, eps)
+    if weight.dtype != states.dtype:  # Gemma's, in float32: rounded once, at the end
+        return (weight * unit).to(states.dtype)
+    return weight * unit.to(states.dtype)
 
 
 def _plain_rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.Tensor,

@@ -23,6 +23,8 @@ from .gguf.tokenizer import TextTokenizer
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import Categories
 
+_TOKENS_BESIDE_TITLE = 32
+"""Of an item's text in a prompt, and of the rest of the prompt divided by the items: more than any template has."""
 _WINDOWS = 1
 """Keeps these random numbers apart from those that draw the held-out users."""
 
@@ -104,23 +106,31 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
                               "lower --max-history or --max-title-tokens")
         return Samples(prompts, torch.from_numpy(targets), redraw)
 
+    def windows(number: int) -> Histories:
+        return random_windows(training, config.max_history, seed=config.seed, epoch=number)
+
     def of_epoch(number: int) -> Samples:
-        window = random_windows(training, config.max_history, seed=config.seed, epoch=number)
+        window = windows(number)
         targets = _preferences(training, window, categories, config)
         return sampled([window.of(user) for user in trained], targets[trained], of_epoch)
 
     of_held_out = sampled([shown.of(user) for user in held_out], preferences[held_out])
-    of_instances = None
+    of_instances, seen = None, shown
     if config.level == "instance":
+        seen = training
         samples = sampled(*_instances(training, trained, categories, config.max_history))
-        of_instances = sampled(*_instances(training, held_out, categories, config.max_history, last_only=True))
+        if np.diff(training.indptr)[held_out].max() > 1:
+            of_instances = sampled(*_instances(training, held_out, categories, config.max_history, last_only=True))
     elif config.window == "random":
-        samples = of_epoch(0)
+        seen, samples = windows(0), of_epoch(0)
+        if config.max_history * (config.max_title_tokens + _TOKENS_BESIDE_TITLE) > context_length:
+            for number in range(1, config.epochs):  # a window too long is found now, not hours later
+                of_epoch(number)
     else:
         samples = sampled([shown.of(user) for user in trained], preferences[trained])
     report = {"level": config.level, "training_users": len(trained), "training_samples": len(samples),
-              "training_tokens": samples.tokens, **_coverage(shown, preferences, trained, available, config),
-              **_cut_titles(dataset, shown, np.concatenate([trained, held_out]), template, tokenizer)}
+              "training_tokens": samples.tokens, **_coverage(seen, preferences, trained, available, config),
+              **_cut_titles(dataset, seen, np.concatenate([trained, held_out]), template, tokenizer)}
     return SampleSplit(samples, of_held_out, of_instances, report)
 
 
@@ -176,11 +186,14 @@ def _instances(training: Histories, users: np.ndarray, categories: Categories, m
     return before, np.eye(categories.n_categories, dtype=np.float32)[labels]
 
 
-def _coverage(shown: Histories, preferences: np.ndarray, trained: np.ndarray, available: np.ndarray,
+def _coverage(seen: Histories, preferences: np.ndarray, trained: np.ndarray, available: np.ndarray,
               config: FinetuneConfig) -> dict[str, Any]:
-    """Say how the users were chosen, and which share they cover of what all that could be chosen do."""
+    """Say how the users were chosen, and which share they cover of what all that could be chosen do.
+
+    `seen`: the items that prompts show; of random windows those of the first epoch.
+    """
     def covered(users: np.ndarray) -> tuple[int, int]:
-        items = np.concatenate([shown.of(user) for user in users])
+        items = np.concatenate([seen.of(user) for user in users])
         return len(np.unique(items)), int((preferences[users] > 0).any(axis=0).sum())
 
     (items, kinds), (most_items, most_kinds) = covered(trained), covered(available)
@@ -188,10 +201,10 @@ def _coverage(shown: Histories, preferences: np.ndarray, trained: np.ndarray, av
             "items_covered": items / most_items, "categories_covered": kinds / most_kinds}
 
 
-def _cut_titles(dataset: Dataset, shown: Histories, users: np.ndarray, template: PromptTemplate,
+def _cut_titles(dataset: Dataset, seen: Histories, users: np.ndarray, template: PromptTemplate,
                 tokenizer: TextTokenizer) -> dict[str, int]:
     """Count the different texts of items that are too long for the template: of the catalogue, and in prompts."""
     texts = dataset.texts(template.text, template.fields)
     cut = template.cut(texts, tokenizer)
-    in_prompts = {texts[item - 1] for item in np.unique(np.concatenate([shown.of(user) for user in users]))}
+    in_prompts = {texts[item - 1] for item in np.unique(np.concatenate([seen.of(user) for user in users]))}
     return {"titles_cut": len(cut), "titles_cut_in_prompts": len(in_prompts & cut.keys())}
