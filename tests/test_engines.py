@@ -206,6 +206,26 @@ def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: 
     np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-5)
 
 
+def test_a_failed_decode_is_an_error_and_the_engine_goes_on(tiny: LanguageModel, engine: LlamaEngine,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, failed = prompts_of(tiny), []
+    before = engine.embed(prompts)
+    original = LlamaEngine._decode
+
+    def decode(self: LlamaEngine, context: object, tokens: llama_engine._Tokens, log: object) -> np.ndarray:
+        states = original(self, context, tokens, log)
+        if tokens.first.any():  # not the prefix
+            failed.append(len(states))
+            raise TslrecError("could not decode")
+        return states
+
+    with monkeypatch.context() as patch, pytest.raises(TslrecError, match="could not decode"):
+        patch.setattr(LlamaEngine, "_decode", decode)
+        engine.embed(prompts)  # one context, several batches
+    assert failed
+    np.testing.assert_array_equal(engine.embed(prompts), before)
+
+
 def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path) -> None:
     prompts = prompts_of(tiny)
     with LlamaEngine(tiny_gguf, threads=1, batch_tokens=32, max_sequences=8) as llama:

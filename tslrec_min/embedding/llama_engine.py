@@ -139,8 +139,10 @@ class LlamaEngine(BatchedEngine):
 
                 def compute(batch: PackedBatch) -> int:
                     context, before = idle.get()
-                    states[batch.rows] = self._embed_batch(context, batch, before, log)
-                    idle.put((context, before))
+                    try:
+                        states[batch.rows] = self._embed_batch(context, batch, before, log)
+                    finally:  # other batches wait for it, and nobody gives those up that have begun
+                        idle.put((context, before))
                     return len(batch.spans)
 
                 with progress_bar(len(prompts)) as bar:
@@ -157,9 +159,11 @@ class LlamaEngine(BatchedEngine):
         memory, prefix = llama_cpp.llama_get_memory(context), len(before)
         for sequence in range(1, len(batch.spans) + 1) if prefix else ():
             llama_cpp.llama_memory_seq_cp(memory, 0, sequence, 0, prefix)
-        own = self._decode(context, _Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
-        for sequence in range(1, len(batch.spans) + 1):
-            llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
+        try:
+            own = self._decode(context, _Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
+        finally:  # else the next batch fails for another reason
+            for sequence in range(1, len(batch.spans) + 1):
+                llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
         hidden = np.concatenate([before, own])  # [P + T, D]
         return np.stack([hidden[span].mean(axis=0) for span in batch.spans])
 
