@@ -217,6 +217,21 @@ def test_the_command_without_a_part_does_what_is_missing(cycle: Path, gguf: Path
         embed(cycle, gguf, out)
 
 
+def test_a_part_that_is_overtaken_while_it_loads_the_model_computes_nothing(
+        cycle: Path, gguf: Path, whole: Path, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, original = tmp_path / "embed", LlamaEngine.__init__
+
+    def late(self: LlamaEngine, *arguments: object, **options: object) -> None:
+        monkeypatch.setattr(LlamaEngine, "__init__", original)
+        assert embed(cycle, gguf, out) == 0  # another process does it all
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(LlamaEngine, "__init__", late)
+    assert embed(cycle, gguf, out, part=Part(1, 2)) == 0
+    assert len(computed) == N_SHARDS and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
+
+
 def test_processes_at_the_same_time_make_the_whole(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "embed"
     parts = ["1/2", "2/2", "2/2"]  # one of them twice, by mistake

@@ -183,6 +183,9 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         key = sha256_of_json([asdict(recipe), [version(package) for package in _COMPUTED_BY[job.config.engine]],
                               precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
         store = ShardStore(job.out, key, [(len(plan.shard(number)), engine.width) for number in range(plan.n_shards)])
+        if may_be_done and is_current(job.out, recipe):  # meanwhile: the store is one made anew, and empty
+            remove_store(job.out)
+            return 0
         if job.config.autotune and store.missing(part.of(plan.n_shards)):
             engine.autotune(prompts.of(plan.shard(0)))
         _compute(store, engine, prompts, plan, part)
