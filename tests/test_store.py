@@ -270,6 +270,23 @@ def test_torchs_first_process_waits_for_one_that_comes_late(cycle: Path, gguf: P
     assert files(out) == files(whole)
 
 
+def test_a_check_in_of_a_killed_launch_of_the_same_name_does_not_count(
+        cycle: Path, gguf: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, parts = tmp_path / "embed", [Part(number, 2, "same") for number in range(2)]
+    interrupt(cycle, gguf, out, after=3, part=parts[1])
+    assert len(list(tmp_path.glob(".embed.shards/*/same-1"))) == 1
+    original, seen = LlamaEngine.__init__, []
+
+    def load(self: LlamaEngine, *arguments: object, **options: object) -> None:
+        seen.append(list(tmp_path.glob(".embed.shards/*/same-*")))
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(LlamaEngine, "__init__", load)
+    assert embed(cycle, gguf, out, part=parts[1]) == 0 and seen == [[]]
+    assert len(list(tmp_path.glob(".embed.shards/*/same-1"))) == 1 and not out.exists()
+    assert embed(cycle, gguf, out, part=parts[0]) == 0 and files(out) == files(whole)
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", ""])
 def test_bad_parts_are_usage_errors(cycle: Path, gguf: Path, tmp_path: Path, shard: str) -> None:
     result = CliRunner().invoke(main, command(cycle, gguf, tmp_path / "embed", "--shard", shard))

@@ -34,7 +34,7 @@ from ..sources import resolve_model
 from . import BatchedEngine
 from .artifact import BLOCK, OlderEmbeddings, describe_embeddings, open_older, save_prompt_keys, write_embeddings
 from .plan import KEY_WORDS, ItemPrompts, Plan, plan_of
-from .store import WHOLE, Part, ShardStore, remove_store
+from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
 
 if TYPE_CHECKING:
     import torch
@@ -166,6 +166,8 @@ class _Job:
 
 def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
     started = start_measuring()
+    if part.launch:
+        forget_check_in(job.out, part)  # before all that takes time: the first process may look for it soon
     recipe, older = job.recipe(append_to)
     # Of parts started one by one, a later one may find that an earlier one has finished the work.
     may_be_done = existing == "reuse" or (existing == "refuse" and part.count > 1 and not part.launch)
