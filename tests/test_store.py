@@ -208,6 +208,17 @@ def test_parts_in_any_order_make_the_whole(cycle: Path, gguf: Path, whole: Path,
     assert len(computed) == N_SHARDS and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
 
 
+def test_a_damaged_shard_of_another_part_is_its_to_make_again(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                                              computed: list[int]) -> None:
+    out = tmp_path / "embed"
+    embed(cycle, gguf, out, part=Part(0, 2))
+    damage_bit(shards(out)[1])
+    assert embed(cycle, gguf, out, part=Part(1, 2)) == 1 and not out.exists()
+    computed.clear()
+    assert embed(cycle, gguf, out, part=Part(0, 2)) == 0
+    assert computed == [2] and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
+
+
 def test_the_command_without_a_part_does_what_is_missing(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
                                                          computed: list[int]) -> None:
     out = tmp_path / "embed"

@@ -64,7 +64,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         part: the part of the work that is this process's.
 
     Returns:
-        The number of shards that other parts have yet to compute; with 0 the artifact is there, unless torchrun's
+        The number of shards that other parts have yet to compute, damaged ones too; with 0 the artifact is there, unless torchrun's
         first process is still to make it.
 
     Raises:
@@ -197,6 +197,8 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
             return 0
         store.wait_for_others(part)
     with store.alone() as is_there:
+        if part.count > 1 and not part.launch and not store.missing(range(plan.n_shards)):
+            store.remove_damaged(range(plan.n_shards))  # so far each part has looked at its own alone
         missing = len(store.missing(range(plan.n_shards)))
         if is_there and not missing:
             with write_artifact(job.out, recipe, overwrite=existing != "refuse", started=started) as folder:
