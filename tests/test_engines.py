@@ -200,9 +200,9 @@ def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: 
     for count in (1, threads):
         with LlamaEngine(tiny_gguf, threads=count, batch_tokens=64, max_sequences=5) as engine:
             states.append(engine.embed(prompts))
-            described = engine.describe()
-    assert described["contexts"] * described["threads_per_context"] <= threads
-    assert 1 < described["contexts"] <= 5  # 21 prompts, 5 at once
+            threads_of = [llama_cpp.llama_n_threads(context) for context in engine._contexts]
+    assert sum(threads_of) <= threads
+    assert 1 < len(threads_of) <= 5  # 21 prompts, 5 at once
     np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-5)
 
 

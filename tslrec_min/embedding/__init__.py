@@ -117,7 +117,7 @@ class BatchedEngine(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return the settings that the last `embed` computed with, for embed.json."""
+        """Return the settings that `embed` computes with, for embed.json."""
 
     @abstractmethod
     def close(self) -> None:

@@ -102,10 +102,8 @@ class LlamaEngine(BatchedEngine):
         return self._gpu_layers != 0 and bool(llama_cpp.llama_supports_gpu_offload())
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings that the last `embed` computed with."""
-        contexts = max(1, len(self._contexts))
-        return {"threads": self._threads, "contexts": contexts, "threads_per_context": self._threads // contexts,
-                "batch_tokens": self._batch_tokens, "max_sequences": self._max_sequences,
+        """Return the settings that `embed` computes with."""
+        return {"threads": self._threads, "batch_tokens": self._batch_tokens, "max_sequences": self._max_sequences,
                 "gpu_layers": self._gpu_layers, "gpu_offload": self.gpu_offload}
 
     def close(self) -> None:
