@@ -374,18 +374,24 @@ def test_appending_can_be_interrupted_repeated_and_left_without_work(catalogue: 
     assert vectors_by_id(tmp_path / "back").keys() == vectors_by_id(tmp_path / "once").keys()
 
 
+def test_appending_allows_settings_that_change_no_more_than_rounding(catalogue: Path, gguf: Path, whole: Path,
+                                                                     tmp_path: Path) -> None:
+    config = EmbedConfig(batch_tokens=100, autotune=True, torch_precision="auto", shard_size=3)
+    embed(catalogue, gguf, tmp_path / "embed", config, append_to=whole)
+    older, newer = vectors_by_id(whole), vectors_by_id(tmp_path / "embed")
+    assert np.array_equal(newer["i4"], older["i4"]) and read_json(tmp_path / "embed" / "embed.json")["computed"] == 3
+
+
 def test_appending_to_what_is_of_another_making_is_refused_by_name(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "embed"
-    with pytest.raises(TslrecError, match=r"\(batch_tokens 0, now 64\); give the same ones"):
-        embed(cycle, gguf, out, replace(CONFIG, batch_tokens=64), append_to=whole)
-    with pytest.raises(TslrecError, match=r"template.pooling 'mean', now 'last'\)"):
+    with pytest.raises(TslrecError, match=r"\(template.pooling 'mean', now 'last'\); give the same ones"):
         embed_base(cycle, str(gguf), PromptTemplate(pooling="last"), out, CONFIG, device="cpu", threads=1,
                    append_to=whole)
     with pytest.raises(TslrecError, match="engine 'llama', now 'torch'; model '"):
         embed(cycle, make_tiny_llm(tmp_path / "hf", seed=1), out, EmbedConfig(engine="torch"), append_to=whole)
-    monkeypatch.setattr(LlamaEngine, "describe", lambda self: {"cache": "f32"})
-    with pytest.raises(TslrecError, match=r"\(cache None, now 'f32'\)"):
+    monkeypatch.setattr(LlamaEngine, "describe", lambda self: {"precision": "float16"})
+    with pytest.raises(TslrecError, match=r"\(precision None, now 'float16'\)"):
         embed(cycle, gguf, out, append_to=whole)
     with pytest.raises(TslrecError, match="does not exist"):
         embed(cycle, gguf, out, append_to=tmp_path / "nothing")
@@ -401,6 +407,8 @@ def test_torch_resumes_shares_and_appends_too(catalogue: Path, cycle: Path, gguf
     assert files(tmp_path / "once") == files(tmp_path / "twice")
     embed(catalogue, gguf, tmp_path / "new", config, append_to=tmp_path / "once")
     assert read_json(tmp_path / "new" / "embed.json")["computed"] == 3
+    with pytest.raises(TslrecError, match=r"\(precision 'float32', now 'bfloat16'\)"):
+        embed(catalogue, gguf, tmp_path / "half", replace(config, torch_precision="bf16"), append_to=tmp_path / "once")
 
 
 def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
