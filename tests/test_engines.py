@@ -200,10 +200,30 @@ def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: 
     for count in (1, threads):
         with LlamaEngine(tiny_gguf, threads=count, batch_tokens=64, max_sequences=5) as engine:
             states.append(engine.embed(prompts))
-            described = engine.describe()
-    assert described["contexts"] * described["threads_per_context"] <= threads
-    assert 1 < described["contexts"] <= 5  # 21 prompts, 5 at once
+            threads_of = [llama_cpp.llama_n_threads(context) for context in engine._contexts]
+    assert sum(threads_of) <= threads
+    assert 1 < len(threads_of) <= 5  # 21 prompts, 5 at once
     np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-5)
+
+
+def test_a_failed_decode_is_an_error_and_the_engine_goes_on(tiny: LanguageModel, engine: LlamaEngine,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, failed = prompts_of(tiny), []
+    before = engine.embed(prompts)
+    original = LlamaEngine._decode
+
+    def decode(self: LlamaEngine, context: object, tokens: llama_engine._Tokens, log: object) -> np.ndarray:
+        states = original(self, context, tokens, log)
+        if tokens.first.any():  # not the prefix
+            failed.append(len(states))
+            raise TslrecError("could not decode")
+        return states
+
+    with monkeypatch.context() as patch, pytest.raises(TslrecError, match="could not decode"):
+        patch.setattr(LlamaEngine, "_decode", decode)
+        engine.embed(prompts)  # one context, several batches
+    assert failed
+    np.testing.assert_array_equal(engine.embed(prompts), before)
 
 
 def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path) -> None:

@@ -208,6 +208,17 @@ def test_parts_in_any_order_make_the_whole(cycle: Path, gguf: Path, whole: Path,
     assert len(computed) == N_SHARDS and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
 
 
+def test_a_damaged_shard_of_another_part_is_its_to_make_again(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
+                                                              computed: list[int]) -> None:
+    out = tmp_path / "embed"
+    embed(cycle, gguf, out, part=Part(0, 2))
+    damage_bit(shards(out)[1])
+    assert embed(cycle, gguf, out, part=Part(1, 2)) == 1 and not out.exists()
+    computed.clear()
+    assert embed(cycle, gguf, out, part=Part(0, 2)) == 0
+    assert computed == [2] and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
+
+
 def test_the_command_without_a_part_does_what_is_missing(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
                                                          computed: list[int]) -> None:
     out = tmp_path / "embed"
@@ -215,6 +226,21 @@ def test_the_command_without_a_part_does_what_is_missing(cycle: Path, gguf: Path
     assert embed(cycle, gguf, out) == 0 and len(computed) == N_SHARDS and files(out) == files(whole)
     with pytest.raises(TslrecError, match="already exists"):
         embed(cycle, gguf, out)
+
+
+def test_a_part_that_is_overtaken_while_it_loads_the_model_computes_nothing(
+        cycle: Path, gguf: Path, whole: Path, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, original = tmp_path / "embed", LlamaEngine.__init__
+
+    def late(self: LlamaEngine, *arguments: object, **options: object) -> None:
+        monkeypatch.setattr(LlamaEngine, "__init__", original)
+        assert embed(cycle, gguf, out) == 0  # another process does it all
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(LlamaEngine, "__init__", late)
+    assert embed(cycle, gguf, out, part=Part(1, 2)) == 0
+    assert len(computed) == N_SHARDS and files(out) == files(whole) and os.listdir(tmp_path) == ["embed"]
 
 
 def test_processes_at_the_same_time_make_the_whole(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
@@ -253,6 +279,23 @@ def test_torchs_first_process_waits_for_one_that_comes_late(cycle: Path, gguf: P
     assert subprocess.run(words, env=launch | {"RANK": "1"}, capture_output=True, check=True).stdout == b""
     assert "24 items" in process.communicate(timeout=60)[0] and process.returncode == 0
     assert files(out) == files(whole)
+
+
+def test_a_check_in_of_a_killed_launch_of_the_same_name_does_not_count(
+        cycle: Path, gguf: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, parts = tmp_path / "embed", [Part(number, 2, "same") for number in range(2)]
+    interrupt(cycle, gguf, out, after=3, part=parts[1])
+    assert len(list(tmp_path.glob(".embed.shards/*/same-1"))) == 1
+    original, seen = LlamaEngine.__init__, []
+
+    def load(self: LlamaEngine, *arguments: object, **options: object) -> None:
+        seen.append(list(tmp_path.glob(".embed.shards/*/same-*")))
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(LlamaEngine, "__init__", load)
+    assert embed(cycle, gguf, out, part=parts[1]) == 0 and seen == [[]]
+    assert len(list(tmp_path.glob(".embed.shards/*/same-1"))) == 1 and not out.exists()
+    assert embed(cycle, gguf, out, part=parts[0]) == 0 and files(out) == files(whole)
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", ""])
@@ -331,18 +374,24 @@ def test_appending_can_be_interrupted_repeated_and_left_without_work(catalogue: 
     assert vectors_by_id(tmp_path / "back").keys() == vectors_by_id(tmp_path / "once").keys()
 
 
+def test_appending_allows_settings_that_change_no_more_than_rounding(catalogue: Path, gguf: Path, whole: Path,
+                                                                     tmp_path: Path) -> None:
+    config = EmbedConfig(batch_tokens=100, autotune=True, torch_precision="auto", shard_size=3)
+    embed(catalogue, gguf, tmp_path / "embed", config, append_to=whole)
+    older, newer = vectors_by_id(whole), vectors_by_id(tmp_path / "embed")
+    assert np.array_equal(newer["i4"], older["i4"]) and read_json(tmp_path / "embed" / "embed.json")["computed"] == 3
+
+
 def test_appending_to_what_is_of_another_making_is_refused_by_name(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "embed"
-    with pytest.raises(TslrecError, match=r"\(batch_tokens 0, now 64\); give the same ones"):
-        embed(cycle, gguf, out, replace(CONFIG, batch_tokens=64), append_to=whole)
-    with pytest.raises(TslrecError, match=r"template.pooling 'mean', now 'last'\)"):
+    with pytest.raises(TslrecError, match=r"\(template.pooling 'mean', now 'last'\); give the same ones"):
         embed_base(cycle, str(gguf), PromptTemplate(pooling="last"), out, CONFIG, device="cpu", threads=1,
                    append_to=whole)
     with pytest.raises(TslrecError, match="engine 'llama', now 'torch'; model '"):
         embed(cycle, make_tiny_llm(tmp_path / "hf", seed=1), out, EmbedConfig(engine="torch"), append_to=whole)
-    monkeypatch.setattr(LlamaEngine, "describe", lambda self: {"cache": "f32"})
-    with pytest.raises(TslrecError, match=r"\(cache None, now 'f32'\)"):
+    monkeypatch.setattr(LlamaEngine, "describe", lambda self: {"precision": "float16"})
+    with pytest.raises(TslrecError, match=r"\(precision None, now 'float16'\)"):
         embed(cycle, gguf, out, append_to=whole)
     with pytest.raises(TslrecError, match="does not exist"):
         embed(cycle, gguf, out, append_to=tmp_path / "nothing")
@@ -358,6 +407,8 @@ def test_torch_resumes_shares_and_appends_too(catalogue: Path, cycle: Path, gguf
     assert files(tmp_path / "once") == files(tmp_path / "twice")
     embed(catalogue, gguf, tmp_path / "new", config, append_to=tmp_path / "once")
     assert read_json(tmp_path / "new" / "embed.json")["computed"] == 3
+    with pytest.raises(TslrecError, match=r"\(precision 'float32', now 'bfloat16'\)"):
+        embed(catalogue, gguf, tmp_path / "half", replace(config, torch_precision="bf16"), append_to=tmp_path / "once")
 
 
 def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ from .models import build_recommender
 from .prompts import TokenPrompt
 from .training import train_recommender
 
-_WARM_UP = 16
-"""Items embedded before the clock starts, so that no engine is timed while its weights are read from the disk."""
+_WARM_UP = 64
+"""Items for each thread embedded before the clock starts, so that no engine is timed while its weights are read from
+the disk or its contexts are made: as many as a batch has at most, so every thread gets a batch."""
 
 
 def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequence[str], *, items: int,
@@ -95,7 +96,7 @@ def _reference(tuned: TunedModel, prompts: Sequence[TokenPrompt], device: torch.
     network = load_tuned(tuned).network
     merge_lora(network)
     with TorchEngine(network, device=device) as engine:
-        return _timed(engine, prompts)
+        return _timed(engine, prompts, _WARM_UP)
 
 
 def _quantised(source: Path, quant: str, prompts: Sequence[TokenPrompt], gpu_layers: int, threads: int
@@ -107,11 +108,11 @@ def _quantised(source: Path, quant: str, prompts: Sequence[TokenPrompt], gpu_lay
             path = Path(folder) / f"{quant}.gguf"
             quantize(source, path, quant, threads=threads)
         with LlamaEngine(path, threads=threads, gpu_layers=gpu_layers) as engine:
-            return *_timed(engine, prompts), path.stat().st_size
+            return *_timed(engine, prompts, _WARM_UP * threads), path.stat().st_size
 
 
-def _timed(engine: BatchedEngine, prompts: Sequence[TokenPrompt]) -> tuple[np.ndarray, float]:
-    engine.embed(prompts[:_WARM_UP])
+def _timed(engine: BatchedEngine, prompts: Sequence[TokenPrompt], warm_up: int) -> tuple[np.ndarray, float]:
+    engine.embed(prompts[:warm_up])
     started = time.perf_counter()
     states = engine.embed(prompts)
     return states, time.perf_counter() - started

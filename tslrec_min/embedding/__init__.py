@@ -85,7 +85,7 @@ class BatchedEngine(ABC):
         default, rates = self._batch_tokens, {}
         for size in (default, default // 2, default * 2, default * 4):
             self._set_batch_tokens(size)
-            self.embed(sample[:1])  # makes what is kept for this size
+            self.embed(sample)  # llama.cpp makes its contexts, whose number and room depend on the prompts
             started = time.perf_counter()
             self.embed(sample)
             rates[self._batch_tokens] = len(sample) / (time.perf_counter() - started)
@@ -117,7 +117,7 @@ class BatchedEngine(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return the settings that the last `embed` computed with, for embed.json."""
+        """Return the settings that `embed` computes with, for embed.json."""
 
     @abstractmethod
     def close(self) -> None:

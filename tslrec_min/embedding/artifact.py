@@ -20,8 +20,9 @@ BLOCK = 1024
 _NAMED_IDS = 5
 _SAMPLED_PAIRS = 10_000
 _VECTORS, _PROMPTS = "item_embeddings.npy", "prompts.npy"
-_NOT_SETTINGS = ("dataset", "appended_to", "shard_size")
-"""What may differ between an artifact and the one it is appended to."""
+_NOT_SETTINGS = ("dataset", "appended_to", "shard_size", "batch_tokens", "autotune", "gpu_layers", "torch_precision")
+"""What may differ between an artifact and the one it is appended to: it changes states by no more than rounding. What
+torch_precision comes to on this machine is compared by `OlderEmbeddings.check_precision`."""
 
 
 def save_embeddings(folder: Path, vectors: np.ndarray, dataset: Dataset) -> None:

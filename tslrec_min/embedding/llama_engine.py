@@ -102,10 +102,8 @@ class LlamaEngine(BatchedEngine):
         return self._gpu_layers != 0 and bool(llama_cpp.llama_supports_gpu_offload())
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings that the last `embed` computed with."""
-        contexts = max(1, len(self._contexts))
-        return {"threads": self._threads, "contexts": contexts, "threads_per_context": self._threads // contexts,
-                "batch_tokens": self._batch_tokens, "max_sequences": self._max_sequences,
+        """Return the settings that `embed` computes with."""
+        return {"threads": self._threads, "batch_tokens": self._batch_tokens, "max_sequences": self._max_sequences,
                 "gpu_layers": self._gpu_layers, "gpu_offload": self.gpu_offload}
 
     def close(self) -> None:
@@ -139,8 +137,10 @@ class LlamaEngine(BatchedEngine):
 
                 def compute(batch: PackedBatch) -> int:
                     context, before = idle.get()
-                    states[batch.rows] = self._embed_batch(context, batch, before, log)
-                    idle.put((context, before))
+                    try:
+                        states[batch.rows] = self._embed_batch(context, batch, before, log)
+                    finally:  # other batches wait for it, and nobody gives those up that have begun
+                        idle.put((context, before))
                     return len(batch.spans)
 
                 with progress_bar(len(prompts)) as bar:
@@ -157,9 +157,11 @@ class LlamaEngine(BatchedEngine):
         memory, prefix = llama_cpp.llama_get_memory(context), len(before)
         for sequence in range(1, len(batch.spans) + 1) if prefix else ():
             llama_cpp.llama_memory_seq_cp(memory, 0, sequence, 0, prefix)
-        own = self._decode(context, _Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
-        for sequence in range(1, len(batch.spans) + 1):
-            llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
+        try:
+            own = self._decode(context, _Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
+        finally:  # else the next batch fails for another reason
+            for sequence in range(1, len(batch.spans) + 1):
+                llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
         hidden = np.concatenate([before, own])  # [P + T, D]
         return np.stack([hidden[span].mean(axis=0) for span in batch.spans])
 

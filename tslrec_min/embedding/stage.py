@@ -34,7 +34,7 @@ from ..sources import resolve_model
 from . import BatchedEngine
 from .artifact import BLOCK, OlderEmbeddings, describe_embeddings, open_older, save_prompt_keys, write_embeddings
 from .plan import KEY_WORDS, ItemPrompts, Plan, plan_of
-from .store import WHOLE, Part, ShardStore, remove_store
+from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         part: the part of the work that is this process's.
 
     Returns:
-        The number of shards that other parts have yet to compute; with 0 the artifact is there, unless torchrun's
+        The number of shards that other parts have yet to compute, damaged ones too; with 0 the artifact is there, unless torchrun's
         first process is still to make it.
 
     Raises:
@@ -166,6 +166,8 @@ class _Job:
 
 def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
     started = start_measuring()
+    if part.launch:
+        forget_check_in(job.out, part)  # before all that takes time: the first process may look for it soon
     recipe, older = job.recipe(append_to)
     # Of parts started one by one, a later one may find that an earlier one has finished the work.
     may_be_done = existing == "reuse" or (existing == "refuse" and part.count > 1 and not part.launch)
@@ -183,6 +185,9 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         key = sha256_of_json([asdict(recipe), [version(package) for package in _COMPUTED_BY[job.config.engine]],
                               precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
         store = ShardStore(job.out, key, [(len(plan.shard(number)), engine.width) for number in range(plan.n_shards)])
+        if may_be_done and is_current(job.out, recipe):  # meanwhile: the store is one made anew, and empty
+            remove_store(job.out)
+            return 0
         if job.config.autotune and store.missing(part.of(plan.n_shards)):
             engine.autotune(prompts.of(plan.shard(0)))
         _compute(store, engine, prompts, plan, part)
@@ -192,6 +197,8 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
             return 0
         store.wait_for_others(part)
     with store.alone() as is_there:
+        if part.count > 1 and not part.launch and not store.missing(range(plan.n_shards)):
+            store.remove_damaged(range(plan.n_shards))  # so far each part has looked at its own alone
         missing = len(store.missing(range(plan.n_shards)))
         if is_there and not missing:
             with write_artifact(job.out, recipe, overwrite=existing != "refuse", started=started) as folder:

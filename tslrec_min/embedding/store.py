@@ -119,10 +119,11 @@ class ShardStore:
 
         One that comes later would find the artifact at its place, and refuse to replace it.
         """
-        awaited = [self.path(shard) for shard in range(len(self._shapes))]
-        awaited += [self._folder / f"{part.launch}-{number}" for number in range(part.count)]
-        while awaited := [file for file in awaited if not file.is_file()]:
-            time.sleep(_POLL_SECONDS)  # torchrun ends this process if another one fails
+        checked_in = [self._folder / f"{part.launch}-{number}" for number in range(part.count)]
+        shards = [self.path(shard) for shard in range(len(self._shapes))]
+        for awaited in (checked_in, shards):  # in this order: who checks in has removed the damaged ones of its shards
+            while awaited := [file for file in awaited if not file.is_file()]:
+                time.sleep(_POLL_SECONDS)  # torchrun ends this process if another one fails
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -135,6 +136,12 @@ class ShardStore:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield self._folder.is_dir()
+
+
+def forget_check_in(out: Path, part: Part) -> None:
+    """Remove what this process of a killed launch has left: torchrun may give the next one the same name."""
+    for file in _folder_beside(out).glob(f"*/{part.launch}-{part.number}"):
+        file.unlink(missing_ok=True)
 
 
 def remove_store(out: Path) -> None:
