@@ -64,8 +64,8 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         part: the part of the work that is this process's.
 
     Returns:
-        The number of shards that other parts have yet to compute, damaged ones too; with 0 the artifact is there, unless torchrun's
-        first process is still to make it.
+        The number of shards that other parts have yet to compute, damaged ones too; with 0 the artifact is there,
+        unless torchrun's first process is still to make it.
 
     Raises:
         TslrecError: an input is missing or damaged, or `append_to` was made by another model, template or engine.
