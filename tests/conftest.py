@@ -11,6 +11,8 @@ import pytest
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.preparation import prepare
 
+os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
+
 N_ITEMS = 24
 TITLES = ("Star Wars", "Toy Story", "Amélie", "七人の侍", "The Good, the Bad & the Ugly", "Heat", "Alien", "Fargo")
 
