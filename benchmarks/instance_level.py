@@ -1,6 +1,6 @@
 """One sample per user against one per interaction, on MovieLens-100K: samples, tokens, seconds, downstream NDCG@10.
 
-An epoch of instances is some eighty times an epoch of users, so the instances of as many users are learned from as
+An epoch of instances is about a hundred times an epoch of users, so the instances of as many users are learned from as
 have about the tokens of all users; what a whole epoch would take is worked out from its tokens. The held-out users and
 everything downstream are those of ``coreset.py``.
 """
