@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from _data import real_dataset
 
-from tslrec_min.adapters import build_adapter
 from tslrec_min.categories import latent_categories
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import FinetuneConfig, PretrainConfig, TrainConfig
@@ -29,10 +28,8 @@ from tslrec_min.finetuning import PreferenceModel, fine_tune
 from tslrec_min.llm import load_language_model
 from tslrec_min.lora import add_lora, merge_lora
 from tslrec_min.model_files import template_of
-from tslrec_min.models import build_recommender
-from tslrec_min.recommenders import Categories
+from tslrec_min.recommenders import Categories, trained
 from tslrec_min.samples import make_samples
-from tslrec_min.training import train_recommender
 
 CPU = torch.device("cpu")
 SCHEDULES = {1.0: (16, 1), 0.5: (8, 1), 0.25: (8, 2), 0.1: (8, 4)}  # share of users -> batch size, epochs
@@ -77,9 +74,7 @@ def pretrained_categories(dataset: Dataset, options: argparse.Namespace) -> Cate
     """Cluster the items as `tslrec pretrain` does."""
     config = PretrainConfig(**SASREC | {"epochs": options.pretrain_epochs})
     validation = dataset.within_training()
-    torch.manual_seed(config.seed)
-    recommender = build_recommender(build_adapter("none", dataset.n_items, config.width, None), config)
-    train_recommender(recommender, validation.histories, validation, config, device=CPU, threads=options.threads)
+    recommender, _ = trained(dataset.n_items, validation.histories, validation, config, None, CPU, options.threads)
     table = recommender.item_table().detach().numpy()
     solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
                                  seed=config.seed)
@@ -130,13 +125,9 @@ def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, option
         vectors = np.zeros((dataset.n_items + 1, network.config.hidden_size), np.float32)
         with TorchEngine(network) as engine:
             vectors[1:] = engine.embed(prompts)
-        train_config = TrainConfig(adapter="init", **SASREC)
-        torch.manual_seed(0)
-        recommender = build_recommender(build_adapter("init", dataset.n_items, train_config.width, vectors),
-                                        train_config)
-        log = train_recommender(recommender, dataset.training(), dataset.evaluation("validation"), train_config,
-                                device=CPU, threads=options.threads)
-        found["validation NDCG@10"] = log.as_json()["validation_ndcg@10"]
+        _, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"),
+                             TrainConfig(adapter="init", **SASREC), vectors, CPU, options.threads)
+        found["validation NDCG@10"] = metrics["validation_ndcg@10"]
     return found
 
 

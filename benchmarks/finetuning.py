@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,22 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         prepare_data(Path(folder), options.threads)
-        runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-        for _ in range(options.repeats):
-            for kind in KINDS:
-                command = [sys.executable, __file__, "--run", kind, "--folder", folder, "--users", str(options.users),
-                           "--threads", str(options.threads), "--model", options.model]
-                found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                runs[kind].append(json.loads(found.stdout.splitlines()[-1]))
-                print(f"{kind}: {runs[kind][-1]}", file=sys.stderr, flush=True)
+        runs = in_turns(__file__, KINDS, folder, options, "--model", options.model)
     report(runs, options)
+
+
+def in_turns(script: str, kinds: Iterable[str], folder: str, options: argparse.Namespace, *further: str
+             ) -> dict[str, list[dict[str, float]]]:
+    """Run each kind in a process of its own, all of them in turns; return what each run has printed last, JSON."""
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    for _ in range(options.repeats):
+        for kind, of_kind in runs.items():
+            command = [sys.executable, script, "--run", kind, "--folder", folder, "--users", str(options.users),
+                       "--threads", str(options.threads), *further]
+            found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            of_kind.append(json.loads(found.stdout.splitlines()[-1]))
+            print(f"{kind}: {of_kind[-1]}", file=sys.stderr, flush=True)
+    return runs
 
 
 def prepare_data(folder: Path, threads: int) -> None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from finetuning import peak_memory, prepare_data
+from finetuning import in_turns, peak_memory, prepare_data
 
 VARIANTS: dict[str, dict[str, object]] = {
     "defaults": {},
@@ -44,13 +42,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         prepare_data(Path(folder), options.threads)
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
-        for _ in range(options.repeats):
-            for name in VARIANTS:
-                command = [sys.executable, __file__, "--run", name, "--folder", folder, "--users", str(options.users),
-                           "--threads", str(options.threads)]
-                found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                runs[name].append(json.loads(found.stdout.splitlines()[-1]))
+        runs = in_turns(__file__, VARIANTS, folder, options)
     medians = {name: {key: statistics.median(run[key] for run in of_name) for key in of_name[0]}
                for name, of_name in runs.items()}
     rate = medians["defaults"]["users a second"]

@@ -46,6 +46,14 @@ def cycle(cycle_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random llama model that reads prompts of several titles."""
+    from .tiny_llm import make_tiny_llm  # torch and transformers
+
+    return make_tiny_llm(tmp_path_factory.mktemp("llm"), max_position_embeddings=1024)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of ml-100k/, ml-1m/ and amazon-beauty/, which are not part of the project."""
     folder = Path(os.environ.get("TSLREC_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -41,11 +41,6 @@ PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_siz
 
 
 @pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_llm(tmp_path_factory.mktemp("llm"), max_position_embeddings=1024)
-
-
-@pytest.fixture(scope="module")
 def pretrained(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pre") / "pretrain"
     pretrain(cycle, out, PRETRAIN, device=CPU, threads=1)

@@ -25,16 +25,10 @@ from tslrec_min.samples import Samples
 
 from .test_distributed import tslrec
 from .test_recommenders import Steps
-from .tiny_llm import make_tiny_llm
 
 CPU = torch.device("cpu")
 SMALL = {"max_history": 6, "batch_size": 8, "parity_prompts": 8, "checks": 2, "epochs": 2, "patience": 9,
          "batch_tokens": 100, "learning_rate": 1e-3}
-
-
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_llm(tmp_path_factory.mktemp("llm"), max_position_embeddings=1024)
 
 
 @pytest.fixture(scope="module")

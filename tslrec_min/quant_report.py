@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from .adaptation import load_tuned
-from .adapters import build_adapter
 from .configs import TrainConfig
 from .data.dataset import Dataset, load_dataset
 from .embedding import BatchedEngine
@@ -24,9 +23,8 @@ from .gguf.parity import compare_states
 from .gguf.quantization import QUANTS, quantize
 from .lora import merge_lora
 from .model_files import F16_FILE, TunedModel, load_tokenizer, open_tuned
-from .models import build_recommender
 from .prompts import TokenPrompt
-from .training import train_recommender
+from .recommenders import trained
 
 _WARM_UP = 64
 """Items for each thread embedded before the clock starts, so that no engine is timed while its weights are read from
@@ -124,11 +122,8 @@ def _downstream(dataset: Dataset, states: np.ndarray, config: TrainConfig, seeds
     vectors = np.concatenate([np.zeros_like(states[:1]), states])  # [I+1, D]
     values = []
     for seed in seeds:
-        seeded = replace(config, seed=seed)
-        torch.manual_seed(seed)
-        recommender = build_recommender(build_adapter(config.adapter, dataset.n_items, config.width, vectors), seeded)
-        log = train_recommender(recommender, dataset.training(), dataset.evaluation("validation"), seeded,
-                                device=device, threads=threads)
-        values.append(log.as_json()["validation_ndcg@10"])
+        _, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"),
+                             replace(config, seed=seed), vectors, device, threads)
+        values.append(metrics["validation_ndcg@10"])
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {"mean": float(np.mean(values)), "std": deviation, "runs": values}

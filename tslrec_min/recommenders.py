@@ -66,8 +66,8 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         validation = dataset.within_training()
-        recommender, metrics = _trained(dataset.n_items, validation.histories, validation, config, None, device,
-                                        threads, "pretrain", checkpointing)
+        recommender, metrics = trained(dataset.n_items, validation.histories, validation, config, None, device,
+                                       threads, "pretrain", checkpointing)
         table = recommender.item_table().detach().float().cpu().numpy()
         # Only items that the recommender learned from take part in the fit.
         solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
@@ -102,15 +102,29 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     if existing == "reuse" and is_current(out, recipe):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
-        recommender, metrics = _trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
-                                        embeddings, device, threads, label, checkpointing)
+        recommender, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
+                                       embeddings, device, threads, label, checkpointing)
         _save_weights(recommender, folder)
         write_json(folder / "metrics.json", metrics)
 
 
-def _trained(n_items: int, training: Histories, validation: Evaluation, config: TrainConfig,
-             embeddings: np.ndarray | None, device: torch.device, threads: int, label: str,
-             checkpointing: Checkpointing) -> tuple[SequentialRecommender, dict[str, Any]]:
+def trained(n_items: int, training: Histories, validation: Evaluation, config: TrainConfig,
+            embeddings: np.ndarray | None, device: torch.device, threads: int, label: str = "train",
+            checkpointing: Checkpointing | None = None) -> tuple[SequentialRecommender, dict[str, Any]]:
+    """Build a recommender and train it, in memory.
+
+    Args:
+        n_items: I.
+        training, validation, device, threads, label, checkpointing: see `train_recommender`.
+        config: model, adapter and training settings.
+        embeddings: float32 [I+1, D] for the adapter, row 0 zeros; None for the adapter ``none``.
+
+    Returns:
+        The recommender with its best weights, and the contents of metrics.json.
+
+    Raises:
+        TslrecError: see `train_recommender`.
+    """
     torch.manual_seed(config.seed)
     adapter = build_adapter(config.adapter, n_items, config.width, embeddings)
     recommender = build_recommender(adapter, config)
