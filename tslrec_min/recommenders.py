@@ -89,7 +89,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         device: where to train.
         threads: kernel threads.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
-        label: text of the progress bar.
+        label: text of the progress bar; empty: none is shown.
 
     Raises:
         TslrecError: the embeddings are of another catalogue, or see `train_recommender`.
