@@ -36,7 +36,7 @@ def compare(results: tuple[str, ...], baseline: str | None, metrics: tuple[str, 
         tslrec compare results-1 gru4rec=results-3 --baseline ids --metric hr@50 --metric ndcg@50
         tslrec compare results-1 results-2 --format latex -o table.tex
     """
-    from ..comparison import compare as compare_results
+    from ..results import compare as compare_results
 
     if out and out.exists() and not overwrite:
         raise TslrecError(f"{out} already exists; give another --out, or --overwrite to replace it")

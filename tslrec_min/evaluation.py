@@ -11,12 +11,13 @@ import torch
 
 from . import distributed
 from .artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
-from .comparison import UserGroups, report_of, save_ranks, summarise, user_groups
+from .comparison import UserGroups, report_of, summarise, user_groups
 from .configs import EvaluateConfig
 from .data.dataset import Dataset, load_dataset
 from .errors import TslrecError
 from .ranking import Ranks
 from .recommenders import load_recommender
+from .results import save_ranks
 from .training import rank
 
 
