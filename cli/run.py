@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from .formats import formatted
 from .options import PATH, device_option, json_option, threads_option
-from .tables import print_evaluation, print_finetuning, print_stages
+from .tables import print_finetuning, print_stages
 
 
 @click.command()
@@ -51,4 +52,4 @@ def run(config: str, out: Path | None, data: Path | None, jobs: int, device: str
     if any(stage["name"] == "finetune" for stage in result["stages"]):
         print_finetuning(out / "finetune", as_json=False)
         click.echo()
-    print_evaluation(result["evaluation"])
+    click.echo(formatted(result["evaluation"], "table"))

@@ -181,6 +181,8 @@ class EvaluateConfig:
     """What is evaluated and how arms are compared."""
 
     split: str = option("test", "Targets to rank.", choices=("validation", "test"))
+    head_share: float = option(0.2, "Share of the items that are head items, the most popular ones by training "
+                               "interactions; the rest is the tail.", low=0, high=1)
     test: str = option("permutation", "Paired test, user by user, of every arm against the first one.",
                        choices=("permutation", "bootstrap", "none"))
     resamples: int = option(10000, "Resamples of the paired test.", low=1)
