@@ -124,6 +124,9 @@ class FinetuneConfig:
     window: str = option("recent", "Which titles of a longer history: the most recent ones, or a random window, drawn "
                          "anew in every epoch (held-out users always show the most recent ones).",
                          choices=("recent", "random"))
+    virtual_users: float = option(0.0, "Learn from items as well, as embed shows them: each is a virtual user whose "
+                                  "history is that item alone, so that the target is its latent category. So many an "
+                                  "epoch, drawn anew, as a share of the items.", low=0, high=1)
     level: str = option("user", "A training sample is a user, or an instance: the items before an interaction and the "
                         "category of its item (what other methods learn from; for comparing costs).",
                         choices=("user", "instance"))
@@ -158,6 +161,8 @@ class FinetuneConfig:
         if self.level == "instance" and self.window == "random":
             raise TslrecError("--window random is for --level user: an instance shows the items before its "
                               "interaction")
+        if self.level == "instance" and self.virtual_users:
+            raise TslrecError("--virtual-users is for --level user: instances are there to compare costs")
 
 
 @dataclass(frozen=True)
