@@ -19,6 +19,7 @@ from tslrec_min.configs import ADAPTERS, TrainConfig
 from tslrec_min.data.dataset import Histories, load_dataset
 from tslrec_min.embedding.artifact import save_embeddings
 from tslrec_min.errors import TslrecError
+from tslrec_min.pipeline import load_run_config
 from tslrec_min.recommenders import load_recommender, train
 
 CPU = torch.device("cpu")
@@ -318,3 +319,14 @@ def test_adapters_refuse_what_does_not_fit() -> None:
         TrainConfig(adapter="alphafuse", width=4, id_width=5)
     with pytest.raises(TslrecError, match="--control random replaces item embeddings, and the adapter none"):
         TrainConfig(control="random")
+
+
+def test_arms_of_a_run_have_adapters_and_controls(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    arm = '[[arms]]\nname = "{}"\nembeddings = "untuned"\nadapter = "{}"\ncontrol = "{}"\n'
+    config.write_text('source = "x"\n' + arm.format("a", "moe", "none") + arm.format("b", "alphafuse", "shuffled"))
+    assert [(found.train.adapter, found.train.control) for found in load_run_config(config).arms] == [
+        ("moe", "none"), ("alphafuse", "shuffled")]
+    config.write_text('source = "x"\n[[arms]]\ncontrol = "random"\n')
+    with pytest.raises(TslrecError, match="--control random replaces item embeddings"):
+        load_run_config(config)
