@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .adapters import build_adapter, restore_adapter
+from .adapters.controls import controlled
 from .artifacts import Recipe, is_current, load_arrays, open_artifact, write_json
 from .categories import Clustering, latent_categories, preference_distributions
 from .checkpoints import Checkpointing, training_artifact
@@ -117,7 +118,8 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
         n_items: I.
         training, validation, device, threads, label, checkpointing: see `train_recommender`.
         config: model, adapter and training settings.
-        embeddings: float32 [I+1, D] for the adapter, row 0 zeros; None for the adapter ``none``.
+        embeddings: float32 [I+1, D] for the adapter, row 0 zeros; None for the adapter ``none``. The control
+            that `config` names takes their place.
 
     Returns:
         The recommender with its best weights, and the contents of metrics.json.
@@ -126,7 +128,9 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
         TslrecError: see `train_recommender`.
     """
     torch.manual_seed(config.seed)
-    adapter = build_adapter(config.adapter, n_items, config.width, embeddings)
+    if embeddings is not None:
+        embeddings = controlled(embeddings, config.control, config.seed)
+    adapter = build_adapter(config, n_items, embeddings, training)
     recommender = build_recommender(adapter, config)
     log = train_recommender(recommender, training, validation, config, device=device, threads=threads,
                             label=label, checkpointing=checkpointing)
@@ -177,8 +181,8 @@ def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> Seq
     config = from_mapping(TrainConfig, artifact.config, str(path))
     try:
         state = load_file(artifact.path / "model.safetensors")
-        adapter = restore_adapter(config.adapter, {name.removeprefix(_ADAPTER): value for name, value in state.items()
-                                                   if name.startswith(_ADAPTER)})
+        adapter = restore_adapter(config, {name.removeprefix(_ADAPTER): value for name, value in state.items()
+                                           if name.startswith(_ADAPTER)})
         recommender = build_recommender(adapter, config)
         recommender.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
