@@ -26,7 +26,8 @@ K = 4
 CATEGORIES = Categories(np.array([-1, *(item % K for item in range(N_ITEMS))]), np.zeros((K, 2)))
 TOKENIZER = TextTokenizer(make_tokenizer())
 VARIANTS = [{}, {"users": 9}, {"users": 9, "select": "coverage"}, {"window": "random"},
-            {"level": "instance", "users": 5}, {"target": "history"}, {"window": "random", "target": "history"}]
+            {"level": "instance", "users": 5}, {"target": "history"}, {"window": "random", "target": "history"},
+            {"virtual_users": 0.5}, {"virtual_users": 1.0, "window": "random", "users": 9}]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,25 @@ def test_whole_history_stays_the_target_of_random_windows(dataset: Dataset) -> N
     assert split.training.prompts != split.training.epoch(1).prompts
 
 
+@pytest.mark.parametrize("window", ["recent", "random"])
+def test_virtual_users_are_items_as_embed_shows_them(dataset: Dataset, window: str) -> None:
+    whole, half, without = (split_of(dataset, window=window, virtual_users=share) for share in (1.0, 0.5, 0.0))
+    known = np.unique(dataset.training().items)
+    for split, count in ((whole, len(known)), (half, round(0.5 * len(known)))):
+        for number in range(3):
+            samples = split.training.epoch(number)
+            users = samples.take(np.arange(54))
+            assert equal(users, without.training.epoch(number)) and len(samples) == 54 + count == 54 + samples.n_virtual
+            assert torch.equal(samples.mean_preference, without.training.epoch(number).mean_preference)
+            items = [item for item, in shown(dataset, samples)[54:]]
+            assert len(set(items)) == count and set(items) <= set(known.tolist())
+            labels = CATEGORIES.labels[items]
+            assert torch.equal(samples.preferences[54:], torch.eye(K)[labels])
+    assert whole.report["virtual_users"] == len(known) and without.report["virtual_users"] == 0
+    drawn = [tuple(shown(dataset, half.training.epoch(number))[54:][0]) for number in range(5)]
+    assert len(set(drawn)) > 1  # others in every epoch
+
+
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(1, 6), st.integers(0, 5))
 def test_windows_are_runs_of_the_history(lengths: list[int], length: int, epoch: int) -> None:
     histories = Histories(np.cumsum([0, *lengths]), np.arange(1, sum(lengths) + 1, dtype=np.int32))
@@ -139,7 +159,9 @@ def test_instances_show_what_was_before_and_aim_at_the_next_category(dataset: Da
         assert items[1:] == last[:-1]
 
 
-def test_instances_have_no_windows() -> None:
+def test_instances_have_no_windows_and_no_virtual_users() -> None:
+    with pytest.raises(TslrecError, match="--virtual-users"):
+        FinetuneConfig(level="instance", virtual_users=0.5)
     with pytest.raises(TslrecError, match="--window random is for --level user"):
         FinetuneConfig(level="instance", window="random")
 

@@ -149,7 +149,8 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
     else:
         samples = sampled([shown.of(user) for user in trained], preferences[trained])
     report = {"level": config.level, "training_users": len(trained), "training_samples": len(samples),
-              "virtual_users": samples.n_virtual, "training_tokens": samples.tokens, **_coverage(seen, preferences, trained, available, config),
+              "virtual_users": samples.n_virtual, "training_tokens": samples.tokens,
+              **_coverage(seen, preferences, trained, available, config),
               **_cut_titles(dataset, seen, np.concatenate([trained, held_out]), template, tokenizer)}
     return SampleSplit(samples, of_held_out, of_instances, report)
 
