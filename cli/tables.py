@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..artifacts import read_json
-from ..metrics import DEFAULT_METRICS
+from ..metrics import COLD_METRICS, DEFAULT_METRICS
 
 _UNFILTERED = ("hr@10", "ndcg@10")
 
@@ -32,13 +32,21 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
             ("HTML entities unescaped", f"{summary['unescaped_items']:,} items"),
             ("left out: rating", f"{summary['below_min_rating']:,}"),
             (f"left out: {summary['k_core']}-core", f"{_left_out_by_core(summary):,}"),
-            ("split hash", summary["split_hash"][:16])]
+            *_cold_rows(summary), ("split hash", summary["split_hash"][:16])]
     width = max(len(name) for name, _ in rows)
     click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows))
 
 
 def _left_out_by_core(summary: Mapping[str, Any]) -> int:
-    return summary["raw_interactions"] - summary["below_min_rating"] - summary["interactions"]
+    return (summary["raw_interactions"] - summary["below_min_rating"] - summary["interactions"]
+            - summary.get("cold_interactions", 0))
+
+
+def _cold_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "cold_items" not in summary:
+        return []
+    return [("cold items", f"{summary['cold_items']:,}, with {summary['cold_interactions']:,} interactions"),
+            ("users with a cold target", f"{summary['cold_users']:,}")]
 
 
 def print_training(out: Path, as_json: bool) -> None:
@@ -123,11 +131,30 @@ def print_evaluation(report: Mapping[str, Any]) -> None:
         relative = f" ({found['relative']:+.1%})" if found["relative"] is not None else ""
         click.echo(f"{found['metric'].upper()}: {found['arm']} against {found['baseline']} {found['difference']:+.4f}"
                    f"{relative}, p = {found['p_value']:.4f} ({found['test']} test over users)")
+    if "cold" in report:
+        click.echo()
+        print_cold(report["cold"])
+
+
+def print_cold(cold: Mapping[str, Any]) -> None:
+    """Print how high cold items stand, beside orders that need no model."""
+    click.echo(f"cold start: {cold['users']:,} users, {cold['items']:,} items that nothing has learned from, ranked "
+               "among all items and among themselves; what a user had before is left out")
+    names = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
+    rows = [[arm, *("-" if "reason" in found else _mean(found[among][metric]) for among, metric in names)]
+            for arm, found in cold["arms"].items()]
+    rows += [[label, *(_number(cold[order][among][metric]) for among, metric in names)]
+             for label, order in (("(popularity)", "popularity"), ("(random order)", "random"))]
+    click.echo(table(["", *(f"{metric.upper()} {among}" for among, metric in names)], rows))
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}".replace("0.", ".")
 
 
 def _mean(values: Mapping[str, Any]) -> str:
     deviation = f"±{values['std']:.4f}".replace("0.", ".") if len(values["runs"]) > 1 else ""
-    return f"{values['mean']:.4f}".replace("0.", ".") + deviation
+    return _number(values["mean"]) + deviation
 
 
 def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:

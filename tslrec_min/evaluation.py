@@ -16,6 +16,7 @@ import torch
 
 from . import distributed
 from .artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from .cold_start import evaluate_cold
 from .configs import EvaluateConfig
 from .data.dataset import Dataset, load_dataset
 from .errors import TslrecError
@@ -81,7 +82,9 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
             found = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
             for protocol, run in zip(left_out, found, strict=True):
                 ranks[protocol].setdefault(arm, []).append(run)
-    return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
+    cold = {"cold": evaluate_cold(dataset, dataset_hash, arms, device=device, threads=threads)} if (
+        dataset.cold and config.split == "test") else {}  # who chooses by validation figures must not see these
+    return cold | {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
         arm: {"runs": [path.name for path in paths]} | {
             protocol: _summary(by_arm[arm]) for protocol, by_arm in ranks.items()}
         for arm, paths in arms.items()}, "comparisons": _comparisons(ranks["filtered"], config)}, ranks
