@@ -84,10 +84,10 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
                 ranks[protocol].setdefault(arm, []).append(run)
     cold = {"cold": evaluate_cold(dataset, dataset_hash, arms, device=device, threads=threads)} if (
         dataset.cold and config.split == "test") else {}  # who chooses by validation figures must not see these
-    return cold | {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
+    return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
         arm: {"runs": [path.name for path in paths]} | {
             protocol: _summary(by_arm[arm]) for protocol, by_arm in ranks.items()}
-        for arm, paths in arms.items()}, "comparisons": _comparisons(ranks["filtered"], config)}, ranks
+        for arm, paths in arms.items()}, "comparisons": _comparisons(ranks["filtered"], config)} | cold, ranks
 
 
 def _summary(runs: Sequence[Ranks]) -> dict[str, dict[str, float | list[float]]]:
