@@ -25,7 +25,7 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: Eva
     RUNS are folders that tslrec train wrote, as PATH or NAME=PATH; runs of one name are the seeds of one arm
     and are summarised as mean and standard deviation. The other arms are compared with the first one by a paired
     test over users. Items of the user's history are left out of the ranking ("filtered"); the figures with them
-    kept are given beside.
+    kept are given beside. If the data set has cold items, a second table says where they stand.
 
     \b
     Example:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from tslrec_min.adapters.linear import LinearProjection
 from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.cold_start import ColdTargets, evaluate_cold
 from tslrec_min.configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
@@ -208,6 +209,15 @@ def test_cold_rows_come_from_the_projection_of_the_best_weights(cold: Path, trai
     assert load_cold_rows(trained / "none", 5) is None
     with pytest.raises(TslrecError, match=r"\[5, 16\]; expected finite float32 with 6 rows"):
         load_cold_rows(trained / "linear", 6)
+
+
+def test_weights_of_older_versions_are_restored_and_do_not_project() -> None:
+    adapter = LinearProjection.fit(np.random.default_rng(0).normal(size=(6, 4)), 3)
+    older = {name: value for name, value in adapter.state_dict().items() if name not in ("mean", "scale")}
+    restored = LinearProjection.restore(older)
+    assert torch.equal(restored(), adapter()) and restored.state_dict().keys() == older.keys()
+    with pytest.raises(ValueError, match="train them again"):
+        restored.project(torch.zeros(1, 4))
 
 
 def test_a_cold_item_with_a_warm_ones_vector_gets_its_score(cold: Path, trained: Path) -> None:

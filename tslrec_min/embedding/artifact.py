@@ -84,7 +84,7 @@ def _rows(path: Path, rows: np.ndarray | slice) -> np.ndarray:
 
 
 def save_prompt_keys(folder: Path, keys: np.ndarray) -> None:
-    """Write prompts.npy: uint64 [I+1, 2], the keys of the items' prompts below a zero row."""
+    """Write prompts.npy: uint64 [I+C+1, 2], the keys of the items' prompts below a zero row."""
     np.save(folder / _PROMPTS, np.concatenate([np.zeros_like(keys[:1]), keys]))
 
 
