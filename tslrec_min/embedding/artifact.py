@@ -33,7 +33,7 @@ def save_embeddings(folder: Path, vectors: np.ndarray, dataset: Dataset) -> None
         vectors: float32 [I+C, D], one row per item, the C cold ones last.
         dataset: the catalogue.
     """
-    write_embeddings(folder, [(np.arange(len(vectors)), vectors)], dataset)
+    write_embeddings(folder, [(np.arange(dataset.with_cold_items().n_items), vectors)], dataset)
 
 
 def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], dataset: Dataset) -> None:
