@@ -73,7 +73,7 @@ def kernel_epoch(histories: Histories, n_items: int, objective: str, threads: in
 
 def training_epoch(histories: Histories, n_items: int, threads: int, n_steps: int) -> float:
     """Return the seconds of a training epoch, from the median of some steps."""
-    recommender = build_recommender(build_adapter("none", n_items, CONFIG.width, None), CONFIG)
+    recommender = build_recommender(build_adapter(CONFIG, n_items, None, histories), CONFIG)
     run = TrainingRun(recommender, histories, CONFIG, torch.device("cpu"), threads)
     recommender.train()
     windows, batches = run.plan(1)

@@ -38,7 +38,7 @@ def measure(loss: str, n_items: int, steps: int) -> dict[str, float]:
     items = np.random.default_rng(0).integers(1, n_items + 1, _HISTORIES * _LENGTH).astype(np.int32)
     histories = Histories(np.arange(_HISTORIES + 1) * _LENGTH, items)
     config = TrainConfig(loss=loss, batch_size=64, max_len=50)
-    recommender = build_recommender(build_adapter("none", n_items, config.width, None), config)
+    recommender = build_recommender(build_adapter(config, n_items, None, histories), config)
     run = TrainingRun(recommender, histories, config, torch.device("cpu"), usable_processors())
     recommender.train()
     windows, batches = run.plan(1)

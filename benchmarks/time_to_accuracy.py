@@ -67,7 +67,8 @@ def our_run(dataset: Dataset, config: TrainConfig, threads: int) -> Run:
     """Train until the target is reached."""
     run, validation, cpu = Run(), dataset.evaluation("validation"), torch.device("cpu")
     torch.manual_seed(config.seed)
-    recommender = build_recommender(build_adapter("none", dataset.n_items, config.width, None), config)
+    recommender = build_recommender(build_adapter(config, dataset.n_items, None, dataset.training()),
+                                    config)
     trainer = TrainingRun(recommender, dataset.training(), config, cpu, threads)
     while not run.reached and not trainer.finished:
         started, cpu_started = time.perf_counter(), time.process_time()

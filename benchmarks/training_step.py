@@ -50,7 +50,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config, dataset = TrainConfig(max_len=200, batch_size=64, dropout=0.2), real_dataset("ml-1m")
-    recommender = build_recommender(build_adapter("none", dataset.n_items, config.width, None), config)
+    recommender = build_recommender(build_adapter(config, dataset.n_items, None, dataset.training()),
+                                    config)
     run = TrainingRun(recommender, dataset.training(), config, torch.device("cpu"), arguments.threads)
     recommender.train()
     windows, batches = run.plan(1)

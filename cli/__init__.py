@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import TslrecError
+from .compare import compare
 from .embed import embed
 from .evaluate import evaluate
 from .finetune import finetune
@@ -61,5 +62,5 @@ def main() -> None:
     """
 
 
-for _command in (prepare, pretrain, finetune, embed, train, evaluate, run, gguf):
+for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, run, gguf):
     main.add_command(_command)

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from ..configs import EvaluateConfig
+from .formats import format_option, formatted
 from .options import PATH, config_options, stage_options, start_torch, writes_output
-from .tables import print_evaluation
 
 
 @click.command()
 @click.argument("dataset", type=PATH)
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--out", "-o", type=PATH, help="Store the metrics and every user's rank in this folder too.")
+@format_option
 @config_options(EvaluateConfig)
 @stage_options
-def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: EvaluateConfig, device: str,
-             threads: int, existing: str, as_json: bool) -> None:
+def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, output_format: str,
+             config: EvaluateConfig, device: str, threads: int, existing: str, as_json: bool) -> None:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR.
 
     RUNS are folders that tslrec train wrote, as PATH or NAME=PATH; runs of one name are the seeds of one arm
     and are summarised as mean and standard deviation. The other arms are compared with the first one by a paired
-    test over users. Items of the user's history are left out of the ranking ("filtered"); the figures with them
-    kept are given beside. If the data set has cold items, a second table says where they stand.
+    test over users, its p-values corrected for all comparisons (Holm). Items of the user's history are left out of
+    the ranking ("filtered"); the figures with them kept are given beside. Groups: users whose target is popular
+    (head) or not (tail), users with a short or long training history. tslrec compare puts stored results together.
+    If the data set has cold items, a further table says where they stand.
 
     \b
-    Example:
+    Examples:
         tslrec evaluate dataset ids=ids-0 ids=ids-1 tslrec=tslrec-0 tslrec=tslrec-1
+        tslrec evaluate dataset ids-0 tslrec-0 -o results --format markdown
     """
     torch_device = start_torch(device, threads, processes=True)
     from ..evaluation import evaluate as evaluate_runs
@@ -38,4 +41,4 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, config: Eva
     report = evaluate_runs(dataset, parse_arms(runs), config, out=out, device=torch_device, threads=threads,
                            existing=existing)
     if writes_output():
-        click.echo(json.dumps(report)) if as_json else print_evaluation(report)
+        click.echo(formatted(report, "json" if as_json else output_format))

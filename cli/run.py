@@ -8,18 +8,21 @@ from pathlib import Path
 
 import click
 
+from .formats import formatted
 from .options import PATH, device_option, json_option, threads_option
-from .tables import print_evaluation, print_finetuning, print_stages
+from .tables import print_finetuning, print_stages
 
 
 @click.command()
 @click.argument("config")
 @click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/NAME]")
 @click.option("--data", type=PATH, help="File or folder of interactions, in place of the configuration's source.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Recommenders trained at a time. "
+              "They share --threads; on a CPU as many jobs as threads are faster than one job with all threads.")
 @device_option
 @threads_option
 @json_option
-def run(config: str, out: Path | None, data: Path | None, device: str, threads: int, as_json: bool) -> None:
+def run(config: str, out: Path | None, data: Path | None, jobs: int, device: str, threads: int, as_json: bool) -> None:
     """Run the whole chain that CONFIG describes: a TOML file, or quickstart.
 
     Every stage has its folder. Stages that are finished are kept when the command is run again, unless their
@@ -40,7 +43,7 @@ def run(config: str, out: Path | None, data: Path | None, device: str, threads: 
     else:
         parsed = load_run_config(Path(config))
     out = out or Path("runs") / Path(config).stem
-    result = run_chain(parsed, out, data=data, device_name=device, threads=threads)
+    result = run_chain(parsed, out, data=data, device_name=device, threads=threads, jobs=jobs)
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -49,4 +52,4 @@ def run(config: str, out: Path | None, data: Path | None, device: str, threads: 
     if any(stage["name"] == "finetune" for stage in result["stages"]):
         print_finetuning(out / "finetune", as_json=False)
         click.echo()
-    print_evaluation(result["evaluation"])
+    click.echo(formatted(result["evaluation"], "table"))

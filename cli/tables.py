@@ -10,9 +10,6 @@ from typing import Any
 import click
 
 from ..artifacts import read_json
-from ..metrics import COLD_METRICS, DEFAULT_METRICS
-
-_UNFILTERED = ("hr@10", "ndcg@10")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -98,7 +95,7 @@ def print_quantisations(report: Mapping[str, Any]) -> None:
     header = ["", "MiB", "items/s", "mean cosine", "least", "same 10 neighbours"]
     if "validation_ndcg@10" in reference:
         header.append("validation NDCG@10")
-        rows = [(*row, _mean(values["validation_ndcg@10"]))
+        rows = [(*row, mean_and_deviation(values["validation_ndcg@10"]))
                 for row, values in zip(rows, (reference, *report["quants"].values()), strict=True)]
     click.echo(f"vectors of {report['items']:,} items against the merged model; speed over "
                f"{report['embedded_items']:,} items with {report['threads']} threads")
@@ -117,44 +114,10 @@ def print_embedding(out: Path, as_json: bool) -> None:
                f"{summary['mean_cosine']:.3f}{_cost(out)}")
 
 
-def print_evaluation(report: Mapping[str, Any]) -> None:
-    """Print the metrics of all arms and the paired tests."""
-    data = report["data"]
-    click.echo(f"{report['split']}: {data['evaluated_users']:,} users, {data['items']:,} items, full ranking, seen "
-               f"items left out (last two columns: kept); split {data['split_hash'][:16]}")
-    header = ["", *(name.upper() for name in DEFAULT_METRICS), *(f"{name.upper()} kept" for name in _UNFILTERED)]
-    rows = [[arm, *(_mean(values["filtered"][name]) for name in DEFAULT_METRICS),
-             *(_mean(values["unfiltered"][name]) for name in _UNFILTERED)]
-            for arm, values in report["arms"].items()]
-    click.echo(table(header, rows))
-    for found in report["comparisons"]:
-        relative = f" ({found['relative']:+.1%})" if found["relative"] is not None else ""
-        click.echo(f"{found['metric'].upper()}: {found['arm']} against {found['baseline']} {found['difference']:+.4f}"
-                   f"{relative}, p = {found['p_value']:.4f} ({found['test']} test over users)")
-    if "cold" in report:
-        click.echo()
-        print_cold(report["cold"])
-
-
-def print_cold(cold: Mapping[str, Any]) -> None:
-    """Print how high cold items stand, beside orders that need no model."""
-    click.echo(f"cold start: {cold['users']:,} users, {cold['items']:,} items that nothing has learned from, ranked "
-               "among all items and among themselves; what a user had before is left out")
-    names = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
-    rows = [[arm, *("-" if "reason" in found else _mean(found[among][metric]) for among, metric in names)]
-            for arm, found in cold["arms"].items()]
-    rows += [[label, *(_number(cold[order][among][metric]) for among, metric in names)]
-             for label, order in (("(popularity)", "popularity"), ("(random order)", "random"))]
-    click.echo(table(["", *(f"{metric.upper()} {among}" for among, metric in names)], rows))
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".")
-
-
-def _mean(values: Mapping[str, Any]) -> str:
+def mean_and_deviation(values: Mapping[str, Any]) -> str:
+    """Return the mean of a metric and, for several runs, its standard deviation."""
     deviation = f"±{values['std']:.4f}".replace("0.", ".") if len(values["runs"]) > 1 else ""
-    return _number(values["mean"]) + deviation
+    return f"{values['mean']:.4f}".replace("0.", ".") + deviation
 
 
 def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:

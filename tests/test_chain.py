@@ -295,3 +295,10 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
     made = {stage["name"]: stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"]}
     assert made["finetune"] and not made["pretrain"] and not made["dataset"] and not made["train/1-ids-0"]
     assert not any(stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"])
+
+    expected = hashes(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "train")
+    stages = run(load_run_config(config), tmp_path / "out", jobs=2)["stages"]  # of one thread each, as before
+    assert hashes(tmp_path / "out") == expected
+    assert [stage["name"] for stage in stages if stage["made"]] == [
+        f"train/{arm}-{seed}" for seed in (0, 1) for arm in ("1-ids", "2-untuned", "3-tslrec")]

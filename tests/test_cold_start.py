@@ -11,10 +11,17 @@ import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from tslrec_min.adapters.linear import LinearProjection
 from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.cold_start import ColdTargets, evaluate_cold
-from tslrec_min.configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.configs import (
+    ADAPTERS,
+    EmbedConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    PrepareConfig,
+    PretrainConfig,
+    TrainConfig,
+)
 from tslrec_min.data.cold import ColdItems
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.preparation import build_dataset, hold_out_items, prepare
@@ -27,7 +34,7 @@ from tslrec_min.evaluation import evaluate
 from tslrec_min.metrics import COLD_METRICS, hit_rate, metric_values, ndcg
 from tslrec_min.model_files import load_tokenizer, template_of
 from tslrec_min.prompts import PromptTemplate
-from tslrec_min.recommenders import load_categories, load_cold_rows, load_recommender, pretrain, train
+from tslrec_min.recommenders import load_categories, load_cold_rows, load_recommender, pretrain, projected_rows, train
 from tslrec_min.samples import make_samples
 from tslrec_min.training import final_states
 
@@ -152,7 +159,7 @@ def test_commands_say_what_is_cold_and_where_it_stands(cycle_raw: Path, trained:
     assert "left out: 0-core          0" in result.output
     result = tslrec("evaluate", cold, trained / "none", trained / "linear", "--threads", 1)
     lines = result.output.split("cold start: ")[1].splitlines()
-    cells = {line.split("  ")[0]: line.split()[-6:] for line in lines[3:]}
+    cells = {line.split("  ")[0]: line.split()[-6:] for line in lines[3:7]}
     assert cells["none"] == ["-"] * 6 and set(cells) == {"none", "linear", "(popularity)", "(random order)"}
     assert "-" not in cells["linear"] and float(cells["(random order)"][-1]) == 1  # 5 cold items, HR@50
 
@@ -211,15 +218,6 @@ def test_cold_rows_come_from_the_projection_of_the_best_weights(cold: Path, trai
         load_cold_rows(trained / "linear", 6)
 
 
-def test_weights_of_older_versions_are_restored_and_do_not_project() -> None:
-    adapter = LinearProjection.fit(np.random.default_rng(0).normal(size=(6, 4)), 3)
-    older = {name: value for name, value in adapter.state_dict().items() if name not in ("mean", "scale")}
-    restored = LinearProjection.restore(older)
-    assert torch.equal(restored(), adapter()) and restored.state_dict().keys() == older.keys()
-    with pytest.raises(ValueError, match="train them again"):
-        restored.project(torch.zeros(1, 4))
-
-
 def test_a_cold_item_with_a_warm_ones_vector_gets_its_score(cold: Path, trained: Path) -> None:
     dataset, dataset_hash = load_dataset(cold)
     asked = dataset.cold_evaluation()
@@ -229,6 +227,37 @@ def test_a_cold_item_with_a_warm_ones_vector_gets_its_score(cold: Path, trained:
     assert rows is not None
     np.testing.assert_allclose(states @ rows[1], states @ table[7], rtol=1e-5, atol=1e-6)
     assert not np.allclose(states @ rows[0], states @ table[7], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("adapter", sorted({*ADAPTERS} - {"none", "linear"}))
+def test_every_adapter_projects_or_says_why_not(cold: Path, trained: Path, tmp_path: Path, adapter: str) -> None:
+    dataset, dataset_hash = load_dataset(cold)
+    config = TrainConfig(adapter=adapter, **SMALL | {"width": 8, "epochs": 1})
+    train(cold, tmp_path / "run", config, embeddings_path=trained / "embed", device=CPU, threads=1)
+    rows = load_cold_rows(tmp_path / "run", 5)
+    found = evaluate_cold(dataset, dataset_hash, {"a": [tmp_path / "run"]}, device=CPU, threads=1)["arms"]["a"]
+    if adapter in ("init", "recpca"):
+        assert rows is None and f"the adapter {adapter} has vectors" in found["reason"]
+        return
+    assert rows is not None and rows.shape == (5, 8) and 0 <= found["cold"]["hr@10"]["mean"] <= 1
+    table = load_recommender(tmp_path / "run", dataset_hash, CPU).item_table().detach().numpy()
+    if adapter not in ("alphafuse", "gate"):  # those add what was learned of the item itself
+        np.testing.assert_allclose(rows[1], table[7], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(rows[0], rows[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("control", ["random", "shuffled"])
+def test_controls_replace_what_is_projected(cold: Path, trained: Path, tmp_path: Path, control: str) -> None:
+    dataset, dataset_hash = load_dataset(cold)
+    config = TrainConfig(adapter="linear", control=control, **SMALL)
+    train(cold, tmp_path / "run", config, embeddings_path=trained / "embed", device=CPU, threads=1)
+    rows, recommender = load_cold_rows(tmp_path / "run", 5), load_recommender(tmp_path / "run", dataset_hash, CPU)
+    vectors, _ = load_all_embeddings(trained / "embed", dataset)
+    assert rows is not None
+    plain = projected_rows(recommender, vectors[20:])
+    assert not np.allclose(rows, plain, atol=1e-4)
+    same_rows = np.allclose(np.sort(rows, axis=0), np.sort(plain, axis=0), atol=1e-5)
+    assert same_rows == (control == "shuffled")
 
 
 def test_figures_equal_a_direct_computation(cold: Path, trained: Path) -> None:

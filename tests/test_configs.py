@@ -25,7 +25,7 @@ def test_every_problem_is_named_at_once() -> None:
         from_mapping(TrainConfig, {"widht": 3, "width": "64", "dropout": 1.5, "adapter": "magic", "epochs": True,
                                    "learning_rate": float("nan")}, "run.toml [train]")
     message = str(caught.value)
-    for part in ("run.toml [train]", "'widht'", "'64' is not an integer", "0 to 0.95", "not one of none, linear, init",
+    for part in ("run.toml [train]", "'widht'", "'64' is not an integer", "0 to 0.95", "not one of none, linear, mlp",
                  "True is not an integer", "learning_rate"):
         assert part in message
 

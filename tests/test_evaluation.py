@@ -15,6 +15,7 @@ from tslrec_min.data.preparation import prepare
 from tslrec_min.errors import TslrecError
 from tslrec_min.evaluation import evaluate, parse_arms
 from tslrec_min.recommenders import load_recommender, train
+from tslrec_min.results import compare
 from tslrec_min.training import final_states
 
 from .conftest import write_cycle
@@ -76,6 +77,19 @@ def test_arms_are_summarised_stored_and_compared(cycle: Path, runs: list[Path], 
     compared = {found["metric"]: found for found in report["comparisons"]}
     assert compared["ndcg@10"]["difference"] > 0.1 and compared["ndcg@10"]["p_value"] < 0.01
     assert compared["ndcg@10"]["baseline"] == "weak"
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_results_compared_later_give_the_report_of_one_evaluation(cycle: Path, runs: list[Path], tmp_path: Path,
+                                                                  split: str) -> None:
+    config = EvaluateConfig(split=split, head_share=0.3, test="bootstrap", resamples=200, seed=3)
+    together = evaluate(cycle, {"weak": runs[:2], "strong": runs[2:]}, config, device=CPU, threads=1)
+    assert min(together["groups"]["users"][group] for group in ("head", "tail", "short")) > 0
+    for name, arm in (("weak", runs[:2]), ("other", runs[2:])):
+        evaluate(cycle, {name: arm}, config, out=tmp_path / name, device=CPU, threads=1)
+    found = compare([str(tmp_path / "weak"), f"strong={tmp_path / 'other'}"],
+                    EvaluateConfig(test="bootstrap", resamples=200, seed=3))
+    assert found == together
 
 
 def test_bootstrap_and_no_test(cycle: Path, runs: list[Path]) -> None:

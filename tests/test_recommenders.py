@@ -1,4 +1,4 @@
-"""Adapters, the trainer and the stages pretrain and train."""
+"""The trainer and the stages pretrain and train."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ import torch
 from safetensors.torch import load_file
 
 from tslrec_min import checkpoints
-from tslrec_min.adapters import build_adapter, restore_adapter
-from tslrec_min.adapters.init import principal_components
 from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.checkpoints import Checkpointing
 from tslrec_min.configs import PretrainConfig, TrainConfig
@@ -41,54 +39,6 @@ def embeddings(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with write_artifact(out, Recipe("embed", {}, {})) as folder:
         save_embeddings(folder, vectors, dataset)
     return out
-
-
-@pytest.mark.parametrize("name", ["none", "linear", "init"])
-def test_adapter_contract(name: str) -> None:
-    embeddings = np.random.default_rng(0).normal(size=(31, 40)).astype(np.float32)
-    embeddings[0] = 0
-    adapter = build_adapter(name, 30, 16, None if name == "none" else embeddings)
-    table = adapter()
-    assert table.shape == (31, 16) and not table[0].any() and torch.isfinite(table).all()
-    table.square().sum().backward()
-    assert all(parameter.grad is not None for parameter in adapter.parameters())
-    restored = restore_adapter(name, adapter.state_dict())
-    torch.testing.assert_close(restored(), table)
-
-
-def test_every_item_keeps_its_own_vector_the_last_one_too() -> None:
-    embeddings = np.random.default_rng(0).normal(size=(31, 40)).astype(np.float32)
-    for name in ("linear", "init"):
-        torch.manual_seed(0)
-        before = build_adapter(name, 30, 8, embeddings)()
-        shuffled = embeddings.copy()
-        shuffled[[29, 30]] = shuffled[[30, 29]]
-        torch.manual_seed(0)
-        after = build_adapter(name, 30, 8, shuffled)()
-        torch.testing.assert_close(after[[30, 29]], before[[29, 30]], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(after[:29], before[:29], atol=1e-5, rtol=1e-4)
-
-
-def test_principal_components_keep_distances_and_ignore_padding() -> None:
-    embeddings = np.random.default_rng(0).normal(size=(21, 12))
-    embeddings[0] = 1e6
-    components = principal_components(embeddings, 12)  # all of them: a rotation
-    items = embeddings[1:]
-    np.testing.assert_allclose(np.linalg.norm(components[3] - components[7]), np.linalg.norm(items[3] - items[7]))
-    spread = components.var(axis=0)
-    assert (np.diff(spread) <= 1e-9).all()
-    np.testing.assert_allclose(principal_components(embeddings, 5), components[:, :5])
-    with pytest.raises(TslrecError, match="--width 13"):
-        principal_components(embeddings, 13)
-
-
-def test_adapters_refuse_what_does_not_fit() -> None:
-    with pytest.raises(TslrecError, match="needs item embeddings"):
-        build_adapter("linear", 5, 4, None)
-    with pytest.raises(TslrecError, match="takes no item embeddings"):
-        build_adapter("none", 5, 4, np.zeros((6, 4)))
-    with pytest.raises(TslrecError, match="5 rows; expected 6"):
-        build_adapter("init", 5, 4, np.zeros((5, 4)))
 
 
 def trained_metrics(cycle: Path, out: Path) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tslrec_min import significance
-from tslrec_min.significance import paired_bootstrap, paired_permutation_test
+from tslrec_min.significance import holm, paired_bootstrap, paired_permutation_test
 
 
 @pytest.fixture(params=["few distinct differences", "all distinct"])
@@ -111,3 +111,29 @@ def test_wrong_settings_are_refused():
             paired_bootstrap([1.0], [0.0], confidence=confidence)
     with pytest.raises(ValueError, match="n_resamples is 0"):
         paired_permutation_test([1.0], [0.0], n_resamples=0)
+
+
+def test_holm_on_known_values():
+    # R 4: p.adjust(p, "holm")
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert holm([0.6, 0.5, 0.001]) == pytest.approx([1, 1, 0.003])
+    assert holm([0.2]) == pytest.approx([0.2]) and holm([]).shape == (0,)
+
+
+def test_holm_rejects_what_the_step_down_procedure_rejects():
+    rng = np.random.default_rng(7)
+    for n_tests in (1, 2, 5, 12):
+        p_values = np.round(rng.random(n_tests) ** 3, 2)  # with equal ones
+        corrected = holm(p_values)
+        for level in np.linspace(0.0005, 0.9995, 1000):
+            rejected, left = set(), sorted(range(n_tests), key=lambda test: p_values[test])
+            while left and p_values[left[0]] <= level / len(left):
+                rejected.add(left.pop(0))
+            assert {test for test in range(n_tests) if corrected[test] <= level} == rejected
+
+
+@pytest.mark.parametrize("p_values", [[0.5, np.nan], [-0.1], [1.1], [[0.5]]])
+def test_wrong_p_values_are_refused(p_values):
+    with pytest.raises(ValueError, match="expected a list of numbers from 0 to 1"):
+        holm(p_values)

@@ -16,7 +16,10 @@ from typing import Any, TypeVar
 from .errors import TslrecError
 
 FORMATS = ("auto", "recbole", "csv", "movielens", "sequences")
-ADAPTERS = ("none", "linear", "init")
+ADAPTERS = ("none", "linear", "mlp", "init", "recpca", "whiten", "alphafuse", "moe", "gate", "spectral")
+ADAPTER_OPTIONS = ("adapter", "pca_width", "id_width", "recpca_lambda", "experts", "control")
+"""Fields of TrainConfig that pretraining has no use for."""
+CONTROLS = ("none", "random", "shuffled")
 MODELS = ("sasrec", "gru4rec", "bert4rec")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
@@ -58,8 +61,19 @@ class TrainConfig:
     """How a sequential recommender is trained."""
 
     model: str = option("sasrec", "Sequential recommender.", choices=MODELS)
-    adapter: str = option("none", "How item embeddings become the item table: none (ids only), linear (frozen "
-                          "embeddings, trainable projection), init (PCA as the trainable start).", choices=ADAPTERS)
+    adapter: str = option("none", "How item embeddings become the item table. none: ids only. init, recpca: PCA, plain "
+                          "or with regard to which items follow each other, as the start of a trainable table. "
+                          "linear, mlp, whiten (linear, of whitened components), moe (mixture of experts), spectral "
+                          "(attention over components): a trainable projection of frozen embeddings. alphafuse, gate: "
+                          "frozen whitened components, or a projection, together with ids.", choices=ADAPTERS)
+    pca_width: int = option(0, "Principal components that trainable projections read; 0: all.", low=0)
+    id_width: int | None = option(None, "Columns that alphafuse adds ids to, the last ones; not set: half of --width.",
+                                  low=0)
+    recpca_lambda: float = option(0.5, "Weight of recpca's penalty on differences between items that follow each "
+                                  "other; 0: plain PCA.", low=0)
+    experts: int = option(8, "Experts of moe, of which each item uses 2.", low=2)
+    control: str = option("none", "What stands in for the item embeddings, to see what a gain rests on: random vectors "
+                          "of the same size, or the same ones shuffled among the items.", choices=CONTROLS)
     width: int = option(64, "Width of the item table and of the hidden states.", low=1)
     blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1)
     heads: int = option(2, "Attention heads; must divide the width.", low=1)
@@ -95,6 +109,11 @@ class TrainConfig:
         """Check what no field can check alone."""
         if self.model != "gru4rec" and self.width % self.heads:
             raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
+        if self.adapter == "alphafuse" and (self.id_width or 0) > self.width:
+            raise TslrecError(f"--id-width {self.id_width} is more than --width {self.width}; lower it")
+        if self.adapter == "none" and self.control != "none":
+            raise TslrecError(f"--control {self.control} replaces item embeddings, and the adapter none takes none; "
+                              "choose another adapter")
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,9 @@ class FinetuneConfig:
     window: str = option("recent", "Which titles of a longer history: the most recent ones, or a random window, drawn "
                          "anew in every epoch (held-out users always show the most recent ones).",
                          choices=("recent", "random"))
+    virtual_users: float = option(0.0, "Learn from items as well, as embed shows them: each is a virtual user whose "
+                                  "history is that item alone, so that the target is its latent category. So many an "
+                                  "epoch, drawn anew, as a share of the items.", low=0, high=1)
     level: str = option("user", "A training sample is a user, or an instance: the items before an interaction and the "
                         "category of its item (what other methods learn from; for comparing costs).",
                         choices=("user", "instance"))
@@ -162,6 +184,8 @@ class FinetuneConfig:
         if self.level == "instance" and self.window == "random":
             raise TslrecError("--window random is for --level user: an instance shows the items before its "
                               "interaction")
+        if self.level == "instance" and self.virtual_users:
+            raise TslrecError("--virtual-users is for --level user: instances are there to compare costs")
 
 
 @dataclass(frozen=True)
@@ -185,6 +209,8 @@ class EvaluateConfig:
     """What is evaluated and how arms are compared."""
 
     split: str = option("test", "Targets to rank.", choices=("validation", "test"))
+    head_share: float = option(0.2, "Share of the items that are head items, the most popular ones by training "
+                               "interactions; the rest is the tail.", low=0, high=1)
     test: str = option("permutation", "Paired test, user by user, of every arm against the first one.",
                        choices=("permutation", "bootstrap", "none"))
     resamples: int = option(10000, "Resamples of the paired test.", low=1)

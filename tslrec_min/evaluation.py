@@ -1,8 +1,4 @@
-"""Evaluation of trained recommenders: HR, NDCG and MRR by full ranking, with paired tests between arms.
-
-An *arm* is a way of training, its *runs* differ by the seed. A metric's mean and standard deviation are over
-runs; paired tests compare two arms user by user, each user's value averaged over the runs.
-"""
+"""Evaluation of trained recommenders: the targets' ranks by full ranking, summarised by `comparison`."""
 
 from __future__ import annotations
 
@@ -11,22 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from . import distributed
 from .artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
 from .cold_start import evaluate_cold
+from .comparison import UserGroups, report_of, summarise, user_groups
 from .configs import EvaluateConfig
 from .data.dataset import Dataset, load_dataset
 from .errors import TslrecError
-from .metrics import DEFAULT_METRICS, metric_values
 from .ranking import Ranks
 from .recommenders import load_recommender
-from .significance import paired_bootstrap, paired_permutation_test
+from .results import save_ranks
 from .training import rank
-
-_TESTED_METRICS = ("hr@10", "ndcg@10")
 
 
 def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: EvaluateConfig, *,
@@ -41,7 +34,7 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
         dataset_path: data set artifact.
         arms: arm name -> its train artifacts.
         config: split and test.
-        out: artifact to write (metrics.json, ranks.npz), or None.
+        out: artifact to write (metrics.json, ranks.npz, users.txt), or None.
         device: where the models run.
         threads: kernel threads.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
@@ -62,15 +55,16 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
     if existing == "reuse" and is_current(out, recipe):
         return read_json(out / "metrics.json")
     with write_artifact(out, recipe, overwrite=existing != "refuse", keep=distributed.rank() == 0) as folder:
-        report, ranks = _evaluated(dataset, dataset_hash, arms, config, device, threads)
+        report, ranks, groups = _evaluated(dataset, dataset_hash, arms, config, device, threads)
         write_json(folder / "metrics.json", report)
-        _save_ranks(folder, ranks, [dataset.user_ids[user] for user in dataset.evaluated_users])
+        save_ranks(folder, ranks, groups, [dataset.user_ids[user] for user in dataset.evaluated_users])
     return report
 
 
 def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[Path]], config: EvaluateConfig,
-               device: torch.device, threads: int) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]]]:
-    """Return the report, and the ranks by protocol, arm and run."""
+               device: torch.device, threads: int
+               ) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]], UserGroups]:
+    """Return the report, the ranks by protocol, arm and run, and the users' groups."""
     asked = dataset.evaluation(config.split)
     if not len(asked.users):
         raise TslrecError("no user of the data set has a history of at least 3 items, so there is nothing to evaluate")
@@ -82,58 +76,12 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
             found = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
             for protocol, run in zip(left_out, found, strict=True):
                 ranks[protocol].setdefault(arm, []).append(run)
+    groups = user_groups(dataset, asked, config.head_share)
     cold = {"cold": evaluate_cold(dataset, dataset_hash, arms, device=device, threads=threads)} if (
         dataset.cold and config.split == "test") else {}  # who chooses by validation figures must not see these
-    return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)}, "arms": {
-        arm: {"runs": [path.name for path in paths]} | {
-            protocol: _summary(by_arm[arm]) for protocol, by_arm in ranks.items()}
-        for arm, paths in arms.items()}, "comparisons": _comparisons(ranks["filtered"], config)} | cold, ranks
-
-
-def _summary(runs: Sequence[Ranks]) -> dict[str, dict[str, float | list[float]]]:
-    """Metric -> mean, sample standard deviation (0 for one run) and the values of the runs."""
-    summary: dict[str, dict[str, float | list[float]]] = {}
-    for name in DEFAULT_METRICS:
-        values = [float(metric_values(ranks, name).mean()) for ranks in runs]
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        summary[name] = {"mean": float(np.mean(values)), "std": deviation, "runs": values}
-    return summary
-
-
-def _comparisons(ranks: Mapping[str, Sequence[Ranks]], config: EvaluateConfig) -> list[dict[str, Any]]:
-    """Compare every arm with the first one."""
-    if config.test == "none":
-        return []
-    baseline, *others = ranks
-    found = []
-    for arm in others:
-        for name in _TESTED_METRICS:
-            ours, theirs = (np.mean([metric_values(run, name) for run in ranks[which]], axis=0)
-                            for which in (arm, baseline))
-            result = {"arm": arm, "baseline": baseline, "metric": name, "test": config.test,
-                      "difference": float(ours.mean() - theirs.mean()),
-                      "relative": float(ours.mean() / theirs.mean() - 1) if theirs.mean() else None}
-            found.append(result | _paired_test(ours, theirs, config))
-    return found
-
-
-def _paired_test(ours: np.ndarray, theirs: np.ndarray, config: EvaluateConfig) -> dict[str, Any]:
-    if config.test == "permutation":
-        test = paired_permutation_test(ours, theirs, n_resamples=config.resamples, seed=config.seed)
-        return {"p_value": test.p_value}
-    interval = paired_bootstrap(ours, theirs, n_resamples=config.resamples, seed=config.seed)
-    return {"p_value": interval.p_value, "low": interval.low, "high": interval.high}
-
-
-def _save_ranks(folder: Path, ranks: Mapping[str, Mapping[str, Sequence[Ranks]]], user_ids: list[str]) -> None:
-    """Write ranks.npz: int64 [runs, users] per protocol, arm and count; and users.txt in the same order."""
-    arrays = {}
-    for protocol, by_arm in ranks.items():
-        for arm, runs in by_arm.items():
-            for count in ("greater", "equal", "n_candidates"):
-                arrays[f"{protocol}/{arm}/{count}"] = np.stack([getattr(run, count) for run in runs])
-    np.savez(folder / "ranks.npz", **arrays)  # type: ignore[arg-type]
-    (folder / "users.txt").write_text("".join(f"{user}\n" for user in user_ids), encoding="utf-8")
+    data = dataset.statistics() | {"evaluated_users": len(asked.users)}
+    run_names = {arm: [path.name for path in paths] for arm, paths in arms.items()}
+    return report_of(config.split, data, run_names, summarise(ranks, groups, config)) | cold, ranks, groups
 
 
 def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:

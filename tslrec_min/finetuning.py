@@ -64,7 +64,7 @@ class PreferenceModel(nn.Module):
         self.mean.copy_(states.mean(dim=0))
         self.scale.copy_(states.std(dim=0, unbiased=False).clamp_min(1e-4 * states.abs().mean()))
         nn.init.zeros_(self.head.weight)
-        self.head.bias.copy_(constant_outputs(samples.preferences.mean(dim=0), loss))
+        self.head.bias.copy_(constant_outputs(samples.mean_preference, loss))
 
     def forward(self, prompts: list[TokenPrompt]) -> torch.Tensor:
         """Return the head's outputs, float32 [B, K]."""
@@ -171,8 +171,7 @@ class FinetuningRun:
     def __init__(self, model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig) -> None:
         model.start(training, config.loss, config.batch_tokens)
         self.model, self.training, self.held_out, self.config = model, training, held_out, config
-        mean = training.preferences.mean(dim=0)
-        self.baseline = constant_loss(held_out.preferences, mean, config.loss).mean().item()
+        self.baseline = constant_loss(held_out.preferences, training.mean_preference, config.loss).mean().item()
         self.parameters = list(model.parameters())
         self.optimiser = torch.optim.AdamW([{"params": list(model.lora), "rate": config.learning_rate},
                                             {"params": list(model.head.parameters()),

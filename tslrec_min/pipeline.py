@@ -6,10 +6,13 @@ interrupted or edited run goes on where it must.
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +158,71 @@ class _Runner:
         path = self.out / name
         before = self._stamp(path)
         work(path)
-        record = read_json(path / "config.json")
-        self.stages.append({"name": name, "made": self._stamp(path) != before} | {
+        self._account(name, before)
+        return path
+
+    def train_all(self, trainings: Sequence[_Training], jobs: int, compute: dict[str, Any]) -> None:
+        """Run trainings, `jobs` at a time in processes of their own that share the threads."""
+        if jobs == 1:
+            for training in trainings:
+                self(training.name, partial(training, **compute))
+            return
+        own = compute | {"threads": max(1, compute["threads"] // jobs)}
+        before = {training.name: self._stamp(self.out / training.name) for training in trainings}
+        # Started anew, not forked: a fork of a process that has used threads can hang.
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            running = {pool.submit(_train_alone, training, self.out / training.name, own): training.name
+                       for training in trainings}
+            self.bar.set_description(f"{jobs} trainings at a time")
+            try:
+                for future in as_completed(running):
+                    future.result()
+                    self._account(running[future], before[running[future]])
+            except BaseException:  # those that have begun end or fail on their own; the others do not begin
+                pool.shutdown(cancel_futures=True)
+                raise
+        order = {training.name: place for place, training in enumerate(trainings)}
+        self.stages.sort(key=lambda stage: order.get(stage["name"], -1))  # as listed, not as they ended
+
+    def _account(self, name: str, before: int | None) -> None:
+        record = read_json(self.out / name / "config.json")
+        self.stages.append({"name": name, "made": self._stamp(self.out / name) != before} | {
             key: record[key] for key in ("wall_seconds", "peak_memory_mib", "hash")})
         self.bar.update()
-        return path
 
     @staticmethod
     def _stamp(path: Path) -> int | None:
         return path.stat().st_ino if path.is_dir() else None
 
 
-def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: str = "cpu", threads: int = 1
-        ) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Training:
+    """A training of one arm with one seed; can be sent to another process."""
+
+    name: str
+    """Of its folder."""
+    label: str
+    dataset: Path
+    embeddings: Path | None
+    config: TrainConfig
+
+    def __call__(self, path: Path, **compute: Any) -> None:
+        """Train into the folder `path`."""
+        from .recommenders import train
+
+        train(self.dataset, path, self.config, embeddings_path=self.embeddings, label=self.label, **compute)
+
+
+def _train_alone(training: _Training, path: Path, compute: dict[str, Any]) -> None:
+    """Train in a process of its own, without a progress bar: several on one terminal can't be read."""
+    import torch
+
+    torch.set_num_threads(compute["threads"])
+    replace(training, label="")(path, **compute)
+
+
+def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: str = "cpu", threads: int = 1,
+        jobs: int = 1) -> dict[str, Any]:
     """Run the chain.
 
     Args:
@@ -176,6 +231,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
         data: file or folder of interactions in place of the configuration's source.
         device_name: torch device.
         threads: threads to compute with.
+        jobs: recommenders trained at a time, each in a process of its own with its share of the threads.
 
     Returns:
         ``evaluation`` (the contents of evaluate/metrics.json) and ``stages``, with time and memory of each.
@@ -191,7 +247,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
     from .embedding.stage import embed_base, embed_tuned
     from .evaluation import evaluate
     from .model_files import template_of
-    from .recommenders import pretrain, train
+    from .recommenders import pretrain
     from .training import resolve_device
 
     refuse_several_processes()
@@ -217,14 +273,11 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
                                                             **compute))
             embeddings["tuned"] = stage("embed", lambda path: embed_tuned(dataset, tuned, path, settings["embed"],
                                                                           **compute))
-        trained: dict[str, list[Path]] = {}
-        for arm in config.arms:
-            for seed in config.seeds:
-                def train_arm(path: Path, arm: Arm = arm, seed: int = seed) -> None:
-                    train(dataset, path, replace(arm.train, seed=seed), embeddings_path=embeddings[arm.embeddings],
-                          label=f"{arm.name}, seed {seed}", **compute)
-
-                trained.setdefault(arm.name, []).append(stage(f"train/{arm.folder}-{seed}", train_arm))
+        trainings = [_Training(f"train/{arm.folder}-{seed}", f"{arm.name}, seed {seed}", dataset,
+                               embeddings[arm.embeddings], replace(arm.train, seed=seed))
+                     for seed in config.seeds for arm in config.arms]
+        stage.train_all(trainings, jobs, compute)
+        trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
         stage("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
     return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": stage.stages}
 

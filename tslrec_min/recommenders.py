@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .adapters import build_adapter, restore_adapter
+from .adapters.controls import controlled
 from .artifacts import Recipe, is_current, load_arrays, open_artifact, write_json
 from .categories import Clustering, latent_categories, preference_distributions
 from .checkpoints import Checkpointing, training_artifact
@@ -93,7 +94,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         device: where to train.
         threads: kernel threads.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
-        label: text of the progress bar.
+        label: text of the progress bar; empty: none is shown.
 
     Raises:
         TslrecError: the embeddings are of another catalogue, or see `train_recommender`.
@@ -111,7 +112,8 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
                                        embeddings, device, threads, label, checkpointing)
         _save_weights(recommender, folder)
         if cold is not None and len(cold) and hasattr(recommender.adapter, "project"):
-            np.save(folder / _COLD_ROWS, projected_rows(recommender, cold))
+            stand_ins = controlled(np.concatenate([vectors[:1], cold]), config.control, config.seed + 1)[1:]
+            np.save(folder / _COLD_ROWS, projected_rows(recommender, stand_ins))  # + 1: drawn apart from the others
         write_json(folder / "metrics.json", metrics)
 
 
@@ -141,7 +143,8 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
         n_items: I.
         training, validation, device, threads, label, checkpointing: see `train_recommender`.
         config: model, adapter and training settings.
-        embeddings: float32 [I+1, D] for the adapter, row 0 zeros; None for the adapter ``none``.
+        embeddings: float32 [I+1, D] for the adapter, row 0 zeros; None for the adapter ``none``. The control
+            that `config` names takes their place.
 
     Returns:
         The recommender with its best weights, and the contents of metrics.json.
@@ -150,7 +153,9 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
         TslrecError: see `train_recommender`.
     """
     torch.manual_seed(config.seed)
-    adapter = build_adapter(config.adapter, n_items, config.width, embeddings)
+    if embeddings is not None:
+        embeddings = controlled(embeddings, config.control, config.seed)
+    adapter = build_adapter(config, n_items, embeddings, training)
     recommender = build_recommender(adapter, config)
     log = train_recommender(recommender, training, validation, config, device=device, threads=threads,
                             label=label, checkpointing=checkpointing)
@@ -201,8 +206,8 @@ def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> Seq
     config = from_mapping(TrainConfig, artifact.config, str(path))
     try:
         state = load_file(artifact.path / "model.safetensors")
-        adapter = restore_adapter(config.adapter, {name.removeprefix(_ADAPTER): value for name, value in state.items()
-                                                   if name.startswith(_ADAPTER)})
+        adapter = restore_adapter(config, {name.removeprefix(_ADAPTER): value for name, value in state.items()
+                                           if name.startswith(_ADAPTER)})
         recommender = build_recommender(adapter, config)
         recommender.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:

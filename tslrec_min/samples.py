@@ -1,8 +1,9 @@
 """Training samples of the language model: prompts and the distributions over latent categories that they stand for.
 
 One sample per user (TSLRec, arXiv 2406.00333, stage 1): the titles of the training history in, the user's
-distribution over latent categories out. Instead, for comparison, one sample per interaction, as other methods have
-it. Which users are learned from, and which window of their histories is shown, is decided here too.
+distribution over latent categories out. Beside them, if wanted, virtual users of one item, which is how stage 2 shows
+every item; or instead, for comparison, one sample per interaction, as other methods have it. Which users are learned
+from, and which window of their histories is shown, is decided here too.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from .recommenders import Categories
 
 _TOKENS_BESIDE_TITLE = 32
 """Of an item's text in a prompt, and of the rest of the prompt divided by the items: more than any template has."""
-_WINDOWS = 1
-"""Keeps these random numbers apart from those that draw the held-out users."""
+_WINDOWS, _VIRTUAL = 1, 2
+"""Keep these random numbers apart from those that draw the held-out users."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Samples:
     """float32 [n, K], rows sum to 1."""
     redraw: Callable[[int], Samples] | None = None
     """Makes the samples of an epoch, where epochs differ; these are those of epoch 0."""
+    n_virtual: int = 0
+    """So many of the last samples are virtual users."""
 
     def __len__(self) -> int:
         """Return the number of samples n."""
@@ -51,6 +54,11 @@ class Samples:
     def epoch(self, number: int) -> Samples:
         """Return the samples of epoch 0, 1, ...: as many, in the same order of users."""
         return self.redraw(number) if self.redraw and number else self
+
+    @property
+    def mean_preference(self) -> torch.Tensor:
+        """Return the mean preference of the users, float32 [K]; virtual ones, whom nobody asks for, don't count."""
+        return self.preferences[:len(self) - self.n_virtual].mean(dim=0)
 
     @property
     def tokens(self) -> int:
@@ -110,9 +118,20 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
         return random_windows(training, config.max_history, seed=config.seed, epoch=number)
 
     def of_epoch(number: int) -> Samples:
-        window = windows(number)
+        window = windows(number) if config.window == "random" else shown
         targets = _preferences(training, window, categories, config)
-        return sampled([window.of(user) for user in trained], targets[trained], of_epoch)
+        users = sampled([window.of(user) for user in trained], targets[trained], of_epoch)
+        return with_virtual_users(users, number) if config.virtual_users else users
+
+    known = np.unique(training.items)
+
+    def with_virtual_users(users: Samples, number: int) -> Samples:
+        drawn = np.random.default_rng([config.seed, number, _VIRTUAL]).permutation(known)
+        drawn = drawn[:max(1, round(config.virtual_users * len(known)))]
+        virtual = sampled([drawn[place:place + 1] for place in range(len(drawn))],
+                          np.eye(categories.n_categories, dtype=np.float32)[categories.labels[drawn]])
+        return Samples(users.prompts + virtual.prompts, torch.cat([users.preferences, virtual.preferences]),
+                       of_epoch, len(virtual))
 
     of_held_out = sampled([shown.of(user) for user in held_out], preferences[held_out])
     of_instances, seen = None, shown
@@ -121,15 +140,16 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
         samples = sampled(*_instances(training, trained, categories, config.max_history))
         if np.diff(training.indptr)[held_out].max() > 1:
             of_instances = sampled(*_instances(training, held_out, categories, config.max_history, last_only=True))
-    elif config.window == "random":
-        seen, samples = windows(0), of_epoch(0)
-        if config.max_history * (config.max_title_tokens + _TOKENS_BESIDE_TITLE) > context_length:
+    elif config.window == "random" or config.virtual_users:
+        seen, samples = windows(0) if config.window == "random" else shown, of_epoch(0)
+        longest = config.max_history * (config.max_title_tokens + _TOKENS_BESIDE_TITLE)
+        if config.window == "random" and longest > context_length:
             for number in range(1, config.epochs):  # a window too long is found now, not hours later
                 of_epoch(number)
     else:
         samples = sampled([shown.of(user) for user in trained], preferences[trained])
     report = {"level": config.level, "training_users": len(trained), "training_samples": len(samples),
-              "training_tokens": samples.tokens, **_coverage(seen, preferences, trained, available, config),
+              "virtual_users": samples.n_virtual, "training_tokens": samples.tokens, **_coverage(seen, preferences, trained, available, config),
               **_cut_titles(dataset, seen, np.concatenate([trained, held_out]), template, tokenizer)}
     return SampleSplit(samples, of_held_out, of_instances, report)
 

@@ -125,6 +125,31 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000, co
     return BootstrapTest(mean, float(low), float(high), confidence, (1 + extreme) / (1 + n_resamples), n_resamples)
 
 
+def holm(p_values: ArrayLike) -> FloatArray:
+    """Correct p-values of several tests so that the chance of any false rejection stays below the level.
+
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6(2), 1979, as
+    adjusted values: with p_(1) <= ... <= p_(m), p_(j) becomes max over i <= j of (m - i + 1) p_(i), at most 1. It needs
+    no independence of the tests.
+
+    Args:
+        p_values: float [m], 0 to 1; m may be 0.
+
+    Returns:
+        float64 [m], in the given order.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    if given.ndim != 1 or not ((given >= 0) & (given <= 1)).all():
+        raise ValueError(f"p_values are {given}; expected a list of numbers from 0 to 1")
+    order = np.argsort(given, kind="stable")
+    corrected = np.empty_like(given)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1)))
+    return corrected
+
+
 def _differences(a: ArrayLike, b: ArrayLike) -> FloatArray:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.ndim != 1 or first.shape != second.shape or not first.size:

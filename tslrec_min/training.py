@@ -87,7 +87,7 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
         config: optimisation settings.
         device: where to train.
         threads: threads of the kernels; results don't depend on it.
-        label: text of the progress bar.
+        label: text of the progress bar; empty: none is shown.
         checkpointing: where to save the state while training, and to take up an interrupted one; None: nowhere.
 
     Raises:
@@ -103,7 +103,7 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
     if checkpointing:
         run.take_up(checkpointing)
     progress = tqdm(range(config.epochs), desc=label, unit="epoch", initial=len(run.log.epochs),
-                    disable=None if distributed.rank() == 0 else True)
+                    disable=None if label and distributed.rank() == 0 else True)
     while not run.finished:
         run.train_epoch(checkpointing)
         ranks, = rank(recommender, validation, [seen], device=device, threads=threads)

@@ -1,4 +1,9 @@
-"""Adapters: item embeddings E [I+1, D] -> item table T [I+1, d], row 0 zero. One file each."""
+"""Adapters: item embeddings E [I+1, D] -> item table T [I+1, d], row 0 zero. One file each.
+
+An adapter is a module; ``adapter()`` is the table. With its TrainConfig, its state dict is all that restores it. An
+adapter that can give vectors to items that training didn't know has ``project``, see `projection.Projection`.
+Every table starts with entries of about the same spread, `components.START_STD`.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +11,79 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..configs import TrainConfig
+from ..data.dataset import Histories
 from ..errors import TslrecError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from .projection import Projection
 
-def build_adapter(name: str, n_items: int, width: int, embeddings: np.ndarray | None) -> nn.Module:
+_TABLES = ("none", "init", "recpca")
+"""Adapters whose table is trained as it is: embeddings decide no more than where it starts."""
+
+
+def build_adapter(config: TrainConfig, n_items: int, embeddings: np.ndarray | None, training: Histories) -> nn.Module:
     """Make an adapter.
 
     Args:
-        name: ``none``, ``linear`` or ``init``.
+        config: names the adapter and its settings.
         n_items: number of items I.
-        width: d.
         embeddings: float32 [I+1, D] with a zero row 0; None for ``none``.
+        training: training histories, for ``recpca``; no validation or test target may be in them.
 
     Raises:
-        TslrecError: embeddings are missing, superfluous or of another shape.
+        TslrecError: embeddings are missing, superfluous, of another shape, or too few for the settings.
     """
     from .init import initialised_table
-    from .linear import LinearProjection
     from .none import TrainableTable
+    from .recpca import recpca_table
 
+    name = config.adapter
     if name == "none":
         if embeddings is not None:
-            raise TslrecError("the adapter none takes no item embeddings; choose linear or init, or leave them out")
-        return TrainableTable.random(n_items, width)
+            raise TslrecError("the adapter none takes no item embeddings; choose another one, or leave them out")
+        return TrainableTable.random(n_items, config.width)
     if embeddings is None:
         raise TslrecError(f"the adapter {name} needs item embeddings; give the folder that tslrec embed wrote")
     if len(embeddings) != n_items + 1:
         raise TslrecError(f"the item embeddings have {len(embeddings)} rows; expected {n_items + 1} "
                           "(the items and padding)")
-    if name == "linear":
-        return LinearProjection.fit(embeddings, width)
-    return initialised_table(embeddings, width)
+    if name == "init":
+        return initialised_table(embeddings, config.width)
+    if name == "recpca":
+        return recpca_table(embeddings, config.width, config.recpca_lambda, training)
+    kind = _projection(name)
+    return kind(kind.fit_features(embeddings, config), config)
 
 
-def restore_adapter(name: str, state: dict[str, torch.Tensor]) -> nn.Module:
-    """Rebuild a trained adapter from its state dict."""
-    from .linear import LinearProjection
+def restore_adapter(config: TrainConfig, state: dict[str, torch.Tensor]) -> nn.Module:
+    """Rebuild a trained adapter from its configuration and its state dict."""
+    from .components import Features
     from .none import TrainableTable
 
-    return LinearProjection.restore(state) if name == "linear" else TrainableTable.restore(state)
+    if config.adapter in _TABLES:
+        return TrainableTable.restore(state)
+    prefix = "features."
+    features = Features.restore({name.removeprefix(prefix): values for name, values in state.items()
+                                 if name.startswith(prefix)})
+    adapter = _projection(config.adapter)(features, config)
+    adapter.load_state_dict(state)
+    return adapter
+
+
+def _projection(name: str) -> type[Projection]:
+    from .alphafuse import AlphaFuse
+    from .gate import GatedFusion
+    from .linear import LinearProjection
+    from .mlp import MLPProjection
+    from .moe import MixtureOfExperts
+    from .spectral import SpectralAttention
+    from .whiten import WhitenedProjection
+
+    kinds: dict[str, type[Projection]] = {
+        "linear": LinearProjection, "mlp": MLPProjection, "whiten": WhitenedProjection, "alphafuse": AlphaFuse,
+        "moe": MixtureOfExperts, "gate": GatedFusion, "spectral": SpectralAttention}
+    return kinds[name]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
+
+from .components import START_STD
 
 
 class TrainableTable(nn.Module):
@@ -20,7 +23,14 @@ class TrainableTable(nn.Module):
     @classmethod
     def random(cls, n_items: int, width: int) -> TrainableTable:
         """Start from N(0, 0.02^2)."""
-        return cls(nn.init.normal_(torch.empty(n_items, width), std=0.02))
+        return cls(nn.init.normal_(torch.empty(n_items, width), std=START_STD))
+
+    @classmethod
+    def normalised(cls, items: np.ndarray) -> TrainableTable:
+        """Start from the rows of float [I, d], each with the norm that a random row has on average."""
+        norms = np.linalg.norm(items, axis=1, keepdims=True)
+        rows = items / np.maximum(norms, 1e-12) * (START_STD * np.sqrt(items.shape[1]))
+        return cls(torch.from_numpy(rows.astype(np.float32)))
 
     @classmethod
     def restore(cls, state: dict[str, torch.Tensor]) -> TrainableTable:

@@ -1,0 +1,47 @@
+"""``tslrec compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..configs import EvaluateConfig
+from ..errors import TslrecError
+from .formats import check_metrics, format_option, formatted
+from .options import PATH, config_options
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True)
+@click.option("--baseline", help="Arm that the others are compared with.  [default: the first one]")
+@click.option("--metric", "metrics", multiple=True, callback=check_metrics,
+              help="Metric to give and to test, again and again: hr@K, ndcg@K or mrr with any K.  [default: those of "
+                   "evaluate]")
+@format_option
+@click.option("--out", "-o", type=PATH, help="Write into this file instead of printing.")
+@config_options(EvaluateConfig, without=("split", "head_share"))
+@click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
+def compare(results: tuple[str, ...], baseline: str | None, metrics: tuple[str, ...] | None, output_format: str,
+            out: Path | None, config: EvaluateConfig, overwrite: bool) -> None:
+    """Compare arms that were evaluated apart, from their stored ranks: no model is loaded.
+
+    RESULTS are folders that tslrec evaluate --out wrote, of one data set and split, as PATH or, to call the only
+    arm of a folder otherwise, NAME=PATH. An arm may be in several of them if its ranks are the same, as that of a
+    common baseline. Every other arm is compared with the baseline by a paired test over users.
+
+    \b
+    Examples:
+        tslrec compare results-1 results-2
+        tslrec compare results-1 gru4rec=results-3 --baseline ids --metric hr@50 --metric ndcg@50
+        tslrec compare results-1 results-2 --format latex -o table.tex
+    """
+    from ..results import compare as compare_results
+
+    if out and out.exists() and not overwrite:
+        raise TslrecError(f"{out} already exists; give another --out, or --overwrite to replace it")
+    text = formatted(compare_results(results, config, baseline=baseline, metrics=metrics), output_format)
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
+    else:
+        click.echo(text)

@@ -1,0 +1,221 @@
+"""Reports of evaluations and comparisons as text, JSON, CSV, Markdown and LaTeX.
+
+People get three tables: the metrics, the lift over the baseline with its p-values, and the groups of users. CSV has
+all figures, one row per arm, metric, protocol and group.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from ..metrics import COLD_METRICS, metric_values
+from ..ranking import Ranks
+from .tables import mean_and_deviation, table
+
+FORMATS = ("table", "json", "csv", "markdown", "latex")
+CSV_COLUMNS = ("arm", "metric", "protocol", "group", "users", "mean", "std", "n_runs", "relative", "p", "p_holm")
+
+_BRIEF = ("hr@10", "ndcg@10")
+"""Metrics of the unfiltered ranking and of the groups, where the report has them."""
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+          "<": "$<$", ">": "$>$", "|": r"$\vert$"} | {symbol: f"\\{symbol}" for symbol in "&%$#_{}"}
+
+format_option = click.option("--format", "output_format", type=click.Choice(FORMATS), default="table",
+                             show_default=True, help="Tables as text, Markdown or LaTeX; all figures as JSON or CSV.")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table and what is said around it; plain text that the formats escape."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    best: Mapping[int, set[int]] = field(default_factory=dict)
+    """Column -> rows that hold its highest value."""
+
+
+def formatted(report: Mapping[str, Any], output_format: str) -> str:
+    """Return a report of `evaluation.evaluate` or `results.compare` in one of FORMATS, without a final newline."""
+    if output_format == "json":
+        return json.dumps(report)
+    if output_format == "csv":
+        return _csv(report)
+    sheets = [_metrics_sheet(report), *([_lift_sheet(report)] if report["comparisons"] else []), _groups_sheet(report),
+              *([_cold_sheet(report["cold"])] if "cold" in report else [])]
+    render: Callable[[Sheet], str] = {"table": _text, "markdown": _markdown, "latex": _latex}[output_format]
+    return "\n\n".join(render(sheet) for sheet in sheets)
+
+
+def check_metrics(context: click.Context, parameter: click.Parameter, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Click callback of --metric: the names in lower case, or None if there is none."""
+    nobody = Ranks(*[()] * 3)  # type: ignore[arg-type]
+    for name in names:
+        try:
+            metric_values(nobody, name.lower())
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return tuple(dict.fromkeys(name.lower() for name in names)) or None
+
+
+def _metrics_sheet(report: Mapping[str, Any]) -> Sheet:
+    data, arms = report["data"], report["arms"]
+    names = list(next(iter(arms.values()))["filtered"])
+    columns = [("filtered", name) for name in names] + [("unfiltered", name) for name in _brief(report)]
+    title = (f"{report['split']}: {data['evaluated_users']:,} users, {data['items']:,} items, full ranking, seen items "
+             f"left out (last columns: kept); split {data['split_hash'][:16]}")
+    header = [name.upper() + " kept" * (protocol == "unfiltered") for protocol, name in columns]
+    runs = {arm: len(values["runs"]) for arm, values in arms.items()}
+    different = set(runs.values())
+    counts = [f"{arm}: {n}" for arm, n in runs.items()] if len(different) > 1 else [f"{n} each" for n in different]
+    notes = [f"mean±standard deviation over runs ({', '.join(counts)})"] if max(runs.values()) > 1 else []
+    return _figures(title, header, arms, [lambda arm, at=at: arm[at[0]][at[1]] for at in columns], notes)
+
+
+def _groups_sheet(report: Mapping[str, Any]) -> Sheet:
+    about, arms, brief = report["groups"], report["arms"], _brief(report)
+    present = [group for group, users in about["users"].items() if users]
+    header = [f"{group if place == 0 else ''} {name.upper()}".strip()
+              for group in present for place, name in enumerate(brief)]
+    users = {group: f"({count:,} users)" for group, count in about["users"].items()}
+    notes = [f"head: the target is among the {about['head_share']:.0%} of the items that are most popular by training "
+             f"interactions {users['head']}, tail: it is not {users['tail']}",
+             f"short: at most {about['length_threshold']:g} training items, the median {users['short']}, long: more "
+             f"{users['long']}"]
+    return _figures("groups of users, seen items left out", header, arms, [
+        lambda arm, at=(group, name): arm["groups"]["filtered"][at[0]][at[1]] for group in present for name in brief],
+        notes)
+
+
+def _cold_sheet(cold: Mapping[str, Any]) -> Sheet:
+    columns = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
+    rows = [[arm, *("-" if "reason" in found else mean_and_deviation(found[among][metric])
+                    for among, metric in columns)] for arm, found in cold["arms"].items()]
+    rows += [[label, *(_short(cold[order][among][metric]) for among, metric in columns)]
+             for label, order in (("(popularity)", "popularity"), ("(random order)", "random"))]
+    notes = ["-: an adapter with vectors for the items it was trained with alone"] if any(
+        "reason" in found for found in cold["arms"].values()) else []
+    return Sheet(f"cold start: {cold['users']:,} users, {cold['items']:,} items that nothing has learned from, ranked "
+                 "among all items and among themselves; what a user had before is left out",
+                 ["", *(f"{metric.upper()} {among}" for among, metric in columns)], rows, notes)
+
+
+def _figures(title: str, header: Sequence[str], arms: Mapping[str, Any],
+             cells: Sequence[Callable[[Mapping[str, Any]], Mapping[str, Any]]], notes: Sequence[str] = ()) -> Sheet:
+    """Return a sheet of means and deviations, a row for each arm; `cells` find a column's figures in an arm."""
+    found = [[cell(arm) for cell in cells] for arm in arms.values()]
+    rows = [[name, *map(mean_and_deviation, figures)] for name, figures in zip(arms, found, strict=True)]
+    best: dict[int, set[int]] = {}
+    for place, column in enumerate(zip(*found, strict=True), 1):
+        means = [figures["mean"] for figures in column]
+        best[place] = {row for row, mean in enumerate(means) if mean == max(means)} if len(means) > 1 else set()
+    return Sheet(title, ["", *header], rows, notes, best)
+
+
+def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
+    comparisons = report["comparisons"]
+    tests = {(found["arm"], found["metric"], found["group"]): found for found in comparisons}
+    columns = list(dict.fromkeys((metric, group) for _, metric, group in tests))
+    names = [metric.upper() if group == "all" else f"{group} {metric.upper()}" for metric, group in columns]
+    header = [text for name in names for text in (name, "p (Holm)")]
+    rows = [[arm, *(text for column in columns for text in _lift(tests[arm, *column]))]
+            for arm in dict.fromkeys(found["arm"] for found in comparisons)]
+    notes = [f"p: paired {comparisons[0]['test']} test over users, by Holm's correction for all {len(comparisons)} "
+             "comparisons; * p < .05, ** p < .01, *** p < .001"]
+    least = len(comparisons) / (1 + report["resamples"])
+    if least >= 0.001:
+        notes.append(f"with {report['resamples']:,} resamples no p is below {_short(least)}: *** needs more "
+                     "--resamples")
+    return Sheet(f"lift over {comparisons[0]['baseline']}", ["", *header], rows, notes)
+
+
+def _lift(found: Mapping[str, Any]) -> tuple[str, str]:
+    relative = found["relative"]
+    lift = f"{relative:+.1%}" if relative is not None else f"{found['difference']:+.4f}"
+    return lift, _short(found["p_holm"]) + stars(found["p_holm"]).ljust(3)
+
+
+def stars(p_value: float) -> str:
+    """Return * for p < .05, ** for p < .01 and *** for p < .001."""
+    return "*" * sum(p_value < level for level in (0.05, 0.01, 0.001))
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}".replace("0.", ".")
+
+
+def _brief(report: Mapping[str, Any]) -> list[str]:
+    """Return the metrics of the report that are given for groups too."""
+    names = list(next(iter(report["arms"].values()))["filtered"])
+    return [name for name in names if name in _BRIEF] or names
+
+
+def _text(sheet: Sheet) -> str:
+    return "\n".join([sheet.title, table(sheet.header, sheet.rows), *sheet.notes])
+
+
+def _markdown(sheet: Sheet) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    rows = _bold(sheet, markdown_text, "**{}**")
+    lines = [line(list(map(markdown_text, sheet.header))), line([":--", *["--:"] * (len(sheet.header) - 1)]),
+             *map(line, rows)]
+    return "\n\n".join([markdown_text(sheet.title), "\n".join(lines), *map(markdown_text, sheet.notes)])
+
+
+def _latex(sheet: Sheet) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    rows = _bold(sheet, latex_text, r"\textbf{{{}}}")
+    columns = "l" + "r" * (len(sheet.header) - 1)
+    return "\n".join([
+        r"\begin{table}", rf"\caption{{{latex_text(sheet.title)}}}", rf"\begin{{tabular}}{{{columns}}}", r"\hline",
+        line(list(map(latex_text, sheet.header))), r"\hline", *map(line, rows), r"\hline", r"\end{tabular}",
+        *(rf"\par\footnotesize {latex_text(note)}." for note in sheet.notes), r"\end{table}"])
+
+
+def _bold(sheet: Sheet, escape: Callable[[str], str], bold: str) -> list[list[str]]:
+    return [[bold.format(escape(cell)) if row in sheet.best.get(column, ()) else escape(cell.strip())
+             for column, cell in enumerate(cells)] for row, cells in enumerate(sheet.rows)]
+
+
+def markdown_text(text: str) -> str:
+    """Return text that Markdown shows as it is, also in a table."""
+    return re.sub(r"([\\`*_\[\]<>&|~$])", r"\\\1", " ".join(text.split()))
+
+
+def latex_text(text: str) -> str:
+    """Return text that LaTeX shows as it is."""
+    return "".join(_LATEX.get(symbol, symbol) for symbol in " ".join(text.split()))
+
+
+def _csv(report: Mapping[str, Any]) -> str:
+    """Return a header and one row per arm, protocol, group and metric; p-values where a test was made."""
+    tests = {(found["arm"], "filtered", found["group"], found["metric"]): found for found in report["comparisons"]}
+    users = {"all": report["data"]["evaluated_users"]} | report["groups"]["users"]
+    baseline, *_ = report["arms"]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    figures = {(arm, protocol, group, metric): values for arm, found in report["arms"].items()
+               for protocol, groups in found["groups"].items()
+               for group, of_group in ({"all": found[protocol]} | groups).items()
+               for metric, values in of_group.items()}
+    for (arm, protocol, group, metric), values in figures.items():
+        reference = figures[baseline, protocol, group, metric]["mean"]
+        test = tests.get((arm, protocol, group, metric), {})
+        writer.writerow((arm, metric, protocol, group, users[group], values["mean"], values["std"], len(values["runs"]),
+                         values["mean"] / reference - 1 if reference and arm != baseline else "",
+                         test.get("p_value", ""), test.get("p_holm", "")))
+    return stream.getvalue().removesuffix("\n")

@@ -1,0 +1,332 @@
+"""Adapters: what they are fitted to, what is trained, what is stored, and items that training didn't know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tslrec_min.adapters import build_adapter, restore_adapter
+from tslrec_min.adapters.components import Features, PrincipalComponents
+from tslrec_min.adapters.controls import controlled
+from tslrec_min.adapters.recpca import smooth_directions, total_variation
+from tslrec_min.artifacts import Recipe, read_json, write_artifact
+from tslrec_min.configs import ADAPTERS, TrainConfig
+from tslrec_min.data.dataset import Histories, load_dataset
+from tslrec_min.embedding.artifact import save_embeddings
+from tslrec_min.errors import TslrecError
+from tslrec_min.pipeline import load_run_config
+from tslrec_min.recommenders import load_recommender, train
+
+CPU = torch.device("cpu")
+N_ITEMS, WIDTH = 30, 8
+TABLES, WITH_IDS = ("none", "init", "recpca"), ("alphafuse", "gate")
+PROJECTIONS = [name for name in ADAPTERS if name not in TABLES]
+
+
+def make_embeddings(n_items: int = N_ITEMS, seed: int = 0) -> np.ndarray:
+    """Vectors that point the same way, with a falling spectrum, as those of language models."""
+    random = np.random.default_rng(seed)
+    vectors = 3 + random.normal(size=(n_items + 1, 20)) * np.geomspace(2, 0.1, 20)
+    vectors[0] = 0
+    return vectors.astype(np.float32)
+
+
+def random_histories(seed: int = 0) -> Histories:
+    """Forty histories of six items."""
+    items = np.random.default_rng(seed).integers(1, N_ITEMS + 1, 240).astype(np.int32)
+    return Histories(np.arange(0, 241, 6), items)
+
+
+def make_adapter(name: str, embeddings: np.ndarray | None = None, **settings) -> torch.nn.Module:
+    """Build an adapter from `make_embeddings`, or others, with seed 0."""
+    if embeddings is None and name != "none":
+        embeddings = make_embeddings()
+    torch.manual_seed(0)
+    return build_adapter(TrainConfig(adapter=name, width=WIDTH, **settings), N_ITEMS, embeddings, random_histories())
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_contract(name: str) -> None:
+    adapter = make_adapter(name)
+    table = adapter()
+    assert table.shape == (N_ITEMS + 1, WIDTH) and table.dtype == torch.float32 and torch.isfinite(table).all()
+    assert not table[0].any()
+    spread = table[1:].detach().square().mean().sqrt()
+    assert 0.01 < spread < 0.04  # of a random table: 0.02
+    assert len(torch.unique(table[1:], dim=0)) == N_ITEMS
+    assert hasattr(adapter, "project") == (name not in TABLES)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_step_moves_what_is_trained_and_nothing_else(name: str) -> None:
+    adapter = make_adapter(name)
+    before = {key: values.clone() for key, values in adapter.state_dict().items()}
+    optimiser = torch.optim.AdamW(adapter.parameters(), lr=0.01, weight_decay=0.1)
+    goal = torch.randn(N_ITEMS, WIDTH)
+    for _ in range(2):  # spectral: MLP biases and others may have no gradient in the very first step
+        optimiser.zero_grad()
+        (adapter()[1:] - goal).square().sum().backward()
+        assert all(torch.isfinite(parameter.grad).all() for parameter in adapter.parameters())
+        optimiser.step()
+    after, trained = adapter.state_dict(), dict(adapter.named_parameters())
+    assert {key for key in after if not torch.equal(after[key], before[key])} == set(trained)
+    assert not adapter()[0].any()
+
+
+@pytest.mark.parametrize("name", [name for name in ADAPTERS if name != "none"])
+def test_every_item_keeps_its_own_vector_the_last_one_too(name: str) -> None:
+    swap = np.arange(N_ITEMS + 1)
+    swap[[-2, -1]] = swap[[-1, -2]]
+    config, histories = TrainConfig(adapter=name, width=WIDTH), random_histories()
+    tables = []
+    for order in (slice(None), swap):
+        torch.manual_seed(0)
+        # The graph of recpca moves along with the items.
+        renamed = np.arange(N_ITEMS + 1, dtype=np.int32)[order][histories.items]
+        adapter = build_adapter(config, N_ITEMS, make_embeddings()[order], Histories(histories.indptr, renamed))
+        if hasattr(adapter, "ids"):
+            torch.nn.init.zeros_(adapter.ids)  # drawn for rows, not for items
+        tables.append(adapter())
+    torch.testing.assert_close(tables[1], tables[0][swap], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("pca_width", [0, 12])
+def test_new_items_are_projected_as_known_ones(name: str, pca_width: int) -> None:
+    adapter = make_adapter(name, pca_width=pca_width)
+    for parameter in adapter.parameters():  # as if trained
+        torch.nn.init.normal_(parameter, std=0.3)
+    projected = adapter.project(torch.from_numpy(make_embeddings()[1:]))
+    if name in WITH_IDS:
+        assert not torch.allclose(projected, adapter()[1:], atol=1e-2)
+        torch.nn.init.zeros_(adapter.ids)  # a new item's
+    torch.testing.assert_close(projected, adapter()[1:], atol=2e-5, rtol=1e-4)
+    with pytest.raises(TslrecError, match=r"shape \(1, 19\).*vectors of 20 numbers"):
+        adapter.project(torch.zeros(1, 19))
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_stored_adapter_comes_back(cycle: Path, tmp_path: Path, name: str) -> None:
+    dataset, dataset_hash = load_dataset(cycle)
+    path = None
+    if name != "none":
+        path = tmp_path / "embed"
+        with write_artifact(path, Recipe("embed", {}, {})) as folder:
+            save_embeddings(folder, make_embeddings(dataset.n_items)[1:], dataset)
+    config = TrainConfig(adapter=name, width=8, blocks=1, max_len=8, epochs=1, id_width=3, experts=3, pca_width=7)
+    train(cycle, tmp_path / "run", config, embeddings_path=path, device=CPU, threads=1)
+    found = load_recommender(tmp_path / "run", dataset_hash, CPU)
+    table = found.item_table()
+    assert table.shape == (dataset.n_items + 1, 8) and not table[0].any()
+    again = restore_adapter(config, found.adapter.state_dict())
+    assert torch.equal(again(), table)
+    new = torch.from_numpy(make_embeddings(5, seed=1))
+    if hasattr(again, "project"):
+        assert torch.equal(again.project(new), found.adapter.project(new))
+
+
+def test_principal_components_keep_distances_and_ignore_padding() -> None:
+    embeddings = np.random.default_rng(0).normal(size=(21, 12))
+    embeddings[0] = 1e6
+    fitted = PrincipalComponents.fit(embeddings)
+    components = fitted.centred @ fitted.directions  # all of them: a rotation
+    np.testing.assert_allclose(np.linalg.norm(components[3] - components[7]),
+                               np.linalg.norm(embeddings[4] - embeddings[8]))
+    np.testing.assert_allclose(components.var(axis=0), fitted.variances)
+    assert (np.diff(fitted.variances) <= 0).all() and fitted.rank == 12
+
+
+def test_signs_are_fixed() -> None:
+    embeddings = make_embeddings().astype(np.float64)
+    fitted = PrincipalComponents.fit(embeddings)
+    largest = np.abs(fitted.directions).argmax(axis=0)
+    assert (fitted.directions[largest, np.arange(20)] > 0).all()
+    # Another order of the items is another order of the sums in the covariance, and nothing else.
+    order = np.concatenate([[0], 1 + np.random.default_rng(1).permutation(N_ITEMS)])
+    np.testing.assert_allclose(PrincipalComponents.fit(embeddings[order]).directions, fitted.directions, atol=1e-8)
+
+
+def test_whitened_features_have_the_covariance_of_the_identity() -> None:
+    for components in (0, 6):
+        items = Features.whitened(make_embeddings(), components, "--pca-width").items.double().numpy()
+        assert items.shape == (N_ITEMS, components or 20)
+        np.testing.assert_allclose(items.mean(axis=0), 0, atol=1e-6)
+        np.testing.assert_allclose(np.cov(items.T, bias=True), np.eye(items.shape[1]), atol=1e-5)
+    # A catalogue of fewer items than numbers has no more components than items, less one.
+    assert Features.whitened(make_embeddings(10), 0, "--pca-width").width == 9
+
+
+def test_centred_features_have_rows_of_norm_1() -> None:
+    for components in (0, 6):
+        items = Features.centred(make_embeddings(), components).items
+        torch.testing.assert_close(items.mean(dim=0), torch.zeros(items.shape[1]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(items.square().sum(dim=1).mean(), torch.tensor(1.0))
+
+
+def test_alphafuse_is_its_formula() -> None:
+    adapter = make_adapter("alphafuse", id_width=3)
+    ids = torch.randn(N_ITEMS, 3)
+    torch.testing.assert_close(adapter.ids.detach(), torch.zeros(N_ITEMS, 3))
+    adapter.ids.data.copy_(ids)
+    text = torch.from_numpy(make_embeddings()[1:]).double()
+    centred = text - text.mean(0)
+    u, s, _ = torch.linalg.svd(torch.cov(centred.T, correction=0))
+    frozen = 0.02 * centred @ u[:, :WIDTH] / s[:WIDTH].sqrt()
+    table = adapter()[1:].double()
+    signs = torch.sign((table[:, :5] * frozen[:, :5]).sum(0))  # svd's signs are arbitrary
+    torch.testing.assert_close(table[:, :5], frozen[:, :5] * signs, atol=1e-6, rtol=1e-5)
+    rest = table[:, 5:] - ids
+    torch.testing.assert_close(rest, frozen[:, 5:] * torch.sign((rest * frozen[:, 5:]).sum(0)), atol=1e-6, rtol=1e-5)
+    assert make_adapter("alphafuse").ids.shape == (N_ITEMS, WIDTH // 2)
+
+
+def test_recpca_is_pca_without_the_penalty_and_smoother_with_it() -> None:
+    histories = random_histories()
+    fitted = PrincipalComponents.fit(make_embeddings())
+    plain = smooth_directions(fitted.centred, WIDTH, 0.0, histories)
+    np.testing.assert_allclose(plain @ plain.T, fitted.directions[:, :WIDTH] @ fitted.directions[:, :WIDTH].T,
+                               atol=1e-9)
+    torch.testing.assert_close(make_adapter("recpca", recpca_lambda=0.0)(), make_adapter("init")())
+    variation = total_variation(fitted.centred, histories)
+    ratios = []
+    for weight in (0.0, 0.2, 0.5, 0.8):
+        chosen = smooth_directions(fitted.centred, WIDTH, weight, histories)
+        np.testing.assert_allclose(chosen.T @ chosen, np.eye(WIDTH), atol=1e-9)
+        ratios.append(np.trace(chosen.T @ variation @ chosen)
+                      / np.trace(chosen.T @ fitted.centred.T @ fitted.centred @ chosen))
+    assert (np.diff(ratios) < 0).all()
+
+
+def test_total_variation_sums_over_neighbours_in_histories() -> None:
+    rows = PrincipalComponents.fit(make_embeddings()).centred
+    # The second user's history is empty, the fourth's repeats an item; 5 and 9 are of different users.
+    histories = Histories(np.array([0, 3, 3, 5, 8]), np.array([1, 30, 5, 9, 1, 4, 4, 1], dtype=np.int32))
+    expected = sum(np.outer(rows[i - 1] - rows[j - 1], rows[i - 1] - rows[j - 1])
+                   for i, j in ((1, 30), (30, 5), (9, 1), (4, 1)))
+    np.testing.assert_allclose(total_variation(rows, histories), expected, atol=1e-9)
+
+
+def test_recpca_warns_where_the_penalty_outweighs_the_variance() -> None:
+    with pytest.warns(UserWarning, match="of 8 components differ more.*of the variance is kept; lower --rec"):
+        make_adapter("recpca", recpca_lambda=3.0)
+    lonely = Histories(np.arange(N_ITEMS + 1), np.arange(1, N_ITEMS + 1, dtype=np.int32))
+    with pytest.raises(TslrecError, match="no training history has two different ones in a row; choose init"):
+        build_adapter(TrainConfig(adapter="recpca", width=WIDTH), N_ITEMS, make_embeddings(), lonely)
+
+
+def test_validation_and_test_items_change_no_start(cycle: Path) -> None:
+    dataset, _ = load_dataset(cycle)
+    items = dataset.histories.items.copy()
+    ends = dataset.histories.indptr[1:]
+    items[ends - 1], items[ends - 2] = 1, 2
+    changed = replace(dataset, histories=replace(dataset.histories, items=items))
+    config, embeddings = TrainConfig(adapter="recpca", width=WIDTH), make_embeddings(dataset.n_items)
+    tables = [build_adapter(config, data.n_items, embeddings, data.training())() for data in (dataset, changed)]
+    assert torch.equal(*tables)
+    other = dataset.histories.items[::-1].copy()  # what is in the training histories does count
+    moved = replace(dataset, histories=replace(dataset.histories, items=np.where(other % 3, other, 1)))
+    assert not torch.equal(tables[0], build_adapter(config, moved.n_items, embeddings, moved.training())())
+
+
+def test_an_item_uses_two_experts() -> None:
+    adapter = make_adapter("moe", experts=5)
+    features = adapter.features.items
+    weights, chosen = adapter.routes(features)
+    assert chosen.shape == (N_ITEMS, 2) and (chosen[:, 0] != chosen[:, 1]).all()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(N_ITEMS))
+    logits = adapter.gate(features)
+    assert torch.equal(chosen.sort(dim=1)[0], logits.argsort(dim=1)[:, -2:].sort(dim=1)[0])
+    outputs = torch.stack([expert(features) for expert in adapter.experts], dim=1)  # [I, experts, d]
+    mix = torch.zeros(N_ITEMS, 5).scatter(1, chosen, weights)
+    torch.testing.assert_close(adapter.vectors(features), torch.einsum("ne,ned->nd", mix, outputs))
+    assert len(chosen.unique()) == 5  # none is out of work at the start
+
+
+def effective_rank(table: torch.Tensor) -> float:
+    """Return the exponential of the entropy of the normalised singular values."""
+    values = torch.linalg.svdvals(table.detach())
+    shares = values / values.sum()
+    return math.exp(-(shares * shares.clamp_min(1e-12).log()).sum())
+
+
+def test_spectral_vectors_do_not_collapse() -> None:
+    adapter = make_adapter("spectral")
+    assert effective_rank(adapter()[1:]) > 0.6 * WIDTH
+    weights = adapter.weights()
+    assert (weights > 0).any(dim=1).all() and (weights < 0).any(dim=1).all()  # it adds and subtracts components
+    adapter.queries.data[:] = adapter.queries.data[0]
+    adapter.sign_queries.data[:] = adapter.sign_queries.data[0]
+    assert effective_rank(adapter()[1:]) < 1.01  # every number attends to the same
+
+
+def test_controls() -> None:
+    embeddings = make_embeddings()
+    assert controlled(embeddings, "none", 0) is embeddings
+    shuffled, random = (controlled(embeddings, name, 3) for name in ("shuffled", "random"))
+    for replaced in (shuffled, random):
+        assert replaced.shape == embeddings.shape and replaced.dtype == np.float32 and not replaced[0].any()
+        assert not np.array_equal(replaced, embeddings)
+    np.testing.assert_array_equal(np.sort(shuffled[1:], axis=0), np.sort(embeddings[1:], axis=0))
+    assert sorted(map(tuple, shuffled[1:])) == sorted(map(tuple, embeddings[1:]))
+    norms = [np.sqrt(np.square(rows[1:]).sum(axis=1).mean()) for rows in (random, embeddings)]
+    assert norms[0] == pytest.approx(norms[1], rel=0.1)
+    assert abs(random[1:].mean()) < 0.1 * norms[1]
+    np.testing.assert_array_equal(controlled(embeddings, "random", 3), random)
+    assert not np.array_equal(controlled(embeddings, "random", 4), random)
+
+
+def test_a_control_takes_the_place_of_the_embeddings_in_training(cycle: Path, tmp_path: Path) -> None:
+    dataset, dataset_hash = load_dataset(cycle)
+    embeddings = make_embeddings(dataset.n_items)
+    with write_artifact(tmp_path / "embed", Recipe("embed", {}, {})) as folder:
+        save_embeddings(folder, embeddings[1:], dataset)
+    config = TrainConfig(adapter="alphafuse", width=8, blocks=1, max_len=8, epochs=1, seed=5, control="shuffled")
+    train(cycle, tmp_path / "run", config, embeddings_path=tmp_path / "embed", device=CPU, threads=1)
+    assert read_json(tmp_path / "run" / "config.json")["config"]["control"] == "shuffled"
+    adapter = load_recommender(tmp_path / "run", dataset_hash, CPU).adapter
+    expected = Features.whitened(controlled(embeddings, "shuffled", 5), 8, "--width").items
+    torch.testing.assert_close(adapter.features.items, expected)
+
+
+def test_adapters_refuse_what_does_not_fit() -> None:
+    vectors = make_embeddings(5)
+    none = Histories(np.zeros(1, np.int64), np.zeros(0, np.int32))
+
+    def build(embeddings: np.ndarray | None, **settings) -> None:
+        build_adapter(TrainConfig(heads=1, **{"width": 4} | settings), 5, embeddings, none)
+
+    for name in ADAPTERS[1:]:
+        with pytest.raises(TslrecError, match="needs item embeddings"):
+            build(None, adapter=name)
+    with pytest.raises(TslrecError, match="takes no item embeddings"):
+        build(vectors, adapter="none")
+    with pytest.raises(TslrecError, match="5 rows; expected 6"):
+        build(vectors[:5], adapter="init")
+    for name in ("init", "recpca", "alphafuse"):
+        with pytest.raises(TslrecError, match="--width 5 is more than the 4 principal components of 5 item embeddings"):
+            build(vectors, adapter=name, width=5)
+    for name in ("linear", "mlp", "whiten", "moe", "gate", "spectral"):
+        with pytest.raises(TslrecError, match="--pca-width 5 is more than the 4 principal components"):
+            build(vectors, adapter=name, pca_width=5)
+    with pytest.raises(TslrecError, match="more than the 0 principal components"):
+        build(np.ones_like(vectors), adapter="whiten")
+    with pytest.raises(TslrecError, match="--id-width 5 is more than --width 4"):
+        TrainConfig(adapter="alphafuse", width=4, id_width=5)
+    with pytest.raises(TslrecError, match="--control random replaces item embeddings, and the adapter none"):
+        TrainConfig(control="random")
+
+
+def test_arms_of_a_run_have_adapters_and_controls(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    arm = '[[arms]]\nname = "{}"\nembeddings = "untuned"\nadapter = "{}"\ncontrol = "{}"\n'
+    config.write_text('source = "x"\n' + arm.format("a", "moe", "none") + arm.format("b", "alphafuse", "shuffled"))
+    assert [(found.train.adapter, found.train.control) for found in load_run_config(config).arms] == [
+        ("moe", "none"), ("alphafuse", "shuffled")]
+    config.write_text('source = "x"\n[[arms]]\ncontrol = "random"\n')
+    with pytest.raises(TslrecError, match="--control random replaces item embeddings"):
+        load_run_config(config)
