@@ -27,6 +27,7 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, output_form
     test over users, its p-values corrected for all comparisons (Holm). Items of the user's history are left out of
     the ranking ("filtered"); the figures with them kept are given beside. Groups: users whose target is popular
     (head) or not (tail), users with a short or long training history. tslrec compare puts stored results together.
+    If the data set has cold items, a further table says where they stand.
 
     \b
     Examples:

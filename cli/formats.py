@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from ..metrics import metric_values
+from ..metrics import COLD_METRICS, metric_values
 from ..ranking import Ranks
 from .tables import mean_and_deviation, table
 
@@ -50,7 +50,8 @@ def formatted(report: Mapping[str, Any], output_format: str) -> str:
         return json.dumps(report)
     if output_format == "csv":
         return _csv(report)
-    sheets = [_metrics_sheet(report), *([_lift_sheet(report)] if report["comparisons"] else []), _groups_sheet(report)]
+    sheets = [_metrics_sheet(report), *([_lift_sheet(report)] if report["comparisons"] else []), _groups_sheet(report),
+              *([_cold_sheet(report["cold"])] if "cold" in report else [])]
     render: Callable[[Sheet], str] = {"table": _text, "markdown": _markdown, "latex": _latex}[output_format]
     return "\n\n".join(render(sheet) for sheet in sheets)
 
@@ -93,6 +94,19 @@ def _groups_sheet(report: Mapping[str, Any]) -> Sheet:
     return _figures("groups of users, seen items left out", header, arms, [
         lambda arm, at=(group, name): arm["groups"]["filtered"][at[0]][at[1]] for group in present for name in brief],
         notes)
+
+
+def _cold_sheet(cold: Mapping[str, Any]) -> Sheet:
+    columns = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
+    rows = [[arm, *("-" if "reason" in found else mean_and_deviation(found[among][metric])
+                    for among, metric in columns)] for arm, found in cold["arms"].items()]
+    rows += [[label, *(_short(cold[order][among][metric]) for among, metric in columns)]
+             for label, order in (("(popularity)", "popularity"), ("(random order)", "random"))]
+    notes = ["-: an adapter with vectors for the items it was trained with alone"] if any(
+        "reason" in found for found in cold["arms"].values()) else []
+    return Sheet(f"cold start: {cold['users']:,} users, {cold['items']:,} items that nothing has learned from, ranked "
+                 "among all items and among themselves; what a user had before is left out",
+                 ["", *(f"{metric.upper()} {among}" for among, metric in columns)], rows, notes)
 
 
 def _figures(title: str, header: Sequence[str], arms: Mapping[str, Any],

@@ -25,10 +25,12 @@ def prepare(source: Path, out: Path, items: Path | None, config: PrepareConfig, 
     SOURCE is a file of interactions, a folder that holds one, or the name ml-100k. Formats: RecBole atomic files
     (.inter, .item), CSV or TSV with a header, MovieLens .dat, and sequences (`user item item ...` a line) with
     an items file. The last item of every history is the test target, the one before it the validation target.
+    With --cold-items some items are held out of training altogether, for evaluate's cold-start table.
 
     \b
     Examples:
         tslrec prepare ml-100k -o dataset
+        tslrec prepare ml-100k --cold-items 0.1 -o with-cold-items
         tslrec prepare ratings.csv --items movies.csv --user-column userId --item-column movieId -o dataset
     """
     from ..data.preparation import prepare as prepare_dataset

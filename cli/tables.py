@@ -29,13 +29,21 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
             ("HTML entities unescaped", f"{summary['unescaped_items']:,} items"),
             ("left out: rating", f"{summary['below_min_rating']:,}"),
             (f"left out: {summary['k_core']}-core", f"{_left_out_by_core(summary):,}"),
-            ("split hash", summary["split_hash"][:16])]
+            *_cold_rows(summary), ("split hash", summary["split_hash"][:16])]
     width = max(len(name) for name, _ in rows)
     click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows))
 
 
 def _left_out_by_core(summary: Mapping[str, Any]) -> int:
-    return summary["raw_interactions"] - summary["below_min_rating"] - summary["interactions"]
+    return (summary["raw_interactions"] - summary["below_min_rating"] - summary["interactions"]
+            - summary.get("cold_interactions", 0))
+
+
+def _cold_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "cold_items" not in summary:
+        return []
+    return [("cold items", f"{summary['cold_items']:,}, with {summary['cold_interactions']:,} interactions"),
+            ("users with a cold target", f"{summary['cold_users']:,}")]
 
 
 def print_training(out: Path, as_json: bool) -> None:

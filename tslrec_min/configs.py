@@ -50,6 +50,10 @@ class PrepareConfig:
     min_rating: float | None = option(None, "Keep interactions rated at least so; not set: keep all.")
     k_core: int = option(5, "Drop users and items with fewer interactions, again and again until none is left.",
                          low=0)
+    cold_items: float = option(0.0, "Share of the items that are held out of training altogether: interactions with "
+                               "them leave the histories and are targets of evaluate's cold-start table; 0: none.",
+                               low=0, high=0.5)
+    cold_seed: int = option(0, "Random seed of the draw of --cold-items.", low=0, high=2**63 - 1)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 
 from . import distributed
 from .artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from .cold_start import evaluate_cold
 from .comparison import UserGroups, report_of, summarise, user_groups
 from .configs import EvaluateConfig
 from .data.dataset import Dataset, load_dataset
@@ -76,9 +77,11 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
             for protocol, run in zip(left_out, found, strict=True):
                 ranks[protocol].setdefault(arm, []).append(run)
     groups = user_groups(dataset, asked, config.head_share)
+    cold = {"cold": evaluate_cold(dataset, dataset_hash, arms, device=device, threads=threads)} if (
+        dataset.cold and config.split == "test") else {}  # who chooses by validation figures must not see these
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}
     run_names = {arm: [path.name for path in paths] for arm, paths in arms.items()}
-    return report_of(config.split, data, run_names, summarise(ranks, groups, config)), ranks, groups
+    return report_of(config.split, data, run_names, summarise(ranks, groups, config)) | cold, ranks, groups
 
 
 def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:

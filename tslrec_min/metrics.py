@@ -22,6 +22,8 @@ from .ranking import Ranks
 FloatArray = NDArray[np.float64]
 
 DEFAULT_METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
+COLD_METRICS = ("hr@10", "ndcg@10", "hr@50")
+"""For cold items: a longer list too, since nothing is known of them but their texts."""
 
 
 def hit_rate(greater: ArrayLike, equal: ArrayLike, k: int) -> FloatArray:

@@ -18,12 +18,13 @@ from .categories import Clustering, latent_categories, preference_distributions
 from .checkpoints import Checkpointing, training_artifact
 from .configs import PretrainConfig, TrainConfig, from_mapping
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
-from .embedding.artifact import load_embeddings
+from .embedding.artifact import load_all_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
 from .training import train_recommender
 
 _ADAPTER = "adapter."
+_COLD_ROWS = "cold_rows.npy"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
           device: torch.device, threads: int, existing: str = "refuse", label: str = "train") -> None:
     """Train a recommender with item embeddings through an adapter, or without.
 
+    If the data set has cold items and the adapter can project what it has not learned from, the artifact gets
+    cold_rows.npy: the table rows of the cold items under the best weights.
+
     Args:
         dataset_path: data set artifact.
         out: folder of the artifact.
@@ -96,9 +100,10 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         TslrecError: the embeddings are of another catalogue, or see `train_recommender`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
-    inputs, embeddings = {"dataset": dataset_hash}, None
+    inputs, embeddings, cold = {"dataset": dataset_hash}, None, None
     if embeddings_path is not None:
-        embeddings, inputs["embeddings"] = load_embeddings(embeddings_path, dataset)
+        vectors, inputs["embeddings"] = load_all_embeddings(embeddings_path, dataset)
+        embeddings, cold = vectors[:dataset.n_items + 1], vectors[dataset.n_items + 1:]
     recipe = Recipe("train", asdict(config), inputs, config.seed)
     if existing == "reuse" and is_current(out, recipe):
         return
@@ -106,7 +111,27 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         recommender, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
                                        embeddings, device, threads, label, checkpointing)
         _save_weights(recommender, folder)
+        if cold is not None and len(cold) and hasattr(recommender.adapter, "project"):
+            stand_ins = controlled(np.concatenate([vectors[:1], cold]), config.control, config.seed + 1)[1:]
+            np.save(folder / _COLD_ROWS, projected_rows(recommender, stand_ins))  # + 1: drawn apart from the others
         write_json(folder / "metrics.json", metrics)
+
+
+@torch.no_grad()
+def projected_rows(recommender: SequentialRecommender, embeddings: np.ndarray) -> np.ndarray:
+    """Make table rows of items that were not learned from, for an adapter that has ``project``.
+
+    Args:
+        recommender: with the weights to use.
+        embeddings: float32 [n, D].
+
+    Returns:
+        float32 [n, d].
+    """
+    recommender.eval()
+    given = torch.from_numpy(embeddings).to(next(recommender.parameters()).device)
+    rows: torch.Tensor = recommender.adapter.project(given)  # type: ignore[operator]
+    return rows.float().cpu().numpy()
 
 
 def trained(n_items: int, training: Histories, validation: Evaluation, config: TrainConfig,
@@ -188,3 +213,22 @@ def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> Seq
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise TslrecError(f"{path} can't be read: {error}; run tslrec train again") from None
     return recommender.to(device).eval()
+
+
+def load_cold_rows(path: Path, n_cold: int) -> np.ndarray | None:
+    """Read the table rows of the cold items from a train artifact, float32 [C, d]; None if its adapter makes none.
+
+    Raises:
+        TslrecError: the artifact is missing or damaged, or the rows are not of `n_cold` items, C, or not finite.
+    """
+    artifact = open_artifact(path, "train")
+    if _COLD_ROWS not in artifact.record["files"]:
+        return None
+    try:
+        rows = np.load(artifact.path / _COLD_ROWS, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise TslrecError(f"{path / _COLD_ROWS} can't be read: {error}; run tslrec train again") from None
+    if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != n_cold or not np.isfinite(rows).all():
+        raise TslrecError(f"{path / _COLD_ROWS} is {rows.dtype} {list(rows.shape)}; expected finite float32 with "
+                          f"{n_cold} rows, one for each cold item; run tslrec train again")
+    return rows

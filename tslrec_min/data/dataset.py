@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
 from ..prompts import UNTITLED
 from ..sampling import SeenItems
+from .cold import ColdItems
+from .item_table import load_item_table, load_lines, save_item_table
 
 SPLITS = ("validation", "test")
 _SHORTEST_SPLIT_HISTORY = 3
@@ -88,6 +90,8 @@ class Dataset:
     """int64 or float64 [N] beside ``histories.items``, or None where only the order is known."""
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Name of a further column of the items file -> its texts, [I]; may be blank."""
+    cold: ColdItems | None = None
+    """Items that nothing may learn from, and their targets; none of them is among the I items above."""
 
     @property
     def n_items(self) -> int:
@@ -131,6 +135,27 @@ class Dataset:
         counts[users] = 1
         targets = training.items[training.indptr[users + 1] - 1].astype(np.int64)
         return Evaluation(training.without_last(counts), users, targets)
+
+    def with_cold_items(self) -> Dataset:
+        """Return the catalogue that is embedded: cold item c becomes item I + c, which is in no history."""
+        if self.cold is None:
+            return self
+        return replace(self, item_ids=[*self.item_ids, *self.cold.item_ids], titles=[*self.titles, *self.cold.titles],
+                       fields={name: [*texts, *self.cold.fields[name]] for name, texts in self.fields.items()},
+                       cold=None)
+
+    def cold_evaluation(self) -> Evaluation:
+        """Return the cold targets, ids I+1..I+C as in `with_cold_items`; their users' histories end before them.
+
+        Raises:
+            ValueError: the data set has no cold items.
+        """
+        if self.cold is None:
+            raise ValueError("the data set has no cold items")
+        lengths = np.diff(self.histories.indptr)
+        counts = np.zeros(self.n_users, np.int64)
+        counts[self.cold.users] = lengths[self.cold.users] - self.cold.warm_before
+        return Evaluation(self.histories.without_last(counts), self.cold.users, self.cold.targets + self.n_items)
 
     def _before(self, split: str) -> Histories:
         counts = np.zeros(self.n_users, np.int64)
@@ -178,22 +203,26 @@ class Dataset:
     def statistics(self) -> dict[str, float | int | str]:
         """Return the figures by which data sets are compared."""
         n_rows = len(self.histories.items)
-        return {
+        figures: dict[str, float | int | str] = {
             "users": self.n_users, "items": self.n_items, "interactions": n_rows,
             "density": n_rows / (self.n_users * self.n_items), "mean_length": n_rows / self.n_users,
             "blank_titles": sum(not title for title in self.titles), "split_hash": self.split_hash(),
         }
+        if self.cold:
+            figures |= {"cold_items": self.cold.n_items, "cold_users": len(self.cold.users),
+                        "cold_interactions": self.cold.n_interactions}
+        return figures
 
     def save(self, folder: Path) -> None:
-        """Write interactions.npz, items.tsv and users.txt into `folder`."""
+        """Write interactions.npz, items.tsv and users.txt into `folder`, and what `ColdItems.save` writes."""
         arrays = {"indptr": self.histories.indptr, "items": self.histories.items}
         if self.timestamps is not None:
             arrays["timestamps"] = self.timestamps
         np.savez(folder / "interactions.npz", **arrays)  # type: ignore[arg-type]
-        rows = zip(self.item_ids, self.titles, *self.fields.values(), strict=True)
-        (folder / "items.tsv").write_text("".join("\t".join(row) + "\n" for row in (
-            ("item_id", "title", *self.fields), *rows)), encoding="utf-8")
+        save_item_table(folder / "items.tsv", self.item_ids, self.titles, self.fields)
         (folder / "users.txt").write_text("".join(f"{user}\n" for user in self.user_ids), encoding="utf-8")
+        if self.cold:
+            self.cold.save(folder)
 
 
 def load_dataset(path: Path) -> tuple[Dataset, str]:
@@ -209,20 +238,15 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
     arrays = load_arrays(artifact.path / "interactions.npz", ("indptr", "items"))
     histories, timestamps = Histories(arrays["indptr"], arrays["items"]), arrays.get("timestamps")
     try:
-        (_, _, *names), *rows = [line.split("\t") for line in _lines(artifact.path / "items.tsv")]
-        item_ids, titles = [row[0] for row in rows], [row[1] for row in rows]
-        fields = {name: [row[place] for row in rows] for place, name in enumerate(names, 2)}
-        users = _lines(artifact.path / "users.txt")
+        item_ids, titles, fields = load_item_table(artifact.path / "items.tsv")
+        users = load_lines(artifact.path / "users.txt")
+        cold = ColdItems.load(artifact.path, len(users))
     except (OSError, ValueError, IndexError) as error:
         raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
-    dataset = Dataset(histories, users, item_ids, titles, timestamps, fields)
+    dataset = Dataset(histories, users, item_ids, titles, timestamps, fields, cold)
     try:
         check_length("indptr", as_offsets("indptr", histories.indptr, len(histories.items)), len(users) + 1, "user")
         check_range("items", as_int64("items", histories.items), 1, dataset.n_items)
     except ValueError as error:
         raise TslrecError(f"{path}: {error}; run tslrec prepare again") from None
     return dataset, artifact.hash
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]  # not splitlines: titles may hold U+2028

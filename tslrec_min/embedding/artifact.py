@@ -26,14 +26,14 @@ torch_precision comes to on this machine is compared by `OlderEmbeddings.check_p
 
 
 def save_embeddings(folder: Path, vectors: np.ndarray, dataset: Dataset) -> None:
-    """Write item_embeddings.npy (float32 [I+1, D], row 0 zeros) and items.txt (ids in row order, from row 1).
+    """Write item_embeddings.npy (float32 [I+C+1, D], row 0 zeros) and items.txt (ids in row order, from row 1).
 
     Args:
         folder: where to write.
-        vectors: float32 [I, D], one row per item.
+        vectors: float32 [I+C, D], one row per item, the C cold ones last.
         dataset: the catalogue.
     """
-    write_embeddings(folder, [(np.arange(dataset.n_items), vectors)], dataset)
+    write_embeddings(folder, [(np.arange(dataset.with_cold_items().n_items), vectors)], dataset)
 
 
 def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], dataset: Dataset) -> None:
@@ -42,8 +42,9 @@ def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray
     Args:
         folder: where to write.
         blocks: items, int64 [n], by row from 0, and their vectors, float32 [n, D]; every item once.
-        dataset: the catalogue.
+        dataset: the catalogue; its cold items follow the others.
     """
+    dataset = dataset.with_cold_items()
     (folder / "items.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids), encoding="utf-8")
     path = folder / _VECTORS
     for rows, vectors in blocks:
@@ -83,7 +84,7 @@ def _rows(path: Path, rows: np.ndarray | slice) -> np.ndarray:
 
 
 def save_prompt_keys(folder: Path, keys: np.ndarray) -> None:
-    """Write prompts.npy: uint64 [I+1, 2], the keys of the items' prompts below a zero row."""
+    """Write prompts.npy: uint64 [I+C+1, 2], the keys of the items' prompts below a zero row."""
     np.save(folder / _PROMPTS, np.concatenate([np.zeros_like(keys[:1]), keys]))
 
 
@@ -148,14 +149,28 @@ def _short(value: Any) -> str:
 
 
 def load_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
-    """Read item embeddings for a data set.
+    """Read what may be learned from: `load_all_embeddings` without the cold items.
 
     Returns:
         float32 [I+1, D] with a zero row 0, and the artifact hash.
 
     Raises:
+        TslrecError: as `load_all_embeddings`.
+    """
+    vectors, found = load_all_embeddings(path, dataset)
+    return vectors[:dataset.n_items + 1], found
+
+
+def load_all_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
+    """Read item embeddings for a data set.
+
+    Returns:
+        float32 [I+C+1, D] with a zero row 0, cold items from row I+1; and the artifact hash.
+
+    Raises:
         TslrecError: they are missing, damaged, not finite, or of another catalogue (names the ids that differ).
     """
+    dataset = dataset.with_cold_items()
     artifact = open_artifact(path, "embed")
     try:
         ids = (artifact.path / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]

@@ -83,7 +83,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         return _torch(model.network, config, device)
 
     dataset, dataset_hash = load_dataset(dataset_path)
-    job = _Job(dataset, dataset_hash, out, config, tuned.template, tuned.quantised,
+    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, tuned.template, tuned.quantised,
                {"finetune": tuned.artifact.hash}, engine)
     return _embed(job, existing, append_to, part)
 
@@ -107,7 +107,8 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
         return _converted(model, config, threads)
 
     dataset, dataset_hash = load_dataset(dataset_path)
-    job = _Job(dataset, dataset_hash, out, config, template, model, {"model": model_hash(model)}, engine)
+    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, template, model, {"model": model_hash(model)},
+               engine)
     return _embed(job, existing, append_to, part)
 
 
@@ -145,6 +146,7 @@ class _Job:
     """What is embedded, and by what."""
 
     dataset: Dataset
+    """Its cold items are in the catalogue like all others."""
     dataset_hash: str
     out: Path
     config: EmbedConfig
