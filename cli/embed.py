@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 @click.option("--model", help="Embed with a model as it is instead: an alias, a .gguf file, a folder or hub id.")
 @click.option("--append-to", type=PATH, help="Embeddings by the same model, template and engine: items whose prompt is "
                                              "in them keep their vector, the others are computed.")
+@click.option("--pretrain", type=PATH, help="Also say how many of an item's 10 nearest neighbours are of its latent "
+                                            "category, by this folder of tslrec pretrain.")
 @click.option("--shard", metavar="I/N", help="Compute the I-th of N parts; the part that finishes last puts all "
                                              "together. Processes and machines that see --out can work at once.")
 @config_options(EmbedConfig)
 @stage_options
 def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, append_to: Path | None,
-          shard: str | None, config: EmbedConfig, device: str, threads: int, existing: str, as_json: bool) -> None:
+          pretrain: Path | None, shard: str | None, config: EmbedConfig, device: str, threads: int, existing: str,
+          as_json: bool) -> None:
     """Embed every item with a language model.
 
     A fine-tuned model reads the prompt it was tuned with; a model as it is, the default prompt of finetune. What was
@@ -37,7 +40,7 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
 
     \b
     Examples:
-        tslrec embed dataset --finetuned finetune -o embed
+        tslrec embed dataset --finetuned finetune -o embed --pretrain pretrain
         tslrec embed dataset --model smollm2-135m -o embed-untuned
         tslrec embed dataset --finetuned finetune -o embed --shard 1/2
         tslrec embed larger-dataset --finetuned finetune --append-to embed -o larger-embed
@@ -60,7 +63,15 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
         click.echo(json.dumps({"missing_shards": missing}) if as_json else
                    f"part {shard} is done; {out} is made with the last of the parts ({missing} shards are missing)")
     elif not part.launch or part.number == 0:
-        print_embedding(out, as_json)
+        print_embedding(out, as_json, _neighbours(dataset, pretrain, out))
+
+
+def _neighbours(dataset: Path, pretrain: Path | None, out: Path) -> dict[str, float] | None:
+    if pretrain is None:
+        return None
+    from ..recommenders import category_neighbours
+
+    return category_neighbours(dataset, pretrain, out)
 
 
 def _part(shard: str | None) -> Part:

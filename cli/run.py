@@ -10,7 +10,7 @@ import click
 
 from .formats import formatted
 from .options import PATH, device_option, json_option, threads_option
-from .tables import print_finetuning, print_stages
+from .tables import print_finetuning, print_neighbours, print_stages
 
 
 @click.command()
@@ -51,5 +51,6 @@ def run(config: str, out: Path | None, data: Path | None, jobs: int, device: str
     click.echo()
     if any(stage["name"] == "finetune" for stage in result["stages"]):
         print_finetuning(out / "finetune", as_json=False)
+        print_neighbours(result["category_neighbours"])
         click.echo()
     click.echo(formatted(result["evaluation"], "table"))

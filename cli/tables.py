@@ -102,16 +102,25 @@ def print_quantisations(report: Mapping[str, Any]) -> None:
     click.echo(table(header, rows))
 
 
-def print_embedding(out: Path, as_json: bool) -> None:
-    """Print what was embedded."""
+def print_embedding(out: Path, as_json: bool, neighbours: Mapping[str, float] | None) -> None:
+    """Print what was embedded, and what `recommenders.category_neighbours` found."""
     summary = read_json(out / "embed.json")
     if as_json:
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(summary | ({"category_neighbours": neighbours} if neighbours else {})))
         return
     kept = f" ({summary['kept']} kept, {summary['computed']} computed)" if summary["kept"] else ""
     click.echo(f"{out}: {summary['items']} items x {summary['width']}{kept}, {summary['different_prompts']} different "
                f"prompts ({summary['titles_cut']} titles cut), {summary['tokens']} tokens; mean cosine of two items "
                f"{summary['mean_cosine']:.3f}{_cost(out)}")
+    if neighbours:
+        print_neighbours({"": neighbours})
+
+
+def print_neighbours(found: Mapping[str, Mapping[str, float]]) -> None:
+    """Print what `recommenders.category_neighbours` found of one or several sets of embeddings."""
+    for name, values in found.items():
+        click.echo(f"{name}{': ' if name else ''}{values['share']:.1%} of an item's 10 nearest neighbours are of its "
+                   f"latent category; by chance {values['chance']:.1%}")
 
 
 def mean_and_deviation(values: Mapping[str, Any]) -> str:

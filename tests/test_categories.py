@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from tslrec_min.categories import _lloyd, k_means, latent_categories, preference_distributions
+from tslrec_min.categories import (
+    _lloyd,
+    chance_share,
+    k_means,
+    latent_categories,
+    neighbour_share,
+    preference_distributions,
+)
 from tslrec_min.data.dataset import Histories
 from tslrec_min.errors import TslrecError
 
@@ -72,3 +79,24 @@ def test_preferences_are_shares(rows: list[list[int]]) -> None:
     for user, row in enumerate(rows):
         expected = [sum(labels[item] == k for item in row) / max(1, len(row)) for k in range(4)]
         np.testing.assert_allclose(found[user], expected, atol=1e-6)
+
+
+def test_share_of_neighbours_against_a_literal_count() -> None:
+    random = np.random.default_rng(0)
+    vectors = np.concatenate([np.full((1, 5), 9.0), random.normal(size=(700, 5))]).astype(np.float32)  # two blocks
+    labels = np.concatenate([[-1], random.integers(0, 4, 700)])
+    same = []
+    for item in range(1, 701):
+        cosines = [(vectors[item] @ vectors[other] / np.linalg.norm(vectors[item]) / np.linalg.norm(vectors[other]),
+                    labels[other] == labels[item]) for other in range(1, 701) if other != item]
+        same += [equal for _, equal in sorted(cosines, key=lambda pair: -pair[0])[:10]]
+    assert neighbour_share(vectors, labels) == pytest.approx(np.mean(same), abs=1e-9)
+    pairs = [labels[one] == labels[two] for one in range(1, 701) for two in range(1, 701) if one != two]
+    assert chance_share(labels) == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+def test_vectors_that_are_the_categories_have_all_neighbours_in_them() -> None:
+    labels = np.array([-1, *np.repeat(np.arange(6), 20)])
+    vectors = np.concatenate([np.zeros((1, 6)), np.eye(6)[labels[1:]]])
+    assert neighbour_share(vectors, labels) == 1.0
+    assert neighbour_share(vectors[:4], labels[:4]) == 1.0  # two other items only

@@ -282,7 +282,14 @@ def test_run_survives_kill_and_repeats_itself(cycle_raw: Path, llm: Path, tmp_pa
     finished = subprocess.run(command(config, out), check=True, cwd=tmp_path, capture_output=True, text=True)
     assert hashes(out) == expected
     assert not list(out.rglob("*.tmp-*")) and not list(out.rglob(".*.shards"))
-    made = {stage["name"]: stage["made"] for stage in json.loads(finished.stdout)["stages"]}
+    result = json.loads(finished.stdout)
+    neighbours = result["category_neighbours"]
+    assert list(neighbours) == ["embed-untuned", "embed"] and all(0 <= of["share"] <= 1 for of in neighbours.values())
+    embed_again = [sys.executable, "-m", "tslrec_min.cli", "embed", str(out / "dataset"), "--model", str(llm), "-o",
+                   str(tmp_path / "again"), "--pretrain", str(out / "pretrain"), "--threads", "1", "--json"]
+    printed = subprocess.run(embed_again, check=True, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert json.loads(printed)["category_neighbours"] == neighbours["embed-untuned"]
+    made = {stage["name"]: stage["made"] for stage in result["stages"]}
     assert not made["dataset"] and not made["pretrain"] and not made["finetune"] and made["embed"]
 
 

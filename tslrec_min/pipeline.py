@@ -234,7 +234,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
         jobs: recommenders trained at a time, each in a process of its own with its share of the threads.
 
     Returns:
-        ``evaluation`` (the contents of evaluate/metrics.json) and ``stages``, with time and memory of each.
+        ``evaluation`` (the contents of evaluate/metrics.json), ``stages``, with time and memory of each, and
+        ``category_neighbours`` by folder of item embeddings.
 
     Raises:
         TslrecError: a stage can't be done; the finished ones stay.
@@ -247,7 +248,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
     from .embedding.stage import embed_base, embed_tuned
     from .evaluation import evaluate
     from .model_files import template_of
-    from .recommenders import pretrain
+    from .recommenders import category_neighbours, pretrain
     from .training import resolve_device
 
     refuse_several_processes()
@@ -279,7 +280,10 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
         stage.train_all(trainings, jobs, compute)
         trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
         stage("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
-    return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": stage.stages}
+    neighbours = {} if "tuned" not in wanted else {
+        path.name: category_neighbours(dataset, pretrained, path) for path in embeddings.values() if path}
+    return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": stage.stages,
+            "category_neighbours": neighbours}
 
 
 def _raw_files(config: RunConfig, data: Path | None) -> tuple[Path, Path | None]:

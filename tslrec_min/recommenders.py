@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from .adapters import build_adapter, restore_adapter
 from .adapters.controls import controlled
 from .artifacts import Recipe, is_current, load_arrays, open_artifact, write_json
-from .categories import Clustering, latent_categories, preference_distributions
+from .categories import Clustering, chance_share, latent_categories, neighbour_share, preference_distributions
 from .checkpoints import Checkpointing, training_artifact
 from .configs import PretrainConfig, TrainConfig, from_mapping
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
-from .embedding.artifact import load_all_embeddings
+from .embedding.artifact import load_all_embeddings, load_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
 from .training import train_recommender
@@ -192,6 +192,21 @@ def load_categories(path: Path, dataset: Dataset, dataset_hash: str) -> tuple[Ca
             labels.max() >= categories.n_categories):
         raise TslrecError(f"{path} has no category for each of {dataset.n_items} items; run tslrec pretrain again")
     return categories, artifact.hash
+
+
+def category_neighbours(dataset_path: Path, pretrain_path: Path, embeddings_path: Path) -> dict[str, float]:
+    """Say how much of the latent categories item embeddings know.
+
+    Returns:
+        ``share`` of an item's 10 nearest neighbours by cosine that are of its category, and what it is by ``chance``.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged, or of another data set.
+    """
+    dataset, dataset_hash = load_dataset(dataset_path)
+    labels = load_categories(pretrain_path, dataset, dataset_hash)[0].labels
+    vectors, _ = load_embeddings(embeddings_path, dataset)
+    return {"share": neighbour_share(vectors, labels), "chance": chance_share(labels)}
 
 
 def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> SequentialRecommender:
