@@ -14,6 +14,8 @@ Architectures: those of `gguf.names`. A test compares every one of them with tra
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +34,6 @@ from .fused import (
     rms_norm,
     rms_norm_gradient,
     rms_norm_values,
-    rotated,
 )
 from .lora import LoraLinear
 from .prompts import TokenPrompt
@@ -100,6 +101,7 @@ class PackedDecoder:
         self._checkpointing = checkpointing
         trained = [index for index, layer in enumerate(self._layers) if layer.trained]
         self._first_trained = trained[0] if trained else len(self._layers)
+        _give_back_freed_memory()
 
     def pooled_states(self, prompts: Sequence[TokenPrompt]) -> torch.Tensor:
         """Return the mean of each prompt's states over its span, after the final norm: float32 [B, D].
@@ -127,6 +129,15 @@ class PackedDecoder:
             cos, sin = self._rotary(states[None], positions, *([] if kind is None else [kind]))
             found[kind] = cos[0], sin[0]
         return found
+
+
+def _give_back_freed_memory() -> None:
+    """Let glibc return what was freed; it keeps pages that lie between others, here a third of the weights'.
+
+    The holes that the moved weights leave are too small for the states of a batch, so nothing would use them.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Norm:
@@ -276,12 +287,12 @@ class _Layer:
     def __call__(self, states: torch.Tensor, batch: PackedPrompts,
                  rotations: dict[Any, tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """Return the next layer's input, [T, D]."""
-        out = self.attention_out(self._attend(self.attention_in(states), batch, *rotations[self.kind]))
+        out = self.attention_out(self._attend(self.attention_in(states), batch, rotations[self.kind]))
         states = states + (self.after_attention(out) if self.after_attention else out)
         out = self.mlp_out(self.mlp_in(states))
         return states + (self.after_mlp(out) if self.after_mlp else out)
 
-    def _attend(self, product: torch.Tensor, batch: PackedPrompts, cos: torch.Tensor, sin: torch.Tensor
+    def _attend(self, product: torch.Tensor, batch: PackedPrompts, rotations: tuple[torch.Tensor, torch.Tensor]
                 ) -> torch.Tensor:
         """Return the heads' outputs, [T, H * head_dim], from queries, keys and values in one row a token."""
         widths = [self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim]
@@ -289,6 +300,5 @@ class _Layer:
         queries, keys = (part.unflatten(-1, (-1, self.head_dim)) for part in (queries, keys))  # [T, heads, head_dim]
         if self.query_norm and self.key_norm:
             queries, keys = self.query_norm(queries.contiguous()), self.key_norm(keys.contiguous())
-        queries, keys = rotated(queries, cos, sin), rotated(keys, cos, sin)
         return attention(queries, keys, values.unflatten(-1, (-1, self.head_dim)), batch.layout, self.scaling,
-                         self.window)
+                         self.window, rotations)

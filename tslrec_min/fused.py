@@ -175,40 +175,48 @@ def rotated_values(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, in
 
 
 def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: PromptLayout, scale: float,
-              window: int | None) -> torch.Tensor:
+              window: int | None, rotations: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
     """Return softmax(scale * queries keys^T) values over the tokens that each token sees, float [T, H * d].
 
+    The kernels keep what they were given, and rotate it again in the backward pass: of queries, keys and values that
+    are parts of one product, that product alone is kept.
+
     Args:
-        queries: float [T, H, d].
+        queries: float [T, H, d]; like keys and values it may be a part of a product [T, total], its rows `total` apart.
         keys: float [T, G, d]; head h of the queries takes number h // (H / G) of them.
-        values: float [T, G, d]; it may be a part of a product [T, total], its rows `total` apart.
+        values: float [T, G, d].
         layout: of the T tokens; a token sees itself and those before it in its prompt.
         scale: of the scores.
         window: a token sees itself and window - 1 tokens before it; None: all of them.
+        rotations: cos and sin, [T, d], by which queries and keys are `rotated` first; None: they are as they should be.
     """
     _check_attention(queries, keys, values, layout, window)
-    if _for_kernels(queries, keys, values):
-        out: torch.Tensor = _Attention.apply(queries, keys, values, layout, scale, window)
+    if _for_kernels(queries, keys, values, *(rotations or ())):
+        out: torch.Tensor = _Attention.apply(queries, keys, values, layout, scale, window, *(rotations or (None, None)))
         return out
+    if rotations:
+        queries, keys = rotated(queries, *rotations), rotated(keys, *rotations)
     return _plain_attention(queries, keys, values, layout, scale, window)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, keys, values, layout, scale, window):  # type: ignore[no-untyped-def] # torch fixes it
-        queries, keys, values = _with_whole_rows(queries), _with_whole_rows(keys), _with_whole_rows(values)
+    def forward(ctx, queries, keys, values, layout, scale, window, cos, sin):  # type: ignore[no-untyped-def]
+        given = queries, keys, values
+        queries, keys, values = _for_attention(*given, cos, sin)
         out, statistics = queries.new_empty(queries.shape), queries.new_empty(2, *queries.shape[:2])
         ctx.asked = layout.shared, layout.starts, layout.lengths, scale, layout.shape[1] if window is None else window
         ctx.longest = layout.shape[1]
         _decoder.attention(_array(queries), _array(keys), _array(values), *ctx.asked, _array(out), _array(statistics),
                            _scratch(queries, ctx.longest), _LEVEL)
-        ctx.save_for_backward(queries, keys, values, statistics)
+        ctx.save_for_backward(*given, cos, sin, statistics)
         return out.flatten(1)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        queries, keys, values, statistics = ctx.saved_tensors
+        *given, cos, sin, statistics = ctx.saved_tensors
+        queries, keys, values = _for_attention(*given, cos, sin)
         d_out = gradient.contiguous().view(queries.shape)
         d_queries, d_keys, d_values = (part.new_empty(part.shape) for part in (queries, keys, values))
         shared, starts, *_ = ctx.asked
@@ -216,7 +224,9 @@ class _Attention(torch.autograd.Function):
         _decoder.attention_gradient(_array(d_out), _array(queries), _array(keys), _array(values), *ctx.asked,
                                     _array(statistics), _array(d_queries), _array(d_keys), _array(d_values),
                                     _array(parts), _scratch(queries, ctx.longest), _LEVEL)
-        return d_queries, d_keys, d_values, None, None, None
+        if cos is not None:
+            d_queries, d_keys = (rotated_values(part, cos, sin, inverse=True) for part in (d_queries, d_keys))
+        return d_queries, d_keys, d_values, None, None, None, None, None
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -351,6 +361,14 @@ def _scratch(queries: torch.Tensor, longest: int) -> np.ndarray:
     """Return the attention kernel's work space: float32 [threads, numbers]."""
     threads = threads_for(queries.numel() * longest, torch.get_num_threads(), _THREAD_PRODUCTS)
     return _array(queries.new_empty(threads, _decoder.scratch_size(_LEVEL, longest, queries.shape[2])))
+
+
+def _for_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cos: torch.Tensor | None,
+                   sin: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what the attention kernel takes: queries and keys rotated if there are angles, and whole rows."""
+    if cos is not None and sin is not None:
+        return rotated_values(queries, cos, sin), rotated_values(keys, cos, sin), _with_whole_rows(values)
+    return _with_whole_rows(queries), _with_whole_rows(keys), _with_whole_rows(values)
 
 
 def _with_whole_rows(heads: torch.Tensor) -> torch.Tensor:
