@@ -92,16 +92,21 @@ def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Te
     return _plain_rms_norm(states, weight.detach(), eps)
 
 
-def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return `rms_norm` without a graph, and 1 / sqrt(mean(states**2) + eps), float [rows], for its gradient."""
+def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float, room: torch.Tensor | None = None
+                    ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `rms_norm` without a graph, and 1 / sqrt(mean(states**2) + eps), float [rows], for its gradient.
+
+    The kernel writes the norm into `room`, contiguous and of the shape of `states`, if it is given.
+    """
     _check_norm(states, weight)
     if not _for_kernels(states, weight):
         with torch.no_grad():
             return _plain_rms_norm(states, weight, eps), _inverse_rms(_widened(states), eps).flatten()
     rows = _rows(states)
-    out, inverse_rms = torch.empty_like(rows), rows.new_empty(len(rows))
-    _decoder.rms_norm(_array(rows), _array(weight.contiguous()), eps, _array(out), _array(inverse_rms), _threads(rows))
-    return out.view(states.shape), inverse_rms
+    out, inverse_rms = states.new_empty(states.shape) if room is None else room, rows.new_empty(len(rows))
+    _decoder.rms_norm(_array(rows), _array(weight.contiguous()), eps, _array(_rows(out)), _array(inverse_rms),
+                      _threads(rows))
+    return out, inverse_rms
 
 
 def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.Tensor,
@@ -119,17 +124,18 @@ def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.T
     return d_states.view(states.shape)
 
 
-def gated_values(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+def gated_values(gate_up: torch.Tensor, activation: str, room: torch.Tensor | None = None) -> torch.Tensor:
     """Return activation(gate) * up, float [T, F], of gate_up [T, 2F], the gate first; without a graph.
 
-    `activation` is "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh").
+    `activation` is "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh"). The kernel writes into `room`,
+    contiguous [T, F], if it is given.
     """
     _check_gated(gate_up, activation)
     if not _for_kernels(gate_up):
         with torch.no_grad():
             return _plain_gated(gate_up, activation)
     gate_up = gate_up.contiguous()
-    out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+    out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2) if room is None else room
     _decoder.gated(_array(gate_up), *_SIGMOID_OF[activation], _array(out), _threads(out))
     return out
 
