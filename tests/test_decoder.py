@@ -124,6 +124,25 @@ def test_checkpointing_changes_nothing_but_the_memory() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
+def test_what_a_layer_keeps_for_the_backward_pass() -> None:
+    """Two inputs of norms, the product of queries, keys and values, heads' outputs, gate and up: nothing twice."""
+    network, prompts = network_of("llama"), prompts_of()
+    with_lora(network)
+    tokens = len(pack(prompts, torch.device("cpu")).token_ids)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if len(tensor) == tokens and tensor.dim() > 1 and tensor.shape[1:].numel() >= 24:  # LoRA's have 9 at most
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // (4 * tokens)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        states = PackedDecoder(network).pooled_states(prompts)
+    a_layer = 2 * 48 + (4 + 2 + 2) * 16 + 4 * 16 + 2 * 80
+    assert sum(kept.values()) == 3 * a_layer + 48, sorted(kept.values())  # and the last norm's input
+    assert states.requires_grad
+
+
 def test_layers_below_the_first_one_with_lora_have_no_graph() -> None:
     network, prompts = network_of("qwen3"), prompts_of()
     parameters = with_lora(network, layers=[2])
@@ -142,9 +161,9 @@ def test_layers_below_the_first_one_with_lora_have_no_graph() -> None:
 
 
 def watched(values: Any, seen: list[bool]) -> Any:
-    def call(states: torch.Tensor) -> Any:
+    def call(states: torch.Tensor, room: Any) -> Any:
         seen.append(states.requires_grad)
-        return values(states)
+        return values(states, room)
 
     return call
 

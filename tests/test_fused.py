@@ -289,6 +289,19 @@ def test_attention_does_not_depend_on_the_number_of_threads_nor_on_the_prompts_b
     assert torch.equal(alone, found[0][0][:first])
 
 
+def test_attention_rotates_queries_and_keys():
+    (queries, keys, values), d_out, arguments = attended("a fine-tuning batch")
+    rotations = angles(len(queries), queries.shape[2] // 2)
+    for kind, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
+        heads = [part.to(kind) for part in (queries, keys, values)]
+        cos, sin = (part.to(kind) for part in rotations)
+        expected = with_gradients(
+            lambda q, k, *rest, cos=cos, sin=sin: attention(rotated(q, cos, sin), rotated(k, cos, sin), *rest),
+            heads, d_out, *arguments)
+        for one, other in zip(with_gradients(attention, heads, d_out, *arguments, (cos, sin)), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
 def test_attention_takes_any_strides():
     heads, d_out, arguments = attended("a window")
     strided = [part.permute(2, 0, 1).contiguous().permute(1, 2, 0) for part in heads]

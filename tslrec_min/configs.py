@@ -161,7 +161,7 @@ class FinetuneConfig:
     patience: int = option(2, "Stop after so many checks on held-out users without a better loss.", low=1)
     checks: int = option(2, "Checks on the held-out users in an epoch.", low=1)
     batch_size: int = option(16, "Users in an optimiser step.", low=1)
-    batch_tokens: int = option(576, "Most tokens in one forward and backward pass; gradients are accumulated up to "
+    batch_tokens: int = option(1024, "Most tokens in one forward and backward pass; gradients are accumulated up to "
                                "the batch size. Fewer need less memory.", low=1)
     checkpointing: bool = option(False, "Keep each layer's input alone for the backward pass and compute the rest "
                                  "again: less memory, a third more time.")

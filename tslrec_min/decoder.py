@@ -14,6 +14,8 @@ Architectures: those of `gguf.names`. A test compares every one of them with tra
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +34,6 @@ from .fused import (
     rms_norm,
     rms_norm_gradient,
     rms_norm_values,
-    rotated,
 )
 from .lora import LoraLinear
 from .prompts import TokenPrompt
@@ -96,10 +97,12 @@ class PackedDecoder:
         self._config = network.config
         self._embedding, self._rotary = base.embed_tokens, base.rotary_emb
         self._norm = _Norm(base.norm)
-        self._layers = [_Layer(layer) for layer in base.layers]
+        room = _Room()
+        self._layers = [_Layer(layer, room) for layer in base.layers]
         self._checkpointing = checkpointing
         trained = [index for index, layer in enumerate(self._layers) if layer.trained]
         self._first_trained = trained[0] if trained else len(self._layers)
+        _give_back_freed_memory()
 
     def pooled_states(self, prompts: Sequence[TokenPrompt]) -> torch.Tensor:
         """Return the mean of each prompt's states over its span, after the final norm: float32 [B, D].
@@ -129,6 +132,33 @@ class PackedDecoder:
         return found
 
 
+def _give_back_freed_memory() -> None:
+    """Let glibc return what was freed; it keeps pages that lie between others, here a third of the weights'.
+
+    The holes that the moved weights leave are too small for the states of a batch, so nothing would use them.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class _Room:
+    """Memory for what lives during one product alone, the same for all of them.
+
+    The forward pass keeps nearly all other tensors. Short-lived ones between them leave holes, which the C library
+    can't give to the next aligned tensor of that size: a third more memory than the tensors have.
+    """
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def take(self, like: torch.Tensor, width: int) -> torch.Tensor:
+        """Return [T, width], of the type and on the device of `like` [T, any]; which the next call may overwrite."""
+        size = len(like) * width
+        if self._memory.numel() < size or self._memory.dtype != like.dtype or self._memory.device != like.device:
+            self._memory = like.new_empty(size)
+        return self._memory[:size].view(len(like), width)
+
+
 class _Norm:
     """RMS norm with a frozen weight."""
 
@@ -141,9 +171,9 @@ class _Norm:
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         return rms_norm(states, self.weight, self.eps)
 
-    def values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def values(self, states: torch.Tensor, room: _Room) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the output and what `gradient` needs."""
-        return rms_norm_values(states, self.weight, self.eps)
+        return rms_norm_values(states, self.weight, self.eps, room.take(states, states.shape[1]))
 
     def gradient(self, d_out: torch.Tensor, states: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
         """Return the gradient by `states`."""
@@ -156,9 +186,10 @@ class _Gate:
     def __init__(self, activation: str) -> None:
         self.activation = activation
 
-    def values(self, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def values(self, gate_up: torch.Tensor, room: _Room) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the output and what `gradient` needs: nothing."""
-        return gated_values(gate_up, self.activation), gate_up.new_empty(0)
+        out = gated_values(gate_up, self.activation, room.take(gate_up, gate_up.shape[1] // 2))
+        return out, gate_up.new_empty(0)
 
     def gradient(self, d_out: torch.Tensor, gate_up: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         """Return the gradient by `gate_up`."""
@@ -168,7 +199,7 @@ class _Gate:
 class _Identity:
     """Nothing before a product."""
 
-    def values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def values(self, states: torch.Tensor, _room: _Room) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the input."""
         return states, states.new_empty(0)
 
@@ -184,14 +215,14 @@ class _Product(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, before, states, weight, bias, down, up, keep):  # type: ignore[no-untyped-def] # torch fixes it
-        inputs, cache = before.values(states)
+    def forward(ctx, before, room, states, weight, bias, down, up, keep):  # type: ignore[no-untyped-def] # torch's
+        inputs, cache = before.values(states, room)
         out = inputs @ weight.T if bias is None else torch.addmm(bias, inputs, weight.T)
         low = None
         if down is not None:
             low = (inputs if keep is None else inputs * keep) @ down.T  # [T, R]
             out.addmm_(low, up.T)
-        ctx.before = before
+        ctx.before, ctx.room = before, room
         ctx.save_for_backward(states, cache, weight, down, up, low, keep)
         return out
 
@@ -200,26 +231,26 @@ class _Product(torch.autograd.Function):
         states, cache, weight, down, up, low, keep = ctx.saved_tensors
         d_down = d_up = d_states = d_low = None
         if down is not None:
-            inputs, _ = ctx.before.values(states)
+            inputs, _ = ctx.before.values(states, ctx.room)
             d_low = d_out @ up  # [T, R]
             d_up = (low.T @ d_out).T  # twice as fast as d_out.T @ low
             d_down = d_low.T @ (inputs if keep is None else inputs * keep)
             del inputs
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[2]:
             d_inputs = d_out @ weight
             if down is not None and keep is None:
                 d_inputs.addmm_(d_low, down)
             elif down is not None:
                 d_inputs += (d_low @ down) * keep
             d_states = ctx.before.gradient(d_inputs, states, cache)
-        return None, d_states, None, None, d_down, d_up, None
+        return None, None, d_states, None, None, d_down, d_up, None
 
 
 class _Projection:
     """Linear layers that read the same input, as one product; LoRA's dropout draws one mask for all of them."""
 
-    def __init__(self, layers: Sequence[Any], before: Any) -> None:
-        self.before = before
+    def __init__(self, layers: Sequence[Any], before: Any, room: _Room) -> None:
+        self.before, self.room = before, room
         self.lora = [layer for layer in layers if isinstance(layer, LoraLinear)]
         self.dropout = max((layer.dropout.p for layer in self.lora), default=0.0)
         bases = [layer.base if isinstance(layer, LoraLinear) else layer for layer in layers]
@@ -245,14 +276,14 @@ class _Projection:
                                     for part in self._blocks)).to(states.dtype)  # [sum of outs, R]
             if self.dropout and torch.is_grad_enabled():
                 keep = F.dropout(states.new_ones(len(states), self.weight.shape[1]), self.dropout)
-        out: torch.Tensor = _Product.apply(self.before, states, self.weight, self.bias, down, up, keep)
+        out: torch.Tensor = _Product.apply(self.before, self.room, states, self.weight, self.bias, down, up, keep)
         return out
 
 
 class _Layer:
     """One decoder layer."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, room: _Room) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.kind = attention.layer_type if hasattr(layer, "pre_feedforward_layernorm") else None  # Gemma's rotations
         self.window = getattr(attention, "sliding_window", None)
@@ -260,28 +291,28 @@ class _Layer:
         self.query_norm = _Norm(attention.q_norm) if hasattr(attention, "q_norm") else None
         self.key_norm = _Norm(attention.k_norm) if hasattr(attention, "k_norm") else None
         self.attention_in = _Projection([attention.q_proj, attention.k_proj, attention.v_proj],
-                                        _Norm(layer.input_layernorm))
-        self.attention_out = _Projection([attention.o_proj], _Identity())
+                                        _Norm(layer.input_layernorm), room)
+        self.attention_out = _Projection([attention.o_proj], _Identity(), room)
         gemma = hasattr(layer, "pre_feedforward_layernorm")
         self.after_attention = _Norm(layer.post_attention_layernorm) if gemma else None
         self.mlp_in = _Projection([mlp.gate_proj, mlp.up_proj], _Norm(
-            layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm))
+            layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm), room)
         self.after_mlp = _Norm(layer.post_feedforward_layernorm) if gemma else None
         config = attention.config
         activation = config.hidden_activation if gemma else config.hidden_act
-        self.mlp_out = _Projection([mlp.down_proj], _Gate(_ACTIVATIONS[activation]))
+        self.mlp_out = _Projection([mlp.down_proj], _Gate(_ACTIVATIONS[activation]), room)
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.trained = any(part.lora for part in (self.attention_in, self.attention_out, self.mlp_in, self.mlp_out))
 
     def __call__(self, states: torch.Tensor, batch: PackedPrompts,
                  rotations: dict[Any, tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """Return the next layer's input, [T, D]."""
-        out = self.attention_out(self._attend(self.attention_in(states), batch, *rotations[self.kind]))
-        states = states + (self.after_attention(out) if self.after_attention else out)
+        out = self.attention_out(self._attend(self.attention_in(states), batch, rotations[self.kind]))
+        states = (self.after_attention(out) if self.after_attention else out).add_(states)
         out = self.mlp_out(self.mlp_in(states))
-        return states + (self.after_mlp(out) if self.after_mlp else out)
+        return (self.after_mlp(out) if self.after_mlp else out).add_(states)
 
-    def _attend(self, product: torch.Tensor, batch: PackedPrompts, cos: torch.Tensor, sin: torch.Tensor
+    def _attend(self, product: torch.Tensor, batch: PackedPrompts, rotations: tuple[torch.Tensor, torch.Tensor]
                 ) -> torch.Tensor:
         """Return the heads' outputs, [T, H * head_dim], from queries, keys and values in one row a token."""
         widths = [self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim]
@@ -289,6 +320,5 @@ class _Layer:
         queries, keys = (part.unflatten(-1, (-1, self.head_dim)) for part in (queries, keys))  # [T, heads, head_dim]
         if self.query_norm and self.key_norm:
             queries, keys = self.query_norm(queries.contiguous()), self.key_norm(keys.contiguous())
-        queries, keys = rotated(queries, cos, sin), rotated(keys, cos, sin)
         return attention(queries, keys, values.unflatten(-1, (-1, self.head_dim)), batch.layout, self.scaling,
-                         self.window)
+                         self.window, rotations)

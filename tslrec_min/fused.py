@@ -92,16 +92,21 @@ def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Te
     return _plain_rms_norm(states, weight.detach(), eps)
 
 
-def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return `rms_norm` without a graph, and 1 / sqrt(mean(states**2) + eps), float [rows], for its gradient."""
+def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float, room: torch.Tensor | None = None
+                    ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `rms_norm` without a graph, and 1 / sqrt(mean(states**2) + eps), float [rows], for its gradient.
+
+    The kernel writes the norm into `room`, contiguous and of the shape of `states`, if it is given.
+    """
     _check_norm(states, weight)
     if not _for_kernels(states, weight):
         with torch.no_grad():
             return _plain_rms_norm(states, weight, eps), _inverse_rms(_widened(states), eps).flatten()
     rows = _rows(states)
-    out, inverse_rms = torch.empty_like(rows), rows.new_empty(len(rows))
-    _decoder.rms_norm(_array(rows), _array(weight.contiguous()), eps, _array(out), _array(inverse_rms), _threads(rows))
-    return out.view(states.shape), inverse_rms
+    out, inverse_rms = states.new_empty(states.shape) if room is None else room, rows.new_empty(len(rows))
+    _decoder.rms_norm(_array(rows), _array(weight.contiguous()), eps, _array(_rows(out)), _array(inverse_rms),
+                      _threads(rows))
+    return out, inverse_rms
 
 
 def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.Tensor,
@@ -119,17 +124,18 @@ def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.T
     return d_states.view(states.shape)
 
 
-def gated_values(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+def gated_values(gate_up: torch.Tensor, activation: str, room: torch.Tensor | None = None) -> torch.Tensor:
     """Return activation(gate) * up, float [T, F], of gate_up [T, 2F], the gate first; without a graph.
 
-    `activation` is "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh").
+    `activation` is "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh"). The kernel writes into `room`,
+    contiguous [T, F], if it is given.
     """
     _check_gated(gate_up, activation)
     if not _for_kernels(gate_up):
         with torch.no_grad():
             return _plain_gated(gate_up, activation)
     gate_up = gate_up.contiguous()
-    out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+    out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2) if room is None else room
     _decoder.gated(_array(gate_up), *_SIGMOID_OF[activation], _array(out), _threads(out))
     return out
 
@@ -175,40 +181,48 @@ def rotated_values(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, in
 
 
 def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: PromptLayout, scale: float,
-              window: int | None) -> torch.Tensor:
+              window: int | None, rotations: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
     """Return softmax(scale * queries keys^T) values over the tokens that each token sees, float [T, H * d].
 
+    The kernels keep what they were given, and rotate it again in the backward pass: of queries, keys and values that
+    are parts of one product, that product alone is kept.
+
     Args:
-        queries: float [T, H, d].
+        queries: float [T, H, d]; like keys and values it may be a part of a product [T, total], its rows `total` apart.
         keys: float [T, G, d]; head h of the queries takes number h // (H / G) of them.
-        values: float [T, G, d]; it may be a part of a product [T, total], its rows `total` apart.
+        values: float [T, G, d].
         layout: of the T tokens; a token sees itself and those before it in its prompt.
         scale: of the scores.
         window: a token sees itself and window - 1 tokens before it; None: all of them.
+        rotations: cos and sin, [T, d], by which queries and keys are `rotated` first; None: they are as they should be.
     """
     _check_attention(queries, keys, values, layout, window)
-    if _for_kernels(queries, keys, values):
-        out: torch.Tensor = _Attention.apply(queries, keys, values, layout, scale, window)
+    if _for_kernels(queries, keys, values, *(rotations or ())):
+        out: torch.Tensor = _Attention.apply(queries, keys, values, layout, scale, window, *(rotations or (None, None)))
         return out
+    if rotations:
+        queries, keys = rotated(queries, *rotations), rotated(keys, *rotations)
     return _plain_attention(queries, keys, values, layout, scale, window)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, keys, values, layout, scale, window):  # type: ignore[no-untyped-def] # torch fixes it
-        queries, keys, values = _with_whole_rows(queries), _with_whole_rows(keys), _with_whole_rows(values)
+    def forward(ctx, queries, keys, values, layout, scale, window, cos, sin):  # type: ignore[no-untyped-def]
+        given = queries, keys, values
+        queries, keys, values = _for_attention(*given, cos, sin)
         out, statistics = queries.new_empty(queries.shape), queries.new_empty(2, *queries.shape[:2])
         ctx.asked = layout.shared, layout.starts, layout.lengths, scale, layout.shape[1] if window is None else window
         ctx.longest = layout.shape[1]
         _decoder.attention(_array(queries), _array(keys), _array(values), *ctx.asked, _array(out), _array(statistics),
                            _scratch(queries, ctx.longest), _LEVEL)
-        ctx.save_for_backward(queries, keys, values, statistics)
+        ctx.save_for_backward(*given, cos, sin, statistics)
         return out.flatten(1)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        queries, keys, values, statistics = ctx.saved_tensors
+        *given, cos, sin, statistics = ctx.saved_tensors
+        queries, keys, values = _for_attention(*given, cos, sin)
         d_out = gradient.contiguous().view(queries.shape)
         d_queries, d_keys, d_values = (part.new_empty(part.shape) for part in (queries, keys, values))
         shared, starts, *_ = ctx.asked
@@ -216,7 +230,9 @@ class _Attention(torch.autograd.Function):
         _decoder.attention_gradient(_array(d_out), _array(queries), _array(keys), _array(values), *ctx.asked,
                                     _array(statistics), _array(d_queries), _array(d_keys), _array(d_values),
                                     _array(parts), _scratch(queries, ctx.longest), _LEVEL)
-        return d_queries, d_keys, d_values, None, None, None
+        if cos is not None:
+            d_queries, d_keys = (rotated_values(part, cos, sin, inverse=True) for part in (d_queries, d_keys))
+        return d_queries, d_keys, d_values, None, None, None, None, None
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -351,6 +367,14 @@ def _scratch(queries: torch.Tensor, longest: int) -> np.ndarray:
     """Return the attention kernel's work space: float32 [threads, numbers]."""
     threads = threads_for(queries.numel() * longest, torch.get_num_threads(), _THREAD_PRODUCTS)
     return _array(queries.new_empty(threads, _decoder.scratch_size(_LEVEL, longest, queries.shape[2])))
+
+
+def _for_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cos: torch.Tensor | None,
+                   sin: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what the attention kernel takes: queries and keys rotated if there are angles, and whole rows."""
+    if cos is not None and sin is not None:
+        return rotated_values(queries, cos, sin), rotated_values(keys, cos, sin), _with_whole_rows(values)
+    return _with_whole_rows(queries), _with_whole_rows(keys), _with_whole_rows(values)
 
 
 def _with_whole_rows(heads: torch.Tensor) -> torch.Tensor:
