@@ -1,8 +1,9 @@
 """Do the embeddings help? The chain with every arm and seed of a study's configurations, and the tables.
 
-A configuration is a file for `tslrec run` in the folder ``study``: what was chosen on validation, the arms and the
-seeds. Every stage and every training has its folder, and what is finished is kept, so that an interrupted study goes
-on by the same command. Test targets are read at the end, once, when all arms of a configuration are trained.
+A configuration is a file for `tslrec run`, ``study/FOLDER/NAME.toml``: what was chosen on validation, the arms and the
+seeds. Those of a folder share the stages before training. Every stage and every training has its folder, and what is
+finished is kept, so that an interrupted study goes on by the same command. Test targets are read at the end, when all
+arms of a configuration are trained.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ CONFIGURATIONS = Path(__file__).parent / "study"
 def main() -> None:
     """Run the configurations, and write of each the report as JSON and its tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = sorted(path.stem for path in CONFIGURATIONS.glob("*.toml"))
+    names = sorted(str(path.relative_to(CONFIGURATIONS).with_suffix("")) for path in CONFIGURATIONS.glob("*/*.toml"))
     parser.add_argument("out", type=Path, help="folder of the runs")
-    parser.add_argument("--data-folder", type=Path, required=True, help="has the folders ml-100k, ml-1m, amazon-beauty")
+    parser.add_argument("--data-folder", type=Path, required=True, help="has ml-100k, ml-1m and amazon-beauty")
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="configurations to run")
-    parser.add_argument("--results", type=Path, help="where NAME.json and NAME.md go; not set: OUT")
+    parser.add_argument("--results", type=Path, help="where FOLDER-NAME.json and .md go; not set: OUT")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; they share the threads")
     parser.add_argument("--threads", type=int, default=usable_processors())
     options = parser.parse_args()
@@ -39,15 +40,16 @@ def main() -> None:
         config = load_run_config(CONFIGURATIONS / f"{name}.toml")
         started = time.perf_counter()
         try:
-            found = run(config, options.out / name, data=options.data_folder / config.source, threads=options.threads,
-                        jobs=options.jobs)
+            found = run(config, (options.out / name).parent, data=options.data_folder / config.source,
+                        threads=options.threads, jobs=options.jobs)
         except TslrecError as error:
             raise SystemExit(f"{name}: {error}") from None
         click.echo(f"{name}: {time.perf_counter() - started:.0f} s now, "
                    f"{sum(stage['wall_seconds'] for stage in found['stages']):.0f} s in all stages")
         tables = formatted(found["evaluation"], "markdown")
-        (results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        (results / f"{name}.md").write_text(tables + "\n", encoding="utf-8")
+        target = results / name.replace("/", "-")
+        target.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        target.with_suffix(".md").write_text(tables + "\n", encoding="utf-8")
         click.echo(tables)
 
 

@@ -65,6 +65,20 @@ def test_benchmarks_start(script: str) -> None:
     assert done.returncode == 0 and "--help" in done.stdout, done.stderr
 
 
+def test_configurations_of_a_study_share_the_stages_before_training() -> None:
+    from tslrec_min.pipeline import load_run_config
+
+    folders = [path for path in sorted((ROOT / "benchmarks" / "study").iterdir()) if path.is_dir()]
+    assert folders
+    for folder in folders:
+        configs = [load_run_config(path) for path in sorted(folder.glob("*.toml"))]
+        shared = [[config.source, *(config.stages[name] for name in ("prepare", "pretrain", "finetune", "embed"))]
+                  for config in configs]
+        assert all(stages == shared[0] for stages in shared), folder  # else each would make those of another anew
+        names = [arm.folder for config in configs for arm in config.arms]
+        assert len(set(names)) == len(names), folder
+
+
 def test_kernels_have_no_directives_of_their_own() -> None:
     """A directive in a file would override the bounds-checked build."""
     for source in (ROOT / "csrc").glob("*.p*"):
