@@ -47,7 +47,7 @@ def in_turns(script: str, kinds: Iterable[str], folder: str, options: argparse.N
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     for _ in range(options.repeats):
         for kind, of_kind in runs.items():
-            command = [sys.executable, script, "--run", kind, "--folder", folder, "--users", str(options.users),
+            command = [sys.executable, script, f"--run={kind}", "--folder", folder, "--users", str(options.users),
                        "--threads", str(options.threads), *further]
             found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             of_kind.append(json.loads(found.stdout.splitlines()[-1]))
