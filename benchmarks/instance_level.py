@@ -25,15 +25,16 @@ from tslrec_min.samples import Samples, make_samples
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=0, help="users learned from, one sample each; 0: all")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     vars(options).update(max_history=16, max_title_tokens=48, lora_layers=0, pretrain_epochs=20, downstream=True)
     dataset = real_dataset("ml-100k")
     categories = pretrained_categories(dataset, options)
-    of_users = config_of(dataset, 1.0, "random", options)
+    of_users = replace(config_of(dataset, 1.0, "random", options), users=options.users)
     wanted = samples_of(dataset, categories, of_users).tokens
-    of_instances = replace(of_users, level="instance")
+    of_instances = replace(of_users, level="instance", users=0)
     whole = samples_of(dataset, categories, of_instances)
     some = next(count for count in range(1, dataset.n_users) if samples_of(
         dataset, categories, replace(of_instances, users=count)).tokens >= wanted)
