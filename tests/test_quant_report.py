@@ -90,7 +90,7 @@ def test_mistakes_are_named(cycle: Path, tuned: Path, tmp_path: Path) -> None:
                               ((cycle, tuned, "--quants", ""), 2, "--quants"),
                               ((cycle, tuned, "--seeds", "0,x"), 2, "--seeds"),
                               ((cycle, tuned, "--items", 1), 2, "--items"),
-                              ((cycle, tuned, "--downstream"), 1, "--width 64 is more than the 24 principal"),
+                              ((cycle, tuned, "--downstream"), 1, "--width 64 is more than the 23 principal"),
                               ((cycle, tmp_path / "nothing"), 1, "does not exist")):
         result = report(*words)
         assert result.exit_code == code and text in result.stderr, (words, result.output)
