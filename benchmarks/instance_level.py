@@ -8,6 +8,7 @@ everything downstream are those of ``coreset.py``.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 
 import torch
@@ -41,7 +42,8 @@ def main() -> None:
     rows = []
     for config in (of_users, replace(of_instances, users=some)):
         found = run(dataset, categories, config, options)
-        rows.append((config.level, found["users"], f"{found['samples']:,}", f"{found['tokens']:,}",
+        print(found, file=sys.stderr, flush=True)
+        rows.append((config.level, f"{found['users']:,}", f"{found['samples']:,}", f"{found['tokens']:,}",
                      f"{found['seconds']:.0f}", f"{found['loss']:.4f}", f"{found['validation NDCG@10']:.4f}"))
     seconds = found["seconds"] * whole.tokens / found["tokens"]
     rows.append(("instance (not run)", "all", f"{len(whole):,}", f"{whole.tokens:,}", f"{seconds:.0f}", "", ""))
