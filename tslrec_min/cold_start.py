@@ -16,12 +16,13 @@ import torch
 
 from . import distributed
 from .artifacts import open_artifact
+from .comparison import over_runs
 from .data.dataset import Dataset
 from .metrics import COLD_METRICS, metric_values
 from .ranking import Ranks, rank_targets
 from .recommenders import load_cold_rows, load_recommender
 from .sampling import SeenItems
-from .training import final_states
+from .training import final_states, gathered_ranks
 
 
 class ColdTargets:
@@ -113,22 +114,8 @@ def _evaluated_arm(targets: ColdTargets, dataset_hash: str, paths: Sequence[Path
         mine = distributed.share(np.arange(len(targets.asked.users)))
         states, table = final_states(recommender, targets.asked.histories, targets.asked.users[mine], device=device,
                                      threads=threads)
-        found.append({among: _gathered(ranks, mine, len(targets.asked.users), device)
+        found.append({among: gathered_ranks(ranks, mine, len(targets.asked.users), device)
                       for among, ranks in targets.rank(states, table, cold_rows, mine, threads).items()})
     return {"runs": [path.name for path in paths]} | {
-        among: _summary([run[among] for run in found]) for among in ("all", "cold")}
-
-
-def _gathered(ranks: Ranks, mine: np.ndarray, count: int, device: torch.device) -> Ranks:
-    return Ranks(*(distributed.gather_shares(values, mine, count, device)
-                   for values in (ranks.greater, ranks.equal, ranks.n_candidates)))
-
-
-def _summary(runs: Sequence[Ranks]) -> dict[str, dict[str, Any]]:
-    """Metric -> mean, sample standard deviation (0 for one run) and the values of the runs."""
-    summary: dict[str, dict[str, Any]] = {}
-    for name in COLD_METRICS:
-        values = [float(metric_values(ranks, name).mean()) for ranks in runs]
-        summary[name] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(runs) > 1 else 0.0,
-                         "runs": values}
-    return summary
+        among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in found])
+                for metric in COLD_METRICS} for among in ("all", "cold")}

@@ -117,13 +117,14 @@ def _summary(runs: Sequence[Ranks], metrics: Sequence[str], members: Mapping[str
     of_groups: dict[str, dict[str, Any]] = {group: {} for group, users in members.items() if users.any()}
     for name in metrics:
         values = [metric_values(run, name) for run in runs]
-        overall[name] = _over_runs([float(of_users.mean()) for of_users in values])
+        overall[name] = over_runs([float(of_users.mean()) for of_users in values])
         for group, figures in of_groups.items():
-            figures[name] = _over_runs([float(of_users[members[group]].mean()) for of_users in values])
+            figures[name] = over_runs([float(of_users[members[group]].mean()) for of_users in values])
     return overall, of_groups
 
 
-def _over_runs(means: list[float]) -> dict[str, float | list[float]]:
+def over_runs(means: list[float]) -> dict[str, float | list[float]]:
+    """Return the mean, sample standard deviation (0 for one run) and values of a metric, given its mean in each run."""
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
     return {"mean": float(np.mean(means)), "std": deviation, "runs": means}
 

@@ -18,7 +18,7 @@ from .data.dataset import Dataset, load_dataset
 from .errors import TslrecError
 from .ranking import Ranks
 from .recommenders import load_recommender
-from .results import save_ranks
+from .results import parse_named_folder, save_ranks
 from .training import rank
 
 
@@ -93,11 +93,11 @@ def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:
     arms: dict[str, list[Path]] = {}
     unnamed: set[str] = set()
     for specification in specifications:
-        name, separator, path = specification.partition("=")
-        if not separator or Path(specification).exists():  # a folder's own name may hold a =
-            path, name = specification, Path(specification).name
+        name, path = parse_named_folder(specification)
+        if name is None:
+            name = path.name
             unnamed.add(name)
-        arms.setdefault(name, []).append(Path(path))
+        arms.setdefault(name, []).append(path)
     for name, paths in arms.items():
         if len({path.resolve() for path in paths}) < len(paths):
             raise TslrecError(f"the arm {name!r} has the same run twice")

@@ -119,11 +119,19 @@ def compare(specifications: Sequence[str], config: EvaluateConfig, *, baseline: 
     return report_of(found[0].split, found[0].data, run_names, summary)
 
 
-def _named_results(specification: str) -> Results:
+def parse_named_folder(specification: str) -> tuple[str | None, Path]:
+    """Parse ``FOLDER`` or ``NAME=FOLDER``; the name is None where none is given."""
     name, separator, path = specification.partition("=")
     if not separator or Path(specification).exists():  # a folder's own name may hold a =
-        return load_results(Path(specification))
-    results = load_results(Path(path))
+        return None, Path(specification)
+    return name, Path(path)
+
+
+def _named_results(specification: str) -> Results:
+    name, path = parse_named_folder(specification)
+    results = load_results(path)
+    if name is None:
+        return results
     if len(results.run_names) != 1:
         raise TslrecError(f"{specification}: {path} has {len(results.run_names)} arms "
                           f"({', '.join(map(repr, results.run_names))}); only results of one arm can be renamed")

@@ -334,5 +334,10 @@ def rank(recommender: SequentialRecommender, evaluation: Evaluation, protocols: 
     users, targets = evaluation.users[mine], evaluation.targets[mine]
     states, table = final_states(recommender, evaluation.histories, users, device=device, threads=threads)
     found = [rank_targets(states, table, targets, seen, users=users, num_threads=threads) for seen in protocols]
-    return [Ranks(*(distributed.gather_shares(counts, mine, len(evaluation.users), device)
-                    for counts in (ranks.greater, ranks.equal, ranks.n_candidates))) for ranks in found]
+    return [gathered_ranks(ranks, mine, len(evaluation.users), device) for ranks in found]
+
+
+def gathered_ranks(ranks: Ranks, mine: np.ndarray, count: int, device: torch.device) -> Ranks:
+    """Return the ranks of all `count` targets from those that each process has of its share `mine`, int64 [n]."""
+    return Ranks(*(distributed.gather_shares(counts, mine, count, device)
+                   for counts in (ranks.greater, ranks.equal, ranks.n_candidates)))
