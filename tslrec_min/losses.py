@@ -101,19 +101,25 @@ class _FullSoftmax(torch.autograd.Function):
             items, places = item_table.detach()[1:].to(low), targets - 1
             state_gradient, table_gradient = _gradients(states, item_table)
             loss = torch.zeros((), device=states.device)
+            buffer = None  # one for all chunks: memory that is new for each costs more than what is computed in it
             for rows in _chunks(states, 4 * len(items)):
-                part = states[rows].to(low)
-                log_probabilities = F.log_softmax((part @ items.T).float(), dim=1)
-                own = places[rows][:, None]
-                loss -= log_probabilities.gather(1, own).sum()
-                # The gradient by the scores is the probabilities, less one at the target.
-                gradient = log_probabilities.exp_().scatter_add_(1, own, torch.full_like(own, -1, dtype=torch.float32))
-                gradient = gradient.to(low)
-                state_gradient[rows] = gradient @ items
+                part, own = states[rows].to(low), places[rows]
+                if buffer is None:
+                    buffer = torch.empty(len(part), len(items), device=states.device, dtype=low)
+                scores = torch.mm(part, items.T, out=buffer[:len(part)]).float()
+                largest = scores.amax(dim=1, keepdim=True)
+                scores -= largest
+                own_scores = scores.gather(1, own[:, None])
+                total = scores.exp_().sum(dim=1, keepdim=True)
+                loss += (total.log() - own_scores).sum()
+                # The gradient by the scores is the probabilities, scores / total, less one at the target.
+                scores, weighted = scores.to(low), (part / total).to(low)
+                state_gradient[rows] = (scores @ items).float().div_(total).sub_(items[own])
                 if low == table_gradient.dtype:
-                    table_gradient[1:].addmm_(gradient.T, part)
+                    table_gradient[1:].addmm_(scores.T, weighted)
                 else:
-                    table_gradient[1:] += gradient.T @ part
+                    table_gradient[1:] += scores.T @ weighted
+                table_gradient.index_add_(0, targets[rows], part.to(table_gradient.dtype), alpha=-1)
         ctx.save_for_backward(state_gradient, table_gradient)
         return loss
 
