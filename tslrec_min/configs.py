@@ -17,7 +17,7 @@ from .errors import TslrecError
 
 FORMATS = ("auto", "recbole", "csv", "movielens", "sequences")
 ADAPTERS = ("none", "linear", "mlp", "init", "recpca", "whiten", "alphafuse", "moe", "gate", "spectral")
-ADAPTER_OPTIONS = ("adapter", "pca_width", "id_width", "recpca_lambda", "experts", "control")
+ADAPTER_OPTIONS = ("adapter", "pca_width", "id_width", "recpca_lambda", "init_whitening", "experts", "control")
 """Fields of TrainConfig that pretraining has no use for."""
 CONTROLS = ("none", "random", "shuffled")
 MODELS = ("sasrec", "gru4rec", "bert4rec")
@@ -71,10 +71,15 @@ class TrainConfig:
                                   low=0)
     recpca_lambda: float = option(0.5, "Weight of recpca's penalty on differences between items that follow each "
                                   "other; 0: plain PCA.", low=0)
+    init_whitening: bool = option(False, "Give the components that init starts from the same variance, so that a few "
+                                  "large ones are not most of every item's vector.")
     experts: int = option(8, "Experts of moe, of which each item uses 2.", low=2)
     control: str = option("none", "What stands in for the item embeddings, to see what a gain rests on: random vectors "
                           "of the same size, or the same ones shuffled among the items.", choices=CONTROLS)
     width: int = option(64, "Width of the item table and of the hidden states.", low=1)
+    table_std: float = option(0.02, "Spread of the entries of the item table at the start, with any adapter. Adam "
+                              "moves every entry by about the same step, so what a larger table starts with is kept "
+                              "longer.", low=1e-6, high=10)
     blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1)
     heads: int = option(2, "Attention heads; must divide the width.", low=1)
     units: int = option(128, "Recurrent units of gru4rec.", low=1)

@@ -2,7 +2,7 @@
 
 An adapter is a module; ``adapter()`` is the table. With its TrainConfig, its state dict is all that restores it. An
 adapter that can give vectors to items that training didn't know has ``project``, see `projection.Projection`.
-Every table starts with entries of about the same spread, `components.START_STD`.
+Every table starts with entries of about the same spread, `TrainConfig.table_std`.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ def build_adapter(config: TrainConfig, n_items: int, embeddings: np.ndarray | No
     if name == "none":
         if embeddings is not None:
             raise TslrecError("the adapter none takes no item embeddings; choose another one, or leave them out")
-        return TrainableTable.random(n_items, config.width)
+        return TrainableTable.random(n_items, config.width, config.table_std)
     if embeddings is None:
         raise TslrecError(f"the adapter {name} needs item embeddings; give the folder that tslrec embed wrote")
     if len(embeddings) != n_items + 1:
         raise TslrecError(f"the item embeddings have {len(embeddings)} rows; expected {n_items + 1} "
                           "(the items and padding)")
     if name == "init":
-        return initialised_table(embeddings, config.width)
+        return initialised_table(embeddings, config)
     if name == "recpca":
-        return recpca_table(embeddings, config.width, config.recpca_lambda, training)
+        return recpca_table(embeddings, config, training)
     kind = _projection(name)
     return kind(kind.fit_features(embeddings, config), config)
 

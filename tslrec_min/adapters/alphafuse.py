@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..configs import TrainConfig
-from .components import START_STD, Features
+from .components import Features
 from .projection import Projection
 
 
@@ -29,6 +29,7 @@ class AlphaFuse(Projection):
 
     def __init__(self, features: Features, config: TrainConfig) -> None:
         super().__init__(features, config)
+        self.std = config.table_std
         self.ids = nn.Parameter(torch.zeros(len(features.items), id_width(config)))
 
     @staticmethod
@@ -38,7 +39,7 @@ class AlphaFuse(Projection):
 
     def vectors(self, features: torch.Tensor) -> torch.Tensor:
         """Return the frozen part of the vectors, float [n, d]; it is all of a new item's."""
-        return START_STD * features
+        return self.std * features
 
     def forward(self) -> torch.Tensor:
         """Return the item table, float [I+1, d]; row 0 is zero."""

@@ -14,9 +14,6 @@ from torch import nn
 
 from ..errors import TslrecError
 
-START_STD = 0.02
-"""Spread of the entries of every table at the start, whatever the adapter; a row's norm is about 0.02 sqrt(d)."""
-
 
 def oriented(directions: np.ndarray) -> np.ndarray:
     """Return the columns of float [D, k], each with the sign that makes its largest entry positive."""

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..configs import TrainConfig
-from .components import START_STD, Features
+from .components import Features
 from .projection import Projection, table_layer
 
 
@@ -28,8 +28,8 @@ class GatedFusion(Projection):
         super().__init__(features, config)
         # At the start the gate is about half: both parts are doubled, less what adding two of them makes up for.
         self.ids = nn.Parameter(torch.empty(len(features.items), config.width))
-        nn.init.normal_(self.ids, std=START_STD * math.sqrt(2))
-        self.projection = table_layer(features.width, config.width, 1 / math.sqrt(2))
+        nn.init.normal_(self.ids, std=config.table_std * math.sqrt(2))
+        self.projection = table_layer(features.width, config, 1 / math.sqrt(2))
         self.gate = nn.Linear(2 * config.width, config.width)
 
     def fused(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ class LinearProjection(Projection):
 
     def __init__(self, features: Features, config: TrainConfig) -> None:
         super().__init__(features, config)
-        self.projection = table_layer(features.width, config.width)
+        self.projection = table_layer(features.width, config)
 
     def vectors(self, features: torch.Tensor) -> torch.Tensor:
         """Return the vectors, float [n, d], of items with these features, float [n, k]."""

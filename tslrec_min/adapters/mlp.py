@@ -27,7 +27,7 @@ class MLPProjection(Projection):
         super().__init__(features, config)
         hidden = (features.width + config.width) // 2
         self.layers = nn.Sequential(hidden_layer(features.width, hidden), nn.GELU(),
-                                    table_layer(hidden, config.width, _GELU_RMS * math.sqrt(hidden)))
+                                    table_layer(hidden, config, _GELU_RMS * math.sqrt(hidden)))
 
     def vectors(self, features: torch.Tensor) -> torch.Tensor:
         """Return the vectors, float [n, d], of items with these features, float [n, k]."""

@@ -36,7 +36,7 @@ class MixtureOfExperts(Projection):
         # Half of ReLU's N(0, 1) inputs come through: a hidden row's norm is sqrt(hidden / 2).
         self.experts = nn.ModuleList(
             nn.Sequential(hidden_layer(features.width, hidden), nn.ReLU(),
-                          table_layer(hidden, config.width, math.sqrt(hidden / 2)))
+                          table_layer(hidden, config, math.sqrt(hidden / 2)))
             for _ in range(config.experts))
 
     def routes(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

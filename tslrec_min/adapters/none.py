@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from .components import START_STD
-
 
 class TrainableTable(nn.Module):
     """Trainable vectors, one per item, below a padding row of zeros.
@@ -21,15 +19,15 @@ class TrainableTable(nn.Module):
         self.weight = nn.Parameter(torch.cat([items.new_zeros(1, items.shape[1]), items]))
 
     @classmethod
-    def random(cls, n_items: int, width: int) -> TrainableTable:
-        """Start from N(0, 0.02^2)."""
-        return cls(nn.init.normal_(torch.empty(n_items, width), std=START_STD))
+    def random(cls, n_items: int, width: int, std: float) -> TrainableTable:
+        """Start from N(0, std^2)."""
+        return cls(nn.init.normal_(torch.empty(n_items, width), std=std))
 
     @classmethod
-    def normalised(cls, items: np.ndarray) -> TrainableTable:
-        """Start from the rows of float [I, d], each with the norm that a random row has on average."""
+    def normalised(cls, items: np.ndarray, std: float) -> TrainableTable:
+        """Start from the rows of float [I, d], each with the norm that a row of N(0, std^2) has on average."""
         norms = np.linalg.norm(items, axis=1, keepdims=True)
-        rows = items / np.maximum(norms, 1e-12) * (START_STD * np.sqrt(items.shape[1]))
+        rows = items / np.maximum(norms, 1e-12) * (std * np.sqrt(items.shape[1]))
         return cls(torch.from_numpy(rows.astype(np.float32)))
 
     @classmethod

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..configs import TrainConfig
-from .components import START_STD, Features
+from .components import Features
 
 
 class Projection(nn.Module):
@@ -55,15 +55,15 @@ def hidden_layer(inputs: int, outputs: int) -> nn.Linear:
     return _layer(inputs, outputs, 1.0)
 
 
-def table_layer(inputs: int, outputs: int, spread: float = 1.0) -> nn.Linear:
-    """Return a layer whose output starts with the spread of a random table.
+def table_layer(inputs: int, config: TrainConfig, spread: float = 1.0) -> nn.Linear:
+    """Return a layer that makes rows of the item table, which start with the spread that the configuration gives them.
 
     Args:
         inputs: width of its input.
-        outputs: width of the table.
+        config: width and spread of the table.
         spread: norm of an input row.
     """
-    return _layer(inputs, outputs, START_STD / spread)
+    return _layer(inputs, config.width, config.table_std / spread)
 
 
 def _layer(inputs: int, outputs: int, std: float) -> nn.Linear:

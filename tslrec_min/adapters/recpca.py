@@ -17,27 +17,28 @@ import warnings
 import numpy as np
 import torch
 
+from ..configs import TrainConfig
 from ..data.dataset import Histories
 from ..errors import TslrecError
 from .components import PrincipalComponents, oriented
 from .none import TrainableTable
 
 
-def recpca_table(embeddings: np.ndarray, width: int, weight: float, training: Histories) -> TrainableTable:
+def recpca_table(embeddings: np.ndarray, config: TrainConfig, training: Histories) -> TrainableTable:
     """Return a trainable table that starts at the row-normalised Rec-PCA of the embeddings.
 
     Args:
         embeddings: float [I+1, D].
-        width: number of components d.
-        weight: lambda.
+        config: number of components d, lambda and the spread of the table.
         training: histories; nothing else may be in them.
 
     Raises:
         TslrecError: there are fewer components, or no history has two different items in a row.
     """
     fitted = PrincipalComponents.fit(embeddings)
-    fitted.check(width, "--width")
-    return TrainableTable.normalised(fitted.centred @ smooth_directions(fitted.centred, width, weight, training))
+    fitted.check(config.width, "--width")
+    directions = smooth_directions(fitted.centred, config.width, config.recpca_lambda, training)
+    return TrainableTable.normalised(fitted.centred @ directions, config.table_std)
 
 
 def smooth_directions(centred: np.ndarray, width: int, weight: float, training: Histories) -> np.ndarray:

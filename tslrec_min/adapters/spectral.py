@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from ..configs import TrainConfig
-from .components import START_STD, Features
+from .components import Features
 from .projection import Projection, hidden_layer
 
 _KEY_WIDTH = 32
@@ -42,7 +42,7 @@ class SpectralAttention(Projection):
         self.exponent = nn.Parameter(torch.tensor(0.5))
         self.scale = nn.Parameter(torch.ones(config.width))
         with torch.no_grad():
-            self.scale.copy_(START_STD / self.weights().norm(dim=1).clamp_min(1e-12))
+            self.scale.copy_(config.table_std / self.weights().norm(dim=1).clamp_min(1e-12))
 
     @staticmethod
     def fit_features(embeddings: np.ndarray, config: TrainConfig) -> Features:

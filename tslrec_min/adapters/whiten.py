@@ -24,7 +24,7 @@ class WhitenedProjection(Projection):
 
     def __init__(self, features: Features, config: TrainConfig) -> None:
         super().__init__(features, config)
-        self.projection = table_layer(features.width, config.width)
+        self.projection = table_layer(features.width, config)
 
     @staticmethod
     def fit_features(embeddings: np.ndarray, config: TrainConfig) -> Features:
