@@ -27,7 +27,8 @@ CATEGORIES = Categories(np.array([-1, *(item % K for item in range(N_ITEMS))]), 
 TOKENIZER = TextTokenizer(make_tokenizer())
 VARIANTS = [{}, {"users": 9}, {"users": 9, "select": "coverage"}, {"window": "random"},
             {"level": "instance", "users": 5}, {"target": "history"}, {"window": "random", "target": "history"},
-            {"virtual_users": 0.5}, {"virtual_users": 1.0, "window": "random", "users": 9}]
+            {"virtual_users": 0.5}, {"virtual_users": 1.0, "window": "random", "users": 9},
+            {"virtual_users": 1.0, "virtual_target": "category"}]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,8 @@ def test_whole_history_stays_the_target_of_random_windows(dataset: Dataset) -> N
 
 @pytest.mark.parametrize("window", ["recent", "random"])
 def test_virtual_users_are_items_as_embed_shows_them(dataset: Dataset, window: str) -> None:
-    whole, half, without = (split_of(dataset, window=window, virtual_users=share) for share in (1.0, 0.5, 0.0))
+    whole, half, without = (split_of(dataset, window=window, virtual_users=share, virtual_target="category")
+                            for share in (1.0, 0.5, 0.0))
     known = np.unique(dataset.training().items)
     for split, count in ((whole, len(known)), (half, round(0.5 * len(known)))):
         for number in range(3):
@@ -125,6 +127,19 @@ def test_virtual_users_are_items_as_embed_shows_them(dataset: Dataset, window: s
     assert whole.report["virtual_users"] == len(known) and without.report["virtual_users"] == 0
     drawn = [tuple(shown(dataset, half.training.epoch(number))[54:][0]) for number in range(5)]
     assert len(set(drawn)) > 1  # others in every epoch
+
+
+def test_virtual_users_stand_for_the_users_who_have_the_item(dataset: Dataset) -> None:
+    split = split_of(dataset, virtual_users=1.0, users=9)
+    held_out, others = np.split(np.random.default_rng(FinetuneConfig.seed).permutation(60), [6])
+    training = dataset.training()
+    assert shown(dataset, split.held_out) == [training.of(user)[-5:].tolist() for user in held_out]
+    learned_from = [training.of(user).tolist() for user in others]  # all, not the nine whose titles are read alone
+    items = [item for item, in shown(dataset, split.training)[9:]]
+    assert sorted(items) == sorted({item for history in learned_from for item in history})
+    for item, preference in zip(items, split.training.preferences[9:].numpy(), strict=True):
+        of_users = [mixture(history) for history in learned_from for other in history if other == item]
+        np.testing.assert_allclose(preference, np.mean(of_users, axis=0), atol=1e-6)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(1, 6), st.integers(0, 5))

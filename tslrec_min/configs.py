@@ -153,8 +153,11 @@ class FinetuneConfig:
                          "anew in every epoch (held-out users always show the most recent ones).",
                          choices=("recent", "random"))
     virtual_users: float = option(0.0, "Learn from items as well, as embed shows them: each is a virtual user whose "
-                                  "history is that item alone, so that the target is its latent category. So many an "
-                                  "epoch, drawn anew, as a share of the items.", low=0, high=1)
+                                  "history is that item alone. So many an epoch, drawn anew, as a share of the items.",
+                                  low=0, high=1)
+    virtual_target: str = option("users", "What a virtual user stands for: the mean preference distribution of the "
+                                 "training users who have the item, or the item's own latent category.",
+                                 choices=("users", "category"))
     level: str = option("user", "A training sample is a user, or an instance: the items before an interaction and the "
                         "category of its item (what other methods learn from; for comparing costs).",
                         choices=("user", "instance"))

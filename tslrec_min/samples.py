@@ -123,13 +123,12 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
         users = sampled([window.of(user) for user in trained], targets[trained], of_epoch)
         return with_virtual_users(users, number) if config.virtual_users else users
 
-    known = np.unique(training.items)
+    known, virtual_targets = _virtual_targets(training, available, categories, config)
 
     def with_virtual_users(users: Samples, number: int) -> Samples:
-        drawn = np.random.default_rng([config.seed, number, _VIRTUAL]).permutation(known)
+        drawn = np.random.default_rng([config.seed, number, _VIRTUAL]).permutation(len(known))
         drawn = drawn[:max(1, round(config.virtual_users * len(known)))]
-        virtual = sampled([drawn[place:place + 1] for place in range(len(drawn))],
-                          np.eye(categories.n_categories, dtype=np.float32)[categories.labels[drawn]])
+        virtual = sampled([known[row:row + 1] for row in drawn], virtual_targets[drawn])
         return Samples(users.prompts + virtual.prompts, torch.cat([users.preferences, virtual.preferences]),
                        of_epoch, len(virtual))
 
@@ -175,6 +174,22 @@ def _prompts(dataset: Dataset, items: Sequence[np.ndarray], template: PromptTemp
 def _preferences(training: Histories, shown: Histories, categories: Categories, config: FinetuneConfig) -> np.ndarray:
     counted = shown if config.target == "shown" else training
     return preference_distributions(counted, categories.labels, categories.n_categories)
+
+
+def _virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig
+                     ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items that `users` have, [n], and what the prompt that shows nothing else stands for, float32 [n, K]:
+    the mean preference distribution of the users who have the item, or its own latent category."""
+    lengths = np.diff(training.indptr)
+    items = training.items[np.isin(np.repeat(np.arange(len(lengths)), lengths), users)]
+    known, counts = np.unique(items, return_counts=True)
+    if config.virtual_target == "category":
+        return known, np.eye(categories.n_categories, dtype=np.float32)[categories.labels[known]]
+    preferences = preference_distributions(training, categories.labels, categories.n_categories)
+    sums = np.zeros((len(known), categories.n_categories), np.float32)
+    for user in users:
+        np.add.at(sums, np.searchsorted(known, training.of(user)), preferences[user])
+    return known, sums / counts[:, None]
 
 
 def _chosen(shown: Histories, preferences: np.ndarray, available: np.ndarray, config: FinetuneConfig) -> np.ndarray:
