@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -62,7 +63,7 @@ def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | No
     from ..recommendation import recommend as recommend_items
 
     options = RecommendOptions(k, keep_seen, titles, unknown == "skip", output_format)
-    summary = recommend_items(dataset, run, out or click.get_binary_stream("stdout"), options, users=users,
+    summary = recommend_items(dataset, run, out or sys.stdout.buffer, options, users=users,
                               histories=histories, device=torch_device, threads=threads, overwrite=overwrite)
     if summary.skipped_items or summary.skipped_users:
         click.echo(f"left out: {summary.skipped_items} unknown items of histories, {summary.skipped_users} users "

@@ -116,7 +116,7 @@ def write_ids(path: Path, ids: list[str]) -> Path:
 def test_what_does_not_fit_is_refused_by_name(cycle: Path, dataset: Dataset, embed: Path, tmp_path: Path) -> None:
     rows, ids = np.ones((dataset.n_items, 3)), list(dataset.item_ids)
     not_finite = rows.copy()
-    not_finite[[4, 6]] = np.nan, 1e300  # the latter is finite in float64
+    not_finite[4], not_finite[6] = np.nan, 1e300  # the latter is finite in float64
     cases = [(ids[:-2], rows[:-2], f"no vector of '{ids[-2]}', '{ids[-1]}': 2 of 24 items"),
              ([*ids, "x"], np.ones((25, 3)), "vectors of 'x', 1 in all"),
              ([*ids[:-1], ids[0]], rows, f"several vectors of '{ids[0]}'"),

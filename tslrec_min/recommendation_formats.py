@@ -116,7 +116,7 @@ def _parquet_writer(stream: BinaryIO, names: ItemNames) -> Iterator[Write]:
             places, users = found.items > 0, np.repeat(np.arange(len(found.user_ids)), _counts(found))
             items = (found.items[places] - 1).tolist()
             ranks = np.broadcast_to(np.arange(1, found.items.shape[1] + 1, dtype=np.int32), found.items.shape)[places]
-            columns = [[found.user_ids[user] for user in users], [names.history] * len(items), ranks,
+            columns = [[found.user_ids[user] for user in users.tolist()], [names.history] * len(items), ranks,
                        [names.item_ids[item] for item in items], found.scores[places]]
             if names.titles is not None:
                 columns.append([names.titles[item] for item in items])

@@ -74,7 +74,7 @@ def nearest(rows: np.ndarray, asked: np.ndarray, k: int) -> tuple[np.ndarray, np
         scores[best == asked[:, None]] = -np.inf
         found, cosines = np.concatenate([found, best], axis=1), np.concatenate([cosines, scores], axis=1)
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]  # what came first stays first
-        found, cosines = (np.take_along_axis(values, order, axis=1) for values in (found, cosines))
+        found, cosines = np.take_along_axis(found, order, axis=1), np.take_along_axis(cosines, order, axis=1)
     return found[:, :len(rows) - 1], cosines[:, :len(rows) - 1]
 
 

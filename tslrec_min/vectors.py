@@ -89,7 +89,7 @@ def _aligned(path: Path, ids: Sequence[str], rows: np.ndarray, wanted: Sequence[
         vectors[1:] = rows[order]
     finite = np.isfinite(vectors[1:]).all(axis=1)
     if not finite.all():
-        bad = [wanted[place] for place in np.flatnonzero(~finite)]
+        bad = [wanted[place] for place in np.flatnonzero(~finite).tolist()]
         raise TslrecError(f"{path}: the vectors of {_named(bad)} are not finite in float32; expected numbers without "
                           "NaN and infinity")
     return vectors
