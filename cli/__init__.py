@@ -11,11 +11,14 @@ from ..errors import TslrecError
 from .compare import compare
 from .embed import embed
 from .evaluate import evaluate
+from .export import export
 from .finetune import finetune
 from .gguf import gguf
 from .prepare import prepare
 from .pretrain import pretrain
+from .recommend import recommend
 from .run import run
+from .similar import similar
 from .train import train
 
 
@@ -56,11 +59,12 @@ def main() -> None:
         tslrec embed dataset --finetuned finetune -o embed
         tslrec train dataset --embeddings embed --adapter init -o sasrec
         tslrec evaluate dataset sasrec
+        tslrec recommend dataset sasrec -o recommendations.jsonl
 
     Every option can be given as an environment variable too: --max-len of train is TSLREC_TRAIN_MAX_LEN.
     Exit status: 0 success, 1 something given can't be used (the message says what to do), 2 wrong usage.
     """
 
 
-for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, run, gguf):
+for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, recommend, similar, export, run, gguf):
     main.add_command(_command)

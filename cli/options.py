@@ -66,6 +66,17 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of a table.")
 
 
+def vector_file_options(command: Command) -> Command:
+    """Add what goes with item vectors that come as a file: --embedding-ids and --ignore-unknown-items."""
+    for add in (
+        click.option("--ignore-unknown-items", "ignore_unknown", is_flag=True,
+                     help="Leave out items of a file that the data set doesn't know; they are counted."),
+        click.option("--embedding-ids", type=PATH, help="The ids of an .npy file: a text file, one id a line."),
+    ):
+        command = add(command)
+    return command
+
+
 def stage_options(command: Command) -> Command:
     """Add the options of every stage that computes: --device, --threads, --overwrite and --json."""
     for add in (json_option, overwrite_option, threads_option, device_option):

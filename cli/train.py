@@ -7,34 +7,40 @@ from pathlib import Path
 import click
 
 from ..configs import TrainConfig
-from .options import PATH, config_options, out_option, stage_options, start_torch, writes_output
+from .options import PATH, config_options, out_option, stage_options, start_torch, vector_file_options, writes_output
 from .tables import print_training
 
 
 @click.command()
 @click.argument("dataset", type=PATH)
 @out_option("Folder of the trained recommender.")
-@click.option("--embeddings", type=PATH, help="Item embeddings: a folder that tslrec embed wrote.")
+@click.option("--embeddings", type=PATH, help="Item embeddings: a folder that tslrec embed wrote, or a file of "
+                                               "vectors: .npy, .npz, .parquet, word2vec's or RecBole's text.")
+@vector_file_options
 @config_options(TrainConfig)
 @stage_options
-def train(dataset: Path, out: Path, embeddings: Path | None, config: TrainConfig, device: str, threads: int,
-          existing: str, as_json: bool) -> None:
+def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path | None, ignore_unknown: bool,
+          config: TrainConfig, device: str, threads: int, existing: str, as_json: bool) -> None:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
     The weights that are best on the validation targets are kept. A training that was interrupted goes on where it
     was when the command is given again. Under torchrun several processes share every batch, with the same result.
 
+    A file of item vectors may have its items in any order: they are matched by id, and it must have every item of the
+    data set once. An .npz file holds the arrays "ids" and "vectors", a Parquet file a column of ids and one of lists.
+
     \b
     Examples:
         tslrec train dataset -o ids-only
         tslrec train dataset --embeddings embed --adapter init -o with-embeddings
+        tslrec train dataset --embeddings my.npy --embedding-ids my.ids.txt --adapter linear -o with-my-vectors
         tslrec train dataset --model bert4rec --mask-probability 0.3 -o bert4rec
         torchrun --nproc-per-node 2 -m tslrec_min.cli train dataset -o two-processes
     """
     torch_device = start_torch(device, threads, processes=True)
     from ..recommenders import train as train_recommender
 
-    train_recommender(dataset, out, config, embeddings_path=embeddings, device=torch_device, threads=threads,
-                      existing=existing)
+    train_recommender(dataset, out, config, embeddings_path=embeddings, embedding_ids=embedding_ids,
+                      ignore_unknown=ignore_unknown, device=torch_device, threads=threads, existing=existing)
     if writes_output():
         print_training(out, as_json)

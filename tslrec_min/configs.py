@@ -25,6 +25,8 @@ RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
 LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
+RECOMMENDATION_FORMATS = ("jsonl", "csv", "parquet")
+VECTOR_FORMATS = ("npy", "parquet", "word2vec", "recbole")
 QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 
 

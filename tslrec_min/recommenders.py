@@ -18,10 +18,11 @@ from .categories import Clustering, chance_share, latent_categories, neighbour_s
 from .checkpoints import Checkpointing, training_artifact
 from .configs import PretrainConfig, TrainConfig, from_mapping
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
-from .embedding.artifact import load_all_embeddings, load_embeddings
+from .embedding.artifact import load_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
 from .training import train_recommender
+from .vectors import load_item_vectors
 
 _ADAPTER = "adapter."
 _COLD_ROWS = "cold_rows.npy"
@@ -80,7 +81,8 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
 
 
 def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path: Path | None = None,
-          device: torch.device, threads: int, existing: str = "refuse", label: str = "train") -> None:
+          embedding_ids: Path | None = None, ignore_unknown: bool = False, device: torch.device, threads: int,
+          existing: str = "refuse", label: str = "train") -> None:
     """Train a recommender with item embeddings through an adapter, or without.
 
     If the data set has cold items and the adapter can project what it has not learned from, the artifact gets
@@ -90,7 +92,8 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         dataset_path: data set artifact.
         out: folder of the artifact.
         config: adapter and training settings.
-        embeddings_path: embed artifact of the same catalogue; None for the adapter ``none``.
+        embeddings_path: embed artifact of the same catalogue, or a file of vectors; None for the adapter ``none``.
+        embedding_ids, ignore_unknown: of a file, see `vectors.load_item_vectors`.
         device: where to train.
         threads: kernel threads.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
@@ -102,7 +105,9 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     dataset, dataset_hash = load_dataset(dataset_path)
     inputs, embeddings, cold = {"dataset": dataset_hash}, None, None
     if embeddings_path is not None:
-        vectors, inputs["embeddings"] = load_all_embeddings(embeddings_path, dataset)
+        vectors, hashes = load_item_vectors(embeddings_path, dataset, ids_path=embedding_ids,
+                                            ignore_unknown=ignore_unknown)
+        inputs |= hashes
         embeddings, cold = vectors[:dataset.n_items + 1], vectors[dataset.n_items + 1:]
     recipe = Recipe("train", asdict(config), inputs, config.seed)
     if existing == "reuse" and is_current(out, recipe):

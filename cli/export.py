@@ -1,0 +1,61 @@
+"""``tslrec export``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..configs import VECTOR_FORMATS
+from .options import PATH, json_option, out_option, vector_file_options
+
+_SUFFIXES = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": "word2vec", ".itememb": "recbole"}
+
+
+@click.command()
+@click.argument("dataset", type=PATH)
+@click.argument("source", type=PATH)
+@out_option("File to write.")
+@click.option("--format", "output_format", type=click.Choice(VECTOR_FORMATS),
+              help="Form of the file; parquet needs the extra tslrec-min[parquet].  [default: by the ending of --out: "
+                   ".npy, .parquet, .txt or .vec, .itememb]")
+@vector_file_options
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@json_option
+def export(dataset: Path, source: Path, out: Path, output_format: str | None, embedding_ids: Path | None,
+           ignore_unknown: bool, overwrite: bool, as_json: bool) -> None:
+    """Write item vectors with their ids for other tools.
+
+    SOURCE is a folder that tslrec embed wrote (the item embeddings), one that tslrec train wrote (the recommender's
+    item table), or a file of vectors as for tslrec train. No format has a row for padding.
+
+    \b
+    npy       float32 [items, width], the ids beside it: items.npy -> items.ids.txt
+    parquet   columns item_id and vector
+    word2vec  its text format, as gensim reads it
+    recbole   an atomic file; call it NAME.itememb beside NAME.inter, and set
+              additional_feat_suffix: [itememb]
+              load_col: {inter: [user_id, item_id, timestamp], itememb: [iid, item_emb]}
+              alias_of_item_id: [iid]
+              preload_weight: {iid: item_emb}
+
+    \b
+    Examples:
+        tslrec export dataset embed -o items.npy
+        tslrec export dataset embed -o ml-100k.itememb
+        tslrec export dataset sasrec -o table.parquet
+        tslrec export dataset embed -o vectors.txt --format word2vec
+    """
+    output_format = output_format or _SUFFIXES.get(out.suffix)
+    if output_format is None:
+        raise click.UsageError(f"the format of {out} is not clear from its name; say it with --format")
+    from ..vectors import export as export_vectors
+
+    vectors, paths = export_vectors(dataset, source, out, output_format, ids_path=embedding_ids,
+                                    ignore_unknown=ignore_unknown, overwrite=overwrite)
+    n_items, width = vectors.rows.shape
+    if as_json:
+        click.echo(json.dumps({"items": n_items, "width": width, "files": [str(path) for path in paths]}))
+    else:
+        click.echo(f"{' and '.join(map(str, paths))}: {n_items} items x {width}")

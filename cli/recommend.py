@@ -1,0 +1,72 @@
+"""``tslrec recommend``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..configs import RECOMMENDATION_FORMATS
+from .options import PATH, device_option, start_torch, threads_option
+
+
+@click.command()
+@click.argument("dataset", type=PATH)
+@click.argument("run", type=PATH)
+@click.option("--users", type=PATH, help="Answer these users of the data set alone: a file with an id a line, or - for "
+                                         "standard input.")
+@click.option("--histories", type=PATH, help="Answer new histories instead: a file of JSON lines or of lines \"user "
+                                             "item item ...\", the oldest item first; - for standard input.")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Items for each user.")
+@click.option("--keep-seen", is_flag=True, help="Recommend items of the user's history too.")
+@click.option("--titles", is_flag=True, help="Write the items' titles beside their ids.")
+@click.option("--unknown", type=click.Choice(("refuse", "skip")), default="refuse", show_default=True,
+              help="What to do with ids that the data set doesn't know: name the first and stop, or leave them out and "
+                   "count them.")
+@click.option("--format", "output_format", type=click.Choice(RECOMMENDATION_FORMATS),
+              help="Form of the output; parquet needs the extra tslrec-min[parquet].  [default: by the ending of "
+                   "--out, else jsonl]")
+@click.option("--out", "-o", type=PATH, help="Write into this file, which is there when it is whole.  [default: "
+                                             "standard output]")
+@click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
+@threads_option
+@device_option
+def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | None, k: int, keep_seen: bool,
+              titles: bool, unknown: str, output_format: str | None, out: Path | None, overwrite: bool, threads: int,
+              device: str) -> None:
+    """Recommend items: the best ones by RUN, a folder that tslrec train wrote, for every user.
+
+    Users of the data set are answered for what comes after their whole history, its validation and test items
+    included; an evaluation, unlike this, hides them. The output says so: its "history" is "stored", or "given" for
+    --histories. Items of the history are left out unless --keep-seen is given. Users go through in blocks, so memory
+    does not grow with their number.
+
+    JSON lines have a user a line, with items and scores, the best first. CSV and Parquet have an item a row: user,
+    history, rank, item, score.
+
+    \b
+    Examples:
+        tslrec recommend dataset sasrec -o recommendations.jsonl
+        tslrec recommend dataset sasrec --users users.txt -k 20 --titles -o recommendations.csv
+        tslrec recommend dataset sasrec --histories sessions.jsonl --unknown skip -o recommendations.parquet
+        echo "me 50 172 181" | tslrec recommend dataset sasrec --histories - --titles
+    """
+    if users is not None and histories is not None:
+        raise click.UsageError("give either --users or --histories")
+    ending = out.suffix[1:] if out else ""
+    output_format = output_format or (ending if ending in RECOMMENDATION_FORMATS else "jsonl")
+    if output_format == "parquet" and out is None:
+        raise click.UsageError("--format parquet needs a file: give --out")
+    torch_device = start_torch(device, threads)
+    from ..recommendation import RecommendOptions
+    from ..recommendation import recommend as recommend_items
+
+    options = RecommendOptions(k, keep_seen, titles, unknown == "skip", output_format)
+    summary = recommend_items(dataset, run, out or sys.stdout.buffer, options, users=users,
+                              histories=histories, device=torch_device, threads=threads, overwrite=overwrite)
+    if summary.skipped_items or summary.skipped_users:
+        click.echo(f"left out: {summary.skipped_items} unknown items of histories, {summary.skipped_users} users "
+                   "that are unknown or without a known item", err=True)
+    if out:
+        click.echo(f"{out}: {summary.users} users", err=True)

@@ -1,0 +1,55 @@
+"""``tslrec similar``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from .options import PATH, json_option, vector_file_options
+from .tables import table
+
+
+@click.command()
+@click.argument("dataset", type=PATH)
+@click.argument("items", metavar="ITEM...", nargs=-1, required=True)
+@click.option("--embeddings", type=PATH, help="Compare item embeddings: a folder that tslrec embed wrote, or a file as "
+                                              "for tslrec train.")
+@click.option("--run", type=PATH, help="Compare the item table of a recommender instead, a folder that tslrec train "
+                                       "wrote.")
+@vector_file_options
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Items for each.")
+@json_option
+def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run: Path | None,
+            embedding_ids: Path | None, ignore_unknown: bool, k: int, as_json: bool) -> None:
+    """Show the items that are nearest to ITEM by the cosine of their vectors.
+
+    ITEM is an id. If there is none such, ids are suggested whose titles contain the text. By item embeddings, items
+    are near that the language model finds alike; by a recommender's table, items that follow or replace each other.
+
+    \b
+    Examples:
+        tslrec similar dataset 50 --embeddings embed
+        tslrec similar dataset 50 172 --run sasrec -k 5 --json
+    """
+    if (embeddings is None) == (run is None):
+        raise click.UsageError("give either --embeddings PATH or --run PATH")
+    from ..data.dataset import load_dataset
+    from ..similarity import similar_items
+    from ..vectors import embedded_vectors, run_vectors
+
+    loaded, dataset_hash = load_dataset(dataset)
+    vectors = embedded_vectors(embeddings, loaded, ids_path=embedding_ids, ignore_unknown=ignore_unknown) if (
+        embeddings) else run_vectors(Path(str(run)), loaded, dataset_hash)
+    found = similar_items(loaded, vectors, items, k)
+    if as_json:
+        click.echo(json.dumps([{"item": item, "similar": [dataclasses.asdict(near) for near in neighbours]}
+                               for item, neighbours in zip(items, found, strict=True)], ensure_ascii=False))
+        return
+    titles = dict(zip(loaded.with_cold_items().item_ids, loaded.with_cold_items().titles, strict=True))
+    click.echo("\n\n".join(
+        table((f"{titles[item]} ({item})", "item", "cosine"),
+              [(near.title, near.item, f"{near.cosine:.4f}") for near in neighbours])
+        for item, neighbours in zip(items, found, strict=True)))

@@ -1,0 +1,43 @@
+"""Single output files, such as recommendations: whole or not there, as artifacts are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .errors import TslrecError
+
+
+@contextlib.contextmanager
+def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Path]]:
+    """Give a temporary name beside each path to write to; on success they are renamed, on failure they go.
+
+    Args:
+        paths: the files to be; their folders are made.
+        overwrite: replace files that are there; otherwise they are refused.
+
+    Raises:
+        TslrecError: one of `paths` exists and `overwrite` is false, or it is a folder.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise TslrecError(f"{path} is a folder; give the name of a file as --out")
+        if os.path.lexists(path) and not overwrite:
+            raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    temporary = [path.parent / f".{path.name}.tmp-{mark}" for path in paths]
+    try:
+        yield temporary
+        for written in temporary:
+            with open(written, "rb") as stream:
+                os.fsync(stream.fileno())
+        for written, path in zip(temporary, paths, strict=True):
+            os.replace(written, path)
+    except BaseException:
+        for written in temporary:
+            written.unlink(missing_ok=True)
+        raise
