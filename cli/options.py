@@ -58,8 +58,9 @@ def out_option(help: str) -> Callable[[Command], Command]:
     return click.option("--out", "-o", type=PATH, required=True, help=help)
 
 
-overwrite_option = click.option("--overwrite", "existing", flag_value="overwrite", default="refuse",
-                                help="Replace the artifact at --out.")
+# A plain flag, so that its variable can be 0: a flag_value would take that for a value.
+overwrite_option = click.option("--overwrite", "existing", is_flag=True, help="Replace the artifact at --out.",
+                                callback=lambda _context, _option, chosen: "overwrite" if chosen else "refuse")
 threads_option = click.option("--threads", type=click.IntRange(1), default=lambda: usable_processors(),
                               show_default="all processors", help="Threads to compute with.")
 device_option = click.option("--device", default="cpu", show_default=True, help="Device of torch: cpu, cuda, mps.")
