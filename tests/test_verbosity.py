@@ -184,8 +184,8 @@ def test_an_interrupted_command_ends_with_130(cycle: Path, tmp_path: Path) -> No
 
 def completed(words: str, tmp_path: Path) -> list[str]:
     variables = {"_TSLREC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = subprocess.run([sys.executable, "-m", "tslrec_min.cli"], env=os.environ | variables, cwd=tmp_path, check=True,
-                          capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tslrec_min.cli"], env=os.environ | variables, cwd=tmp_path,
+                          check=True, capture_output=True, text=True)
     return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
 
