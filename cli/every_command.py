@@ -33,9 +33,9 @@ def complete(main: click.Group, name: str) -> None:
 
 
 def environment_variable(path: tuple[str, ...], option: click.Option) -> str:
-    """Return the variable of an option: --max-len of tslrec train is TSLREC_TRAIN_MAX_LEN."""
-    flag = next(flag for flag in option.opts if flag.startswith("--"))
-    return "_".join((*path, flag[2:])).replace("-", "_").upper()
+    """Return the variable of an option: --max-len of tslrec train is TSLREC_TRAIN_MAX_LEN, -k is TSLREC_..._K."""
+    flag = max(option.opts, key=lambda flag: flag.startswith("--"))  # the first long one, if there is one
+    return "_".join((*path, flag.lstrip("-"))).replace("-", "_").upper()
 
 
 def _choose(level: str) -> Callable[[click.Context, click.Parameter, bool], None]:

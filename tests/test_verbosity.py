@@ -122,8 +122,8 @@ def test_options_are_called_the_same_everywhere(path: tuple[str, ...], command: 
 @pytest.mark.parametrize(("path", "command", "option"), OPTIONS)
 def test_every_option_is_read_from_its_variable(path: tuple[str, ...], command: click.Command, option: click.Option,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    flag = next(flag for flag in option.opts if flag.startswith("--"))
-    assert option.envvar == "_".join(path).upper() + "_" + flag[2:].replace("-", "_").upper()
+    flag = next((flag for flag in option.opts if flag.startswith("--")), option.opts[0]).lstrip("-")
+    assert option.envvar == "_".join(path).upper() + "_" + flag.replace("-", "_").upper()
     given, expected = an_example(option)
     monkeypatch.setenv(str(option.envvar), given)
     required = [parameter for parameter in command.params if parameter.required and parameter is not option]
@@ -133,7 +133,7 @@ def test_every_option_is_read_from_its_variable(path: tuple[str, ...], command: 
         if option.expose_value:
             assert context.params[str(option.name)] == expected
         else:
-            assert verbosity() == flag[2:]
+            assert verbosity() == flag
 
 
 def an_example(option: click.Option) -> tuple[str, object]:
