@@ -1,4 +1,4 @@
-"""The documentation: the page of the commands is fresh, the tutorial runs, links lead somewhere, figures are measured."""
+"""The documentation: the page of the commands is fresh, the tutorial runs, links lead somewhere, figures are real."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_the_commands_of_the_tutorial_run(llm: Path, tmp_path: Path, monkeypatch
             assert result.exit_code == 0, (line, result.output)
             outputs[line.split(maxsplit=1)[1]] = result.stdout
     said = "".join(outputs.values())
-    for phrase in ("items without title", "left out: 2-core", "split hash", "best epoch", "held-out users", "titles cut",
-                   "constant predictor", "hidden states of .* real prompts", "mean cosine of two items",
+    for phrase in ("items without title", "left out: 2-core", "split hash", "best epoch", "held-out users",
+                   "titles cut", "constant predictor", "hidden states of .* real prompts", "mean cosine of two items",
                    "lift over sasrec"):
         assert re.search(phrase, said), f"the tutorial explains {phrase!r}, which no command prints"
     recommended = [found for line, found in outputs.items() if line.startswith("recommend")]
