@@ -8,9 +8,11 @@ import click
 
 from .. import __version__
 from ..errors import TslrecError
+from ..progress import set_verbosity, step
 from .compare import compare
 from .embed import embed
 from .evaluate import evaluate
+from .every_command import complete
 from .export import export
 from .finetune import finetune
 from .gguf import gguf
@@ -21,18 +23,30 @@ from .run import run
 from .similar import similar
 from .train import train
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+
 
 class _Main(click.Group):
     """A group that shows its commands in the order of the method and turns TslrecError into one line."""
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        set_verbosity("normal")  # of a command that ran before in this process
+        return super().make_context(*args, **settings)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            step("done")
+            return result
         except TslrecError as error:
             raise click.ClickException(" ".join(str(error).split())) from None
+        except KeyboardInterrupt:
+            click.echo("Interrupted: what is finished is kept, the same command goes on from there", err=True)
+            ctx.exit(INTERRUPTED)
         except BrokenPipeError:  # the reader of a pipe went away: click ends quietly
             raise
         except OSError as error:
@@ -40,8 +54,7 @@ class _Main(click.Group):
                                        "permissions and the free space") from None
 
 
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TSLREC",
-                                          "max_content_width": 100})
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tslrec")
 def main() -> None:
     """Make any sequential recommender better with item embeddings from a small language model.
@@ -62,9 +75,11 @@ def main() -> None:
         tslrec recommend dataset sasrec -o recommendations.jsonl
 
     Every option can be given as an environment variable too: --max-len of train is TSLREC_TRAIN_MAX_LEN.
-    Exit status: 0 success, 1 something given can't be used (the message says what to do), 2 wrong usage.
+    Exit status: 0 success, 1 something given can't be used (the message says what to do), 2 wrong usage, 130
+    interrupted (Ctrl-C).
     """
 
 
 for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, recommend, similar, export, run, gguf):
     main.add_command(_command)
+complete(main, "tslrec")

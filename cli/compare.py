@@ -9,7 +9,7 @@ import click
 from ..configs import EvaluateConfig
 from ..errors import TslrecError
 from .formats import check_metrics, format_option, formatted
-from .options import PATH, config_options
+from .options import PATH, config_options, json_option
 
 
 @click.command()
@@ -19,11 +19,12 @@ from .options import PATH, config_options
               help="Metric to give and to test, again and again: hr@K, ndcg@K or mrr with any K.  [default: those of "
                    "evaluate]")
 @format_option
+@json_option
 @click.option("--out", "-o", type=PATH, help="Write into this file instead of printing.")
 @config_options(EvaluateConfig, without=("split", "head_share"))
 @click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
 def compare(results: tuple[str, ...], baseline: str | None, metrics: tuple[str, ...] | None, output_format: str,
-            out: Path | None, config: EvaluateConfig, overwrite: bool) -> None:
+            as_json: bool, out: Path | None, config: EvaluateConfig, overwrite: bool) -> None:
     """Compare arms that were evaluated apart, from their stored ranks: no model is loaded.
 
     RESULTS are folders that tslrec evaluate --out wrote, of one data set and split, as PATH or, to call the only
@@ -40,7 +41,8 @@ def compare(results: tuple[str, ...], baseline: str | None, metrics: tuple[str, 
 
     if out and out.exists() and not overwrite:
         raise TslrecError(f"{out} already exists; give another --out, or --overwrite to replace it")
-    text = formatted(compare_results(results, config, baseline=baseline, metrics=metrics), output_format)
+    text = formatted(compare_results(results, config, baseline=baseline, metrics=metrics),
+                     "json" if as_json else output_format)
     if out:
         out.write_text(text + "\n", encoding="utf-8")
     else:

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from ..comparison import report_rows
 from ..metrics import COLD_METRICS, metric_values
 from ..ranking import Ranks
 from .tables import mean_and_deviation, table
@@ -201,21 +202,9 @@ def latex_text(text: str) -> str:
 
 
 def _csv(report: Mapping[str, Any]) -> str:
-    """Return a header and one row per arm, protocol, group and metric; p-values where a test was made."""
-    tests = {(found["arm"], "filtered", found["group"], found["metric"]): found for found in report["comparisons"]}
-    users = {"all": report["data"]["evaluated_users"]} | report["groups"]["users"]
-    baseline, *_ = report["arms"]
+    """Return a header and the report's rows."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    figures = {(arm, protocol, group, metric): values for arm, found in report["arms"].items()
-               for protocol, groups in found["groups"].items()
-               for group, of_group in ({"all": found[protocol]} | groups).items()
-               for metric, values in of_group.items()}
-    for (arm, protocol, group, metric), values in figures.items():
-        reference = figures[baseline, protocol, group, metric]["mean"]
-        test = tests.get((arm, protocol, group, metric), {})
-        writer.writerow((arm, metric, protocol, group, users[group], values["mean"], values["std"], len(values["runs"]),
-                         values["mean"] / reference - 1 if reference and arm != baseline else "",
-                         test.get("p_value", ""), test.get("p_holm", "")))
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(report_rows(report))
     return stream.getvalue().removesuffix("\n")

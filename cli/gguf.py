@@ -13,6 +13,7 @@ from .options import PATH, config_options, device_option, json_option, start_tor
 from .tables import print_parity, print_quantisations
 
 _OF_TRAINING = ("width", "epochs", "patience")
+_overwrite_target = click.option("--overwrite", is_flag=True, help="Replace the file TARGET.")
 
 
 @click.group()
@@ -24,7 +25,9 @@ def gguf() -> None:
 @click.argument("model")
 @click.argument("adapter", type=PATH)
 @click.argument("target", type=PATH)
-def merge(model: str, adapter: Path, target: Path) -> None:
+@_overwrite_target
+@json_option
+def merge(model: str, adapter: Path, target: Path, overwrite: bool, as_json: bool) -> None:
     """Merge a LoRA adapter (PEFT's format) into MODEL and write an f16 GGUF file TARGET.
 
     \b
@@ -33,9 +36,9 @@ def merge(model: str, adapter: Path, target: Path) -> None:
     """
     from ..adaptation import merge as merge_adapter
 
-    _refuse_existing(target)
+    _refuse_existing(target, overwrite)
     merge_adapter(model, adapter, target)
-    click.echo(str(target))
+    _print_file(target, as_json)
 
 
 @gguf.command()
@@ -43,7 +46,9 @@ def merge(model: str, adapter: Path, target: Path) -> None:
 @click.argument("target", type=PATH)
 @click.option("--quant", type=click.Choice(QUANTS), default="Q8_0", show_default=True, help="Quantisation.")
 @threads_option
-def quantize(source: Path, target: Path, quant: str, threads: int) -> None:
+@_overwrite_target
+@json_option
+def quantize(source: Path, target: Path, quant: str, threads: int, overwrite: bool, as_json: bool) -> None:
     """Quantise a GGUF file with llama.cpp.
 
     \b
@@ -52,14 +57,19 @@ def quantize(source: Path, target: Path, quant: str, threads: int) -> None:
     """
     from ..gguf.quantization import quantize as quantize_file
 
-    _refuse_existing(target)
+    _refuse_existing(target, overwrite)
     quantize_file(source, target, quant, threads=threads)
-    click.echo(str(target))
+    _print_file(target, as_json)
 
 
-def _refuse_existing(target: Path) -> None:
-    if target.exists():
-        raise click.ClickException(f"{target} already exists; give another name or remove it")
+def _refuse_existing(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise click.ClickException(f"{target} already exists; give another name, or --overwrite to replace it")
+
+
+def _print_file(target: Path, as_json: bool) -> None:
+    found = {"path": str(target), "bytes": target.stat().st_size}
+    click.echo(json.dumps(found) if as_json else f"{found['path']}: {found['bytes'] / 2**20:.1f} MiB")
 
 
 @gguf.command()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ..compute import start_torch as start_torch
+from ..compute import usable_processors
 from ..configs import from_mapping, plain_type
-
-if TYPE_CHECKING:
-    import torch
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
@@ -58,9 +56,10 @@ def out_option(help: str) -> Callable[[Command], Command]:
     return click.option("--out", "-o", type=PATH, required=True, help=help)
 
 
-overwrite_option = click.option("--overwrite", "existing", flag_value="overwrite", default="refuse",
-                                help="Replace the artifact at --out.")
-threads_option = click.option("--threads", type=click.IntRange(1), default=lambda: usable_processors(),
+# A plain flag, so that its variable can be 0: a flag_value would take that for a value.
+overwrite_option = click.option("--overwrite", "existing", is_flag=True, help="Replace the artifact at --out.",
+                                callback=lambda _context, _option, chosen: "overwrite" if chosen else "refuse")
+threads_option = click.option("--threads", type=click.IntRange(1), default=usable_processors,
                               show_default="all processors", help="Threads to compute with.")
 device_option = click.option("--device", default="cpu", show_default=True, help="Device of torch: cpu, cuda, mps.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of a table.")
@@ -82,26 +81,6 @@ def stage_options(command: Command) -> Command:
     for add in (json_option, overwrite_option, threads_option, device_option):
         command = add(command)
     return command
-
-
-def usable_processors() -> int:
-    """Return the number of processors this process may use: its part, if torchrun started several."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def start_torch(device: str, threads: int, *, processes: bool = False) -> torch.device:
-    """Load torch, set its threads and return the device; `processes`: join those of torchrun, else refuse them."""
-    import torch
-
-    from ..distributed import refuse_several_processes, start_processes
-    from ..training import resolve_device
-
-    torch.set_num_threads(threads)
-    if processes:
-        return resolve_device(start_processes(device))
-    refuse_several_processes()
-    return resolve_device(device)
 
 
 def writes_output() -> bool:

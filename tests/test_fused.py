@@ -251,7 +251,9 @@ def test_attention_of_other_types_is_left_to_torch(kind):
         for one, other in zip(with_gradients(attention, [part.to(dtype) for part in heads], d_out, *arguments),
                               expected, strict=True):
             assert one.dtype == dtype
-            torch.testing.assert_close(one.float(), other, rtol=tolerance, atol=tolerance * other.abs().max().item())
+            # The gradient by a lone token's query is zero, which a sum in another order may miss by a rounding.
+            scale = max(other.abs().max().item(), torch.finfo(torch.float32).eps * d_out.abs().max().item())
+            torch.testing.assert_close(one.float(), other, rtol=tolerance, atol=tolerance * scale)
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -9,20 +9,15 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import distribution
-from pathlib import Path
 
 import click
 import pytest
 
 from tslrec_min.cli import main
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from ._pages import PAGES, ROOT, commands_in
+
 SHIPPED = {"tslrec_min": "tslrec_min", "cli": "tslrec_min/cli"}
-
-
-def commands_in(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if re.match(r"\s*tslrec [a-z]+ ", line) and "|" not in line]
 
 
 def help_texts(command: click.Command) -> list[str]:
@@ -41,12 +36,6 @@ def test_documented_commands_parse(line: str) -> None:
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
     command.make_context(command.name, words, parent=context)
-
-
-def test_links_of_the_pages_exist() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_readme_has_two_single_line_commands() -> None:

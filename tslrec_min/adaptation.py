@@ -28,6 +28,7 @@ from .gguf.writer import write_gguf
 from .llm import LanguageModel, load_language_model
 from .lora import add_lora, load_adapter, merge_lora, save_adapter
 from .model_files import F16_FILE, TunedModel, load_tokenizer, model_hash, open_tuned, quantised_name, template_of
+from .progress import step
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import load_categories
 from .samples import make_samples, user_prompts
@@ -66,6 +67,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         torch.manual_seed(config.seed)
+        step(f"loads {config.model}")
         # Loaded in its dtype, not cast: a cast would round the rotary frequencies too.
         language_model = load_language_model(config.model, dtype=resolve_precision(config.precision, device))
         network = language_model.network.to(device)
@@ -78,6 +80,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
         samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
                                context_length=network.config.max_position_embeddings)
+        step(f"fine-tunes on {len(samples.training)} samples")
         metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing)
         metrics |= samples.report
         if samples.held_out_instances is not None:
@@ -147,14 +150,17 @@ def convert(model: str, adapter: Path, folder: Path, quant: str, prompts: Sequen
     Raises:
         TslrecError: the states differ more than the thresholds allow; parity.json is written before.
     """
+    step("computes the states of the model with LoRA")
     base = load_language_model(model)
     load_adapter(base.network, adapter)
     reference = TorchEngine(base.network).embed(prompts)
     merge_lora(base.network)
     merged = TorchEngine(base.network).embed(prompts)
+    step(f"writes {F16_FILE}")
     write_gguf(folder / F16_FILE, base.network, base.network.config.to_dict(), base.metadata)
     del base
     if quant != "F16":
+        step(f"quantises to {quant}")
         quantize(folder / F16_FILE, folder / quantised_name(quant), quant, threads=threads)
     report = _compared(folder, quant, prompts, reference, {"merged": merged}, threads)
     write_json(folder / "parity.json", report)
@@ -168,6 +174,7 @@ def _compared(folder: Path, quant: str, prompts: Sequence[TokenPrompt], referenc
     """Compare the states of HF + LoRA with `others` and with the GGUF files."""
     states = dict(others)
     for name in dict.fromkeys(("F16", quant)):
+        step(f"computes the states of the GGUF file {name}")
         with LlamaEngine(folder / quantised_name(name), threads=threads) as engine:
             states[name] = engine.embed(prompts)
     comparisons = {name: compare_states(reference, other) for name, other in states.items()}

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from .errors import TslrecError
+from .progress import step
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
 _TEMPORARY = ".tmp-"
@@ -107,6 +108,7 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
         raise TslrecError(f"{path / 'config.json'} is not the record of an artifact; make {path} again")
     if record["kind"] != kind:
         raise TslrecError(f"{path} is a {record['kind']} artifact; expected a {kind} artifact")
+    step(f"checks and reads {path}" if check_files else f"reads {path}")
     for name, digest in record["files"].items() if check_files else ():
         if not (path / name).is_file():
             raise TslrecError(f"{path} lacks {name}; make the {kind} artifact again (--overwrite)")
@@ -212,6 +214,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
         os.rename(temporary, path)
         _sync_folder(path.parent)
         shutil.rmtree(replaced, ignore_errors=True)
+        step(f"has written {path}")
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from tqdm import tqdm
 
 from . import __version__, distributed
 from .artifacts import Recipe, sha256_of_json, write_artifact
 from .errors import TslrecError
+from .progress import note
 
 _MODEL, _BEST, _OPTIMISER = "model.", "best.", "optimiser."
 
@@ -111,8 +110,8 @@ def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs:
     if distributed.of_first_process(place, device) != place:
         raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
                           f"{checkpointing.path}; use a folder that all machines share, or remove the file")
-    if found and distributed.rank() == 0:
-        tqdm.write(f"going on after {epochs} epochs and {steps} steps of an interrupted training", file=sys.stderr)
+    if found:
+        note(f"going on after {epochs} epochs and {steps} steps of an interrupted training")
 
 
 @contextlib.contextmanager

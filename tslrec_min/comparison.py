@@ -164,3 +164,28 @@ def report_of(split: str, data: Mapping[str, Any], run_names: Mapping[str, Seque
     """Return the contents of metrics.json: a summary and what it is of."""
     arms = {arm: {"runs": list(run_names[arm])} | values for arm, values in summary["arms"].items()}
     return {"split": split, "data": dict(data)} | dict(summary) | {"arms": arms}
+
+
+def report_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the figures of a report, one row per arm, protocol, group and metric.
+
+    Returns:
+        Rows with the keys ``arm``, ``metric``, ``protocol``, ``group``, ``users``, ``mean``, ``std``, ``n_runs``, and
+        ``relative`` to the first arm, ``p`` and ``p_holm``, None where there is no such figure.
+    """
+    tests = {(found["arm"], "filtered", found["group"], found["metric"]): found for found in report["comparisons"]}
+    users = {"all": report["data"]["evaluated_users"]} | report["groups"]["users"]
+    baseline, *_ = report["arms"]
+    figures = {(arm, protocol, group, metric): values for arm, found in report["arms"].items()
+               for protocol, groups in found["groups"].items()
+               for group, of_group in ({"all": found[protocol]} | groups).items()
+               for metric, values in of_group.items()}
+    rows = []
+    for (arm, protocol, group, metric), values in figures.items():
+        reference = figures[baseline, protocol, group, metric]["mean"]
+        test = tests.get((arm, protocol, group, metric), {})
+        rows.append({"arm": arm, "metric": metric, "protocol": protocol, "group": group, "users": users[group],
+                     "mean": values["mean"], "std": values["std"], "n_runs": len(values["runs"]),
+                     "relative": values["mean"] / reference - 1 if reference and arm != baseline else None,
+                     "p": test.get("p_value"), "p_holm": test.get("p_holm")})
+    return rows

@@ -60,7 +60,7 @@ def wait_for_all() -> None:
 
 
 def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
-    """Replace each tensor by its sum over all processes."""
+    """Replace each of the `tensors`, of the same shape in every process, by its sum over all processes."""
     if world_size() > 1:
         for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
             work.wait()
@@ -86,7 +86,14 @@ def of_first_process(numbers: list[float], device: torch.device) -> list[float]:
 
 
 def gather_shares(part: np.ndarray, rows: np.ndarray, n_rows: int, device: torch.device) -> np.ndarray:
-    """Return int64 [n_rows], of which each process has those at its `rows`: `part`, int64."""
+    """Return int64 [n_rows], put together from the shares of all processes.
+
+    Args:
+        part: this process's share, int64 [n].
+        rows: where it belongs, int64 [n].
+        n_rows: length of the whole.
+        device: where the processes exchange it.
+    """
     whole = np.zeros(n_rows, dtype=np.int64)
     whole[rows] = part
     if world_size() == 1:

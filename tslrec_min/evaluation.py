@@ -16,6 +16,7 @@ from .comparison import UserGroups, report_of, summarise, user_groups
 from .configs import EvaluateConfig
 from .data.dataset import Dataset, load_dataset
 from .errors import TslrecError
+from .progress import step
 from .ranking import Ranks
 from .recommenders import load_recommender
 from .results import parse_named_folder, save_ranks
@@ -73,9 +74,11 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
     for arm, paths in arms.items():
         for path in paths:
             recommender = load_recommender(path, dataset_hash, device)
+            step(f"ranks the targets of {len(asked.users)} users by {arm} ({path})")
             found = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
             for protocol, run in zip(left_out, found, strict=True):
                 ranks[protocol].setdefault(arm, []).append(run)
+    step("summarises and tests")
     groups = user_groups(dataset, asked, config.head_share)
     cold = {"cold": evaluate_cold(dataset, dataset_hash, arms, device=device, threads=threads)} if (
         dataset.cold and config.split == "test") else {}  # who chooses by validation figures must not see these

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from . import distributed
 from .checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
@@ -26,6 +25,7 @@ from .decoder import PackedDecoder
 from .errors import TslrecError
 from .lora import lora_layers
 from .losses import constant_loss, constant_outputs, preference_loss
+from .progress import progress, step
 from .prompts import TokenPrompt
 from .samples import Samples
 
@@ -147,14 +147,15 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     run = FinetuningRun(model, training, held_out, config)
     if checkpointing:
         run.take_up(checkpointing)
-    with tqdm(total=len(training) * config.epochs, desc="finetune", unit="user", initial=run.users_seen,
-              disable=None if distributed.rank() == 0 else True) as progress:
+    with progress(len(training) * config.epochs, "finetune", "user", initial=run.users_seen) as bar:
         while not run.finished:
             run.step()
-            progress.update(run.users_seen - progress.n)
+            bar.update(run.users_seen - bar.n)
             if run.check_is_due:
                 run.check()
-                progress.set_postfix(held_out=f"{run.checks[-1]['loss']:.4f}", baseline=f"{run.baseline:.4f}")
+                bar.set_postfix(held_out=f"{run.checks[-1]['loss']:.4f}", baseline=f"{run.baseline:.4f}")
+                step(f"finetune: {run.users_seen} users seen, {config.loss} of held-out users "
+                     f"{run.checks[-1]['loss']:.4f}, constant predictor {run.baseline:.4f}")
             if checkpointing:
                 run.save_sometimes(checkpointing)
     model.load_state_dict(run.best, strict=False)

@@ -81,9 +81,12 @@ def prompt_layout(shared: int, lengths: Sequence[int], device: torch.device) -> 
 
 
 def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return states / sqrt(mean(states**2) + eps) * weight, float [..., D], for a frozen weight [D].
+    """Return states / sqrt(mean(states**2) + eps) * weight, float [..., D].
 
-    The weight gets no gradient. Gemma's is stored less 1: pass 1 + weight.
+    Args:
+        states: float [..., D].
+        weight: float [D], frozen: it gets no gradient. Gemma's is stored less 1: pass 1 + weight.
+        eps: added to the mean.
     """
     _check_norm(states, weight)
     if _for_kernels(states, weight):
@@ -96,7 +99,9 @@ def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float, room
                     ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return `rms_norm` without a graph, and 1 / sqrt(mean(states**2) + eps), float [rows], for its gradient.
 
-    The kernel writes the norm into `room`, contiguous and of the shape of `states`, if it is given.
+    Args:
+        states, weight, eps: see `rms_norm`.
+        room: what the kernel writes the norm into, contiguous and of the shape of `states`; None: a new tensor.
     """
     _check_norm(states, weight)
     if not _for_kernels(states, weight):
@@ -111,7 +116,13 @@ def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float, room
 
 def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.Tensor,
                       inverse_rms: torch.Tensor) -> torch.Tensor:
-    """Return the gradient by `states` [..., D] from that by `rms_norm`'s output; `rms_norm_values` gave inverse_rms."""
+    """Return the gradient by `states`, float [..., D].
+
+    Args:
+        d_out: gradient by the output of `rms_norm`, float [..., D].
+        states, weight: see `rms_norm`.
+        inverse_rms: float [rows], as `rms_norm_values` gave it.
+    """
     _check_norm(states, weight)
     _check_shape("d_out", d_out, states.shape)
     if not _for_kernels(d_out, states, weight, inverse_rms):
@@ -125,10 +136,12 @@ def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.T
 
 
 def gated_values(gate_up: torch.Tensor, activation: str, room: torch.Tensor | None = None) -> torch.Tensor:
-    """Return activation(gate) * up, float [T, F], of gate_up [T, 2F], the gate first; without a graph.
+    """Return activation(gate) * up, float [T, F], without a graph.
 
-    `activation` is "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh"). The kernel writes into `room`,
-    contiguous [T, F], if it is given.
+    Args:
+        gate_up: float [T, 2F], the gate first.
+        activation: "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh").
+        room: what the kernel writes into, contiguous [T, F]; None: a new tensor.
     """
     _check_gated(gate_up, activation)
     if not _for_kernels(gate_up):
@@ -141,7 +154,12 @@ def gated_values(gate_up: torch.Tensor, activation: str, room: torch.Tensor | No
 
 
 def gated_gradient(d_out: torch.Tensor, gate_up: torch.Tensor, activation: str) -> torch.Tensor:
-    """Return the gradient by gate_up [T, 2F] from `d_out`, that by `gated_values`' output [T, F]."""
+    """Return the gradient by `gate_up`, float [T, 2F].
+
+    Args:
+        d_out: gradient by the output of `gated_values`, float [T, F].
+        gate_up, activation: see `gated_values`.
+    """
     _check_gated(gate_up, activation)
     _check_shape("d_out", d_out, (len(gate_up), gate_up.shape[1] // 2))
     if not _for_kernels(d_out, gate_up):
@@ -156,8 +174,9 @@ def gated_gradient(d_out: torch.Tensor, gate_up: torch.Tensor, activation: str) 
 def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Return float [T, H, hd] with the pairs (x[j], x[j + hd / 2]) of each head turned by their row's angles.
 
-    `cos` and `sin`, [T, hd], are of the angles as transformers gives them: the right half repeats the left one. `heads`
-    may be a part of a product [T, total], its rows `total` apart; the result is contiguous.
+    Args:
+        heads: float [T, H, hd]; may be a part of a product [T, total], its rows `total` apart.
+        cos, sin: float [T, hd], of the angles as transformers gives them: the right half repeats the left one.
     """
     _check_rotated(heads, cos, sin)
     if _for_kernels(heads, cos, sin):
@@ -167,7 +186,10 @@ def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
 
 
 def rotated_values(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, inverse: bool = False) -> torch.Tensor:
-    """Return `rotated` without a graph; with `inverse`, turned back, which is also the gradient of `rotated`."""
+    """Return `rotated` without a graph; with `inverse`, turned back, which is also the gradient of `rotated`.
+
+    Arguments as for `rotated`.
+    """
     _check_rotated(heads, cos, sin)
     if not _for_kernels(heads, cos, sin):
         with torch.no_grad():

@@ -65,7 +65,12 @@ def sampled_loss(states: torch.Tensor, item_table: torch.Tensor, targets: torch.
 
 
 def sampled_softmax(target_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the target among itself and its negatives."""
+    """Cross-entropy of the target among itself and its negatives, summed over positions.
+
+    Args:
+        target_scores: float [M].
+        negative_scores: float [M, k].
+    """
     return (torch.logsumexp(torch.cat([target_scores[:, None], negative_scores], dim=1), dim=1) - target_scores).sum()
 
 
@@ -225,7 +230,13 @@ def preference_loss(outputs: torch.Tensor, preferences: torch.Tensor, name: str)
 
 
 def constant_loss(preferences: torch.Tensor, mean_preference: torch.Tensor, name: str) -> torch.Tensor:
-    """`preference_loss` of the constant predictor: `mean_preference` (float [K]) for everyone; float [B]."""
+    """Return the `preference_loss` of the constant predictor, float [B].
+
+    Args:
+        preferences: what is to be predicted, float [B, K].
+        mean_preference: what is predicted for everyone, float [K].
+        name: of the loss.
+    """
     return preference_loss(constant_outputs(mean_preference, name).expand_as(preferences), preferences, name)
 
 

@@ -14,9 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from .artifacts import read_json
 from .configs import (
@@ -30,7 +28,11 @@ from .configs import (
     from_mapping,
 )
 from .errors import TslrecError
+from .progress import progress, set_verbosity, verbosity
 from .sources import resolve_dataset
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 EMBEDDINGS = ("none", "untuned", "tuned")
 _SECTIONS: dict[str, type] = {
@@ -170,7 +172,7 @@ class _Runner:
         own = compute | {"threads": max(1, compute["threads"] // jobs)}
         before = {training.name: self._stamp(self.out / training.name) for training in trainings}
         # Started anew, not forked: a fork of a process that has used threads can hang.
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_verbosity, (verbosity(),)) as pool:
             running = {pool.submit(_train_alone, training, self.out / training.name, own): training.name
                        for training in trainings}
             self.bar.set_description(f"{jobs} trainings at a time")
@@ -259,7 +261,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
     wanted = {arm.embeddings for arm in config.arms}
     runs = len(config.arms) * len(config.seeds)
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
-    with tqdm(total=total, unit="stage", disable=None) as bar:
+    with progress(total, "", "stage") as bar:
         stage = _Runner(out, bar)
         dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=items,
                                                         existing="reuse"))

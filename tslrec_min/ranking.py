@@ -103,9 +103,11 @@ def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItem
 
 def rank_scores(scores: NDArray[Any], targets: ArrayLike, seen: SeenItems | None = None, *,
                 users: ArrayLike | None = None, num_threads: int = 1) -> Ranks:
-    """Rank each target by given scores, float32 or float64 [B, I + 1], of which column 0 is padding.
+    """Rank each target by given scores.
 
-    All else is as in `rank_targets`.
+    Args:
+        scores: float32 or float64 [B, I + 1], of which column 0 is padding.
+        targets, seen, users, num_threads: see `rank_targets`, as for what is returned and raised.
     """
     scores = _matrix("scores", scores)
     n_items = _n_items("scores", scores.shape[1])

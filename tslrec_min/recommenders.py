@@ -21,6 +21,7 @@ from .data.dataset import Dataset, Evaluation, Histories, load_dataset
 from .embedding.artifact import load_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
+from .progress import step
 from .training import train_recommender
 from .vectors import load_item_vectors
 
@@ -72,6 +73,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         recommender, metrics = trained(dataset.n_items, validation.histories, validation, config, None, device,
                                        threads, "pretrain", checkpointing)
         table = recommender.item_table().detach().float().cpu().numpy()
+        step(f"clusters the items into {config.categories} latent categories")
         # Only items that the recommender learned from take part in the fit.
         solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
                                      seed=config.seed)
@@ -160,6 +162,7 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
     torch.manual_seed(config.seed)
     if embeddings is not None:
         embeddings = controlled(embeddings, config.control, config.seed)
+    step(f"builds {config.model} with the adapter {config.adapter}")
     adapter = build_adapter(config, n_items, embeddings, training)
     recommender = build_recommender(adapter, config)
     log = train_recommender(recommender, training, validation, config, device=device, threads=threads,

@@ -48,7 +48,7 @@ class Samples:
         return len(self.prompts)
 
     def take(self, rows: np.ndarray) -> Samples:
-        """Return some of the samples."""
+        """Return some of the samples, int64 [n]."""
         return Samples([self.prompts[row] for row in rows], self.preferences[torch.from_numpy(rows)])
 
     def epoch(self, number: int) -> Samples:

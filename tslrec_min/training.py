@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from . import distributed
 from .batching import (
@@ -41,6 +40,7 @@ from .metrics import metric_values
 from .models import SequentialRecommender
 from .models.dropout import set_dropout
 from .objective import Objective
+from .progress import progress, step
 from .ranking import Ranks, rank_targets
 from .sampling import SeenItems
 
@@ -102,18 +102,20 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
     seen = validation.seen(run.n_items)
     if checkpointing:
         run.take_up(checkpointing)
-    progress = tqdm(range(config.epochs), desc=label, unit="epoch", initial=len(run.log.epochs),
-                    disable=None if label and distributed.rank() == 0 else True)
+    bar = progress(config.epochs, label, "epoch", initial=len(run.log.epochs), shown=bool(label))
     while not run.finished:
         run.train_epoch(checkpointing)
         ranks, = rank(recommender, validation, [seen], device=device, threads=threads)
         run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
         if checkpointing:
             run.save(checkpointing)
-        progress.set_postfix(loss=f"{run.log.epochs[-1]['loss']:.3f}", best=f"{run.best_score:.4f}",
-                             ndcg10=f"{run.log.epochs[-1]['validation_ndcg@10']:.4f}")
-        progress.update()
-    progress.close()
+        last = run.log.epochs[-1]
+        bar.set_postfix(loss=f"{last['loss']:.3f}", best=f"{run.best_score:.4f}",
+                        ndcg10=f"{last['validation_ndcg@10']:.4f}")
+        bar.update()
+        step(f"{label or 'training'}: epoch {len(run.log.epochs)} of at most {config.epochs}, loss {last['loss']:.3f}, "
+             f"validation NDCG@10 {last['validation_ndcg@10']:.4f}")
+    bar.close()
     recommender.load_state_dict(run.best)
     return run.log
 

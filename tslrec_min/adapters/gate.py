@@ -33,7 +33,12 @@ class GatedFusion(Projection):
         self.gate = nn.Linear(2 * config.width, config.width)
 
     def fused(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Return vectors, float [n, d], from id vectors, float [n, d], and features, float [n, k]."""
+        """Return the mixed vectors, float [n, d].
+
+        Args:
+            ids: id vectors, float [n, d].
+            features: of the same items, float [n, k].
+        """
         texts = self.projection(features)
         return torch.lerp(texts, ids, torch.sigmoid(self.gate(torch.cat([ids, texts], dim=1))))
 

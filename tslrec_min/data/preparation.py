@@ -13,6 +13,7 @@ import numpy as np
 from ..artifacts import Recipe, is_current, read_json, sha256_of_file, write_artifact, write_json
 from ..configs import PrepareConfig
 from ..errors import TslrecError
+from ..progress import step
 from .cold import ColdItems
 from .dataset import Dataset, Histories
 from .readers import RawInteractions, RawItems, find_source, read_interactions, read_items
@@ -45,8 +46,11 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     if existing == "reuse" and is_current(out, recipe):
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+        step(f"reads {found.interactions} ({found.format})")
         raw = read_interactions(found, config)
+        step(f"reads {found.items}")
         texts = read_items(found.items, config)
+        step(f"filters {len(raw.users):,} interactions: {config.k_core}-core")
         dataset = build_dataset(raw, texts, k_core=config.k_core)
         if config.cold_items:
             dataset = hold_out_items(dataset, config.cold_items, config.cold_seed)

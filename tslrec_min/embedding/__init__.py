@@ -11,13 +11,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import TslrecError
+from ..progress import progress
 from ..prompts import TokenPrompt
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _SAMPLED_TOKENS = 1024
 """Of the prompts that `autotune` times a batch size with: about two seconds of a 135M model on a CPU core."""
@@ -135,4 +138,4 @@ class BatchedEngine(ABC):
 
 def progress_bar(n_prompts: int) -> tqdm:
     """Return a bar on standard error; none if that is no terminal."""
-    return tqdm(total=n_prompts, desc="hidden states", unit="prompt", disable=None, leave=False)
+    return progress(n_prompts, "hidden states", "prompt", leave=False)

@@ -98,7 +98,7 @@ class OlderEmbeddings:
     engine_settings: Mapping[str, Any]
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of items, by row from 0."""
+        """Return the vectors of items, float32 [n, D]; `rows`, int64 [n], count from 0."""
         return np.asarray(open_memmap(self.artifact.path / _VECTORS, "r")[rows + 1])
 
     def check_precision(self, precision: str | None) -> None:

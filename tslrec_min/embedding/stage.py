@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..artifacts import (
     Recipe,
@@ -29,6 +28,7 @@ from ..artifacts import (
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
 from ..model_files import load_tokenizer, model_hash, open_tuned
+from ..progress import progress, step
 from ..prompts import PromptTemplate
 from ..sources import resolve_model
 from . import BatchedEngine
@@ -178,8 +178,10 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         return 0
     refuse_existing(job.out, "embed", overwrite=existing != "refuse")
     texts, tokenizer = job.dataset.texts(job.template.text, job.template.fields), load_tokenizer(job.tokenizer_of)
+    step(f"tokenises {len(texts)} texts")
     prompts = ItemPrompts(texts, job.template, tokenizer)
     plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
+    step(f"loads the engine {job.config.engine}; {plan.n_shards} shards")
     with job.engine() as engine:
         precision = engine.describe().get("precision")
         if older:
@@ -222,8 +224,7 @@ def _compute(store: ShardStore, engine: BatchedEngine, prompts: ItemPrompts, pla
     if part.launch:
         store.check_in(part)
     missing = store.missing(mine)
-    with tqdm(total=len(mine), initial=len(mine) - len(missing), desc="embed", unit="shard", leave=False,
-              disable=True if part.launch and part.number else None) as bar:
+    with progress(len(mine), "embed", "shard", initial=len(mine) - len(missing), leave=False) as bar:
         for number in missing:
             if store.missing(range(number, number + 1)):  # else another process has made it meanwhile
                 store.write(number, engine.embed(prompts.of(plan.shard(number))))

@@ -98,7 +98,7 @@ class ShardStore:
         return states
 
     def write(self, shard: int, states: np.ndarray) -> None:
-        """Write a shard, all or nothing."""
+        """Write the states of a shard, float32 [n, D], all or nothing."""
         temporary = self._folder / f".{shard:06d}-{uuid.uuid4().hex[:8]}"
         with suppress(FileNotFoundError):  # another process had this shard too, and has made the artifact
             try:

@@ -260,7 +260,7 @@ def to_gguf_rows(weight: np.ndarray, heads: int) -> np.ndarray:
 
 
 def to_hf_rows(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Undo `to_gguf_rows`."""
+    """Undo `to_gguf_rows`; `weight` is float [heads * head_dim, width]."""
     rows, width = weight.shape
     pairs = weight.reshape(heads, rows // heads // 2, 2, width)
     return pairs.swapaxes(1, 2).reshape(rows, width)  # [heads * head_dim, width]

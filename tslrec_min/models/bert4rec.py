@@ -30,13 +30,16 @@ class BERT4Rec(Backbone):
                                        causal=False)
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Return the states of all positions."""
+        """Return the states of all positions; arguments as for `Backbone.forward`."""
         hidden = items == len(item_table)
         vectors = F.embedding(items.masked_fill(hidden, 0), item_table, padding_idx=0)
         return self.transformer(torch.where(hidden[..., None], self.mask, vectors), lengths)
 
     def final_states(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Put a mask after each history (dropping the oldest item of one that fills the model) and return its state."""
+        """Put a mask after each history (dropping the oldest item of one that fills the model) and return its state.
+
+        Arguments as for `Backbone.forward`.
+        """
         max_len = len(self.transformer.positions)
         rows = torch.arange(len(items), device=items.device)
         if items.shape[1] == max_len:

@@ -55,7 +55,7 @@ class Dropout(nn.Module):
         """Rows of the whole batch that the rows here are, int64 [B]; the trainer sets them. None: 0..B - 1."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Return float32 of the same shape, each element zeroed with probability `rate` or scaled by 1 / (1 - rate)."""
+        """Return `values`, float [B, ...], as float32, each zeroed with probability `rate` or over 1 - rate."""
         if not self.training or not self.rate:
             return values
         if values.device.type != "cpu":

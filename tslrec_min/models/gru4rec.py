@@ -28,7 +28,7 @@ class GRU4Rec(Backbone):
         self.output = nn.Linear(config.units, config.width)
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Return the states of all positions."""
+        """Return the states of all positions; arguments as for `Backbone.forward`."""
         # Padding is on the right, where it changes no state before it; torch's packed sequences took five times longer.
         states, _ = self.gru(self.dropout(F.embedding(items, item_table, padding_idx=0)))
         return self.output(states)

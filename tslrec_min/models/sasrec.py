@@ -26,5 +26,5 @@ class SASRec(Backbone):
                                        causal=True)
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Return the states of all positions."""
+        """Return the states of all positions; arguments as for `Backbone.forward`."""
         return self.transformer(F.embedding(items, item_table, padding_idx=0), lengths)

@@ -1,0 +1,117 @@
+"""The documentation: the page of the commands is fresh, the tutorial runs, links lead somewhere, figures are real."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tslrec_min.cli import main
+from tslrec_min.cli.every_command import every_command
+
+from ._pages import PAGES, ROOT, anchors, blocks
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+TINY = {  # settings that make every stage of the tutorial take a second
+    "TSLREC_PREPARE_K_CORE": "2", "TSLREC_PRETRAIN_CATEGORIES": "4", "TSLREC_FINETUNE_USERS": "12",
+    "TSLREC_FINETUNE_MAX_HISTORY": "4", "TSLREC_FINETUNE_PARITY_PROMPTS": "8", "TSLREC_EVALUATE_RESAMPLES": "100",
+    **{f"TSLREC_{stage}_{option}": value for stage in ("PRETRAIN", "TRAIN")
+       for option, value in (("EPOCHS", "2"), ("WIDTH", "8"), ("BLOCKS", "1"))},
+    **{f"TSLREC_{stage}_THREADS": "1" for stage in ("PRETRAIN", "FINETUNE", "EMBED", "TRAIN", "EVALUATE")}}
+
+
+def test_the_page_of_the_command_line_is_what_the_help_says() -> None:
+    pinned = re.search(r"^click==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    if pinned and version("click") != pinned[1]:
+        pytest.skip(f"click {version('click')} may lay the help out otherwise than {pinned[1]}")
+    done = subprocess.run([sys.executable, "-P", ROOT / "docs" / "generate_cli.py", "--check"], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_the_command_line_names_every_command_and_option() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for path, command in every_command(main, ("tslrec",)):
+        if len(path) > 1:
+            section = text.split(f"## {' '.join(path)}\n", 1)[1].split("\n## ", 1)[0]
+            for option in command.params:
+                if isinstance(option, click.Option) and option.expose_value:
+                    assert option.help and option.opts[0] in section, (path, option.opts)
+
+
+def write_loans(folder: Path) -> None:
+    """Write the tutorial's files: ids that are texts, titles in several scripts, dates."""
+    random = np.random.default_rng(0)
+    titles = ("Pippi Långstrump", "銀河鉄道の夜", '"Alice, through the Looking-Glass"', "Война и мир", "Ronja, 'röd'")
+    readers = ["Åsa", "r-2", *(f"r-{number}" for number in range(10, 40))]
+    loans = [f"{reader},bk-{(random.integers(3) + start + day) % 15:03},2024-03-{day + 1:02}"
+             for reader in readers for start in [random.integers(15)] for day in range(9)]
+    books = [f"bk-{book:03}," + (title if title.startswith('"') else f'"{title} {book}"')
+             for book in range(15) for title in [titles[book % len(titles)]]]
+    (folder / "loans.csv").write_text("reader,book,day\n" + "\n".join(loans) + "\n", encoding="utf-8")
+    (folder / "books.csv").write_text("book,name\n" + "\n".join(books) + "\n", encoding="utf-8")
+    (folder / "users.txt").write_text("Åsa\nr-2\n", encoding="utf-8")
+
+
+def test_the_commands_of_the_tutorial_run(llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_loans(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    outputs = {}
+    for block in blocks(TUTORIAL):
+        line, = block.lines  # one command a block
+        if block.holds:
+            result = CliRunner().invoke(main, shlex.split(line)[1:], env=TINY | {"TSLREC_FINETUNE_MODEL": str(llm)})
+            assert result.exit_code == 0, (line, result.output)
+            outputs[line.split(maxsplit=1)[1]] = result.stdout
+    said = "".join(outputs.values())
+    for phrase in ("items without title", "left out: 2-core", "split hash", "best epoch", "held-out users",
+                   "titles cut", "constant predictor", "hidden states of .* real prompts", "mean cosine of two items",
+                   "lift over sasrec"):
+        assert re.search(phrase, said), f"the tutorial explains {phrase!r}, which no command prints"
+    recommended = [found for line, found in outputs.items() if line.startswith("recommend")]
+    for row in map(json.loads, "".join(recommended).splitlines()):
+        assert row["user"] in ("Åsa", "r-2")
+
+
+def test_the_tutorial_needs_few_commands() -> None:
+    parts = re.split(r"^## ", TUTORIAL.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    counts = [part.count("```bash") for part in parts]
+    assert counts == [4, 5, 0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        if target.startswith("http"):
+            continue
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+@pytest.mark.parametrize("name", ["choosing.md", "faq.md", "reproduce.md"])
+def test_figures_are_those_of_the_results(name: str) -> None:
+    """Whatever looks like a measurement stands in results.md or in the README too."""
+    measured = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("docs/results.md", "README.md"))
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    text = re.sub(r"`[^`]*`|\([^)]*\)|\b\d{4}\.\d{5}\b|\[[^]]*/[^]]*\]|1\.\d\s*GiB more", "", text)
+    figures = re.findall(r"(?<![\w.,-])(?:\d[\d,]*)?\.\d+(?= %|\b)|\d[\d,]+\b(?= MiB)", text)
+    assert len(figures) > 5
+    for figure in figures:
+        assert re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", measured), f"{name}: {figure}"
