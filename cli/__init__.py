@@ -15,6 +15,7 @@ from .finetune import finetune
 from .gguf import gguf
 from .prepare import prepare
 from .pretrain import pretrain
+from .report import report
 from .run import run
 from .train import train
 
@@ -62,5 +63,5 @@ def main() -> None:
     """
 
 
-for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, run, gguf):
+for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, report, run, gguf):
     main.add_command(_command)
