@@ -24,7 +24,8 @@ def content(run: Run, name: str) -> Html | None:
     if "k_core" in summary:
         rows.append(["every user and item has at least", f"{summary['k_core']} interactions"])
     if dataset.cold:
-        rows += [["cold items", f"{summary['cold_items']:,}"], ["users with a cold target", f"{summary['cold_users']:,}"]]
+        rows += [["cold items", f"{summary['cold_items']:,}"],
+                 ["users with a cold target", f"{summary['cold_users']:,}"]]
     rows.append(["split hash", hash_code(summary["split_hash"])])
     lengths = np.diff(dataset.histories.indptr)
     popularity = np.bincount(dataset.histories.items, minlength=dataset.n_items + 1)[1:]
@@ -36,9 +37,9 @@ def content(run: Run, name: str) -> Html | None:
                                     "interactions with the item", "items"),
                 element("figcaption", f"Popularity of items: {_spread(popularity)}; the most popular tenth has "
                                       f"{_share_of_top_tenth(popularity):.0%} of the interactions."))]
-    return Html(paragraph("Leave-one-out: of every history of at least three items the last is the test target, the one "
-                          "before it the validation target, the rest is for training. The split hash is equal exactly "
-                          "if every user's ordered history is.")
+    return Html(paragraph("Leave-one-out: of every history of at least three items the last is the test target, the "
+                          "one before it the validation target, the rest is for training. The split hash is equal "
+                          "exactly if every user's ordered history is.")
                 + table("The data set", ["", "figure"], rows) + element("div", pictures, class_="figures"))
 
 

@@ -37,12 +37,12 @@ def categories(run: Run, name: str) -> Html | None:
     about = run.file("pretrain", "metrics.json")["categories"]
     picture = category_sizes(f"{name}-sizes", "Number of items in every latent category", sizes, colors)
     return Html(
-        paragraph(f"{found.n_categories} categories of {sizes.min():,} to {sizes.max():,} items, by k-means on the item table "
-                  "of the pretrained recommender. A user's preferences are the shares of these categories in the history: "
-                  f"their mean entropy is {about['mean_preference_entropy']:.2f}, that of equal shares "
+        paragraph(f"{found.n_categories} categories of {sizes.min():,} to {sizes.max():,} items, by k-means on the "
+                  "item table of the pretrained recommender. A user's preferences are the shares of these categories "
+                  f"in the history: their mean entropy is {about['mean_preference_entropy']:.2f}, that of equal shares "
                   f"{about['uniform_entropy']:.2f}.")
-        + element("figure", picture, element("figcaption", "Items in every category; colours as in the table and the maps."),
-                  class_="wide")
+        + element("figure", picture, element("figcaption", "Items in every category; colours as in the table and the "
+                                                           "maps."), class_="wide")
         + table(f"Latent categories with their {_EXAMPLES} most popular items",
                 ["category", "most popular items", "items", "training interactions"], rows, texts=2))
 
@@ -72,9 +72,9 @@ def _pictures(run: Run, name: str, most: int, there: list[str]) -> Html:
         pictures.append(element("figure", picture, element("figcaption", _caption(run, role, variance))))
     every = "Every item is a dot" if len(shown) == len(labels) else f"{len(shown):,} of {len(labels):,} items are dots"
     colored = ", coloured by its latent category as above" if run.categories else ""
-    return Html(paragraph(f"{every}{colored}. Vectors are brought to length 1 and projected onto their first two principal "
-                          "components, of each set on its own: places in one map mean nothing in the other. What lies "
-                          "apart here is apart; what lies together may differ in the other dimensions.")
+    return Html(paragraph(f"{every}{colored}. Vectors are brought to length 1 and projected onto their first two "
+                          "principal components, of each set on its own: places in one map mean nothing in the other. "
+                          "What lies apart here is apart; what lies together may differ in the other dimensions.")
                 + element("div", pictures, class_="figures"))
 
 
@@ -83,8 +83,8 @@ def _caption(run: Run, role: str, variance: float) -> str:
     share = run.neighbour_shares.get(role)
     if share is None or run.categories is None:
         return caption
-    return (f"{caption} {share:.1%} of an item's 10 nearest neighbours by cosine, in all dimensions, are of its category; "
-            f"by chance {chance_share(run.categories.labels):.1%}.")
+    return (f"{caption} {share:.1%} of an item's 10 nearest neighbours by cosine, in all dimensions, are of its "
+            f"category; by chance {chance_share(run.categories.labels):.1%}.")
 
 
 def _rows(run: Run, there: list[str]) -> list[list[Content]]:

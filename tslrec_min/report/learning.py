@@ -19,12 +19,13 @@ def training(run: Run, name: str) -> Html | None:
         return None
     parts: list[Html] = []
     if trained:
-        parts.append(paragraph("Arms, validated on the validation targets, seen items left out; one line for each seed. The "
-                               "weights of the best epoch are kept."))
+        parts.append(paragraph("Arms, validated on the validation targets, seen items left out; one line for each "
+                               "seed. The weights of the best epoch are kept."))
         parts += _curves(trained, f"{name}-arms")
     if pretrained is not None:
-        parts.append(paragraph("Pretraining on ids alone, whose item table gives the latent categories. It is validated on the last "
-                               "item of every training history, so its figures can't be compared with those of arms."))
+        parts.append(paragraph("Pretraining on ids alone, whose item table gives the latent categories. It is "
+                               "validated on the last item of every training history, so its figures can't be "
+                               "compared with those of arms."))
         parts += _curves([("pretraining", pretrained)], f"{name}-pretraining")
     return Html("".join(parts))
 
@@ -57,28 +58,29 @@ def fine_tuning(run: Run, name: str) -> Html | None:
     if stage is None:
         return None
     loss, baseline = metrics["loss"], metrics["baseline"]
-    best = metrics["improvement"]
-    verdict = (f"On {metrics['held_out_users']:,} users that it did not learn from, the {loss} loss came down to "
-               f"{metrics['best']:.4f}, {best:.1%} below the best constant predictor ({baseline:.4f}). " if best > 0 else
-               f"On {metrics['held_out_users']:,} users that it did not learn from, the {loss} loss is no lower than that "
-               f"of the best constant predictor ({baseline:.4f}): nothing about single users was learned. ")
+    outcome = (f"came down to {metrics['best']:.4f}, {metrics['improvement']:.1%} below the best constant predictor "
+               f"({baseline:.4f}). " if metrics["improvement"] > 0 else
+               f"is no lower than that of the best constant predictor ({baseline:.4f}): nothing about single users was "
+               "learned. ")
+    verdict = f"On {metrics['held_out_users']:,} users that it did not learn from, the {loss} loss {outcome}"
     learned = (f"It learned from {metrics['training_users']:,} of {metrics['available_users']:,} users "
                f"({metrics['selection']}), {metrics['training_samples']:,} samples and "
                f"{metrics['training_tokens']:,} tokens, which cover {metrics['items_covered']:.1%} of the items and "
                f"{metrics['categories_covered']:.1%} of the categories.")
     checks = metrics["checks"]
     pictures = [
-        element("figure", held_out_losses(f"{name}-checks", "Held-out loss of every check and of the constant predictor",
-                                          checks, baseline, f"held-out {loss}"),
-                element("figcaption", "Loss on held-out users; the constant predictor gives everybody the mean preference "
-                                      "of the training users.")),
+        element("figure", held_out_losses(f"{name}-checks", "Held-out loss of every check and of the constant "
+                                          "predictor", checks, baseline, f"held-out {loss}"),
+                element("figcaption", "Loss on held-out users; the constant predictor gives everybody the mean "
+                                      "preference of the training users.")),
         element("figure", training_losses(f"{name}-steps", "Training loss by step", metrics["training_losses"],
                                           f"training {loss}"),
                 element("figcaption", "Training loss of every step, and its running mean over a twentieth of them."))]
-    rows = [[f"{check['step']:,}", f"{check['loss']:.4f}", signed_share(check["loss"] / baseline - 1) if baseline else ""]
-            for check in checks]
+    rows = [[f"{check['step']:,}", f"{check['loss']:.4f}",
+             signed_share(check["loss"] / baseline - 1) if baseline else ""] for check in checks]
     return Html(paragraph(element("strong", verdict), learned) + element("div", pictures, class_="figures")
-                + table("Checks on held-out users", ["step", f"held-out {loss}", "against the constant predictor"], rows))
+                + table("Checks on held-out users",
+                        ["step", f"held-out {loss}", "against the constant predictor"], rows))
 
 
 def parity(run: Run) -> Html | None:
@@ -92,8 +94,8 @@ def parity(run: Run) -> Html | None:
              f"{values['neighbour_overlap_10']:.3f}", _size(stage, version)]
             for version, values in report["comparisons"].items()]
     return Html(
-        paragraph(element("strong", f"The check {outcome}. "), f"Pooled states of {report['prompts']} real prompts, half of "
-                  f"users and half of items, against {report['reference']}.")
+        paragraph(element("strong", f"The check {outcome}. "), f"Pooled states of {report['prompts']} real prompts, "
+                  f"half of users and half of items, against {report['reference']}.")
         + table("What merging and quantisation changed",
                 ["version", "mean cosine", "at least", "least cosine", "same 10 neighbours", "file, MiB"], rows))
 

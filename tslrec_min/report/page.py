@@ -44,7 +44,8 @@ def page(runs: Sequence[Run]) -> str:
     links: list[Content] = [_link(top)]
     for number, (run, sections) in enumerate(zip(runs, of_runs, strict=True), 1):
         if several:
-            within = Section(f"run-{number}", run.name, Html(facts(run) + "".join(_section(part, 3) for part in sections)))
+            inner = Html(facts(run) + "".join(_section(part, 3) for part in sections))
+            within = Section(f"run-{number}", run.name, inner)
             body.append(_section(within, 2))
             links.append([_link(within), bullets(map(_link, sections))])
         else:

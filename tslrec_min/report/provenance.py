@@ -29,8 +29,8 @@ def provenance(run: Run, level: int) -> Html:
     rows.append(["all", "", "", duration(sum(record["wall_seconds"] for record in records)),
                  f"{max(record['peak_memory_mib'] for record in records):,.0f}", ""])
     return Html(
-        paragraph("Hashes are over the contents of an artifact alone; every file was compared with its hash for this page. Point at a "
-                  "hash to see all of it.")
+        paragraph("Hashes are over the contents of an artifact alone; every file was compared with its hash for this "
+                  "page. Point at a hash to see all of it.")
         + table("Stages", ["folder", "stage", "seed", "time", "peak MiB", "hash"], rows, texts=2)
         + element(heading, "Versions") + _versions(artifacts)
         + element(heading, "Configurations and inputs")
