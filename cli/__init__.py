@@ -19,6 +19,7 @@ from .gguf import gguf
 from .prepare import prepare
 from .pretrain import pretrain
 from .recommend import recommend
+from .report import report
 from .run import run
 from .similar import similar
 from .train import train
@@ -80,6 +81,7 @@ def main() -> None:
     """
 
 
-for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, recommend, similar, export, run, gguf):
+for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, report, recommend, similar, export, run,
+                 gguf):
     main.add_command(_command)
 complete(main, "tslrec")

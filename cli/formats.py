@@ -19,6 +19,7 @@ import click
 from ..comparison import report_rows
 from ..metrics import COLD_METRICS, metric_values
 from ..ranking import Ranks
+from ..significance import stars
 from .tables import mean_and_deviation, table
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
@@ -143,11 +144,6 @@ def _lift(found: Mapping[str, Any]) -> tuple[str, str]:
     relative = found["relative"]
     lift = f"{relative:+.1%}" if relative is not None else f"{found['difference']:+.4f}"
     return lift, _short(found["p_holm"]) + stars(found["p_holm"]).ljust(3)
-
-
-def stars(p_value: float) -> str:
-    """Return * for p < .05, ** for p < .01 and *** for p < .001."""
-    return "*" * sum(p_value < level for level in (0.05, 0.01, 0.001))
 
 
 def _short(value: float) -> str:

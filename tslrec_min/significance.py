@@ -150,6 +150,11 @@ def holm(p_values: ArrayLike) -> FloatArray:
     return corrected
 
 
+def stars(p_value: float) -> str:
+    """Return * for p < .05, ** for p < .01 and *** for p < .001."""
+    return "*" * sum(p_value < level for level in (0.05, 0.01, 0.001))
+
+
 def _differences(a: ArrayLike, b: ArrayLike) -> FloatArray:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.ndim != 1 or first.shape != second.shape or not first.size:

@@ -1,0 +1,57 @@
+"""A run as one HTML page that needs nothing else: what was done, what came of it, and how sure that is.
+
+Pictures are drawn by matplotlib (the extra ``report``), which is imported when the first one is.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import TslrecError
+
+
+def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = False) -> dict[str, list[str]]:
+    """Write the page on runs.
+
+    Args:
+        specifications: folders of `tslrec run`, or of single stages, as ``FOLDER`` or ``NAME=FOLDER``; see
+            `collect.collect`.
+        out: the page; written under another name and renamed, so it is whole or not there.
+        overwrite: replace a file that is already there.
+
+    Returns:
+        Name of the run -> kinds of artifacts that it lacks; their sections are left out.
+
+    Raises:
+        TslrecError: matplotlib is missing, `out` exists, or an artifact is missing or damaged.
+    """
+    from .collect import collect
+    from .drawing import check_matplotlib
+    from .page import page
+
+    _refuse(out, overwrite)
+    check_matplotlib()
+    runs = collect(specifications)
+    text = page(runs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _refuse(out, overwrite)  # another process may have written it meanwhile
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {run.name: run.missing for run in runs}
+
+
+def _refuse(out: Path, overwrite: bool) -> None:
+    if out.is_dir():
+        raise TslrecError(f"{out} is a folder; give the name of the page to write, as in --out report.html")
+    if os.path.lexists(out) and not overwrite:
+        raise TslrecError(f"{out} already exists; give another --out, or --overwrite to replace it")

@@ -1,0 +1,188 @@
+"""What a report is about: the artifacts of each run, found by what they say of themselves, not by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifacts import Artifact, open_artifact, read_json
+from ..categories import neighbour_share
+from ..data.dataset import Dataset, load_dataset
+from ..embedding.artifact import load_embeddings
+from ..errors import TslrecError
+from ..recommenders import Categories, load_categories
+from ..results import Results, load_results, parse_named_folder
+
+KINDS = ("dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate")
+"""Roles of artifacts in the order of the method; an embed artifact of a model as it is has the role embed-untuned."""
+EMBEDDINGS = ("embed-untuned", "embed")
+"""Roles of item embeddings: before and after fine-tuning."""
+MOST_NEIGHBOURS = 30_000
+"""Items whose neighbours are looked for; more would take minutes."""
+_SINGLE = "single stages"
+_DEPTH = 2
+"""Folders of a run lie at most so deep: train/NAME."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The artifacts of one run; what needs an artifact that is not there is None or empty."""
+
+    name: str
+    stages: Mapping[str, Sequence[Artifact]]
+    """Role -> its artifacts; one each, but for train."""
+    left_out: Sequence[str]
+    """Artifacts that are there but do not belong to the data set, and why; for the reader."""
+    failed_parity: Mapping[str, Any] | None = None
+    """The figures that a failed `finetune` left."""
+
+    def stage(self, role: str) -> Artifact | None:
+        """Return the one artifact of a role."""
+        found = self.stages.get(role, ())
+        return found[0] if found else None
+
+    def file(self, role: str, name: str) -> Any:
+        """Return a JSON file of the artifact of a role, or None."""
+        stage = self.stage(role)
+        return read_json(stage.path / name) if stage else None
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Roles without an artifact."""
+        return [role for role in KINDS if not self.stages.get(role)]
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The data set."""
+        stage = self.stage("dataset")
+        return load_dataset(stage.path)[0] if stage else None
+
+    @cached_property
+    def categories(self) -> Categories | None:
+        """The latent categories, if the data set is there too."""
+        pretrained, data = self.stage("pretrain"), self.stage("dataset")
+        if pretrained is None or data is None or self.dataset is None:
+            return None
+        return load_categories(pretrained.path, self.dataset, data.hash)[0]
+
+    @cached_property
+    def results(self) -> Results | None:
+        """Every user's rank."""
+        stage = self.stage("evaluate")
+        return load_results(stage.path) if stage else None
+
+    @cached_property
+    def evaluation(self) -> Mapping[str, Any] | None:
+        """What `tslrec evaluate` found."""
+        found: Mapping[str, Any] | None = self.file("evaluate", "metrics.json")
+        return found
+
+    def embeddings(self, role: str) -> np.ndarray | None:
+        """Return float32 [I+1, D], if the data set is there too."""
+        stage = self.stage(role)
+        return load_embeddings(stage.path, self.dataset)[0] if stage and self.dataset else None
+
+    @cached_property
+    def neighbour_shares(self) -> dict[str, float]:
+        """Role of embeddings -> share of an item's 10 nearest neighbours in its latent category; empty if not known.
+
+        Not worked out for more than `MOST_NEIGHBOURS` items: every item is compared with every other.
+        """
+        if self.categories is None or len(self.categories.labels) > MOST_NEIGHBOURS:
+            return {}
+        vectors = {role: self.embeddings(role) for role in EMBEDDINGS}
+        return {role: neighbour_share(found, self.categories.labels) for role, found in vectors.items()
+                if found is not None}
+
+    def trainings(self) -> list[tuple[str, Artifact]]:
+        """Return the arm of every trained recommender, by the hashes that evaluate recorded, else its folder's name."""
+        stage = self.stage("evaluate")
+        arms = {} if stage is None else {value: arm.rpartition("[")[0] for arm, value in stage.record["inputs"].items()
+                                         if arm.endswith("]")}
+        return [(arms.get(artifact.hash, artifact.path.name), artifact) for artifact in self.stages.get("train", ())]
+
+
+def collect(specifications: Sequence[str]) -> list[Run]:
+    """Find the artifacts of runs.
+
+    Args:
+        specifications: folders of runs, as ``FOLDER`` or ``NAME=FOLDER``; folders of single stages that have one NAME,
+            or none, are taken together as one run.
+
+    Returns:
+        The runs in the order given, with different names.
+
+    Raises:
+        TslrecError: a folder is missing or holds no artifact, an artifact is damaged, or one run has two artifacts for
+            one place.
+    """
+    found: dict[str, list[Artifact]] = {}
+    evidence: dict[str, Mapping[str, Any]] = {}
+    for specification in specifications:
+        name, path = parse_named_folder(specification)
+        if not path.is_dir():
+            raise TslrecError(f"{path} is not a folder; give the folder of a tslrec run, or of one of its stages")
+        if (path / "config.json").is_file():
+            found.setdefault(name or _SINGLE, []).append(_opened(path))
+            continue
+        artifacts = [_opened(folder) for folder in _artifact_folders(path)]
+        name = name or path.resolve().name
+        if not artifacts:
+            raise TslrecError(f"{path} holds no artifact of tslrec: no folder in it has a config.json; give the folder "
+                              "of a tslrec run, or of one of its stages")
+        if name in found:
+            raise TslrecError(f"two runs are called {name!r}; name them: NAME={path}")
+        found[name] = artifacts
+        if (path / "finetune.parity.json").is_file():
+            evidence[name] = read_json(path / "finetune.parity.json")
+    return [_run(name, artifacts, evidence.get(name)) for name, artifacts in found.items()]
+
+
+def _artifact_folders(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir() or child.name.startswith("."):
+            continue
+        if (child / "config.json").is_file():
+            yield child
+        elif depth > 1:
+            yield from _artifact_folders(child, depth - 1)
+
+
+def _opened(folder: Path) -> Artifact:
+    record = read_json(folder / "config.json")
+    kind = record.get("kind") if isinstance(record, dict) else None
+    if not isinstance(kind, str):
+        raise TslrecError(f"{folder / 'config.json'} is not the record of a tslrec artifact; give the folder that a "
+                          "stage wrote")
+    return open_artifact(folder, kind)
+
+
+def _role(artifact: Artifact) -> str:
+    kind = str(artifact.record["kind"])
+    return "embed-untuned" if kind == "embed" and "finetune" not in artifact.record["inputs"] else kind
+
+
+def _run(name: str, artifacts: Sequence[Artifact], evidence: Mapping[str, Any] | None) -> Run:
+    """Sort artifacts by role; those of another data set, and of the pretraining before the last, are left out."""
+    stages: dict[str, list[Artifact]] = {role: [] for role in KINDS}
+    left_out: list[str] = []
+    for artifact in sorted(artifacts, key=lambda found: KINDS.index(_role(found)) if _role(found) in KINDS else -1):
+        role = _role(artifact)
+        if role not in KINDS:
+            left_out.append(f"{artifact.path.name}: reports do not show artifacts of kind {role}")
+            continue
+        other = [kind for kind in ("dataset", "pretrain", "finetune") if stages[kind]
+                 and artifact.record["inputs"].get(kind, stages[kind][0].hash) != stages[kind][0].hash]
+        if other:
+            left_out.append(f"{artifact.path.name}: was made from another {other[0]} artifact than the one shown")
+        elif stages[role] and role != "train":
+            raise TslrecError(f"the run {name!r} has two {role} artifacts, {stages[role][0].path} and {artifact.path}; "
+                              "give one of them, or give each run as a folder of its own")
+        else:
+            stages[role].append(artifact)
+    return Run(name, stages, left_out, None if stages["finetune"] else evidence)
