@@ -8,34 +8,50 @@ from pathlib import Path
 import click
 
 from ..configs import PrepareConfig
-from .options import PATH, config_options, json_option, out_option, overwrite_option
+from .options import PATH, config_options, json_option, overwrite_option
 from .tables import print_statistics
 
 
 @click.command()
 @click.argument("source", type=PATH)
-@out_option("Folder of the data set.")
+@click.option("--out", "-o", type=PATH, help="Folder of the data set; required but for --dry-run.")
 @click.option("--items", type=PATH, help="File with the item titles; by default the one beside the interactions.")
 @config_options(PrepareConfig)
+@click.option("--dry-run", is_flag=True, help="Print the statistics and write nothing.")
 @overwrite_option
 @json_option
-def prepare(source: Path, out: Path, items: Path | None, config: PrepareConfig, existing: str, as_json: bool) -> None:
+def prepare(source: Path, out: Path | None, items: Path | None, config: PrepareConfig, dry_run: bool, existing: str,
+            as_json: bool) -> None:
     """Read interactions and titles, filter, order and split them.
 
-    SOURCE is a file of interactions, a folder that holds one, or the name ml-100k. Formats: RecBole atomic files
-    (.inter, .item), CSV or TSV with a header, MovieLens .dat, and sequences (`user item item ...` a line) with
-    an items file. The last item of every history is the test target, the one before it the validation target.
-    With --cold-items some items are held out of training altogether, for evaluate's cold-start table.
+    SOURCE is a file of interactions, a folder that holds one, or the name ml-100k. Formats: CSV, TSV and JSON Lines
+    with columns named by flags, Parquet; RecBole atomic files (.inter, .item); MovieLens, zip archives as they are
+    downloaded or unpacked; Amazon reviews of 2014, 2018 and 2023 beside their meta_ files; Yelp; Steam; and sequences
+    (`user item item ...` a line). Text may be compressed by gzip. Rows are read in chunks, so memory does not depend on
+    the size of texts.
+
+    By default the last item of every history is the test target, the one before it the validation target; with
+    --split temporal training ends at one time for all users. With --cold-items some items are held out of training
+    altogether, for evaluate's cold-start table.
 
     \b
     Examples:
         tslrec prepare ml-100k -o dataset
         tslrec prepare ml-100k --cold-items 0.1 -o with-cold-items
         tslrec prepare ratings.csv --items movies.csv --user-column userId --item-column movieId -o dataset
+        tslrec prepare ml-1m.zip --split temporal -o dataset
+        tslrec prepare reviews_Beauty_5.json.gz --missing-titles blank -o dataset
+        tslrec prepare Video_Games.jsonl.gz --min-rating 4 --from-time 2018-01-01 --dry-run
     """
+    if out is None and not dry_run:
+        raise click.UsageError("Missing option '--out' / '-o': the folder of the data set; or give --dry-run.")
+    from ..data.preparation import examine
     from ..data.preparation import prepare as prepare_dataset
     from ..sources import resolve_dataset
 
     interactions, known_items = resolve_dataset(source)
-    summary = prepare_dataset(interactions, out, config, items=items or known_items, existing=existing)
+    if out is None or dry_run:
+        summary = examine(interactions, config, items=items or known_items)
+    else:
+        summary = prepare_dataset(interactions, out, config, items=items or known_items, existing=existing)
     click.echo(json.dumps(summary)) if as_json else print_statistics(summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,48 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
     """Print the statistics of a data set."""
     rows = [("users", f"{summary['users']:,}"), ("items", f"{summary['items']:,}"),
             ("interactions", f"{summary['interactions']:,}"), ("density", f"{summary['density']:.4%}"),
-            ("mean length", f"{summary['mean_length']:.2f}"), ("items without title", f"{summary['blank_titles']:,}"),
+            ("mean length", f"{summary['mean_length']:.2f}"), ("median length", f"{summary['median_length']:g}"),
+            *_time_rows(summary), ("items without title", f"{summary['blank_titles']:,}"),
             ("HTML entities unescaped", f"{summary['unescaped_items']:,} items"),
             ("left out: rating", f"{summary['below_min_rating']:,}"),
-            (f"left out: {summary['k_core']}-core", f"{_left_out_by_core(summary):,}"),
-            *_cold_rows(summary), ("split hash", summary["split_hash"][:16])]
+            ("left out: time", f"{summary['outside_time_window']:,}"),
+            (f"left out: {summary['k_core']}-core", f"{summary['below_k_core']:,}"),
+            *_bad_rows(summary), *_split_rows(summary), *_cold_rows(summary),
+            ("split hash", summary["split_hash"][:16])]
     width = max(len(name) for name, _ in rows)
     click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows))
 
 
-def _left_out_by_core(summary: Mapping[str, Any]) -> int:
-    return (summary["raw_interactions"] - summary["below_min_rating"] - summary["interactions"]
-            - summary.get("cold_interactions", 0))
+def _time_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "first_time" not in summary:
+        return [("time", "order only")]
+    return [("time", f"{_moment(summary['first_time'])} to {_moment(summary['last_time'])}")]
+
+
+def _moment(time: float) -> str:
+    """Say a time; what can be seconds since 1970, from 1973 to 2286, as a date too."""
+    if not 1e8 <= time < 1e10:
+        return f"{time:g}" if isinstance(time, float) else str(time)
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
+
+
+def _bad_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for what, reasons in summary["bad_rows"].items():
+        for reason, found in reasons.items():
+            more = ", ..." if found["rows"] > len(found["first_lines"]) else ""
+            lines = ", ".join(map(str, found["first_lines"]))
+            rows.append((f"left out: {reason}", f"{found['rows']:,} of the {what}: line {lines}{more}"))
+    return rows
+
+
+def _split_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if summary["split"] != "temporal":
+        return []
+    return [("left out: new after training", f"{summary['new_after_training']:,}"),
+            ("training interactions", f"{summary['training_interactions']:,}"),
+            *((f"{split} users", f"{summary[f'{split}_users']:,}, from {_moment(summary[f'{split}_from'])} on")
+              for split in ("validation", "test"))]
 
 
 def _cold_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from .errors import TslrecError
 
-FORMATS = ("auto", "recbole", "csv", "movielens", "sequences")
+FORMATS = ("auto", "recbole", "csv", "jsonl", "parquet", "movielens", "sequences", "amazon", "yelp", "steam")
+PREPARED_SPLITS = ("leave-one-out", "temporal")
 ADAPTERS = ("none", "linear", "mlp", "init", "recpca", "whiten", "alphafuse", "moe", "gate", "spectral")
 ADAPTER_OPTIONS = ("adapter", "pca_width", "id_width", "recpca_lambda", "init_whitening", "experts", "control")
 """Fields of TrainConfig that pretraining has no use for."""
@@ -41,21 +42,45 @@ class PrepareConfig:
     """How raw interactions become a data set."""
 
     format: str = option("auto", "Format of the interactions.", choices=FORMATS)
-    user_column: str = option("user_id", "Column of the user id (format csv).")
-    item_column: str = option("item_id", "Column of the item id (format csv, and items files).")
-    time_column: str = option("timestamp", "Column of the time: a number or an ISO date (format csv); "
-                              "empty if the rows are in time order.")
+    user_column: str = option("user_id", "Column, or JSON key, of the user id. This and the names below are for csv, "
+                              "jsonl and parquet; formats with fixed names know theirs.")
+    item_column: str = option("item_id", "Column of the item id, in items files too.")
+    time_column: str = option("timestamp", "Column of the time: a number or an ISO date; empty if the rows are in time "
+                              "order.")
     title_column: str = option("", "Column of the title in the items file; empty: title, movie_title or name.")
     item_fields: str = option("", "Further columns of the items file to keep for prompts, separated by commas.")
-    rating_column: str = option("rating", "Column of the rating (format csv), used by --min-rating alone.")
-    encoding: str = option("", "Text encoding; empty: latin-1 for MovieLens .dat files, else UTF-8.")
+    rating_column: str = option("rating", "Column of the rating, used by --min-rating alone.")
+    columns: str = option("", "Names of the columns of csv files without a header, separated by commas.")
+    time_unit: str = option("s", "Unit of times that are numbers: ms are divided by 1000 (Amazon 2023 is known to be "
+                            "in ms); others are left as they are.", choices=("s", "ms"))
+    encoding: str = option("", "Text encoding; empty: UTF-8, or latin-1 where MovieLens' old files are.")
+    on_bad_row: str = option("error", "A row that can't be read, or an item's second title: stop there, or leave it "
+                             "out and count it.", choices=("error", "skip"))
+    missing_titles: str = option("error", "Items without a row in the items file: stop, or give them a blank title.",
+                                 choices=("error", "blank"))
     min_rating: float | None = option(None, "Keep interactions rated at least so; not set: keep all.")
+    from_time: str = option("", "Keep interactions from this time on: a number as in the data, in seconds if that is "
+                            "in ms, or an ISO date (UTC).")
+    until_time: str = option("", "Keep interactions before this time.")
     k_core: int = option(5, "Drop users and items with fewer interactions, again and again until none is left.",
                          low=0)
     cold_items: float = option(0.0, "Share of the items that are held out of training altogether: interactions with "
                                "them leave the histories and are targets of evaluate's cold-start table; 0: none.",
                                low=0, high=0.5)
     cold_seed: int = option(0, "Random seed of the draw of --cold-items.", low=0, high=2**63 - 1)
+    split: str = option("leave-one-out", "leave-one-out: a user's last item is the test target, the one before it the "
+                        "validation target. temporal: training ends for all users at one time.",
+                        choices=PREPARED_SPLITS)
+    validation_share: float = option(0.1, "Share of the interactions in the validation period of --split temporal.",
+                                     low=0.001, high=0.5)
+    test_share: float = option(0.1, "Share of the interactions in the test period of --split temporal, the last one.",
+                               low=0.001, high=0.5)
+
+    def __post_init__(self) -> None:
+        """Check what no field can check alone."""
+        if self.validation_share + self.test_share > 0.9:
+            raise TslrecError(f"--validation-share {self.validation_share} and --test-share {self.test_share} leave "
+                              "less than a tenth of the interactions for training; lower them")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
     with write_artifact(out, recipe, overwrite=existing != "refuse", keep=distributed.rank() == 0) as folder:
         report, ranks, groups = _evaluated(dataset, dataset_hash, arms, config, device, threads)
         write_json(folder / "metrics.json", report)
-        save_ranks(folder, ranks, groups, [dataset.user_ids[user] for user in dataset.evaluated_users])
+        users = dataset.evaluation(config.split).users
+        save_ranks(folder, ranks, groups, [dataset.user_ids[user] for user in users])
     return report
 
 
@@ -68,7 +69,8 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
     """Return the report, the ranks by protocol, arm and run, and the users' groups."""
     asked = dataset.evaluation(config.split)
     if not len(asked.users):
-        raise TslrecError("no user of the data set has a history of at least 3 items, so there is nothing to evaluate")
+        raise TslrecError(f"no user of the data set has a {config.split} target, so there is nothing to evaluate: "
+                          "histories have fewer than 3 items, or nobody comes back after the training period")
     left_out = {"filtered": asked.seen(dataset.n_items), "unfiltered": None}
     ranks: dict[str, dict[str, list[Ranks]]] = {protocol: {} for protocol in left_out}
     for arm, paths in arms.items():

@@ -1,8 +1,15 @@
-"""The data set artifact: user histories as CSR, string ids, titles and further texts, and the leave-one-out split.
+"""The data set artifact: user histories as CSR, string ids, titles and further texts, and the split.
 
 Leave-one-out as in SASRec (Kang and McAuley, 2018): of every history of at least three items the last item is
 the test target, the one before it the validation target, the rest is for training. Shorter histories are for
-training only. Internal item ids are 1..I, 0 is padding.
+training only.
+
+Temporal, after "Time to Split" (Gusak et al., RecSys 2025, arXiv 2507.16289; there global temporal split, target Last,
+validation by time): two times cut all histories alike. What is before the first is for training. A user's validation
+target is the last interaction between the two, the test target the last one from the second on; the history is all that
+the user had before the target. docs/method.md says why the last one.
+
+Internal item ids are 1..I, 0 is padding.
 """
 
 from __future__ import annotations
@@ -18,60 +25,12 @@ from ..artifacts import load_arrays, open_artifact, sha256_of_json
 from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
 from ..prompts import UNTITLED
-from ..sampling import SeenItems
 from .cold import ColdItems
+from .histories import Evaluation, Histories
 from .item_table import load_item_table, load_lines, save_item_table
 
 SPLITS = ("validation", "test")
 _SHORTEST_SPLIT_HISTORY = 3
-
-
-@dataclass(frozen=True)
-class Histories:
-    """Item histories of all users in time order (CSR)."""
-
-    indptr: np.ndarray
-    """int64 [U+1]: user u's items are ``items[indptr[u]:indptr[u+1]]``."""
-    items: np.ndarray
-    """int32 [N], internal ids 1..I."""
-
-    def __len__(self) -> int:
-        """Return the number of users U."""
-        return len(self.indptr) - 1
-
-    def of(self, user: int) -> np.ndarray:
-        """Return the items of one user, int32 [n]."""
-        return self.items[self.indptr[user]:self.indptr[user + 1]]
-
-    def last(self, count: int) -> Histories:
-        """Return every user's most recent `count` items."""
-        lengths = np.minimum(np.diff(self.indptr), count)
-        from_end = np.repeat(self.indptr[1:], np.diff(self.indptr)) - np.arange(len(self.items))
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return Histories(indptr, self.items[from_end <= count])
-
-    def without_last(self, counts: np.ndarray) -> Histories:
-        """Return the histories without the last ``counts[u]`` items of every user u."""
-        lengths = np.diff(self.indptr) - counts
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        position = np.arange(len(self.items)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
-        return Histories(indptr, self.items[position < np.repeat(lengths, np.diff(self.indptr))])
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Targets to rank."""
-
-    histories: Histories
-    """What is known of all users when the target is asked for."""
-    users: np.ndarray
-    """int64 [E], the users with a target."""
-    targets: np.ndarray
-    """int64 [E], internal ids."""
-
-    def seen(self, n_items: int) -> SeenItems:
-        """Return the items of all histories: what a ranking leaves out unless they are to be recommended again."""
-        return SeenItems.from_histories(self.histories.indptr, self.histories.items, n_items)
 
 
 @dataclass(frozen=True)
@@ -92,6 +51,8 @@ class Dataset:
     """Name of a further column of the items file -> its texts, [I]; may be blank."""
     cold: ColdItems | None = None
     """Items that nothing may learn from, and their targets; none of them is among the I items above."""
+    cuts: tuple[float, float] | None = None
+    """Times at which the validation and the test period begin, for the temporal split; None: leave-one-out."""
 
     @property
     def n_items(self) -> int:
@@ -105,24 +66,44 @@ class Dataset:
 
     @property
     def evaluated_users(self) -> np.ndarray:
-        """Users with a validation and a test target, int64 [E]."""
-        return np.flatnonzero(np.diff(self.histories.indptr) >= _SHORTEST_SPLIT_HISTORY)
+        """Users with a test target, int64 [E]; with leave-one-out they have a validation target too."""
+        return self._asked("test")[0]
 
     def training(self) -> Histories:
-        """Return the training histories: no validation or test target is in them."""
-        return self._before("validation")
+        """Return the training histories: no validation or test target is in them, and nothing from the first cut on."""
+        return self.histories.first(self._asked("validation")[1] if self.cuts is None else self._before(self.cuts[0]))
 
     def evaluation(self, split: str) -> Evaluation:
         """Return the targets of a split, ``validation`` or ``test``.
 
-        The histories for ``test`` hold the validation target, as is usual for leave-one-out.
+        The histories for ``test`` hold the validation target, as is usual. Those of users without a target end where
+        the split begins.
         """
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-        users = self.evaluated_users
-        offset = 2 if split == "validation" else 1
-        targets = self.histories.items[self.histories.indptr[users + 1] - offset].astype(np.int64)
-        return Evaluation(self._before(split), users, targets)
+        users, known = self._asked(split)
+        targets = self.histories.items[self.histories.indptr[users] + known[users]].astype(np.int64)
+        return Evaluation(self.histories.first(known), users, targets)
+
+    def _asked(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the users with a target, int64 [E], and how much of each history is known then, int64 [U]."""
+        lengths = np.diff(self.histories.indptr)
+        if self.cuts is None:
+            users = np.flatnonzero(lengths >= _SHORTEST_SPLIT_HISTORY)
+            known = lengths.copy()
+            known[users] -= 2 if split == "validation" else 1
+            return users, known
+        known = self._before(self.cuts[SPLITS.index(split)])
+        end = self._before(self.cuts[1]) if split == "validation" else lengths
+        users = np.flatnonzero((end > known) & (end > 1))
+        known[users] = end[users] - 1
+        return users, known
+
+    def _before(self, time: float) -> np.ndarray:
+        """Return how many interactions every user has before a time, int64 [U]."""
+        assert self.timestamps is not None  # `cuts` come from them
+        so_far = np.concatenate([[0], np.cumsum(self.timestamps < time)])
+        return np.diff(so_far[self.histories.indptr])
 
     def within_training(self) -> Evaluation:
         """Return the last item of every training history of at least three items as a target.
@@ -157,11 +138,6 @@ class Dataset:
         counts[self.cold.users] = lengths[self.cold.users] - self.cold.warm_before
         return Evaluation(self.histories.without_last(counts), self.cold.users, self.cold.targets + self.n_items)
 
-    def _before(self, split: str) -> Histories:
-        counts = np.zeros(self.n_users, np.int64)
-        counts[self.evaluated_users] = 2 if split == "validation" else 1
-        return self.histories.without_last(counts)
-
     def texts(self, mode: str, fields: Sequence[str] = ()) -> list[str]:
         """Return what a prompt says of every item, [I].
 
@@ -193,21 +169,33 @@ class Dataset:
         return sha256_of_json(list(self.item_ids))
 
     def split_hash(self) -> str:
-        """Hash of the split in external ids: equal exactly if every user's ordered history is equal."""
-        digest = hashlib.sha256()
+        """Hash of the split in external ids: equal exactly if every user's ordered history and its parts are equal."""
+        lengths = np.diff(self.histories.indptr)
+        parts = [lengths] if self.cuts is None else [*map(self._before, self.cuts), lengths]
+        ends = np.stack(parts, axis=1).tolist()
+        digest, names = hashlib.sha256(), ("", *self.item_ids)
         for user, user_id in enumerate(self.user_ids):
-            items = " ".join(self.item_ids[item - 1] for item in self.histories.of(user))
-            digest.update(f"{user_id}\t{items}\n".encode())
+            items = [names[item] for item in self.histories.of(user).tolist()]
+            starts = [0, *ends[user]]
+            texts = [" ".join(items[start:end]) for start, end in zip(starts, ends[user], strict=False)]
+            digest.update("\t".join([user_id, *texts]).encode() + b"\n")
         return digest.hexdigest()
 
     def statistics(self) -> dict[str, float | int | str]:
         """Return the figures by which data sets are compared."""
-        n_rows = len(self.histories.items)
+        n_rows, lengths = len(self.histories.items), np.diff(self.histories.indptr)
         figures: dict[str, float | int | str] = {
             "users": self.n_users, "items": self.n_items, "interactions": n_rows,
             "density": n_rows / (self.n_users * self.n_items), "mean_length": n_rows / self.n_users,
-            "blank_titles": sum(not title for title in self.titles), "split_hash": self.split_hash(),
+            "median_length": float(np.median(lengths)), "blank_titles": sum(not title for title in self.titles),
+            "split": "leave-one-out" if self.cuts is None else "temporal", "split_hash": self.split_hash(),
         }
+        if self.timestamps is not None:
+            figures |= {"first_time": self.timestamps.min().item(), "last_time": self.timestamps.max().item()}
+        if self.cuts:
+            figures |= {"validation_from": self.cuts[0], "test_from": self.cuts[1]}
+            figures |= {f"{split}_users": len(self._asked(split)[0]) for split in SPLITS}
+            figures["training_interactions"] = int(self._before(self.cuts[0]).sum())
         if self.cold:
             figures |= {"cold_items": self.cold.n_items, "cold_users": len(self.cold.users),
                         "cold_interactions": self.cold.n_interactions}
@@ -218,6 +206,8 @@ class Dataset:
         arrays = {"indptr": self.histories.indptr, "items": self.histories.items}
         if self.timestamps is not None:
             arrays["timestamps"] = self.timestamps
+        if self.cuts is not None and self.timestamps is not None:
+            arrays["cuts"] = np.array(self.cuts, self.timestamps.dtype)
         np.savez(folder / "interactions.npz", **arrays)  # type: ignore[arg-type]
         save_item_table(folder / "items.tsv", self.item_ids, self.titles, self.fields)
         (folder / "users.txt").write_text("".join(f"{user}\n" for user in self.user_ids), encoding="utf-8")
@@ -243,8 +233,13 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
         cold = ColdItems.load(artifact.path, len(users))
     except (OSError, ValueError, IndexError) as error:
         raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
-    dataset = Dataset(histories, users, item_ids, titles, timestamps, fields, cold)
+    cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else None
+    dataset = Dataset(histories, users, item_ids, titles, timestamps, fields, cold, cuts)
     try:
+        if timestamps is not None:
+            check_length("timestamps", timestamps, len(histories.items), "interaction")
+        if cuts is not None and (timestamps is None or len(cuts) != 2 or not cuts[0] < cuts[1]):
+            raise ValueError(f"cuts are {cuts}; expected two rising times, and timestamps")
         check_length("indptr", as_offsets("indptr", histories.indptr, len(histories.items)), len(users) + 1, "user")
         check_range("items", as_int64("items", histories.items), 1, dataset.n_items)
     except ValueError as error:

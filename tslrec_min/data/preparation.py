@@ -1,22 +1,27 @@
-"""Raw interactions -> Dataset: k-core, order, numbering, cold items."""
+"""Raw interactions -> Dataset: k-core, order, numbering, the cuts of the temporal split, cold items."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..artifacts import Recipe, is_current, read_json, sha256_of_file, write_artifact, write_json
+from ..artifacts import Recipe, is_current, read_json, sha256_of_file, sha256_of_json, write_artifact, write_json
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from ..progress import step
-from .cold import ColdItems
-from .dataset import Dataset, Histories
-from .readers import RawInteractions, RawItems, find_source, read_interactions, read_items
+from .columnar import Frame
+from .dataset import Dataset
+from .files import RawFile
+from .histories import Histories, offsets
+from .holding_out import hold_out_items
+from .item_texts import RawItems, collect_items
+from .readers import Source, collect, find_source, read_interactions, read_items
+from .rows import RawInteractions
 
 
 def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | None = None,
@@ -24,9 +29,9 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     """Read raw data and write the data set artifact.
 
     Args:
-        source: a file of interactions or a folder that holds one.
+        source: a file of interactions, a folder that holds one, or a zip archive of MovieLens.
         out: folder of the artifact.
-        config: format, columns, k-core, cold items.
+        config: format, columns, filters, split, cold items.
         items: file with the titles; None: the one beside the interactions.
         existing: what to do with an artifact at `out`: ``refuse`` it, ``overwrite`` it, or ``reuse`` it if it
             was made from the same inputs by the same configuration.
@@ -37,135 +42,183 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     Raises:
         TslrecError: something can't be read, or nothing is left after the filters.
     """
-    found = find_source(source, items, config)
-    if found.items is None:
-        raise TslrecError(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, "
-                          "movies.csv); name the file with --items")
-    inputs = {"interactions": sha256_of_file(found.interactions), "items": sha256_of_file(found.items)}
-    recipe = Recipe("dataset", asdict(config) | {"format": found.format}, inputs)
+    interactions, titles, format = _files_of(source, items, config)
+    inputs = {"interactions": sha256_of_file(interactions.path), "items": sha256_of_file(titles.path)}
+    recipe = Recipe("dataset", asdict(config) | {"format": format}, inputs)
     if existing == "reuse" and is_current(out, recipe):
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
-        step(f"reads {found.interactions} ({found.format})")
-        raw = read_interactions(found, config)
-        step(f"reads {found.items}")
-        texts = read_items(found.items, config)
+        step(f"reads {interactions} ({format})")
+        raw = read_interactions(Source(format, interactions, titles), config)
+        step(f"reads {titles}")
+        texts = read_items(titles, config, wanted=set(raw.item_ids))
         step(f"filters {len(raw.users):,} interactions: {config.k_core}-core")
-        dataset = build_dataset(raw, texts, k_core=config.k_core)
-        if config.cold_items:
-            dataset = hold_out_items(dataset, config.cold_items, config.cold_seed)
-        dataset.save(folder)
-        summary = dataset.statistics() | {
-            "k_core": config.k_core, "raw_interactions": len(raw.users) + raw.below_min_rating,
-            "below_min_rating": raw.below_min_rating,
-            "unescaped_items": len(texts.unescaped.intersection(dataset.item_ids)),
-        }
-        write_json(folder / "dataset.json", summary)
+        return _save(folder, *_prepared(raw, texts, config))
+
+
+def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -> dict[str, Any]:
+    """Do what `prepare` does, but write nothing: return what dataset.json would hold.
+
+    Raises:
+        TslrecError: see `prepare`.
+    """
+    interactions, titles, format = _files_of(source, items, config)
+    raw = read_interactions(Source(format, interactions, titles), config)
+    return _prepared(raw, read_items(titles, config, wanted=set(raw.item_ids)), config)[1]
+
+
+def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *, existing: str = "refuse"
+                   ) -> dict[str, Any]:
+    """Write the data set artifact from data frames of pandas or polars; neither is imported.
+
+    Args:
+        interactions: a frame with the columns that `config` names: user, item, and time unless ``time_column`` is empty
+            (numbers, texts or datetimes).
+        items: a frame with the columns item, title and ``item_fields``.
+        out, config, existing: see `prepare`; format and encoding are without effect.
+
+    Returns:
+        The contents of dataset.json.
+
+    Raises:
+        TslrecError: a column is missing, a row can't be used, or nothing is left after the filters.
+    """
+    raw = collect(Frame(interactions, "the frame of interactions", {}), "the frame of interactions", config)
+    texts = collect_items(Frame(items, "the frame of items", {}), "the frame of items", config,
+                          wanted=set(raw.item_ids))
+    inputs = {"interactions": _hash_of(raw), "items": sha256_of_json([texts.titles, texts.fields])}
+    recipe = Recipe("dataset", asdict(config) | {"format": "frames"}, inputs)
+    if existing == "reuse" and is_current(out, recipe):
+        return read_json(out / "dataset.json")
+    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+        return _save(folder, *_prepared(raw, texts, config))
+
+
+def _files_of(source: Path, items: Path | None, config: PrepareConfig) -> tuple[RawFile, RawFile, str]:
+    found = find_source(source, items, config)
+    if found.items is None:
+        raise TslrecError(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, "
+                          "movies.csv, meta_ and others); name the file with --items")
+    return found.interactions, found.items, found.format
+
+
+def _hash_of(raw: RawInteractions) -> str:
+    digest = hashlib.sha256(sha256_of_json([raw.user_ids, raw.item_ids]).encode())
+    for array in (raw.users, raw.items, raw.times):
+        digest.update(b"" if array is None else np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> tuple[Dataset, dict[str, Any]]:
+    """Return the data set and the contents of dataset.json."""
+    dataset = build_dataset(raw, texts, k_core=config.k_core, shares=_shares(config),
+                            blank_titles=config.missing_titles == "blank")
+    left_out = _left_out(raw, dataset)
+    if config.cold_items:
+        dataset = hold_out_items(dataset, config.cold_items, config.cold_seed)
+    return dataset, dataset.statistics() | left_out | {
+        "k_core": config.k_core, "bad_rows": {"interactions": raw.bad_rows, "items": texts.bad_rows},
+        "items_without_row": sum(item not in texts.titles for item in dataset.item_ids),
+        "unescaped_items": len(texts.unescaped.intersection(dataset.item_ids)),
+    }
+
+
+def _shares(config: PrepareConfig) -> tuple[float, float] | None:
+    return (config.validation_share, config.test_share) if config.split == "temporal" else None
+
+
+def _left_out(raw: RawInteractions, dataset: Dataset) -> dict[str, int]:
+    """Say how many rows there were and why some are not in the data set."""
+    late, kept_late = 0, 0
+    if dataset.cuts and raw.times is not None and dataset.timestamps is not None:
+        late, kept_late = (int((times >= dataset.cuts[0]).sum()) for times in (raw.times, dataset.timestamps))
+    lost = len(raw.users) - len(dataset.histories.items)
+    return {"raw_interactions": len(raw.users) + raw.below_min_rating + raw.outside_window,
+            "below_min_rating": raw.below_min_rating, "outside_time_window": raw.outside_window,
+            "below_k_core": lost - (late - kept_late), "new_after_training": late - kept_late}
+
+
+def _save(folder: Path, dataset: Dataset, summary: dict[str, Any]) -> dict[str, Any]:
+    dataset.save(folder)
+    write_json(folder / "dataset.json", summary)
     return summary
 
 
-def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int) -> Dataset:
+def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares: tuple[float, float] | None = None,
+                  blank_titles: bool = False) -> Dataset:
     """Filter, order and number interactions.
 
     Order: stable by (user, time, input order). Internal ids follow the sorted external ids, so they don't
     depend on who interacted with what.
 
+    With the temporal split users, items and the k-core follow from the training period alone; later interactions of
+    other users or with other items are left out. So nothing that happens from the first cut on has a part in what is
+    learned from, the times apart, from which the cuts follow.
+
     Args:
         raw: the interactions.
         texts: of the items; every item that stays must be in it.
         k_core: least interactions of a user and of an item; 0 or 1 keeps all.
+        shares: of the interactions that are in the validation and in the test period, for the temporal split; None:
+            leave-one-out.
+        blank_titles: whether items that are not in `texts` get a blank title.
 
     Raises:
-        TslrecError: nothing is left, or an item has no title row.
+        TslrecError: nothing is left, an item has no title row, or there are no times to split by.
     """
-    if not raw.users:
-        raise TslrecError("there are no interactions to prepare; check the file and --min-rating")
-    if any("\0" in name for names in (raw.users, raw.items) for name in names):
-        raise TslrecError("an id holds a NUL character; rename it in the input")
-    all_users, users = np.unique(np.array(raw.users), return_inverse=True)
-    all_items, items = np.unique(np.array(raw.items), return_inverse=True)
-    for name in (*all_users, *all_items):
-        if any(mark in name for mark in "\t\r\n"):
-            raise TslrecError(f"id {str(name)!r} holds a tab or a line break; rename it in the input")
-    kept = k_core_mask(users, items, k_core)
-    if not kept.any():
-        raise TslrecError(f"no interaction is left after the {k_core}-core of {len(all_users)} users, "
-                          f"{len(all_items)} items and {len(users)} interactions; lower --k-core")
-    times = np.array(raw.times)[kept] if raw.times else None
-    user_ids, users = _renumbered(all_users, users[kept])
-    item_ids, items = _renumbered(all_items, items[kept])
+    if not len(raw.users):
+        raise TslrecError("there are no interactions to prepare; check the file, --min-rating, --from-time and "
+                          "--until-time")
+    cuts = None if shares is None else temporal_cuts(raw.times, *shares)
+    kept = _kept(raw, k_core, cuts)
+    times = None if raw.times is None else raw.times[kept]
+    user_ids, users = _renumbered(raw.user_ids, raw.users[kept])
+    item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
     unknown = [item for item in item_ids if item not in texts.titles]
-    if unknown:
+    if unknown and not blank_titles:
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
-                          f"{unknown[0]!r}; add their rows (a blank title is allowed)")
+                          f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank")
     order = np.lexsort((users,) if times is None else (times, users))
-    indptr = _offsets(np.bincount(users, minlength=len(user_ids)))
+    indptr = offsets(np.bincount(users, minlength=len(user_ids)))
     return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,
-                   [texts.titles[item] for item in item_ids], None if times is None else times[order],
-                   {name: [of_item[item] for item in item_ids] for name, of_item in texts.fields.items()})
+                   [texts.titles.get(item, "") for item in item_ids], None if times is None else times[order],
+                   {name: [of_item.get(item, "") for item in item_ids] for name, of_item in texts.fields.items()},
+                   cuts=cuts)
 
 
-def hold_out_items(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """Make some of the items cold: their interactions leave the histories, and users without another one go too.
+def temporal_cuts(times: np.ndarray | None, validation_share: float, test_share: float) -> tuple[float, float]:
+    """Return the times at which the validation and the test period begin: quantiles of the interactions' times.
 
-    What is left is the data set that the other interactions alone would give. Which items are cold follows from
-    `seed` and the catalogue: no interaction has a part in it.
-
-    Args:
-        dataset: with all items.
-        share: of the items, above 0; rounded to a number of items, at least one.
-        seed: of the draw.
+    Interactions at the time of a cut are after it, so that equal times are never parted.
 
     Raises:
-        TslrecError: no user has a cold item with a warm one before it.
+        TslrecError: there are no times, or too many are equal.
     """
-    is_cold = _drawn(dataset.item_ids, max(1, round(share * dataset.n_items)), seed)
-    items, lengths = dataset.histories.items - 1, np.diff(dataset.histories.indptr)
-    users, cold = np.repeat(np.arange(dataset.n_users), lengths), is_cold[items]
-    warm_so_far = np.concatenate([[0], np.cumsum(~cold)])
-    n_warm = np.diff(warm_so_far[dataset.histories.indptr])
-    warm_before = warm_so_far[:-1] - np.repeat(warm_so_far[dataset.histories.indptr[:-1]], lengths)
-    candidates = np.flatnonzero(cold & (warm_before > 0))
-    if not len(candidates):
-        raise TslrecError(f"{is_cold.sum()} of {dataset.n_items} items are cold, and no user has one of them with "
-                          "another item before it; raise --cold-items, or draw others with --cold-seed")
-    last = candidates[np.diff(users[candidates], append=-1) != 0]  # each user's last candidate, [E]
-    until = np.zeros(dataset.n_users, np.int64)
-    until[users[last]] = last
-    earlier = np.flatnonzero(cold & (np.arange(len(items)) < until[users]))
-    number = np.where(is_cold, np.cumsum(is_cold), np.cumsum(~is_cold))  # from 1, apart for warm and cold
-    stays = n_warm > 0
-    warm, held_out = ([place for place, is_held_out in enumerate(is_cold) if is_held_out == which]
-                      for which in (False, True))
-    (item_ids, titles, fields), cold_texts = (_texts_of(dataset, places) for places in (warm, held_out))
-    return replace(
-        dataset, histories=Histories(_offsets(n_warm[stays]), number[items[~cold]].astype(np.int32)),
-        user_ids=[name for name, kept in zip(dataset.user_ids, stays, strict=True) if kept],
-        item_ids=item_ids, titles=titles, fields=fields,
-        timestamps=None if dataset.timestamps is None else dataset.timestamps[~cold],
-        cold=ColdItems(*cold_texts, users=(np.cumsum(stays) - 1)[users[last]], targets=number[items[last]],
-                       warm_before=warm_before[last], earlier=number[items[earlier]],
-                       indptr=_offsets(np.bincount(users[earlier], minlength=dataset.n_users)[users[last]]),
-                       n_interactions=int(cold.sum())))
+    if times is None:
+        raise TslrecError("--split temporal needs a time for every interaction; this input has none")
+    ordered, count = np.sort(times), len(times)
+    places = (count - round((validation_share + test_share) * count), count - round(test_share * count))
+    first, second = (ordered[min(place, count - 1)].item() for place in places)
+    if not ordered[0] < first < second:
+        raise TslrecError(f"the times of {count} interactions can't be cut into shares of {validation_share} and "
+                          f"{test_share}: too many are equal; raise --validation-share or --test-share, or use --split "
+                          "leave-one-out")
+    return first, second
 
 
-def _drawn(item_ids: Sequence[str], count: int, seed: int) -> np.ndarray:
-    """Draw `count` items, bool [I]: by a hash of their ids, so another catalogue's draw is about the same one."""
-    order = sorted(range(len(item_ids)), key=lambda item: hashlib.sha256(f"{seed}\t{item_ids[item]}".encode()).digest())
-    drawn = np.zeros(len(item_ids), bool)
-    drawn[order[:count]] = True
-    return drawn
-
-
-def _texts_of(dataset: Dataset, places: list[int]) -> tuple[list[str], list[str], dict[str, list[str]]]:
-    """Return ids, titles and further columns of some items, by place from 0."""
-    item_ids, titles, *columns = ([texts[place] for place in places]
-                                  for texts in (dataset.item_ids, dataset.titles, *dataset.fields.values()))
-    return item_ids, titles, dict(zip(dataset.fields, columns, strict=True))
-
-
-def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -> np.ndarray:
+    """Return which interactions stay, bool [N]: those of users and items that the k-core (of training) holds."""
+    early = slice(None) if cuts is None or raw.times is None else raw.times < cuts[0]
+    users, items = raw.users[early], raw.items[early]
+    core = k_core_mask(users, items, k_core)
+    if not core.any():
+        raise TslrecError(f"no interaction is left after the {k_core}-core of {len(np.unique(users))} users, "
+                          f"{len(np.unique(items))} items and {len(users)} interactions; lower --k-core")
+    if cuts is None:
+        return core
+    has_user, has_item = (np.bincount(codes[core], minlength=len(ids)) > 0
+                          for codes, ids in ((users, raw.user_ids), (items, raw.item_ids)))
+    return has_user[raw.users] & has_item[raw.items]
 
 
 def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
@@ -190,13 +243,13 @@ def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
             return kept
 
 
-def _renumbered(ids: np.ndarray, codes: np.ndarray) -> tuple[list[str], np.ndarray]:
+def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Keep the ids in use, numeric ones in numeric order, and number the codes 0.. accordingly."""
-    used, codes = np.unique(codes, return_inverse=True)
-    names = [str(name) for name in ids[used]]
+    used = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
+    names = [ids[code] for code in used]
     order = sorted(range(len(names)), key=lambda place: (not names[place].isdecimal(),
                                                          len(names[place]) if names[place].isdecimal() else 0,
                                                          names[place]))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
+    rank = np.zeros(len(ids), np.int32)
+    rank[used[order]] = np.arange(len(order))
     return [names[place] for place in order], rank[codes]

@@ -1,0 +1,118 @@
+"""Columns that are typed already: Parquet files, and data frames of pandas or polars.
+
+Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]`` and ``to_numpy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import TslrecError
+from .files import RawFile
+from .rows import BadRows, Chunk
+
+_CHUNK_ROWS = 1 << 16
+
+
+def _checked(where: object, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Return role -> name of the roles that have one; raises TslrecError if there is no such column."""
+    wanted = {role: name for role, name in columns.items() if name}
+    missing = [f"--item-fields {name}" if role == name else f"--{role}-column {name}"
+               for role, name in wanted.items() if name not in names]
+    if missing:
+        raise TslrecError(f"{where} has no column for {', '.join(missing)}; its columns are "
+                          f"{', '.join(names) or 'none'}")
+    return wanted
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """A Parquet file; its rows are numbered from 1."""
+
+    file: RawFile
+    names: tuple[str, ...]
+    aliases: Mapping[str, str]
+    per_second: int = 1
+    timed: bool = True
+
+    def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
+        """Read rows; see `Table.chunks`. No row is bad yet.
+
+        Raises:
+            TslrecError: a column is missing, or the file is damaged.
+        """
+        wanted, start = _checked(self.file, self.names, columns), 1
+        parquet = _pyarrow_parquet()
+        try:
+            with parquet.ParquetFile(self.file.path) as table:
+                for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
+                    lines = range(start, start + batch.num_rows)
+                    yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
+                    start += batch.num_rows
+        except (OSError, ValueError) as error:  # pyarrow's errors are of these
+            raise TslrecError(f"{self.file} can't be read as Parquet: {error}") from None
+
+
+def open_parquet(file: RawFile) -> Parquet:
+    """Read the names of a Parquet file's columns.
+
+    Raises:
+        TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
+    """
+    parquet = _pyarrow_parquet()
+    if file.path.suffix == ".gz":
+        raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
+    try:
+        return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
+    except (OSError, ValueError) as error:
+        raise TslrecError(f"{file} can't be read as Parquet: {error}") from None
+
+
+def _pyarrow_parquet() -> Any:
+    try:
+        import pyarrow.parquet  # not in the package's own dependencies, and slow to import
+    except ImportError:
+        raise TslrecError("reading Parquet needs pyarrow: pip install 'tslrec-min[parquet]'") from None
+    return pyarrow.parquet
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A data frame; its rows are numbered from 1."""
+
+    frame: Any
+    what: str
+    """What messages call it."""
+    aliases: Mapping[str, str]
+    per_second: int = 1
+    timed: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its columns."""
+        return tuple(map(str, self.frame.columns))
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return self.what
+
+    def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
+        """Read rows; see `Table.chunks`. No row is bad yet.
+
+        Raises:
+            TslrecError: a column is missing.
+        """
+        wanted = _checked(self, self.names, columns)
+        arrays = {role: np.asarray(self.frame[name].to_numpy()) for role, name in wanted.items()}
+        for start in range(0, len(self.frame), _CHUNK_ROWS):
+            parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}
+            yield Chunk(range(start + 1, 1 + min(start + _CHUNK_ROWS, len(self.frame))), parts)
+
+
+def _values(array: np.ndarray) -> list[Any]:
+    """Return Python's values; of times, which NumPy would give as integers of any unit, dates."""
+    return array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()
