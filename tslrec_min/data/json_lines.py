@@ -151,7 +151,7 @@ class JsonLines:
     def _chunk(self, lines: Sequence[int], values: dict[str, list[Any]]) -> Chunk:
         if self.form.rows == "reviews" and "time" in values:
             values = values | {"time": [_posted(value) for value in values["time"]]}
-        return Chunk(lines, dict(values))
+        return Chunk(lines, values)
 
 
 def _posted(value: Any) -> Any:
