@@ -44,11 +44,12 @@ def verbosity() -> str:
     return _wanted.level
 
 
-def progress(total: int, text: str, unit: str, *, initial: int = 0, leave: bool = True, shown: bool = True) -> tqdm:
+def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave: bool = True, shown: bool = True
+             ) -> tqdm:
     """Return a progress bar on standard error; it stays hidden if that is no terminal.
 
     Args:
-        total: number of units.
+        total: number of units; None: not known.
         text: what stands before the bar.
         unit: what is counted.
         initial: units that are done already.

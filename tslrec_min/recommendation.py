@@ -11,21 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from .data.dataset import Histories, load_dataset
 from .data.given_histories import GivenIds, HistoryBlock
 from .models import SequentialRecommender
 from .output_file import output_files
+from .progress import progress
 from .ranking import top_k
 from .recommendation_formats import ItemNames, Recommendations, open_writer
 from .recommenders import load_recommender
 from .sampling import SeenItems
 from .training import final_states
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 BLOCK_USERS = 4096
 """Users answered at once: so many that packing the item table for them takes no time beside multiplying it."""
@@ -92,8 +95,8 @@ def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options:
         return _summary(_write(found, out, names, options.format), given)
     with output_files(out, overwrite=overwrite) as (temporary,), open(temporary, "wb") as stream:
         total = dataset.n_users if users is None and histories is None else None
-        with tqdm(total=total, desc="recommend", unit="user", disable=None) as progress:
-            return _summary(_write(found, stream, names, options.format, progress), given)
+        with progress(total, "recommend", "user") as bar:
+            return _summary(_write(found, stream, names, options.format, bar), given)
 
 
 def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[HistoryBlock], k: int, *, keep_seen: bool,
@@ -131,15 +134,15 @@ def best_items(states: np.ndarray, table: np.ndarray, histories: Histories, k: i
 
 
 def _write(found: Iterator[Recommendations], stream: BinaryIO, names: ItemNames, format: str,
-           progress: tqdm | None = None) -> int:
+           bar: tqdm | None = None) -> int:
     """Write all that is found; returns the number of users."""
     n_users = 0
     with open_writer(format, stream, names) as write:
         for block in found:
             write(block)
             n_users += len(block.user_ids)
-            if progress is not None:
-                progress.update(len(block.user_ids))
+            if bar is not None:
+                bar.update(len(block.user_ids))
     return n_users
 
 

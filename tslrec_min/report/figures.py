@@ -36,12 +36,14 @@ def style(group: int) -> dict[str, Any]:
 
 def curves(name: str, title: str, lines: Sequence[Curve], ylabel: str) -> Html:
     """Draw values by epoch."""
+    from matplotlib.ticker import MaxNLocator
+
     def paint(axes: Axes) -> None:
         for line in lines:
             marker = "o" if len(line.values) == 1 else None  # a line of one point can't be seen
             axes.plot(range(1, len(line.values) + 1), line.values, marker=marker, markersize=3, **style(line.group))
         axes.set(xlabel="epoch", ylabel=ylabel)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return draw(paint, name, title)
 
