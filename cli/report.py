@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from .options import PATH
+from .options import PATH, json_option
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--out", "-o", type=PATH, default="report.html", show_default=True, help="The page to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
-def report(runs: tuple[str, ...], out: Path, overwrite: bool) -> None:
+@json_option
+def report(runs: tuple[str, ...], out: Path, overwrite: bool, as_json: bool) -> None:
     """Write one HTML page that says what a reader needs to judge a run.
 
     RUNS are folders of tslrec run, as PATH or NAME=PATH, or of single stages, which are taken together as one run
@@ -30,6 +32,10 @@ def report(runs: tuple[str, ...], out: Path, overwrite: bool) -> None:
     from ..report import write_report
 
     lacking = write_report(runs, out, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps({"page": str(out), "bytes": out.stat().st_size,
+                               "lacking": {run: list(kinds) for run, kinds in lacking.items()}}))
+        return
     click.echo(f"{out}: {len(lacking)} run{'s' if len(lacking) > 1 else ''}, {out.stat().st_size / 1000:,.0f} kB")
     for run, kinds in lacking.items():
         if kinds:

@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from transformers.convert_slow_tokenizer import generate_merges
 
 from tslrec_min.configs import PrepareConfig
+from tslrec_min.data.files import RawFile
 from tslrec_min.data.readers import read_items
 from tslrec_min.errors import TslrecError
 from tslrec_min.gguf.metadata import Metadata
@@ -312,7 +313,7 @@ def test_metadata_that_gives_no_tokenizer_is_an_error(tmp_path: Path, change: di
 def real_titles(folder: Path) -> list[str]:
     """1,000 titles: those with accents or HTML entities, the longest, and some of the rest."""
     titles = [title for path in (folder / "ml-1m" / "movies.dat", folder / "amazon-beauty" / "items.tsv")
-              for title in dict.fromkeys(read_items(path, PrepareConfig()).titles.values())]
+              for title in dict.fromkeys(read_items(RawFile(path), PrepareConfig()).titles.values())]
     odd = [title for title in titles if not title.isascii() or html.unescape(title) != title]
     longest = sorted(titles, key=len)[-200:]
     rest = random.Random(0).sample(titles, 1000)
