@@ -114,10 +114,16 @@ def category_sizes(name: str, title: str, sizes: np.ndarray, colors: Sequence[st
 
 
 def item_map(name: str, title: str, points: np.ndarray, labels: np.ndarray, colors: Sequence[str]) -> Html:
-    """Draw items as dots, float64 [n, 2], coloured by their categories, int64 [n].
+    """Draw items as dots, coloured by their categories.
 
     The dots of a category are one path of lines without length and with round ends: a tenth of the size of so many
     circles.
+
+    Args:
+        name, title: see `draw`.
+        points: float64 [n, 2].
+        labels: int64 [n], categories.
+        colors: of each category.
     """
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
