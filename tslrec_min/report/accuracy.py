@@ -32,7 +32,8 @@ def accuracy(run: Run, name: str) -> Html | None:
         pictures.append(_figure(
             intervals(f"{name}-lift", f"Difference in NDCG@10 from {quoted(arms[0])} with 95% intervals, by group",
                       ndcg, lift=True, xlabel=f"difference in NDCG@10 from {quoted(arms[0], 30)}"),
-            "Difference from the first arm, user by user: an interval that holds 0 is no evidence of one."))
+            "Difference from the first arm, user by user. Where an interval holds 0 the two can't be told apart; of "
+            "many intervals some miss it by chance, which only the p-values of the summary take into account."))
     pictures.append(_figure(hit_curves(f"{name}-hits", "HR@k of every arm by the length k of the list",
                                        _hit_rates(results), _LONGEST_LIST), "HR@k by the length of the list."))
     return Html("".join([

@@ -59,17 +59,18 @@ def histogram(name: str, title: str, values: np.ndarray, xlabel: str, ylabel: st
         if edges[-1] - 1 > 10 * edges[0]:
             axes.set_xscale("log")
             plain_numbers(axes)
+        axes.set_xlim(edges[0], edges[-1])
 
     return draw(paint, name, title)
 
 
 def plain_numbers(axes: Axes) -> None:
     """Label a logarithmic axis with 1, 2, 5, 10, ... rather than powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def held_out_losses(name: str, title: str, checks: Sequence[Mapping[str, float]], baseline: float, ylabel: str) -> Html:

@@ -37,19 +37,22 @@ def _curves(trained: Sequence[tuple[str, Artifact]], name: str) -> list[Html]:
     def picture(key: str, what: str) -> Html:
         lines = [Curve(arms.index(arm), [epoch[key] for epoch in log["epochs"]]) for arm, _, log in logs]
         drawn = curves(f"{name}-{key.partition('@')[0].replace('_', '-')}", f"{what} by epoch", lines, what)
-        return element("figure", drawn, element("figcaption", f"{what} by epoch."))
+        return element("figure", drawn, element("figcaption", f"{what[0].upper()}{what[1:]} by epoch."))
 
     rows: list[list[Content]] = []
+    unfinished = False
     for arm, artifact, log in logs:
         epochs = len(log["epochs"])
         late = epochs > 1 and log["best_epoch"] == epochs
-        rows.append([quoted(arm), str(artifact.record["seed"]), f"{log['best_epoch']} of {epochs}",
-                     short(log["validation_ndcg@10"]), short(log["validation_hr@10"]),
-                     "the last epoch: more might have been better" if late else ""])
-    header = ["arm", "seed", "best epoch", "validation NDCG@10", "validation HR@10", "note"]
+        rows.append([quoted(arm), str(artifact.record["seed"]), f"{log['best_epoch']} of {epochs}{' †' * late}",
+                     short(log["validation_ndcg@10"]), short(log["validation_hr@10"])])
+        unfinished |= late
+    header = ["arm", "seed", "best epoch", "validation NDCG@10", "validation HR@10"]
+    note = [paragraph("† The last epoch was the best: a longer training might have given more.", class_="note")]
     pictures = element("div", picture("loss", "training loss"), picture("validation_ndcg@10", "validation NDCG@10"),
                        class_="figures")
-    return [*([legend(arms)] if len(arms) > 1 else []), pictures, table("Best epochs", header, rows)]
+    return [*([legend(arms)] if len(arms) > 1 else []), pictures, table("Best epochs", header, rows),
+            *(note if unfinished else [])]
 
 
 def fine_tuning(run: Run, name: str) -> Html | None:
@@ -58,9 +61,9 @@ def fine_tuning(run: Run, name: str) -> Html | None:
     if stage is None:
         return None
     loss, baseline = metrics["loss"], metrics["baseline"]
-    outcome = (f"came down to {metrics['best']:.4f}, {metrics['improvement']:.1%} below the best constant predictor "
+    outcome = (f"came down to {metrics['best']:.4f}, {metrics['improvement']:.1%} below the constant predictor "
                f"({baseline:.4f}). " if metrics["improvement"] > 0 else
-               f"is no lower than that of the best constant predictor ({baseline:.4f}): nothing about single users was "
+               f"is no lower than that of the constant predictor ({baseline:.4f}): nothing about single users was "
                "learned. ")
     verdict = f"On {metrics['held_out_users']:,} users that it did not learn from, the {loss} loss {outcome}"
     learned = (f"It learned from {metrics['training_users']:,} of {metrics['available_users']:,} users "

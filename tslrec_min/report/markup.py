@@ -6,7 +6,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-_VOID = ("meta", "img", "br")
+_VOID = ("meta",)
+_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Html(str):
@@ -24,7 +25,7 @@ def escaped(content: Content) -> Html:
     if isinstance(content, Html):
         return content
     if isinstance(content, str):
-        return Html(html.escape(re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", content)))
+        return Html(html.escape(_UNPRINTABLE.sub("\ufffd", content)))
     return Html("".join(map(escaped, content)))
 
 
@@ -78,14 +79,27 @@ def details(summary: str, *content: Content) -> Html:
 
 
 def quoted(text: str, longest: int = 80) -> str:
-    """Return a text on one line, cut after `longest` characters."""
-    line = " ".join(text.split())
+    """Return a text on one line, cut after `longest` characters, as `escaped` can show it."""
+    line = _UNPRINTABLE.sub("\ufffd", " ".join(text.split()))
     return line if len(line) <= longest else f"{line[:longest - 1]}…"
+
+
+def setting(value: object) -> str:
+    """Return a setting as text; of a path of this machine only its last part, since pages are passed on."""
+    if not isinstance(value, str):
+        return str(value)
+    text = value if value and value.strip() == value else repr(value)
+    return re.sub(r"^(?:/|~/|[A-Za-z]:[\\/]).*[/\\]", "…/", text)
 
 
 def short(value: float, places: int = 4) -> str:
     """Return a metric's value without the zero before the point: .1082."""
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{places}f}").replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """Return a p-value: .0190, or 1."""
+    return "1" if value >= 0.99995 else short(value)
 
 
 def signed_share(value: float) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..artifacts import Artifact
 from ..configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from .collect import Run
-from .markup import Content, Html, definitions, details, element, hash_code, paragraph, quoted, table
+from .markup import Content, Html, definitions, details, element, hash_code, paragraph, quoted, setting, table
 from .summary import duration
 
 _CONFIGS: dict[str, type] = {"dataset": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig,
@@ -60,12 +59,13 @@ def _configuration(artifact: Artifact) -> Html:
     helps = {item.name: str(item.metadata["help"]) for item in fields if "help" in item.metadata}
     pairs: list[tuple[Content, Content]] = []
     for key, value in _flat(artifact.config).items():
-        shown = _shown(value)
+        shown = setting(value)
         term = element("code", key, title=helps.get(key))
         pairs.append((term, element("strong", shown) if key in defaults and value != defaults[key] else shown))
     inputs = [(element("code", key), hash_code(str(value))) for key, value in artifact.record["inputs"].items()]
     return details(quoted(artifact.path.name), definitions(pairs, class_="settings"),
-                   paragraph("Hashes of the inputs:"), definitions(inputs, class_="settings"))
+                   paragraph("Hashes of the inputs:"), definitions(inputs, class_="settings"),
+                   paragraph("Own hash: ", element("code", artifact.hash)))
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,9 +77,3 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
         elif key != "arms":
             flat[key] = value
     return flat
-
-
-def _shown(value: Any) -> str:
-    """Return a setting as text; of a path of this machine only its last part, since pages are passed on."""
-    text = repr(value) if isinstance(value, str) and (value.strip() != value or not value) else str(value)
-    return re.sub(r"^(?:/|~/|[A-Za-z]:[\\/]).*[/\\]", "…/", text) if isinstance(value, str) else text

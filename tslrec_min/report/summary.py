@@ -7,7 +7,21 @@ from typing import Any
 
 from ..significance import stars
 from .collect import Run
-from .markup import Content, Html, bullets, definitions, element, paragraph, quoted, short, signed_share, table
+from .markup import (
+    Content,
+    Html,
+    bullets,
+    definitions,
+    element,
+    escaped,
+    p_value,
+    paragraph,
+    quoted,
+    setting,
+    short,
+    signed_share,
+    table,
+)
 
 METRICS = ("hr@10", "ndcg@10")
 _LEVEL = 0.05
@@ -28,7 +42,7 @@ def summary(runs: Sequence[Run]) -> Html:
     if not several:
         parts.append(facts(runs[0]))
     parts += [_absent(run, several) for run in runs]
-    return Html("".join(element("div", part) if not isinstance(part, Html) else part for part in parts))
+    return escaped(parts)
 
 
 def verdict(evaluation: Mapping[str, Any]) -> str:
@@ -38,18 +52,18 @@ def verdict(evaluation: Mapping[str, Any]) -> str:
              if found["metric"] == _DECIDING and found["group"] == "all"}
     if not others:
         mean = evaluation["arms"][baseline]["filtered"][_DECIDING]["mean"]
-        return f"NDCG@10 of {quoted(baseline)} is {short(mean)}; there is no other arm to compare it with."
+        return f"NDCG@10 of “{quoted(baseline)}” is {short(mean)}; there is no other arm to compare it with."
     if not tests:
         return "The arms were not tested against each other, so the table alone can't tell a difference from chance."
     sorted_out: dict[str, list[str]] = {"higher": [], "lower": [], "none": []}
     for arm, found in tests.items():
         kind = "none" if found["p_holm"] >= _LEVEL else "higher" if found["difference"] > 0 else "lower"
-        sorted_out[kind].append(f"{quoted(arm)} ({_lift(found)}, p = {short(found['p_holm'])})")
+        sorted_out[kind].append(f"“{quoted(arm)}” ({_lift(found)}, p = {p_value(found['p_holm'])})")
     clauses = [f"NDCG@10 is significantly {kind} with {_listed(sorted_out[kind])}" for kind in ("higher", "lower")
                if sorted_out[kind]]
     if sorted_out["none"]:
-        clauses.append(f"no difference that could not be chance was found for {_listed(sorted_out['none'])}")
-    return f"Compared with {quoted(baseline)}, {'; '.join(clauses)}."
+        clauses.append(f"no difference that chance could not explain was found for {_listed(sorted_out['none'])}")
+    return f"Compared with “{quoted(baseline)}”, {'; '.join(clauses)}."
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -85,7 +99,7 @@ def _rows(run: Run, several: bool) -> Iterator[list[Content]]:
             figure = with_deviation(values)
             highest = len(evaluation["arms"]) > 1 and values["mean"] == best[metric]
             row += [element("strong", figure) if highest else figure,
-                    _lift(test) if test else "", [short(test["p_holm"]), stars(test["p_holm"])] if test else ""]
+                    _lift(test) if test else "", [p_value(test["p_holm"]), stars(test["p_holm"])] if test else ""]
         yield row
 
 
@@ -119,8 +133,10 @@ def facts(run: Run) -> Html:
     arms = {(artifact.config["model"], artifact.config["loss"]) for _, artifact in run.trainings()}
     if arms:
         pairs.append(("recommender", ", ".join(f"{model} ({loss})" for model, loss in sorted(arms))))
-    tuning = run.file("finetune", "metrics.json")
-    if tuning:
+    stage, tuning = run.stage("finetune"), run.file("finetune", "metrics.json")
+    if stage and tuning:
+        pairs.append(("language model", f"{setting(stage.config['model'])}, LoRA rank {stage.config['lora_rank']}, "
+                                        f"{stage.config['quant']}"))
         pairs.append(("fine-tuning", f"held-out {tuning['loss']} {tuning['best']:.4f}, constant predictor "
                                      f"{tuning['baseline']:.4f}: {tuning['improvement']:.1%} less"))
     shares = run.neighbour_shares
