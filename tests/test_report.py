@@ -224,6 +224,19 @@ def test_stages_of_another_data_set_are_left_out_and_named(whole: Path, cycle: P
     assert "pretrain: was made from another dataset artifact than the one shown" in "".join(root.itertext())
 
 
+@pytest.mark.parametrize(("split", "text"), [("leave-one-out", "Leave-one-out: "), ("temporal", "Temporal split: ")])
+def test_the_split_is_described(tmp_path: Path, split: str, text: str) -> None:
+    rows = [f"u{user},i{(user + step) % 6},{step}" for user in range(8) for step in range(10)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    (tmp_path / "items.csv").write_text("\n".join(["item_id,title", *(f"i{item},t{item}" for item in range(6))]) + "\n")
+    words = ("prepare", tmp_path / "log.csv", "--items", tmp_path / "items.csv", "--k-core", 0, "--split", split)
+    assert tslrec(*words, "-o", tmp_path / "dataset").exit_code == 0
+    assert tslrec("report", tmp_path / "dataset", "-o", tmp_path / "r.html").exit_code == 0
+    texts = list(parsed((tmp_path / "r.html").read_text(encoding="utf-8")).itertext())
+    assert any(line.startswith(text) for line in texts)
+    assert texts[texts.index("users with a test target") + 1] == "8"
+
+
 def test_failed_parity_is_shown(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "dataset", tmp_path / "run" / "dataset")
     evidence = (whole / "finetune" / "parity.json").read_text().replace('"passed": true', '"passed": false')

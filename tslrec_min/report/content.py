@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..data.dataset import SPLITS
 from .collect import Run
 from .figures import histogram
 from .markup import Content, Html, element, hash_code, paragraph, table
+
+_LEAVE_ONE_OUT = ("Leave-one-out: of every history of at least three items the last is the test target, the one "
+                  "before it the validation target, the rest is for training.")
+_TEMPORAL = ("Temporal split: two times cut all histories alike. What is before the first is for training; a user's "
+             "last interaction between the two is the validation target, the last one from the second on the test "
+             "target.")
 
 
 def content(run: Run, name: str) -> Html | None:
@@ -19,10 +26,10 @@ def content(run: Run, name: str) -> Html | None:
         ["interactions", f"{summary['interactions']:,}"], ["density", f"{summary['density']:.4%}"],
         ["interactions a user, mean", f"{summary['mean_length']:.1f}"],
         ["interactions an item, mean", f"{summary['interactions'] / summary['items']:.1f}"],
-        ["users with a validation and a test target", f"{len(dataset.evaluated_users):,}"],
         ["items without a title", f"{summary['blank_titles']:,}"]]
+    rows += [[f"users with a {split} target", f"{len(dataset.evaluation(split).users):,}"] for split in SPLITS]
     if "k_core" in summary:
-        rows.append(["every user and item has at least", f"{summary['k_core']} interactions"])
+        rows.append(["k of the k-core", str(summary["k_core"])])
     if dataset.cold:
         rows += [["cold items", f"{summary['cold_items']:,}"],
                  ["users with a cold target", f"{summary['cold_users']:,}"]]
@@ -37,9 +44,8 @@ def content(run: Run, name: str) -> Html | None:
                                     "interactions with the item", "items"),
                 element("figcaption", f"Popularity of items: {_spread(popularity)}; the most popular tenth has "
                                       f"{_share_of_top_tenth(popularity):.0%} of the interactions."))]
-    return Html(paragraph("Leave-one-out: of every history of at least three items the last is the test target, the "
-                          "one before it the validation target, the rest is for training. The split hash is equal "
-                          "exactly if every user's ordered history is.")
+    return Html(paragraph(_LEAVE_ONE_OUT if dataset.cuts is None else _TEMPORAL, " The split hash is equal exactly if "
+                          "every user's ordered history and its parts are.")
                 + table("The data set", ["", "figure"], rows) + element("div", pictures, class_="figures"))
 
 
