@@ -259,6 +259,12 @@ def test_a_page_is_replaced_only_when_told_and_only_by_a_whole_one(whole: Path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "r.html"]
 
 
+def test_pages_too_large_are_refused(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tslrec_min.report.page.MOST_BYTES", 10_000)
+    result = tslrec("report", whole / "evaluate", "-o", tmp_path / "r.html")
+    assert result.exit_code == 1 and "fewer runs" in result.stderr and not list(tmp_path.iterdir())
+
+
 def test_mistakes_are_named(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()

@@ -26,16 +26,21 @@ def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = 
         Name of the run -> kinds of artifacts that it lacks; their sections are left out.
 
     Raises:
-        TslrecError: matplotlib is missing, `out` exists, or an artifact is missing or damaged.
+        TslrecError: matplotlib is missing, `out` exists, an artifact is missing or damaged, or the page would be
+            larger than `page.MOST_BYTES`.
     """
     from .collect import collect
     from .drawing import check_matplotlib
-    from .page import page
+    from .page import MOST_BYTES, page
 
     _refuse(out, overwrite)
     check_matplotlib()
     runs = collect(specifications)
     text = page(runs)
+    size = len(text.encode())
+    if size > MOST_BYTES:
+        raise TslrecError(f"the page on {len(runs)} runs would be of {size / 1e6:.1f} MB, expected at most "
+                          f"{MOST_BYTES / 1e6:g}; write several pages, of fewer runs each")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
