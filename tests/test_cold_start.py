@@ -24,8 +24,10 @@ from tslrec_min.configs import (
 )
 from tslrec_min.data.cold import ColdItems
 from tslrec_min.data.dataset import Dataset, load_dataset
-from tslrec_min.data.preparation import build_dataset, hold_out_items, prepare
-from tslrec_min.data.readers import RawInteractions, RawItems
+from tslrec_min.data.holding_out import hold_out_items
+from tslrec_min.data.item_texts import RawItems
+from tslrec_min.data.preparation import build_dataset, prepare
+from tslrec_min.data.rows import RawInteractions
 from tslrec_min.embedding.artifact import load_all_embeddings, load_embeddings, save_embeddings
 from tslrec_min.embedding.stage import embed_base
 from tslrec_min.embedding.store import Part
@@ -48,9 +50,8 @@ HISTORIES = st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=9), min_si
 
 
 def dataset_of(rows: list[list[int]]) -> Dataset:
-    raw = RawInteractions([f"u{user}" for user, row in enumerate(rows) for _ in row],
-                          [str(item) for row in rows for item in row])
-    raw.times = list(range(len(raw.users)))
+    users = [f"u{user}" for user, row in enumerate(rows) for _ in row]
+    raw = RawInteractions.of(users, [str(item) for row in rows for item in row], range(len(users)))
     titles = {str(item): f"title {item}" for item in range(8)}
     return build_dataset(raw, RawItems(titles, {"year": {item: f"19{item}" for item in titles}}), k_core=0)
 

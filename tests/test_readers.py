@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tslrec_min.configs import PrepareConfig
+from tslrec_min.data.files import RawFile
 from tslrec_min.data.readers import find_source, read_interactions, read_items
+from tslrec_min.data.rows import RawInteractions
 from tslrec_min.errors import TslrecError
 
 EXPECTED = [("u1", "b", 30), ("u2", "a", 10), ("u1", "a", 20)]
@@ -18,6 +20,15 @@ def read(path: Path, config: PrepareConfig = PrepareConfig(), items: Path | None
     raw = read_interactions(source, config)
     titles = read_items(source.items, config).titles if source.items else {}
     return raw, titles
+
+
+def pairs(raw: RawInteractions) -> list[tuple[str, str]]:
+    return [(raw.user_ids[user], raw.item_ids[item]) for user, item in zip(raw.users, raw.items, strict=True)]
+
+
+def times(raw: RawInteractions) -> list[float]:
+    assert raw.times is not None
+    return raw.times.tolist()
 
 
 def write_recbole(folder: Path) -> Path:
@@ -43,22 +54,22 @@ def write_movielens(folder: Path) -> Path:
 @pytest.mark.parametrize("write", [write_recbole, write_csv, write_movielens])
 def test_formats_agree(tmp_path: Path, write) -> None:
     raw, titles = read(write(tmp_path))
-    assert list(zip(raw.users, raw.items, raw.times, strict=True)) == EXPECTED
+    assert [(*ids, time) for ids, time in zip(pairs(raw), times(raw), strict=True)] == EXPECTED
     assert titles == {"a": "Amélie", "b": "Heat"}
 
 
 @pytest.mark.parametrize("write", [write_recbole, write_csv, write_movielens])
 def test_min_rating_and_renamed_columns_of_fixed_formats(tmp_path: Path, write) -> None:
     raw, _ = read(write(tmp_path), PrepareConfig(min_rating=4))
-    assert list(zip(raw.users, raw.items, strict=True)) == [("u1", "b"), ("u1", "a")] and raw.below_min_rating == 1
+    assert pairs(raw) == [("u1", "b"), ("u1", "a")] and raw.below_min_rating == 1
 
 
 def test_sequences_keep_their_order(tmp_path: Path) -> None:
     (tmp_path / "sequences.txt").write_text("u1 b a b\n\nu2 a\n")
     (tmp_path / "items.tsv").write_text('item_id\ttitle\na\t6" pipe &amp; co\nb\t  Two \u2028 words \n')
     raw, titles = read(tmp_path)
-    assert list(zip(raw.users, raw.items, strict=True)) == [("u1", "b"), ("u1", "a"), ("u1", "b"), ("u2", "a")]
-    assert raw.times == [] and titles == {"a": '6" pipe & co', "b": "Two words"}
+    assert pairs(raw) == [("u1", "b"), ("u1", "a"), ("u1", "b"), ("u2", "a")]
+    assert raw.times is None and titles == {"a": '6" pipe & co', "b": "Two words"}
 
 
 def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
@@ -66,7 +77,7 @@ def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
     (tmp_path / "i.csv").write_text('what,label\na,"Good, Bad"\nb,x\n')
     config = PrepareConfig(user_column="who", item_column="what", time_column="when", title_column="label")
     raw, titles = read(tmp_path / "r.csv", config, tmp_path / "i.csv")
-    assert raw.times == [60.0, 2.5] and titles["a"] == "Good, Bad"
+    assert times(raw) == [60.0, 2.5] and titles["a"] == "Good, Bad"
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -88,7 +99,7 @@ def test_wrong_encoding_is_named(tmp_path: Path) -> None:
     with pytest.raises(TslrecError, match="--encoding"):
         read(tmp_path / "r.csv")
     raw, _ = read(tmp_path / "r.csv", PrepareConfig(encoding="latin-1"))
-    assert raw.items == ["é"]
+    assert pairs(raw) == [("u", "é")]
     with pytest.raises(TslrecError, match="unknown --encoding"):
         read(write_movielens(tmp_path), PrepareConfig(encoding="klingon", format="movielens"))
 
@@ -112,7 +123,7 @@ def test_further_columns_of_items(tmp_path: Path, write, name: str, expected: di
 def test_entities_and_white_space_of_items(tmp_path: Path) -> None:
     (tmp_path / "items.tsv").write_text("item_id\ttitle\tbrand\n"
                                         "a\tCr&egrave;me  &#9733;\tX\nb\tAT&T\tY &amp; Z\nc\tplain\t\n")
-    raw = read_items(tmp_path / "items.tsv", PrepareConfig(item_fields="brand"))
+    raw = read_items(RawFile(tmp_path / "items.tsv"), PrepareConfig(item_fields="brand"))
     assert raw.titles == {"a": "Crème ★", "b": "AT&T", "c": "plain"} and raw.unescaped == {"a", "b"}
     assert raw.fields == {"brand": {"a": "X", "b": "Y & Z", "c": ""}}
 
@@ -124,7 +135,7 @@ def test_missing_files_and_titles(tmp_path: Path) -> None:
         find_source(tmp_path, None, PrepareConfig())
     (tmp_path / "items.csv").write_text("item_id,a,b\n1,2,3\n")
     with pytest.raises(TslrecError, match="--title-column"):
-        read_items(tmp_path / "items.csv", PrepareConfig())
+        read_items(RawFile(tmp_path / "items.csv"), PrepareConfig())
     (tmp_path / "items.csv").write_text("item_id,title\n1,x\n1,y\n")
     with pytest.raises(TslrecError, match="line 3: item '1' has a second title"):
-        read_items(tmp_path / "items.csv", PrepareConfig())
+        read_items(RawFile(tmp_path / "items.csv"), PrepareConfig())

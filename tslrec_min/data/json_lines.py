@@ -118,7 +118,12 @@ class JsonLines:
         keys = {role: self._keys(role, name) for role, name in columns.items() if name}
         lines: list[int] = []
         values: dict[str, list[Any]] = {role: [] for role in keys}
-        for line, row in self._rows(bad):
+        for line, row in self._rows():
+            if isinstance(row, str):
+                if not bad.skip:  # a row before it may be bad too, and the first one is to be named
+                    yield self._chunk(lines, values)
+                bad.add(self.file, line, "not a JSON object", row)
+                continue
             lines.append(line)
             for role, names in keys.items():
                 values[role].append(next((row[name] for name in names if row.get(name) not in (None, "")), None))
@@ -135,12 +140,13 @@ class JsonLines:
         found = self.form.keys.get(name, name)
         return (found,) if isinstance(found, str) else found
 
-    def _rows(self, bad: BadRows) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def _rows(self) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+        """Yield (line number, row), or what is wrong with the line in place of the row."""
         for line, text in text_lines(self.file, self.encoding):
             try:
                 row = parse_object(text)
             except ValueError as error:
-                bad.add(self.file, line, "not a JSON object", str(error))
+                yield line, str(error)
                 continue
             inner = row.get(self.form.rows) if self.form.rows else None
             if isinstance(inner, list):
@@ -151,7 +157,7 @@ class JsonLines:
     def _chunk(self, lines: Sequence[int], values: dict[str, list[Any]]) -> Chunk:
         if self.form.rows == "reviews" and "time" in values:
             values = values | {"time": [_posted(value) for value in values["time"]]}
-        return Chunk(lines, dict(values))
+        return Chunk(lines, values)
 
 
 def _posted(value: Any) -> Any:

@@ -101,7 +101,7 @@ def _files_of(source: Path, items: Path | None, config: PrepareConfig) -> tuple[
 def _hash_of(raw: RawInteractions) -> str:
     digest = hashlib.sha256(sha256_of_json([raw.user_ids, raw.item_ids]).encode())
     for array in (raw.users, raw.items, raw.times):
-        digest.update(b"" if array is None else np.ascontiguousarray(array))
+        digest.update(b"" if array is None else array.tobytes())
     return digest.hexdigest()
 
 
@@ -242,7 +242,7 @@ def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
 def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Keep the ids in use, numeric ones in numeric order, and number the codes 0.. accordingly."""
     used = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
-    names = [ids[code] for code in used]
+    names = [ids[code] for code in used.tolist()]
     order = sorted(range(len(names)), key=lambda place: (not names[place].isdecimal(),
                                                          len(names[place]) if names[place].isdecimal() else 0,
                                                          names[place]))

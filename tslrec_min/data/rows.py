@@ -75,7 +75,7 @@ class Chunk:
 
     lines: Sequence[int]
     """Number of each row's line, [n]."""
-    columns: dict[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[Any]]
     """``user``, ``item``, ``time`` and ``rating`` (or, of items files, the names of texts) -> values, [n]: texts, or
     what JSON, Parquet and data frames have."""
     is_text: bool = False
@@ -147,9 +147,9 @@ class RawInteractions:
     def of(cls, users: Iterable[str], items: Iterable[str], times: Sequence[float] | None = None) -> RawInteractions:
         """Make some of external ids and times, all of the same length N."""
         of_users, of_items = Codes(), Codes()
-        codes = (np.fromiter(map(known.__getitem__, ids), np.int32) for known, ids in
-                 ((of_users, users), (of_items, items)))
-        return cls(list(of_users), list(of_items), *codes, None if times is None else np.array(times))
+        user_codes = np.fromiter(map(of_users.__getitem__, users), np.int32)
+        item_codes = np.fromiter(map(of_items.__getitem__, items), np.int32)
+        return cls(list(of_users), list(of_items), user_codes, item_codes, None if times is None else np.array(times))
 
 
 class Collector:

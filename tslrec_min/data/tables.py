@@ -121,6 +121,8 @@ class Table:
         rows: list[list[str]] = []
         for line, cells in self._csv_rows(blocks) if self.quoted else self._split_rows(blocks):
             if len(cells) != len(self.names):
+                if rows and not bad.skip:  # one of those before may be bad too, and the first one is to be named
+                    yield _chunk_of(lines, rows, places)
                 bad.add(self.file, line, "wrong number of fields",
                         f"{len(cells)} fields; expected {len(self.names)} ({', '.join(self.names)})")
                 continue
