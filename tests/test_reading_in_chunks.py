@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.configs import PrepareConfig
@@ -37,7 +37,7 @@ def in_words(raw: RawInteractions) -> list[tuple[Any, ...]]:
 
 
 @given(ROWS, st.sampled_from(LAYOUTS), st.integers(2, 4), st.booleans())
-@settings(max_examples=600)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_simple_lines_are_split_as_row_by_row(rows: list[list[str]], layout: tuple[str, bool, bool], width: int,
                                               ends: bool) -> None:
     delimiter, quoted, stripped = layout
@@ -59,7 +59,7 @@ def test_simple_lines_are_split_as_row_by_row(rows: list[list[str]], layout: tup
 
 @given(st.lists(st.tuples(st.sampled_from(["u1", "u2", "", "ü"]), st.sampled_from(["a", "b", 'q"q'])), min_size=1,
                 max_size=30), st.integers(1, 40), st.sampled_from(["\n", "\r\n", "\r"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_depends_on_the_size_of_blocks(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]],
                                                size: int, end: str) -> None:
     text = end.join(["user_id,item_id,timestamp", "", *(
@@ -85,7 +85,7 @@ BAD = ["u,a", "u,a,1,2", ",a,3", "u,,4", "u,a,noon", "u,a,9223372036854775808", 
 
 
 @given(st.lists(st.sampled_from(["u,a,1", "v,b,2", "w,a,3.5", "u,b,1970-01-01", *BAD]), min_size=1, max_size=25))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_bad_rows_are_left_out_and_counted(tmp_path_factory: pytest.TempPathFactory, rows: list[str]) -> None:
     file = tmp_path_factory.mktemp("r") / "r.csv"
     file.write_text("user_id,item_id,timestamp\n" + "".join(f"{row}\n" for row in rows))
@@ -116,6 +116,7 @@ def test_quotes_that_never_close_and_endless_lines(tmp_path: Path, monkeypatch: 
 
 @given(st.lists(st.one_of(st.integers(-2**40, 2**40), st.floats(-1e9, 1e9), st.sampled_from(["1970-01-02", "7", " 8"])),
                 min_size=1, max_size=20), st.booleans())
+@settings(deadline=None)
 def test_times_stay_what_they_are(values: list[Any], as_text: bool) -> None:
     values = [str(value) for value in values] if as_text else values
     collector = Collector("x", PrepareConfig(), timed=True)

@@ -1,0 +1,106 @@
+"""Rows a second and peak memory of reading and preparing a CSV file of 10,000,000 interactions, beside pandas.read_csv.
+
+The file is made here: ids as Amazon's, 25 rows a user, popularity of items as 1 / rank, times in no order. Each work
+runs in a process of its own, so that its peak is its own. *read* makes codes and times of the file; *prepare* is all
+of `tslrec prepare`: the 5-core, the order, the numbering and the artifact. pandas only parses; what it gives holds texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tslrec_min.cli.tables import table
+
+LIMIT_GIB = 2.0
+"""For ours."""
+_ROWS_OF_USER, _ITEMS, _BLOCK = 25, 100_000, 500_000
+
+
+def write_raw(folder: Path, n_rows: int) -> Path:
+    """Write interactions.csv and items.tsv; returns the first."""
+    random, n_users = np.random.default_rng(0), n_rows // _ROWS_OF_USER
+    popularity = 1 / np.arange(1, _ITEMS + 1)
+    share = np.cumsum(popularity / popularity.sum())
+    with open(folder / "interactions.csv", "w") as stream:
+        stream.write("user_id,item_id,rating,timestamp\n")
+        for start in range(0, n_rows, _BLOCK):
+            count = min(_BLOCK, n_rows - start)
+            users = random.integers(n_users, size=count).tolist()
+            items = np.minimum(np.searchsorted(share, random.random(count)), _ITEMS - 1).tolist()
+            ratings = random.integers(1, 6, count).tolist()
+            times = random.integers(1_300_000_000, 1_400_000_000, count).tolist()
+            stream.writelines(f"A{user:013d},B{item:09d},{rating}.0,{moment}\n" for user, item, rating, moment in
+                              zip(users, items, ratings, times, strict=True))
+    with open(folder / "items.tsv", "w") as stream:
+        stream.write("item_id\ttitle\n")
+        stream.writelines(f"B{item:09d}\tTitle of item {item}\n" for item in range(_ITEMS))
+    return folder / "interactions.csv"
+
+
+def measure(work: str, file: Path) -> dict[str, float]:
+    """Do one work in this process; return its seconds and the peak memory in GiB."""
+    from tslrec_min.artifacts import peak_memory_mib, start_measuring
+    from tslrec_min.configs import PrepareConfig
+    from tslrec_min.data.preparation import prepare
+    from tslrec_min.data.readers import find_source, read_interactions
+
+    config = PrepareConfig()
+    if work == "pandas.read_csv":
+        import pandas
+
+        started = start_measuring()
+        pandas.read_csv(file)
+    elif work == "read":
+        started = start_measuring()
+        read_interactions(find_source(file, None, config), config)
+    else:
+        started = start_measuring()
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(file, Path(folder) / "dataset", config)
+    return {"seconds": time.monotonic() - started, "peak": peak_memory_mib() / 1024}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000_000, help="interactions (default: 10,000,000)")
+    parser.add_argument("--repeats", type=int, default=1, help="processes for each work; the best counts (default: 1)")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure[0], Path(options.measure[1]))))
+        return
+    works = ["read", "prepare", *(["pandas.read_csv"] if importlib.util.find_spec("pandas") else [])]
+    found: dict[str, list[dict[str, float]]] = {work: [] for work in works}
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_raw(Path(folder), options.rows)
+        size = file.stat().st_size / 2**20
+        for _ in range(options.repeats):
+            for work in works:
+                command = [sys.executable, __file__, "--measure", work, str(file)]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                found[work].append(json.loads(done.stdout))
+    rows = []
+    for work, runs in found.items():
+        best = min(runs, key=lambda run: run["seconds"])
+        within = "" if work.startswith("pandas") else "yes" if best["peak"] < LIMIT_GIB else "NO"
+        rows.append((work, f"{best['seconds']:.1f}", f"{options.rows / best['seconds'] / 1e6:.2f}",
+                     f"{best['peak']:.2f}", within))
+    print(f"{options.rows:,} rows, {size:.0f} MiB, {options.rows // _ROWS_OF_USER:,} users, {_ITEMS:,} items; Python "
+          f"{sys.version.split()[0]}, NumPy {np.__version__}, one thread, best of {options.repeats}; limit for ours: "
+          f"{LIMIT_GIB:.1f} GiB\n")
+    print(table(("work", "seconds", "million rows/s", "peak GiB", "within"), rows))
+    if "pandas.read_csv" not in works:
+        print("\npandas is not installed, so its row is missing")
+
+
+if __name__ == "__main__":
+    main()
