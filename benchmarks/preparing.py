@@ -2,7 +2,7 @@
 
 The file is made here: ids as Amazon's, 25 rows a user, popularity of items as 1 / rank, times in no order. Each work
 runs in a process of its own, so that its peak is its own. *read* makes codes and times of the file; *prepare* is all
-of `tslrec prepare`: the 5-core, the order, the numbering and the artifact. pandas only parses; what it gives holds texts.
+of `tslrec prepare`: the 5-core, the order, the numbering and the artifact. pandas only parses; its result holds texts.
 """
 
 from __future__ import annotations
