@@ -76,6 +76,27 @@ def test_prepare_prints_statistics(prepared: Path, tmp_path: Path) -> None:
     assert json.loads(result.stdout)["users"] == 60
 
 
+def test_dry_run_prints_and_writes_nothing(prepared: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rows = [f"u{row % 6},i{row % 5},{1_500_000_000 + 86_400 * row}\n" for row in range(120)]
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "".join([*rows, "u1,i1,noon\n", "u1,i1\n"]))
+    (raw / "items.csv").write_text("item_id,title\n" + "".join(f"i{item},T\n" for item in range(5)))
+    before = sorted(tmp_path.rglob("*"))
+    result = tslrec("prepare", raw, "--dry-run", "--on-bad-row", "skip", "--split", "temporal", "--from-time",
+                    "2017-07-20", "-o", tmp_path / "out")
+    assert result.exit_code == 0 and sorted(tmp_path.rglob("*")) == before
+    for expected in ("users                             6\n", "2017-07-20 to 2017-11-10",
+                     "left out: time can't be read      1 of the interactions: line 122",
+                     "left out: wrong number of fields  1 of the interactions: line 123",
+                     "left out: time                    6", "validation users                  6, from 2017-10-"):
+        assert expected in result.output, result.output
+    summary = json.loads(tslrec("prepare", raw, "--dry-run", "--on-bad-row", "skip", "--json").stdout)
+    assert summary["median_length"] == 20 and summary["bad_rows"]["interactions"]["wrong number of fields"]["rows"] == 1
+    assert tslrec("prepare", raw).exit_code == 2 and tslrec("prepare", raw, "--dry-run").exit_code == 1
+    assert tslrec("prepare", raw, "--dry-run", "--test-share", 0.5, "--validation-share", 0.45).exit_code == 1
+
+
 def test_train_and_evaluate(prepared: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         assert tslrec("train", prepared / "dataset", "-o", tmp_path / f"r{seed}", "--epochs", 1, "--width", 8, "--seed",

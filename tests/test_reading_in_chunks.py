@@ -15,16 +15,18 @@ from hypothesis import strategies as st
 
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data import files
+from tslrec_min.data.cells import CodeTable, cut
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.files import Block, RawFile, text_blocks
 from tslrec_min.data.preparation import examine, prepare
 from tslrec_min.data.readers import find_source, read_interactions
-from tslrec_min.data.rows import BadRows, Chunk, Collector, RawInteractions
+from tslrec_min.data.rows import BadRows, Chunk, Codes, Collector, RawInteractions
 from tslrec_min.data.tables import Table, simple_chunk
 from tslrec_min.data.values import parse_time
 from tslrec_min.errors import TslrecError
 
-CELLS = st.text(st.sampled_from("ab1:.,;|\t \u00a0\x1c\x85é'"), max_size=4)
+CELLS = st.text(st.sampled_from("ab1:.,;|\t \u00a0\x1c\x85é'"), max_size=4) | st.text(
+    st.sampled_from("ab1"), max_size=40)
 ROWS = st.lists(st.lists(CELLS, min_size=2, max_size=4), min_size=1, max_size=8)
 LAYOUTS = [(",", True, True), (";", True, True), ("\t", False, True), ("\t", False, False), ("::", False, False),
            ("|", False, False)]
@@ -53,7 +55,7 @@ def test_simple_lines_are_split_as_row_by_row(rows: list[list[str]], layout: tup
     columns = {role: [value for chunk in slow for value in chunk.columns[role]] for role in places}
     if any(delimiter not in text and not text.strip(" ") for text in block.text.split("\n")[:-1]):
         return  # a blank line has no row, and no fast path either
-    assert bad.counts == {} and dict(fast.columns) == columns
+    assert bad.counts == {} and {role: list(values) for role, values in fast.columns.items()} == columns
     assert list(fast.lines) == [line for chunk in slow for line in chunk.lines]
 
 
@@ -127,6 +129,61 @@ def test_times_stay_what_they_are(values: list[Any], as_text: bool) -> None:
     times = collector.finish().times
     expected = np.array([parse_time(value) for value in values])
     assert times is not None and times.dtype == expected.dtype and times.tolist() == expected.tolist()
+
+
+IDS = st.lists(st.lists(st.text(st.sampled_from("ab1-"), min_size=1, max_size=40) | st.text(
+    st.sampled_from("01"), min_size=8, max_size=16), max_size=30), min_size=1, max_size=6)
+
+
+@given(IDS, st.booleans())
+@settings(deadline=None)
+def test_codes_of_cells_are_those_of_the_dictionary(columns: list[list[str]], crowded: bool) -> None:
+    codes = Codes()
+    with pytest.MonkeyPatch.context() as patch:
+        if crowded:  # all ids begin at one of a few slots
+            patch.setattr(CodeTable, "_first_slots", lambda table, words: (
+                words.sum(axis=0) % np.uint64(3)).astype(np.int64))
+        table = CodeTable(codes)
+        for column in columns:
+            fields = cut("".join(f"{name},\n" for name in column), ",", 2)
+            assert fields is not None and list(fields[0]) == column
+            assert table.look_up(fields[0]).tolist() == [codes[name] for name in column]
+            assert table.look_up(fields[0][1:3]).tolist() == [codes[name] for name in column[1:3]]
+    assert list(codes.values()) == list(range(len({name for column in columns for name in column})))
+
+
+def test_tables_of_codes_grow() -> None:
+    codes, table = Codes(), CodeTable(names := Codes())
+    for start in range(0, 30_000, 3000):
+        column = [f"id-{number * 7919 % 20_011}" for number in range(start, start + 3000)]
+        fields = cut("".join(f"x,{name}\n" for name in column), ",", 2)
+        assert fields is not None
+        found = table.look_up(fields[1])
+        assert [list(names)[code] for code in found[::500]] == column[::500]
+        assert found.tolist() == [names[name] for name in column]
+        assert len({*column} - names.keys()) == 0 and len([codes[name] for name in column]) == 3000
+    assert len(codes) == len(names)
+
+
+def test_a_column_with_an_id_that_is_none_changes_nothing() -> None:
+    codes = Codes()
+    table = CodeTable(codes)
+    fields = cut("a,\n\0,\n,\nb,\n", ",", 2)
+    assert fields is not None
+    with pytest.raises(ValueError):
+        table.look_up(fields[0])
+    good = cut("b,\na,\nc,\n", ",", 2)
+    assert good is not None and table.look_up(good[0]).tolist() == [codes["b"], codes["a"], codes["c"]]
+
+
+@given(st.lists(st.integers(0, 10**18 - 1).map(str) | st.sampled_from(["007", "0"]), max_size=20),
+       st.sampled_from(["", "-1", "1_0", "+3", "1.5", "9" * 19, "x", "/", ":"]), st.booleans())
+def test_integers_of_cells(numbers: list[str], other: str, mixed: bool) -> None:
+    column = [*numbers, other] if mixed else numbers
+    fields = cut("".join(f"{number};\n" for number in column), ";", 2)
+    assert fields is not None
+    found = fields[0].integers()
+    assert found is None if mixed else found is not None and found.tolist() == [int(number) for number in numbers]
 
 
 def write_plain(folder: Path, packed: bool = False) -> Path:

@@ -88,6 +88,19 @@ def test_validation_and_test_items_change_nothing(dataset: Dataset, changes: dic
     assert equal(one.training.epoch(2), two.training.epoch(2))
 
 
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_nothing_from_the_first_cut_on_changes_anything(dataset: Dataset, changes: dict[str, object]) -> None:
+    times = np.concatenate([np.arange(length) + user % 5 for user, length in enumerate(
+        np.diff(dataset.histories.indptr))])  # training histories of 6 to 10 items
+    timed = replace(dataset, timestamps=times, cuts=(10, 13))
+    late = np.where(times >= 10, dataset.histories.items[::-1], dataset.histories.items)
+    other = replace(timed, histories=Histories(dataset.histories.indptr, late))
+    assert other.split_hash() != timed.split_hash()
+    one, two = split_of(timed, **changes), split_of(other, **changes)
+    assert equal(one.training, two.training) and equal(one.held_out, two.held_out) and one.report == two.report
+    assert equal(one.training.epoch(2), two.training.epoch(2))
+
+
 def test_random_windows_are_drawn_anew_and_preferences_follow(dataset: Dataset) -> None:
     split, again = split_of(dataset, window="random"), split_of(dataset, window="random")
     histories = {tuple(dataset.training().of(user)) for user in range(dataset.n_users)}

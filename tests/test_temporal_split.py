@@ -233,16 +233,3 @@ def test_the_stages_work_with_it_and_learn_the_same_from_changed_ends(tmp_path: 
         assert report["data"]["evaluated_users"] == 60 and report["data"]["split"] == "temporal"
         assert report["arms"]["a"]["unfiltered"]["hr@10"]["mean"] > 0.9
         assert len((folder / split / "users.txt").read_text().splitlines()) == 60
-
-
-def test_sample_for_the_language_model_see_training_alone(tmp_path: Path) -> None:
-    from tslrec_min.categories import preference_distributions
-
-    tables = []
-    for changed in (False, True):
-        (tmp_path / str(changed)).mkdir()
-        prepare(write_timed_cycle(tmp_path / str(changed) / "raw", changed), tmp_path / str(changed) / "d",
-                PrepareConfig(split="temporal", k_core=2))
-        dataset, _ = load_dataset(tmp_path / str(changed) / "d")
-        tables.append(preference_distributions(dataset.training(), np.arange(-1, 24), 24))
-    assert np.array_equal(*tables) and tables[0].sum() == pytest.approx(60)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..configs import PrepareConfig
 from ..errors import TslrecError
+from .cells import Cells, CodeTable
 from .values import id_text, parse_time, time_window
 
 LINES_SHOWN = 5
@@ -75,7 +76,7 @@ class Chunk:
 
     lines: Sequence[int]
     """Number of each row's line, [n]."""
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[Any] | Cells]
     """``user``, ``item``, ``time`` and ``rating`` (or, of items files, the names of texts) -> values, [n]: texts, or
     what JSON, Parquet and data frames have."""
     is_text: bool = False
@@ -96,7 +97,8 @@ class Chunk:
             return self
         chosen = kept.tolist()
         return replace(self, lines=list(compress(self.lines, chosen)),
-                       columns={name: list(compress(values, chosen)) for name, values in self.columns.items()})
+                       columns={name: values.where(kept) if isinstance(values, Cells) else
+                                list(compress(values, chosen)) for name, values in self.columns.items()})
 
 
 class Rows(Protocol):
@@ -174,6 +176,7 @@ class Collector:
         if self.window and not timed:
             raise TslrecError("--from-time and --until-time need a column of times; this input has none")
         self.users, self.items = Codes(), Codes()
+        self._tables = {"user": CodeTable(self.users), "item": CodeTable(self.items)}
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, chunk: Chunk) -> None:
@@ -208,20 +211,28 @@ class Collector:
             kept = (times >= self.window[0]) & (times < self.window[1])
             outside = len(chunk) - int(kept.sum())
             chunk, times = chunk.where(kept), times[kept]
-        users, items = (np.fromiter(map(codes.__getitem__, _ids(chunk, role)), np.int32, len(chunk))
-                        for role, codes in (("user", self.users), ("item", self.items)))
+        users, items = (self._codes(chunk, role) for role in ("user", "item"))
         self._parts.append((users, items) if times is None else (users, items, times))
         self.below_min_rating += below
         self.outside_window += outside
+
+    def _codes(self, chunk: Chunk, role: str) -> np.ndarray:
+        values, codes = chunk.columns[role], self.users if role == "user" else self.items
+        if isinstance(values, Cells):
+            return self._tables[role].look_up(values)
+        texts = values if chunk.is_text else map(id_text, values)
+        return np.fromiter(map(codes.__getitem__, texts), np.int32, len(chunk))
 
     def _times(self, chunk: Chunk) -> np.ndarray | None:
         if not self.timed:
             return None
         column = chunk.columns["time"]
-        if chunk.is_text:
+        times = column.integers() if isinstance(column, Cells) else None
+        if times is None and chunk.is_text:
             with contextlib.suppress(ValueError, OverflowError):
                 times = np.fromiter(map(int, column), np.int64, len(chunk))
-                return times if self.per_second == 1 else times / self.per_second
+        if times is not None:
+            return times if self.per_second == 1 else times / self.per_second
         return np.array([parse_time(value, self.per_second) for value in column], None if len(chunk) else np.int64)
 
     def _trouble(self, chunk: Chunk) -> tuple[str, str]:
@@ -257,6 +268,3 @@ class Collector:
                                self.bad.as_json())
 
 
-def _ids(chunk: Chunk, role: str) -> Sequence[str]:
-    values = chunk.columns[role]
-    return values if chunk.is_text else [id_text(value) for value in values]

@@ -22,6 +22,7 @@ from itertools import chain
 
 from ..configs import PrepareConfig
 from ..errors import TslrecError
+from .cells import cut
 from .files import Block, RawFile, is_utf8, text_blocks, text_lines
 from .rows import BadRows, Chunk
 
@@ -93,7 +94,7 @@ class Table:
                 yield from self._row_by_row(chain([block], blocks), places, bad)
                 return
             chunk = simple_chunk(self, block, places)
-            if chunk is None:
+            if chunk is None:  # a row has another number of fields
                 yield from self._row_by_row([block], places, bad)
             else:
                 yield chunk
@@ -156,17 +157,23 @@ class Table:
 def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
     """Split lines without quotes all at once; None if they aren't all of the same number of fields.
 
-    A line feed becomes a field of its own: every row is regular exactly if these are where they have to be.
+    Plain ASCII is cut without touching the fields (`cells.cut`). In other text a line feed becomes a field of its own:
+    every row is regular exactly if these are where they have to be.
     """
     mark, width = table.delimiter, len(table.names)
     text = block.text if block.text.endswith("\n") else block.text + "\n"
+    spaces = table.stripped and (not text.isascii() or any(space in text for space in _SPACES if space != mark))
+    fields = None if spaces else cut(text, mark, width)
+    if fields is not None:
+        return Chunk(range(block.first_line, block.first_line + len(fields[0])),
+                     {role: fields[place] for role, place in places.items()}, is_text=True)
     cells = text.replace("\n", f"{mark}\n{mark}").split(mark)
     count, step = text.count("\n"), width + 1
     if len(cells) != count * step + 1 or cells[width::step].count("\n") != count:
         return None
     cells.pop()
     columns = {role: cells[place::step] for role, place in places.items()}
-    if table.stripped and (not text.isascii() or any(space in text for space in _SPACES if space != mark)):
+    if spaces:
         columns = {role: list(map(str.strip, values)) for role, values in columns.items()}
     return Chunk(range(block.first_line, block.first_line + count), columns, is_text=True)
 
