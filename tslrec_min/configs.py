@@ -161,7 +161,7 @@ class FinetuneConfig:
     """How the language model learns the users' preference distributions."""
 
     model: str = option("smollm2-135m", "Base model: an alias, a .gguf file, a Hugging Face folder or hub id. ALIAS:N "
-                        "or FILE.gguf:N is its first N layers: faster, and often better as embeddings.")
+                        "or FILE.gguf:N is its first N layers, which take less time.")
     loss: str = option("kl", "Loss between the head's output and the preference distribution.", choices=LOSSES)
     target: str = option("shown", "Count the latent categories of the titles shown, or of the whole training "
                          "history.", choices=("shown", "history"))

@@ -2,8 +2,8 @@
 
 States of a middle layer often serve as embeddings better than those of the last one, which is bent to the prediction of
 the next token (Skean et al., "Layer by Layer: Uncovering Hidden Representations in Language Models", ICML 2025,
-arXiv 2502.02013), and half of the layers take half of the time. The file is a model like any other: fine-tuning,
-quantising and embedding need not know.
+arXiv 2502.02013), and fewer layers take less time. The file is a model like any other: fine-tuning, quantising and
+embedding need not know.
 """
 
 from __future__ import annotations
