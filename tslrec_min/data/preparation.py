@@ -221,8 +221,10 @@ def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -
     users, items = raw.users[early], raw.items[early]
     core = k_core_mask(users, items, k_core)
     if not core.any():
-        raise TslrecError(f"no interaction is left after the {k_core}-core of {len(np.unique(users))} users, "
-                          f"{len(np.unique(items))} items and {len(users)} interactions; lower --k-core")
+        n_users, n_items = (len(np.unique(codes)) for codes in (users, items))
+        each = f" ({len(users) / n_users:.1f} a user, {len(users) / n_items:.1f} an item)" if len(users) else ""
+        raise TslrecError(f"no interaction is left after the {k_core}-core of {n_users} users, {n_items} items and "
+                          f"{len(users)} interactions{each}; lower --k-core")
     if cuts is None:
         return core
     has_user, has_item = (np.bincount(codes[core], minlength=len(ids)) > 0
