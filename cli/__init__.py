@@ -64,8 +64,9 @@ def main() -> None:
     prefers, and then embeds every item. No GPU needed.
 
     \b
-    The whole chain on MovieLens-100K, with its table of results:
+    The whole chain, with its table of results, on MovieLens-100K or on your own files:
         tslrec run quickstart
+        tslrec run ratings.csv --items movies.csv --user-column userId --item-column movieId
     The same, step by step:
         tslrec prepare ml-100k -o dataset
         tslrec pretrain dataset -o pretrain

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import EvaluateConfig
-from ..errors import TslrecError
+from ..output_file import output_files
 from .formats import check_metrics, format_option, formatted
 from .options import PATH, config_options, json_option
 
@@ -39,11 +39,10 @@ def compare(results: tuple[str, ...], baseline: str | None, metrics: tuple[str, 
     """
     from ..results import compare as compare_results
 
-    if out and out.exists() and not overwrite:
-        raise TslrecError(f"{out} already exists; give another --out, or --overwrite to replace it")
-    text = formatted(compare_results(results, config, baseline=baseline, metrics=metrics),
-                     "json" if as_json else output_format)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
-    else:
+    with output_files(*([out] if out else []), overwrite=overwrite) as temporary:  # refuses what is there at once
+        text = formatted(compare_results(results, config, baseline=baseline, metrics=metrics),
+                         "json" if as_json else output_format)
+        for file in temporary:
+            file.write_text(text + "\n", encoding="utf-8")
+    if not out:
         click.echo(text)

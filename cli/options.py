@@ -12,7 +12,7 @@ import click
 
 from ..compute import start_torch as start_torch
 from ..compute import usable_processors
-from ..configs import from_mapping, plain_type
+from ..config_fields import from_mapping, plain_type
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
@@ -20,35 +20,47 @@ PATH = click.Path(path_type=Path)
 
 def config_options(config_class: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """Give a command one option per field of a configuration; it gets the configuration as `config`."""
+    return _field_options(config_class, without,
+                          lambda chosen: {"config": from_mapping(config_class, chosen, "options")})
+
+
+def given_options(config_class: type, name: str) -> Callable[[Command], Command]:
+    """Give a command these options without their defaults; it gets the values that are given as the mapping `name`."""
+    return _field_options(config_class, (), lambda chosen: {name: {key: value for key, value in chosen.items()
+                                                                   if value is not None}}, with_defaults=False)
+
+
+def _field_options(config_class: type, without: tuple[str, ...], arguments: Callable[[dict[str, Any]], dict[str, Any]],
+                   *, with_defaults: bool = True) -> Callable[[Command], Command]:
+    """Give a command one option per field; it gets the arguments that are made of their values."""
     fields = [item for item in dataclasses.fields(config_class) if item.name not in without]
     hints = typing.get_type_hints(config_class)
 
     def decorate(command: Command) -> Command:
-        def with_config(**values: Any) -> Any:
+        def with_arguments(**values: Any) -> Any:
             chosen = {item.name: values.pop(item.name) for item in fields}
-            return command(config=from_mapping(config_class, chosen, "options"), **values)
+            return command(**arguments(chosen), **values)
 
-        with_config.__name__, with_config.__doc__ = command.__name__, command.__doc__
-        wrapped: Command = with_config
+        with_arguments.__name__, with_arguments.__doc__ = command.__name__, command.__doc__
+        wrapped: Command = with_arguments
         wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
         for item in reversed(fields):
-            wrapped = _option_of(item, hints[item.name])(wrapped)
+            wrapped = _option_of(item, hints[item.name], item.default if with_defaults else None)(wrapped)
         return wrapped
 
     return decorate
 
 
-def _option_of(item: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+def _option_of(item: dataclasses.Field[Any], hint: Any, default: Any) -> Callable[[Command], Command]:
     choices, low, high = (item.metadata[key] for key in ("choices", "low", "high"))
     kind: Any = click.Choice(choices) if choices else plain_type(hint)
     if kind in (int, float) and (low is not None or high is not None):
         kind = (click.IntRange if kind is int else click.FloatRange)(low, high)
     flag = f"--{item.name.replace('_', '-')}"
     if kind is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", item.name, default=item.default, help=item.metadata["help"],
+        return click.option(f"{flag}/--no-{flag[2:]}", item.name, default=default, help=item.metadata["help"],
                             show_default=True)
-    return click.option(flag, item.name, type=kind, default=item.default,
-                        help=item.metadata["help"], show_default=True)
+    return click.option(flag, item.name, type=kind, default=default, help=item.metadata["help"], show_default=True)
 
 
 def out_option(help: str) -> Callable[[Command], Command]:

@@ -3,47 +3,69 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..configs import PrepareConfig
 from .formats import formatted
-from .options import PATH, device_option, json_option, threads_option
-from .tables import print_finetuning, print_neighbours, print_stages
+from .options import PATH, device_option, given_options, json_option, threads_option
+from .tables import print_finetuning, print_neighbours, print_next_commands, print_stages
+
+BUILT_IN = "quickstart"
+"""Name of the configuration that comes with the package."""
 
 
 @click.command()
-@click.argument("config")
+@click.argument("source")
 @click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/NAME]")
 @click.option("--data", type=PATH, help="File or folder of interactions, in place of the configuration's source.")
+@click.option("--items", type=PATH, help="File with the item titles.  [default: the one beside the interactions]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Recommenders trained at a time. "
               "They share --threads; on a CPU as many jobs as threads are faster than one job with all threads.")
 @device_option
 @threads_option
 @json_option
-def run(config: str, out: Path | None, data: Path | None, jobs: int, device: str, threads: int, as_json: bool) -> None:
-    """Run the whole chain that CONFIG describes: a TOML file, or quickstart.
+@given_options(PrepareConfig, "prepare")
+def run(source: str, out: Path | None, data: Path | None, items: Path | None, jobs: int, device: str, threads: int,
+        as_json: bool, prepare: Mapping[str, Any]) -> None:
+    """Run the whole chain on SOURCE: your interactions, a .toml file that describes the chain, or quickstart.
+
+    A file or folder of interactions, as for tslrec prepare, is worked on as quickstart works on MovieLens-100K. The
+    options of tslrec prepare, such as the names of columns, stand in place of those of the configuration.
 
     Every stage has its folder. Stages that are finished are kept when the command is run again, unless their
     inputs or their part of the configuration changed. It ends with a table: the recommender with ids only, with
-    embeddings of the language model before fine-tuning, and with TSLRec's.
+    embeddings of the language model before fine-tuning, and with TSLRec's; and with the commands that use them.
 
     \b
     Examples:
         tslrec run quickstart
-        tslrec run quickstart --data my-folder -o runs/mine
+        tslrec run ratings.csv --items movies.csv --user-column userId --item-column movieId
+        tslrec run my-configuration.toml --jobs 2
+        tslrec run my-configuration.toml --data my-folder -o runs/mine
     """
     from ..pipeline import load_run_config
     from ..pipeline import run as run_chain
 
-    if config == "quickstart" and not Path(config).exists():
-        with as_file(files("tslrec_min") / "quickstart.toml") as path:
-            parsed = load_run_config(path)
+    described = Path(source).suffix == ".toml" or (source == BUILT_IN and not Path(source).exists())
+    if not described:
+        if data is not None:
+            raise click.UsageError(f"{source} and --data {data} are both interactions; give one of them, or a .toml "
+                                   "file and --data")
+        data = Path(source)
+    if described and source != BUILT_IN:
+        config = load_run_config(Path(source))
     else:
-        parsed = load_run_config(Path(config))
-    out = out or Path("runs") / Path(config).stem
-    result = run_chain(parsed, out, data=data, device_name=device, threads=threads, jobs=jobs)
+        with as_file(files("tslrec_min") / f"{BUILT_IN}.toml") as path:
+            config = load_run_config(path)
+    config = replace(config, stages={**config.stages, "prepare": replace(config.stages["prepare"], **prepare)})
+    out = out or Path("runs") / Path(source).resolve().name.split(".")[0]
+    result = run_chain(config, out, data=data, items=items, device_name=device, threads=threads, jobs=jobs)
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -54,3 +76,4 @@ def run(config: str, out: Path | None, data: Path | None, jobs: int, device: str
         print_neighbours(result["category_neighbours"])
         click.echo()
     click.echo(formatted(result["evaluation"], "table"))
+    print_next_commands(out, result["stages"])

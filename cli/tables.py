@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from ..artifacts import read_json
+from ..progress import note
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -167,6 +169,20 @@ def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     total = sum(stage["wall_seconds"] for stage in stages)
     peak = max(stage["peak_memory_mib"] for stage in stages)
     click.echo(table(("stage", "seconds", "peak MiB", ""), [*rows, ("all", f"{total:.1f}", f"{peak:.0f}", "")]))
+
+
+def print_next_commands(out: Path, stages: Sequence[Mapping[str, Any]]) -> None:
+    """Say on standard error how to go on from a run: with the recommender that is best on validation items."""
+    runs = [out / stage["name"] for stage in stages if stage["name"].startswith("train/")]
+    best = max(runs, key=lambda path: read_json(path / "metrics.json")["validation_ndcg@10"])
+    commands = [f"tslrec recommend {_word(out / 'dataset')} {_word(best)} --titles -o recommendations.csv"]
+    if (out / "embed").is_dir():
+        commands.append(f"tslrec similar {_word(out / 'dataset')} ITEM --embeddings {_word(out / 'embed')}")
+    note("\n    ".join(["\nNext, with the run of the best validation NDCG@10 (ITEM is an item's id):", *commands]))
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _cost(out: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from tslrec_min.adaptation import finetune, verify
 from tslrec_min.artifacts import open_artifact, read_json
+from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.preparation import prepare
@@ -309,3 +312,37 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
     assert hashes(tmp_path / "out") == expected
     assert [stage["name"] for stage in stages if stage["made"]] == [
         f"train/{arm}-{seed}" for seed in (0, 1) for arm in ("1-ids", "2-untuned", "3-tslrec")]
+
+
+def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path, tmp_path / "not-there", llm)
+    days = [f"{reader};{book};{day}" for line in (cycle_raw / "sequences.txt").read_text().splitlines()
+            for reader, *books in [line.split()] for day, book in enumerate(books)]
+    (tmp_path / "my loans.csv").write_text("reader;book;day\n" + "\n".join(days), encoding="utf-8")
+    titles = (cycle_raw / "items.tsv").read_text(encoding="utf-8").replace("item_id\ttitle", "book\tname")
+    (tmp_path / "books.tsv").write_text(titles, encoding="utf-8")
+    own = ["--items", "books.tsv", "--user-column", "reader", "--item-column", "book", "--time-column", "day"]
+
+    def tslrec(*words: str) -> Result:
+        return CliRunner().invoke(main, [*words, "--threads", "1"] if words[0] != "similar" else list(words))
+
+    refused = tslrec("run", "my loans.csv", *own, "--k-core", "1000")  # by the built-in configuration
+    assert refused.exit_code == 1 and "lower --k-core" in refused.stderr
+    assert "--user-column user_id" in tslrec("run", "my loans.csv", "--items", "books.tsv").stderr
+    assert tslrec("run", "my loans.csv", *own, "--data", "x").exit_code == 2
+    assert tslrec("run", "my loans.csv", *own, "--k-core", "-1").exit_code == 2
+    assert not list((tmp_path / "runs").rglob("config.json"))
+
+    result = tslrec("run", "run.toml", "--data", "my loans.csv", *own, "-o", "my runs")
+    assert result.exit_code == 0, result.output
+    assert "60 users, 24 items, 840 interactions; 0 left out by the 2-core" in result.stderr
+    following = [shlex.split(line)[1:] for line in result.stderr.splitlines() if line.strip().startswith("tslrec ")]
+    assert [words[0] for words in following] == ["recommend", "similar"]
+    best = max((tmp_path / "my runs" / "train").iterdir(),
+               key=lambda path: read_json(path / "metrics.json")["validation_ndcg@10"])
+    assert Path(following[0][2]).name == best.name
+    for words in following:
+        assert tslrec(*[word.replace("ITEM", "i3") for word in words]).exit_code == 0, words
+    written = (tmp_path / "recommendations.csv").read_text(encoding="utf-8")
+    assert written.startswith("user,history,rank,item,score,title\n")

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from tslrec_min import configs
-from tslrec_min.configs import FinetuneConfig, PrepareConfig, TrainConfig, from_mapping
+from tslrec_min.config_fields import from_mapping
+from tslrec_min.configs import FinetuneConfig, PrepareConfig, TrainConfig
 from tslrec_min.errors import TslrecError
 
 ALL = [value for value in vars(configs).values() if dataclasses.is_dataclass(value)]

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 
 from tslrec_min.cli import main
 from tslrec_min.cli.every_command import every_command
+from tslrec_min.pipeline import load_run_config
 
 from ._pages import PAGES, ROOT, anchors, blocks
 
@@ -80,6 +82,21 @@ def test_the_commands_of_the_tutorial_run(llm: Path, tmp_path: Path, monkeypatch
     recommended = [found for line, found in outputs.items() if line.startswith("recommend")]
     for row in map(json.loads, "".join(recommended).splitlines()):
         assert row["user"] in ("Åsa", "r-2")
+
+
+def test_the_readme_goes_from_own_files_to_recommendations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## With your own data")[1].split("\n## ")[0]
+    whole, ids = (block.splitlines() for block in re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL))
+    write_loans(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for line in ids:
+        result = CliRunner().invoke(main, shlex.split(line)[1:], env=TINY)
+        assert result.exit_code == 0, (line, result.output)
+    assert (tmp_path / "recommendations.csv").read_text(encoding="utf-8").count("\n") > 100
+    assert len(whole) == 2 and whole[0].split("books.csv")[1] == ids[0].split("books.csv")[1].replace(" -o dataset", "")
+    folders = shlex.split(whole[1])[2:4]  # as run names them by its own configuration
+    config = load_run_config(Path(str(files("tslrec_min") / "quickstart.toml")))
+    assert folders == ["runs/loans/dataset", f"runs/loans/train/{config.arms[2].folder}-{config.seeds[0]}"]
 
 
 def test_the_tutorial_needs_few_commands() -> None:

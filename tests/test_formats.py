@@ -183,6 +183,20 @@ def test_the_examples_of_compare_work(tmp_path: Path, monkeypatch: pytest.Monkey
     assert tslrec(*examples[2], "--overwrite").exit_code == 0
 
 
+def test_the_output_of_compare_is_whole_or_not_there(tmp_path: Path) -> None:
+    store(tmp_path / "r", "ids", "tslrec")
+    out = tmp_path / "new-folder" / "table.csv"
+    words = ("compare", tmp_path / "r", "--format", "csv", "-o", out)
+    assert tslrec(*words).exit_code == 0
+    before = out.read_text()
+    with open(out) as reader:  # has the old file until it is closed: the new one was renamed over it
+        assert tslrec(*words, "--metric", "hr@3", "--overwrite").exit_code == 0
+        assert reader.read() == before != out.read_text()
+    assert tslrec("compare", tmp_path / "nothing", "-o", out, "--overwrite").exit_code == 1
+    assert "hr@3" in out.read_text() and [path.name for path in out.parent.iterdir()] == ["table.csv"]
+    assert "is a folder" in tslrec(*words[:-1], tmp_path).stderr
+
+
 def test_mistakes_of_compare(tmp_path: Path) -> None:
     store(tmp_path / "r", "ids", "tslrec")
     for words, code, text in (((tmp_path / "nothing",), 1, "does not exist"), ((), 2, "RESULTS"),

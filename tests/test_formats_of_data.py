@@ -199,6 +199,11 @@ def test_items_without_metadata(tmp_path: Path) -> None:
         prepared(file, tmp_path / "a")
     check(prepared(file, tmp_path / "b", missing_titles="blank"), {"a": "", "b": "B"})
     assert json.loads((tmp_path / "b" / "dataset.json").read_text())["items_without_row"] == 1
+    (tmp_path / "raw" / "meta_Beauty.json.gz").unlink()
+    with pytest.raises(TslrecError, match="no titles beside .*--items, or do without titles with --missing-titles"):
+        prepared(file, tmp_path / "c")
+    check(prepared(file, tmp_path / "c", missing_titles="blank"), {"a": "", "b": ""})
+    assert json.loads((tmp_path / "c" / "dataset.json").read_text())["items_without_row"] == 2
 
 
 @pytest.mark.parametrize("line", ["[" * 200_000, "{" * 100_000, "{'a': " + "-" * 100_000 + "1}", "null",

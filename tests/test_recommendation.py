@@ -17,7 +17,7 @@ from tslrec_min import recommendation
 from tslrec_min.cli import main
 from tslrec_min.configs import MODELS, TrainConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
-from tslrec_min.data.given_histories import GivenIds
+from tslrec_min.data.given_histories import GivenIds, histories_in
 from tslrec_min.errors import TslrecError
 from tslrec_min.recommendation import RecommendOptions, recommend, recommended_blocks
 from tslrec_min.recommendation_formats import Recommendations
@@ -73,7 +73,8 @@ def test_equal_a_plain_reference_for_stored_users_and_for_the_same_histories_giv
 
     given = GivenIds(dataset)
     stored = given.stored_blocks(None, recommendation.BLOCK_USERS)
-    anew = given.given_blocks(write_histories(tmp_path / "new.jsonl", dataset), recommendation.BLOCK_USERS)
+    anew = given.given_blocks(histories_in(write_histories(tmp_path / "new.jsonl", dataset)),
+                              recommendation.BLOCK_USERS)
     for blocks in (stored, anew):
         found: list[Recommendations] = list(recommended_blocks(recommender, blocks, 5, keep_seen=keep_seen, device=CPU,
                                                                threads=2))

@@ -1,6 +1,7 @@
 """LLM-enhanced sequential recommendation for small machines: TSLRec (arXiv 2406.00333).
 
-The functions of `tslrec_min.api` are here too: `prepare`, `pretrain`, `finetune`, `embed`, `train`, `evaluate`.
+The functions of `tslrec_min.api` are here too: `prepare`, `pretrain`, `finetune`, `embed`, `train`, `evaluate`,
+`recommend`, `similar`.
 Importing the package loads neither torch nor transformers nor llama_cpp: they come with the function that needs them.
 """
 
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import embed, evaluate, finetune, prepare, pretrain, train
+    from .api import embed, evaluate, finetune, prepare, pretrain, recommend, similar, train
     from .errors import TslrecError
     from .progress import set_verbosity
 
@@ -26,7 +27,8 @@ except PackageNotFoundError:  # used without being installed
     __version__ = "0+unknown"
 
 _HOME = {"TslrecError": "errors", "set_verbosity": "progress"}
-__all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain", "set_verbosity", "train"]
+__all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain", "recommend", "set_verbosity",
+           "similar", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from . import distributed
 from .artifacts import Recipe, is_current, write_json
 from .checkpoints import training_artifact
-from .configs import FinetuneConfig, from_mapping
+from .config_fields import from_mapping
+from .configs import FinetuneConfig
 from .data.dataset import Dataset, load_dataset
 from .embedding.llama_engine import LlamaEngine
 from .embedding.torch_engine import TorchEngine

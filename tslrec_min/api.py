@@ -1,9 +1,8 @@
 r"""The stages as functions: what the commands of ``tslrec`` do, from Python. Each is ``tslrec_min.NAME`` too.
 
 Keyword options are the flags of the command of that name; `help` of a function lists them. Everything is read from and
-written into folders, as on the command line, and the two can be mixed; the processes of torchrun share the work of the
-commands alone. How much is said on standard error is up to `progress.set_verbosity`. The examples go on from each
-other in one folder, where ``tiny-llm`` is a language model:
+written into folders, as on the command line, and the two can be mixed; torchrun is for the commands alone. How much is
+said on standard error is up to `progress.set_verbosity`. The examples share a folder, where ``tiny-llm`` is a model:
 
 >>> from pathlib import Path
 >>> import tslrec_min
@@ -15,30 +14,19 @@ other in one folder, where ``tiny-llm`` is a language model:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .compute import start_torch, usable_processors
-from .configs import (
-    ADAPTER_OPTIONS,
-    EmbedConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    PrepareConfig,
-    PretrainConfig,
-    TrainConfig,
-    from_mapping,
-)
+from . import api_arguments as arguments
+from . import configs
+from .api_arguments import Histories, StrPath
+from .config_fields import from_mapping
 from .keyword_options import with_options
-from .stage_results import Embeddings, Result, category_rows, item_rows
-
-StrPath = str | os.PathLike[str]
-_EXISTING = ("refuse", "overwrite", "reuse")
+from .stage_results import Embeddings, Result, Rows, category_rows, item_rows
 
 
-@with_options(PrepareConfig)
+@with_options(configs.PrepareConfig)
 def prepare(source: StrPath, out: StrPath, *, items: StrPath | None = None, existing: str = "refuse", **options: Any
             ) -> Result:
     """Read interactions and titles, filter, order and split them.
@@ -68,20 +56,19 @@ def prepare(source: StrPath, out: StrPath, *, items: StrPath | None = None, exis
     from .data.preparation import prepare as prepare_dataset
     from .sources import resolve_dataset
 
-    config = from_mapping(PrepareConfig, options, "prepare")
+    config = from_mapping(configs.PrepareConfig, options, "prepare")
     interactions, known_items = resolve_dataset(Path(source))
-    metrics = prepare_dataset(interactions, Path(out), config, items=_path(items) or known_items,
-                              existing=_checked(existing))
+    metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known_items,
+                              existing=arguments.existing(existing))
     return Result(Path(out), metrics, lambda: item_rows(Path(out)))
 
 
-@with_options(PretrainConfig, without=ADAPTER_OPTIONS)
+@with_options(configs.PretrainConfig, without=configs.ADAPTER_OPTIONS)
 def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: int | None = None,
              existing: str = "refuse", **options: Any) -> Result:
     """Train a recommender on item ids and cluster its items into latent categories.
 
-    >>> found = tslrec_min.pretrain("dataset", "pretrain", categories=3, width=8, epochs=2)
-    >>> sorted(found.rows[0])
+    >>> sorted(tslrec_min.pretrain("dataset", "pretrain", categories=3, width=8, epochs=2).rows[0])
     ['category', 'item_id', 'title']
 
     Args:
@@ -100,12 +87,12 @@ def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: in
     """
     from .recommenders import pretrain as pretrain_recommender
 
-    config, folder = from_mapping(PretrainConfig, options, "pretrain"), Path(out)
-    pretrain_recommender(Path(dataset), folder, config, **_computing(device, threads, existing))
-    return Result(folder, _read(folder, "metrics.json"), lambda: category_rows(Path(dataset), folder))
+    config, folder = from_mapping(configs.PretrainConfig, options, "pretrain"), Path(out)
+    pretrain_recommender(Path(dataset), folder, config, **arguments.settings(device, threads, existing))
+    return Result(folder, arguments.read(folder, "metrics.json"), lambda: category_rows(Path(dataset), folder))
 
 
-@with_options(FinetuneConfig)
+@with_options(configs.FinetuneConfig)
 def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str = "cpu", threads: int | None = None,
              existing: str = "refuse", **options: Any) -> Result:
     """Teach a language model the users' preferences, and write it as a verified, quantised GGUF file.
@@ -131,13 +118,13 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
     """
     from .adaptation import finetune as finetune_model
 
-    config, folder = from_mapping(FinetuneConfig, options, "finetune"), Path(out)
-    finetune_model(Path(dataset), Path(pretrained), folder, config, **_computing(device, threads, existing))
-    metrics = _read(folder, "metrics.json") | {"parity": _read(folder, "parity.json")}
+    config, folder = from_mapping(configs.FinetuneConfig, options, "finetune"), Path(out)
+    finetune_model(Path(dataset), Path(pretrained), folder, config, **arguments.settings(device, threads, existing))
+    metrics = arguments.read(folder, "metrics.json") | {"parity": arguments.read(folder, "parity.json")}
     return Result(folder, metrics, lambda: metrics["checks"])
 
 
-@with_options(EmbedConfig)
+@with_options(configs.EmbedConfig)
 def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, model: str | None = None,
           append_to: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
           **options: Any) -> Embeddings:
@@ -170,17 +157,17 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 
     if (finetuned is None) == (model is None):
         raise ValueError(f"finetuned is {finetuned!r} and model {model!r}; give one of them")
-    config, folder = from_mapping(EmbedConfig, options, "embed"), Path(out)
-    settings = _computing(device, threads, existing, with_torch=config.engine == "torch")
-    settings["append_to"] = _path(append_to)
+    config, folder = from_mapping(configs.EmbedConfig, options, "embed"), Path(out)
+    settings = arguments.settings(device, threads, existing, with_torch=config.engine == "torch")
+    settings["append_to"] = arguments.path(append_to)
     if finetuned is not None:
         embed_tuned(Path(dataset), Path(finetuned), folder, config, **settings)
     else:
-        embed_base(Path(dataset), str(model), template_of(FinetuneConfig()), folder, config, **settings)
-    return Embeddings(folder, _read(folder, "embed.json"), lambda: item_rows(Path(dataset)))
+        embed_base(Path(dataset), str(model), template_of(configs.FinetuneConfig()), folder, config, **settings)
+    return Embeddings(folder, arguments.read(folder, "embed.json"), lambda: item_rows(Path(dataset)))
 
 
-@with_options(TrainConfig)
+@with_options(configs.TrainConfig)
 def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, device: str = "cpu",
           threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
@@ -207,14 +194,14 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     """
     from .recommenders import train as train_recommender
 
-    config, folder = from_mapping(TrainConfig, options, "train"), Path(out)
-    train_recommender(Path(dataset), folder, config, embeddings_path=_path(embeddings),
-                      **_computing(device, threads, existing))
-    metrics = _read(folder, "metrics.json")
+    config, folder = from_mapping(configs.TrainConfig, options, "train"), Path(out)
+    train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
+                      **arguments.settings(device, threads, existing))
+    metrics = arguments.read(folder, "metrics.json")
     return Result(folder, metrics, lambda: metrics["epochs"])
 
 
-@with_options(EvaluateConfig)
+@with_options(configs.EvaluateConfig)
 def evaluate(dataset: StrPath, runs: Sequence[str] | Mapping[str, StrPath | Sequence[StrPath]], *,
              out: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
              **options: Any) -> Result:
@@ -245,41 +232,68 @@ def evaluate(dataset: StrPath, runs: Sequence[str] | Mapping[str, StrPath | Sequ
     """
     from .comparison import report_rows
     from .evaluation import evaluate as evaluate_runs
-    from .evaluation import parse_arms
 
-    config = from_mapping(EvaluateConfig, options, "evaluate")
-    if isinstance(runs, Mapping):
-        arms = {name: [Path(path) for path in _several(paths)] for name, paths in runs.items()}
-    else:
-        arms = parse_arms(_several(runs))
-    report = evaluate_runs(Path(dataset), arms, config, out=_path(out), **_computing(device, threads, existing))
-    return Result(_path(out), report, lambda: report_rows(report))
+    config = from_mapping(configs.EvaluateConfig, options, "evaluate")
+    report = evaluate_runs(Path(dataset), arguments.arms(runs), config, out=arguments.path(out),
+                           **arguments.settings(device, threads, existing))
+    return Result(arguments.path(out), report, lambda: report_rows(report))
 
 
-def _computing(device: str, threads: int | None, existing: str, *, with_torch: bool = True) -> dict[str, Any]:
-    """Return the settings that the stages share, torch's threads set."""
-    count = threads or usable_processors()
-    return {"device": start_torch(device, count) if with_torch else device, "threads": count,
-            "existing": _checked(existing)}
+def recommend(dataset: StrPath, run: StrPath, *, users: Iterable[Any] | None = None,
+              histories: Histories | None = None, k: int = 10, keep_seen: bool = False, unknown: str = "refuse",
+              device: str = "cpu", threads: int | None = None) -> Rows:
+    """Recommend items: the best ones of every user for what comes after the whole history.
+
+    >>> tslrec_min.recommend("dataset", "sasrec", users=["u7"], k=1)
+    [{'user': 'u7', 'history': 'stored', 'rank': 1, 'item': 'i...', 'score': ..., 'title': 'Amélie ...'}]
+    >>> tslrec_min.recommend("dataset", "sasrec", histories={"me": ["i3", "i4"]}, k=1)
+    [{'user': 'me', 'history': 'given', 'rank': 1, 'item': 'i...', 'score': ..., 'title': 'Amélie ...'}]
+
+    Args:
+        dataset: folder of `prepare`.
+        run: folder of `train`.
+        users: ids of users of the data set; None, and no `histories`: all of them.
+        histories: new ones, the oldest item first: user -> item ids, or lists of item ids, of users "0", "1", ...
+        k: items for each.
+        keep_seen: recommend items of the history too.
+        unknown: ``refuse`` ids that the data set doesn't know, or ``skip`` them.
+        device: of torch, such as ``cuda``.
+        threads: to compute with; None: all processors.
+
+    Returns:
+        A row for every user and item, the best first, as in the command's CSV with titles.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.
+    """
+    from .recommendation import RecommendOptions, recommended_rows
+
+    options = RecommendOptions(arguments.count(k), keep_seen, titles=True, skip_unknown=arguments.skips(unknown))
+    return recommended_rows(Path(dataset), Path(run), options, users=users, histories=histories,
+                            **arguments.computing(device, threads))
 
 
-def _checked(existing: str) -> str:
-    if existing not in _EXISTING:
-        raise ValueError(f"existing is {existing!r}; expected one of {', '.join(_EXISTING)}")
-    return existing
+def similar(dataset: StrPath, items: str | Sequence[str], *, embeddings: StrPath | None = None,
+            run: StrPath | None = None, k: int = 10) -> Rows:
+    """Find the items that are nearest to others by the cosine of their vectors.
 
+    >>> tslrec_min.similar("dataset", "i3", embeddings="embed", k=1)
+    [{'item': 'i3', 'rank': 1, 'similar': 'i...', 'title': 'Amélie ...', 'cosine': ...}]
 
-def _path(given: StrPath | None) -> Path | None:
-    return None if given is None else Path(given)
+    Args:
+        dataset: folder of `prepare`.
+        items: an id, or several.
+        embeddings: folder of `embed`, or a file of vectors with their ids.
+        run: folder of `train`, in place of `embeddings`: compare the recommender's item table.
+        k: items for each.
 
+    Returns:
+        A row for every item and similar item, the nearest first.
 
-def _several(paths: Any) -> list[Any]:
-    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.
+    """
+    from .similarity import similar_rows
 
-
-def _read(folder: Path, name: str) -> dict[str, Any]:
-    from .artifacts import read_json
-
-    return dict(read_json(folder / name))
-
-
+    return similar_rows(Path(dataset), arguments.several(items), arguments.count(k),
+                        embeddings=arguments.path(embeddings), run=arguments.path(run))

@@ -6,13 +6,9 @@ help is written once, here. Importing this module is cheap: it loads none of the
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
+from .config_fields import option
 from .errors import TslrecError
 
 FORMATS = ("auto", "recbole", "csv", "jsonl", "parquet", "movielens", "sequences", "amazon", "yelp", "steam")
@@ -29,12 +25,6 @@ TEXTS = ("title", "fields", "id")
 RECOMMENDATION_FORMATS = ("jsonl", "csv", "parquet")
 VECTOR_FORMATS = ("npy", "parquet", "word2vec", "recbole")
 QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
-
-
-def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, low: float | None = None,
-           high: float | None = None) -> Any:
-    """Declare a configuration field with its help, its allowed values or its closed range."""
-    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
@@ -56,8 +46,8 @@ class PrepareConfig:
     encoding: str = option("", "Text encoding; empty: UTF-8, or latin-1 where MovieLens' old files are.")
     on_bad_row: str = option("error", "A row that can't be read, or an item's second title: stop there, or leave it "
                              "out and count it.", choices=("error", "skip"))
-    missing_titles: str = option("error", "Items without a row in the items file: stop, or give them a blank title.",
-                                 choices=("error", "blank"))
+    missing_titles: str = option("error", "Items without a row in the items file, or no such file at all: stop, or "
+                                 "give them blank titles.", choices=("error", "blank"))
     min_rating: float | None = option(None, "Keep interactions rated at least so; not set: keep all.")
     from_time: str = option("", "Keep interactions from this time on: a number as in the data, in seconds if that is "
                             "in ms, or an ISO date (UTC).")
@@ -251,62 +241,3 @@ class EvaluateConfig:
                        choices=("permutation", "bootstrap", "none"))
     resamples: int = option(10000, "Resamples of the paired test.", low=1)
     seed: int = option(0, "Random seed of the paired test.", low=0, high=2**63 - 1)
-
-
-Config = TypeVar("Config")
-
-
-def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """Build a configuration from keys and values, checking all of them.
-
-    Args:
-        config_class: one of the dataclasses above.
-        values: key -> value, as parsed from TOML or JSON.
-        where: where the values come from, for messages.
-
-    Raises:
-        TslrecError: names every unknown key and every bad value at once.
-    """
-    fields = {item.name: item for item in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(config_class)
-    problems = [f"unknown key {key!r} (known: {', '.join(fields)})" for key in values if key not in fields]
-    good: dict[str, Any] = {}
-    for key in fields.keys() & values.keys():
-        try:
-            good[key] = _checked(values[key], hints[key], fields[key].metadata)
-        except ValueError as error:
-            problems.append(f"{key}: {error}")
-    if problems:
-        raise TslrecError(f"{where}: " + "; ".join(sorted(problems)))
-    return config_class(**good)
-
-
-def plain_type(hint: Any) -> type:
-    """Return the type of a field without the None of an optional one."""
-    if isinstance(hint, types.UnionType):
-        return next(member for member in hint.__args__ if member is not type(None))
-    return hint
-
-
-def _checked(value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
-    expected = plain_type(hint)
-    if value is None and expected is not hint:
-        return None
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise ValueError(f"{value!r} is not {'an integer' if expected is int else 'a ' + expected.__name__}")
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise ValueError(f"{value!r} is not one of {', '.join(metadata['choices'])}")
-    if expected in (int, float):
-        low, high = metadata["low"], metadata["high"]
-        if value != value or (low is not None and value < low) or (high is not None and value > high):
-            raise ValueError(f"{value} is out of range; expected {describe_range(low, high)}")
-    return value
-
-
-def describe_range(low: float | None, high: float | None) -> str:
-    """Say a closed range in words."""
-    if low is None:
-        return "any number" if high is None else f"at most {high}"
-    return f"at least {low}" if high is None else f"{low} to {high}"

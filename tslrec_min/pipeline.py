@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifacts import read_json
+from .config_fields import from_mapping
 from .configs import (
     ADAPTERS,
     EmbedConfig,
@@ -25,10 +26,9 @@ from .configs import (
     PrepareConfig,
     PretrainConfig,
     TrainConfig,
-    from_mapping,
 )
 from .errors import TslrecError
-from .progress import progress, set_verbosity, verbosity
+from .progress import note, progress, set_verbosity, verbosity
 from .sources import resolve_dataset
 
 if TYPE_CHECKING:
@@ -223,14 +223,15 @@ def _train_alone(training: _Training, path: Path, compute: dict[str, Any]) -> No
     replace(training, label="")(path, **compute)
 
 
-def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: str = "cpu", threads: int = 1,
-        jobs: int = 1) -> dict[str, Any]:
+def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path | None = None,
+        device_name: str = "cpu", threads: int = 1, jobs: int = 1) -> dict[str, Any]:
     """Run the chain.
 
     Args:
         config: what to do.
         out: folder of the run; a folder per stage is made in it.
-        data: file or folder of interactions in place of the configuration's source.
+        data: file or folder of interactions in place of the configuration's source and items.
+        items: file with titles in place of the configuration's.
         device_name: torch device.
         threads: threads to compute with.
         jobs: recommenders trained at a time, each in a process of its own with its share of the threads.
@@ -256,15 +257,18 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
     refuse_several_processes()
     torch.set_num_threads(threads)
     compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": "reuse"}
-    source, items = _raw_files(config, data)
+    source, titles = _raw_files(config, data, items)
     settings = config.stages
     wanted = {arm.embeddings for arm in config.arms}
     runs = len(config.arms) * len(config.seeds)
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
     with progress(total, "", "stage") as bar:
         stage = _Runner(out, bar)
-        dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=items,
+        dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=titles,
                                                         existing="reuse"))
+        found = read_json(dataset / "dataset.json")
+        note(f"{dataset}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "
+             f"{found['below_k_core']:,} left out by the {found['k_core']}-core")
         embeddings: dict[str, Path | None] = {"none": None}
         if "untuned" in wanted:
             embeddings["untuned"] = stage("embed-untuned", lambda path: embed_base(
@@ -288,9 +292,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, device_name: 
             "category_neighbours": neighbours}
 
 
-def _raw_files(config: RunConfig, data: Path | None) -> tuple[Path, Path | None]:
+def _raw_files(config: RunConfig, data: Path | None, items: Path | None) -> tuple[Path, Path | None]:
     """Return the file or folder of interactions, and the items file where it is named apart."""
-    if data is not None:
-        return data, None
-    interactions, items = resolve_dataset(config.source)
-    return interactions, Path(config.items) if config.items else items
+    interactions, known = resolve_dataset(data or config.source)
+    return interactions, items or (Path(config.items) if config.items and data is None else known)

@@ -8,21 +8,31 @@ users, the data set and the model, so memory does not grow with the number of us
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
 
 from .data.dataset import Histories, load_dataset
-from .data.given_histories import GivenIds, HistoryBlock
+from .data.given_histories import (
+    AskedHistory,
+    AskedUser,
+    GivenIds,
+    HistoryBlock,
+    histories_in,
+    histories_of,
+    users_in,
+    users_of,
+)
+from .errors import TslrecError
 from .models import SequentialRecommender
 from .output_file import output_files
 from .progress import progress
 from .ranking import top_k
-from .recommendation_formats import ItemNames, Recommendations, open_writer
+from .recommendation_formats import ItemNames, Recommendations, open_writer, rows_of
 from .recommenders import load_recommender
 from .sampling import SeenItems
 from .training import final_states
@@ -79,10 +89,44 @@ def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options:
         overwrite: replace the file at `out`.
 
     Raises:
-        TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, or `out` exists.
+        TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, `out` exists, or both
+            `users` and `histories` are given.
     """
+    given, found, names = _answers(dataset_path, run_path, options, None if users is None else users_in(users),
+                                   None if histories is None else histories_in(histories), device, threads)
+    if not isinstance(out, Path):
+        return _summary(_write(found, out, names, options.format), given)
+    with output_files(out, overwrite=overwrite) as (temporary,), open(temporary, "wb") as stream:
+        total = given.dataset.n_users if users is None and histories is None else None
+        with progress(total, "recommend", "user") as bar:
+            return _summary(_write(found, stream, names, options.format, bar), given)
+
+
+def recommended_rows(dataset_path: Path, run_path: Path, options: RecommendOptions, *,
+                     users: Iterable[Any] | None = None,
+                     histories: Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]] | None = None,
+                     device: torch.device, threads: int) -> list[dict[str, Any]]:
+    """Return the best items of users as rows, see `recommendation_formats.rows_of`; all of them are in memory.
+
+    Args:
+        dataset_path, run_path, options, device, threads: see `recommend`; the format is without effect.
+        users: ids of users; None, and no `histories`: all users of the data set.
+        histories: new histories, see `data.given_histories.histories_of`; only one of both may be given.
+
+    Raises:
+        TslrecError: see `recommend`.
+    """
+    _, found, names = _answers(dataset_path, run_path, options, None if users is None else users_of(users),
+                               None if histories is None else histories_of(histories), device, threads)
+    return [row for block in found for row in rows_of(block, names)]
+
+
+def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, users: Iterable[AskedUser] | None,
+             histories: Iterable[AskedHistory] | None, device: torch.device, threads: int
+             ) -> tuple[GivenIds, Iterator[Recommendations], ItemNames]:
+    """Return what is known of the ids, the recommendations, block by block, and the names of what is in them."""
     if users is not None and histories is not None:
-        raise ValueError("give either users of the data set or new histories")
+        raise TslrecError("users and histories are both given; give either users of the data set or new histories")
     dataset, dataset_hash = load_dataset(dataset_path)
     recommender = load_recommender(run_path, dataset_hash, device)
     given = GivenIds(dataset, options.skip_unknown)
@@ -90,13 +134,7 @@ def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options:
                                                                                                 BLOCK_USERS)
     found = recommended_blocks(recommender, blocks, options.k, keep_seen=options.keep_seen, device=device,
                                threads=threads)
-    names = ItemNames.of(dataset, "stored" if histories is None else "given", titles=options.titles)
-    if not isinstance(out, Path):
-        return _summary(_write(found, out, names, options.format), given)
-    with output_files(out, overwrite=overwrite) as (temporary,), open(temporary, "wb") as stream:
-        total = dataset.n_users if users is None and histories is None else None
-        with progress(total, "recommend", "user") as bar:
-            return _summary(_write(found, stream, names, options.format, bar), given)
+    return given, found, ItemNames.of(dataset, "stored" if histories is None else "given", titles=options.titles)
 
 
 def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[HistoryBlock], k: int, *, keep_seen: bool,

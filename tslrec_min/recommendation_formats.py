@@ -14,7 +14,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -122,6 +122,16 @@ def _parquet_writer(stream: BinaryIO, names: ItemNames) -> Iterator[Write]:
                 columns.append([names.titles[item] for item in items])
             writer.write_table(pyarrow.table(columns, schema=schema))
         yield write
+
+
+def rows_of(found: Recommendations, names: ItemNames) -> Iterator[dict[str, Any]]:
+    """Yield the rows of CSV and Parquet for Python."""
+    scores = found.scores.tolist()
+    for user, items, values, n in zip(found.user_ids, found.items.tolist(), scores, _counts(found), strict=True):
+        for rank, (item, score) in enumerate(zip(items[:n], values, strict=False), 1):
+            row = {"user": user, "history": names.history, "rank": rank, "item": names.item_ids[item - 1],
+                   "score": score}
+            yield row if names.titles is None else row | {"title": names.titles[item - 1]}
 
 
 def _counts(found: Recommendations) -> list[int]:

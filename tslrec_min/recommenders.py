@@ -16,7 +16,8 @@ from .adapters.controls import controlled
 from .artifacts import Recipe, is_current, load_arrays, open_artifact, write_json
 from .categories import Clustering, chance_share, latent_categories, neighbour_share, preference_distributions
 from .checkpoints import Checkpointing, training_artifact
-from .configs import PretrainConfig, TrainConfig, from_mapping
+from .config_fields import from_mapping
+from .configs import PretrainConfig, TrainConfig
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
 from .embedding.artifact import load_embeddings
 from .errors import TslrecError

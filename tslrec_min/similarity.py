@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .data.dataset import Dataset
+from .data.dataset import Dataset, load_dataset
 from .errors import TslrecError
 from .ranking import top_k
-from .vectors import ItemVectors
+from .vectors import ItemVectors, embedded_vectors, run_vectors
 
 BLOCK = 1 << 14
 """Items compared at once: their normalised vectors are all that is in memory beside the given ones."""
@@ -50,6 +52,35 @@ def similar_items(dataset: Dataset, vectors: ItemVectors, items: Sequence[str], 
     places, cosines = nearest(vectors.rows, np.array([rows[item] for item in items], np.int64), k)
     return [[Neighbour(vectors.item_ids[place], titles[vectors.item_ids[place]], float(cosine))
              for place, cosine in zip(*found, strict=True)] for found in zip(places, cosines, strict=True)]
+
+
+def similar_rows(dataset_path: Path, items: Sequence[str], k: int, *, embeddings: Path | None, run: Path | None
+                 ) -> list[dict[str, Any]]:
+    """Find neighbours by the vectors of an artifact, or of a file, as rows for a data frame.
+
+    Args:
+        dataset_path: data set artifact.
+        items, k: see `similar_items`.
+        embeddings: see `vectors.embedded_vectors`.
+        run: train artifact, in place of `embeddings`.
+
+    Returns:
+        A row for every item asked for and neighbour: item, rank (from 1), similar, title (of the similar one), cosine.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, or not one of
+            `embeddings` and `run` is given.
+    """
+    dataset, dataset_hash = load_dataset(dataset_path)
+    if embeddings is not None and run is None:
+        vectors = embedded_vectors(embeddings, dataset)
+    elif run is not None and embeddings is None:
+        vectors = run_vectors(run, dataset, dataset_hash)
+    else:
+        raise TslrecError(f"embeddings is {embeddings} and run {run}; give one of them")
+    return [{"item": item, "rank": rank, "similar": near.item, "title": near.title, "cosine": near.cosine}
+            for item, neighbours in zip(items, similar_items(dataset, vectors, items, k), strict=True)
+            for rank, near in enumerate(neighbours, 1)]
 
 
 def nearest(rows: np.ndarray, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
-"""Histories and user ids that are given to ``tslrec recommend``, read block by block from a file or standard input.
+"""Users and histories that recommendations are asked for, block by block: of a file, of standard input, or of Python.
 
-A history is a line: JSON ``{"user": "u1", "items": ["i3", "i7"]}`` or ``u1 i3 i7``, the oldest item first; the first
-line says which of the two all are. Ids with white space need JSON. A user may come again: each line is answered.
+In a file a history is a line: JSON ``{"user": "u1", "items": ["i3", "i7"]}`` or ``u1 i3 i7``, the oldest item first;
+the first line says which of the two all are. Ids with white space need JSON. A user may come again: each line is
+answered.
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import TslrecError
 from .dataset import Dataset, Histories
+from .values import id_text
 
 _NAMED_IDS = 5
+AskedUser = tuple[str, str]
+"""Where a user is named, for messages, and the external id."""
+AskedHistory = tuple[str, str, list[str]]
+"""Where a history stands, for messages, the user, and the external ids of its items, the oldest first."""
 
 
 @dataclass
@@ -51,42 +58,42 @@ class GivenIds:
     """Leave unknown ids out and count them, instead of refusing them."""
     left_out: LeftOut = field(default_factory=LeftOut)
 
-    def stored_blocks(self, path: Path | None, block_users: int) -> Iterator[HistoryBlock]:
+    def stored_blocks(self, asked: Iterable[AskedUser] | None, block_users: int) -> Iterator[HistoryBlock]:
         """Yield the whole stored histories of users: training, validation and test items.
 
         Args:
-            path: file with a user id a line, ``-`` for standard input, or None for all users.
+            asked: the users; None: all.
             block_users: most users in a block.
 
         Raises:
-            TslrecError: the file can't be read, or a user is unknown and not to be skipped.
+            TslrecError: a user is unknown and not to be skipped.
         """
         stored = self.dataset.histories
-        if path is None:
+        if asked is None:
             for start in range(0, self.dataset.n_users, block_users):
                 yield self._stored(np.arange(start, min(start + block_users, self.dataset.n_users)), stored)
             return
         numbers = {user: number for number, user in enumerate(self.dataset.user_ids)}
-        lines = iter(_lines(path))
-        while part := list(islice(lines, block_users)):
-            found = [self._user(numbers, text, f"{_name(path)}, line {line}") for line, text in part]
+        remaining = iter(asked)
+        while part := list(islice(remaining, block_users)):
+            found = [self._user(numbers, user, where) for where, user in part]
             users = np.array([user for user in found if user is not None], np.int64)
             if len(users):
                 yield self._stored(users, stored)
 
-    def given_blocks(self, path: Path, block_users: int) -> Iterator[HistoryBlock]:
-        """Yield the histories of a file or, for ``-``, of standard input.
+    def given_blocks(self, asked: Iterable[AskedHistory], block_users: int) -> Iterator[HistoryBlock]:
+        """Yield given histories.
 
         Args:
-            path: JSON lines or ``user item item ...`` lines.
+            asked: the histories.
             block_users: most histories in a block.
 
         Raises:
-            TslrecError: a line can't be read, has no item, or has unknown items that are not to be skipped.
+            TslrecError: a history has no item, or unknown items, and is not to be skipped.
         """
         numbers = {item: number for number, item in enumerate(self.dataset.item_ids, 1)}
-        lines = iter(_histories(path))
-        while part := list(islice(lines, block_users)):
+        remaining = iter(asked)
+        while part := list(islice(remaining, block_users)):
             known = [(user, self._items(numbers, items, where)) for where, user, items in part]
             kept = [(user, items) for user, items in known if items]
             if kept:
@@ -101,14 +108,14 @@ class GivenIds:
         places = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
         return HistoryBlock([self.dataset.user_ids[user] for user in users], Histories(indptr, stored.items[places]))
 
-    def _user(self, numbers: dict[str, int], text: str, where: str) -> int | None:
-        user = numbers.get(text.strip())
-        if user is None:
+    def _user(self, numbers: dict[str, int], user: str, where: str) -> int | None:
+        number = numbers.get(user)
+        if number is None:
             if not self.skip_unknown:
-                raise TslrecError(f"{where}: the data set has no user {text.strip()!r}; give its history with "
-                                  "--histories, or leave unknown users out with --unknown skip")
+                raise TslrecError(f"{where}: the data set has no user {user!r}; give its history with --histories, or "
+                                  "leave unknown users out with --unknown skip")
             self.left_out.users += 1
-        return user
+        return number
 
     def _items(self, numbers: dict[str, int], items: Sequence[str], where: str) -> list[int]:
         known = [numbers[item] for item in items if item in numbers]
@@ -132,8 +139,55 @@ def _unknown_items(dataset: Dataset, unknown: Sequence[str]) -> str:
     return f"the data set has no item {', '.join(map(repr, different[:_NAMED_IDS]))}{more}{held_out}"
 
 
-def _histories(path: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield where it stands, the user and the items of every history."""
+def users_in(path: Path) -> Iterator[AskedUser]:
+    """Yield the users of a file with an id a line or, for ``-``, of standard input.
+
+    Raises:
+        TslrecError: it can't be read.
+    """
+    for line, text in _lines(path):
+        yield f"{_name(path)}, line {line}", text.strip()
+
+
+def users_of(ids: Iterable[Any]) -> Iterator[AskedUser]:
+    """Yield users that are named in Python, by texts or numbers.
+
+    Raises:
+        TslrecError: an id is neither text nor a number, or a text stands in place of a list.
+    """
+    if isinstance(ids, str):
+        raise TslrecError(f"users is {ids!r}; expected a list of user ids")
+    for place, user in enumerate(ids):
+        where = f"users[{place}]"
+        yield where, _id(user, where)
+
+
+def histories_of(given: Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]]) -> Iterator[AskedHistory]:
+    """Yield histories that are given in Python: user -> items, or lists of items, whose users are "0", "1", ...
+
+    Raises:
+        TslrecError: a history is no list of ids, or an id is neither text nor a number.
+    """
+    for user, items in given.items() if isinstance(given, Mapping) else enumerate(given):
+        where = f"histories[{user!r}]"
+        if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+            raise TslrecError(f"{where} is {items!r}; expected a list of item ids, the oldest first")
+        yield where, _id(user, where), [_id(item, where) for item in items]
+
+
+def _id(value: Any, where: str) -> str:
+    try:
+        return id_text(value)
+    except ValueError as error:
+        raise TslrecError(f"{where}: {error}; give ids as texts or numbers") from None
+
+
+def histories_in(path: Path) -> Iterator[AskedHistory]:
+    """Yield the histories of a file, JSON lines or ``user item item ...`` lines, or, for ``-``, of standard input.
+
+    Raises:
+        TslrecError: it, or one of its lines, can't be read.
+    """
     as_json: bool | None = None
     for line, text in _lines(path):
         where = f"{_name(path)}, line {line}"

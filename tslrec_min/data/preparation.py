@@ -19,7 +19,7 @@ from .dataset import Dataset
 from .files import RawFile
 from .histories import Histories, offsets
 from .holding_out import hold_out_items
-from .item_texts import RawItems, collect_items
+from .item_texts import RawItems, collect_items, item_field_names
 from .readers import Source, collect, find_source, read_interactions, read_items
 from .rows import RawInteractions
 
@@ -43,15 +43,16 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
         TslrecError: something can't be read, or nothing is left after the filters.
     """
     interactions, titles, format = _files_of(source, items, config)
-    inputs = {"interactions": sha256_of_file(interactions.path), "items": sha256_of_file(titles.path)}
+    inputs = {name: sha256_of_file(file.path) for name, file in (("interactions", interactions), ("items", titles))
+              if file}
     recipe = Recipe("dataset", asdict(config) | {"format": format}, inputs)
     if existing == "reuse" and is_current(out, recipe):
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
         step(f"reads {interactions} ({format})")
         raw = read_interactions(Source(format, interactions, titles), config)
-        step(f"reads {titles}")
-        texts = read_items(titles, config, wanted=set(raw.item_ids))
+        step(f"reads {titles}" if titles else "does without titles")
+        texts = _texts(titles, config, raw)
         step(f"filters {len(raw.users):,} interactions: {config.k_core}-core")
         return _save(folder, *_prepared(raw, texts, config))
 
@@ -64,7 +65,7 @@ def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -
     """
     interactions, titles, format = _files_of(source, items, config)
     raw = read_interactions(Source(format, interactions, titles), config)
-    return _prepared(raw, read_items(titles, config, wanted=set(raw.item_ids)), config)[1]
+    return _prepared(raw, _texts(titles, config, raw), config)[1]
 
 
 def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *, existing: str = "refuse"
@@ -94,12 +95,20 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
         return _save(folder, *_prepared(raw, texts, config))
 
 
-def _files_of(source: Path, items: Path | None, config: PrepareConfig) -> tuple[RawFile, RawFile, str]:
+def _files_of(source: Path, items: Path | None, config: PrepareConfig) -> tuple[RawFile, RawFile | None, str]:
     found = find_source(source, items, config)
-    if found.items is None:
+    if found.items is None and config.missing_titles == "error":
         raise TslrecError(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, "
-                          "movies.csv, meta_ and others); name the file with --items")
+                          "movies.csv, meta_ and others); name the file with --items, or do without titles with "
+                          "--missing-titles blank")
     return found.interactions, found.items, found.format
+
+
+def _texts(titles: RawFile | None, config: PrepareConfig, raw: RawInteractions) -> RawItems:
+    """Read the texts of the items that there are interactions with; without a file of titles there are none."""
+    if titles is None:
+        return RawItems(fields={name: {} for name in item_field_names(config)})
+    return read_items(titles, config, wanted=set(raw.item_ids))
 
 
 def _hash_of(raw: RawInteractions) -> str:
@@ -212,8 +221,10 @@ def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -
     users, items = raw.users[early], raw.items[early]
     core = k_core_mask(users, items, k_core)
     if not core.any():
-        raise TslrecError(f"no interaction is left after the {k_core}-core of {len(np.unique(users))} users, "
-                          f"{len(np.unique(items))} items and {len(users)} interactions; lower --k-core")
+        n_users, n_items = (len(np.unique(codes)) for codes in (users, items))
+        each = f" ({len(users) / n_users:.1f} a user, {len(users) / n_items:.1f} an item)" if len(users) else ""
+        raise TslrecError(f"no interaction is left after the {k_core}-core of {n_users} users, {n_items} items and "
+                          f"{len(users)} interactions{each}; lower --k-core")
     if cuts is None:
         return core
     has_user, has_item = (np.bincount(codes[core], minlength=len(ids)) > 0
