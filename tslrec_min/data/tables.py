@@ -144,14 +144,26 @@ class Table:
     def _csv_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
         remaining = iter(blocks)
         first = next(remaining)
-        lines = (line for block in chain([first], remaining) for line in io.StringIO(block.text, newline=""))
-        reader = csv.reader(lines, delimiter=self.delimiter)
+        above, ended = first.first_line - 1, False
+
+        def lines() -> Iterator[str]:
+            nonlocal ended
+            for block in chain([first], remaining):
+                yield from io.StringIO(block.text, newline="")
+            ended = True
+            yield "\n"  # a row of its own, unless a quote is open
+
+        reader, line = csv.reader(lines(), delimiter=self.delimiter), above
         try:
             for cells in reader:
+                if ended and cells:
+                    raise csv.Error("the file ends inside quotes")
+                line = above + reader.line_num
                 if len(cells) > 1 or "".join(cells).strip():
-                    yield first.first_line - 1 + reader.line_num, cells
+                    yield line, cells
         except csv.Error as error:
-            raise TslrecError(f"{self.file}, line {first.first_line - 1 + reader.line_num}: {error}") from None
+            raise TslrecError(f"{self.file}, line {line + 1}: {error}; a field that begins with a double quote in this "
+                              "row is not closed, or is too long") from None
 
 
 def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
