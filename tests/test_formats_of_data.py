@@ -269,6 +269,14 @@ def test_hostile_archives(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"PK no archive")
     with pytest.raises(TslrecError, match="can't be read as a zip archive"):
         prepared(tmp_path / "no.zip", tmp_path / "c")
+    content = bytearray((tmp_path / "up.zip").read_bytes())
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        for member in (b"../ratings.dat", b"../movies.dat"):
+            start = content.rindex(signature, 0, content.index(member) if flags == 6 else content.rindex(member))
+            content[start + flags] |= 1  # says that it is encrypted
+    (tmp_path / "locked.zip").write_bytes(content)
+    with pytest.raises(TslrecError, match="ratings.dat can't be decompressed: .*encrypted.* unpack it yourself"):
+        prepared(tmp_path / "locked.zip", tmp_path / "e")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("x.txt", b"x")
     with pytest.raises(TslrecError, match="no archive of MovieLens"):

@@ -100,8 +100,20 @@ def test_wrong_encoding_is_named(tmp_path: Path) -> None:
         read(tmp_path / "r.csv")
     raw, _ = read(tmp_path / "r.csv", PrepareConfig(encoding="latin-1"))
     assert pairs(raw) == [("u", "é")]
+    (tmp_path / "r.csv").write_bytes("user_id,item_id,timestamp\nu,é,1\n".encode("utf-16-le"))
+    with pytest.raises(TslrecError, match="is not utf-16 text .*name its encoding"):  # it has no byte order mark
+        read(tmp_path / "r.csv", PrepareConfig(encoding="utf-16"))
     with pytest.raises(TslrecError, match="unknown --encoding"):
         read(write_movielens(tmp_path), PrepareConfig(encoding="klingon", format="movielens"))
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-8", "UTF8", "utf-8-sig"])
+@pytest.mark.parametrize("text", ["user_id,item_id,timestamp\r\nu,é,1\r\n",
+                                  '{"user_id": "u", "item_id": "é", "timestamp": 1}\n'])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, encoding: str, text: str) -> None:
+    file = tmp_path / ("r.csv" if text.startswith("user") else "r.jsonl")
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert pairs(read(file, PrepareConfig(encoding=encoding))[0]) == [("u", "é")]
 
 
 @pytest.mark.parametrize(("write", "name", "expected"), [

@@ -206,7 +206,7 @@ def open_json_lines(file: RawFile, config: PrepareConfig, *, items: bool = False
     Raises:
         TslrecError: its first line can't be read.
     """
-    encoding = config.encoding or "utf-8-sig"
+    encoding = config.encoding or "utf-8"
     line, text = next(text_lines(file, encoding), (0, ""))
     try:
         row = parse_object(text) if text else {}

@@ -166,7 +166,7 @@ def _read_sequences(file: RawFile, config: PrepareConfig) -> RawInteractions:
     lines: list[int] = []
     users: list[str] = []
     items: list[str] = []
-    for line, text in text_lines(file, config.encoding or "utf-8-sig"):
+    for line, text in text_lines(file, config.encoding or "utf-8"):
         user, *had = text.split()
         if not had:
             collector.bad.add(file, line, "no item", f"expected `user item item ...`; got {text!r}")

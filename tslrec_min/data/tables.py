@@ -204,7 +204,7 @@ def open_table(file: RawFile, config: PrepareConfig) -> Table:
     if fixed:
         delimiter, names = fixed
         return Table(file, _renamed(names, config), delimiter, False, False, config.encoding or _age(file), 0)
-    encoding = config.encoding or "utf-8-sig"
+    encoding = config.encoding or "utf-8"
     number, first = next(text_lines(file, encoding), (0, ""))
     if file.suffix in _TYPED_SUFFIXES:
         names = _renamed([cell.split(":")[0] for cell in first.split("\t")], config)
