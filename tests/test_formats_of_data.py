@@ -163,6 +163,17 @@ def test_owned_games_are_in_the_order_of_their_list(tmp_path: Path) -> None:
         prepared(tmp_path / "raw" / "australian_users_items.json.gz", tmp_path / "e", split="temporal")
 
 
+def test_lists_that_are_none_are_bad_rows(tmp_path: Path) -> None:
+    file = australian(tmp_path / "raw")
+    text = gzip.decompress(file.read_bytes()).decode()
+    packed(file, text + "{'user_id': 'u3'}\n{'user_id': 'u4', 'reviews': []}\n{'user_id': 'u5', 'reviews': ['a']}\n")
+    with pytest.raises(TslrecError, match="line 3: expected a list of JSON objects as 'reviews'; got None"):
+        prepared(file, tmp_path / "a")
+    check(prepared(file, tmp_path / "b", on_bad_row="skip"))
+    assert json.loads((tmp_path / "b" / "dataset.json").read_text())["bad_rows"]["interactions"] == {
+        "not a JSON object": {"rows": 2, "first_lines": [3, 5]}}
+
+
 def test_reviews_without_a_year_are_bad_rows(tmp_path: Path) -> None:
     file = australian(tmp_path / "raw")
     text = gzip.decompress(file.read_bytes()).decode().replace("May 21, 2014.", "June 20.")
@@ -190,6 +201,14 @@ def test_another_key_and_further_fields_of_amazon(tmp_path: Path) -> None:
     assert fields == {"categories": ["Beauty, Hair"] * 2, "details": ["Brand: B"] * 2, "price": ["", ""]}
     nested = prepared(amazon_2014(tmp_path / "2014"), tmp_path / "c", item_fields="categories").fields
     assert nested == {"categories": ["Beauty, Hair Care"] * 2}
+    with pytest.raises(TslrecError, match="no line of .*meta_All_Beauty.jsonl.gz has a key for --item-fields categry"):
+        prepared(file, tmp_path / "d", item_fields="categry,price")
+
+
+def test_metadata_whose_first_item_has_no_title(tmp_path: Path) -> None:
+    file = amazon_2014(tmp_path / "raw")
+    packed(tmp_path / "raw" / "meta_Beauty.json.gz", lines([{"asin": "a", "price": 3.5}, {"asin": "b", "title": "B"}], repr))
+    check(prepared(file, tmp_path / "a"), {"a": "", "b": "B"})
 
 
 def test_items_without_metadata(tmp_path: Path) -> None:

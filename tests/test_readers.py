@@ -86,12 +86,27 @@ def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
     ("user_id,item_id,timestamp\nu,i,noon\n", "line 2: time 'noon'"),
     ("user_id,item_id,timestamp\nu,i,nan\n", "line 2: time 'nan'"),
     ("user_id,item_id,timestamp\nu,,3\n", "line 2: the user or item id is empty"),
-    ("", "the file is empty"),
+    ("", "it is empty"),
 ])
 def test_bad_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.csv").write_text(text)
     with pytest.raises(TslrecError, match=message):
         read(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize(("name", "text"), [("x.csv", "a,b\n1,2\n"), ("x.jsonl", '{"a": 1, "b": 2}\n')])
+def test_missing_columns_are_named_by_their_flags(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    for config, flag in ((PrepareConfig(min_rating=4, user_column="a", item_column="b", time_column=""), "--rating-column rating"),
+                         (PrepareConfig(user_column="user"), "--user-column user"),
+                         (PrepareConfig(user_column="a", item_column="item"), "--item-column item")):
+        with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
+            read(tmp_path / name, config)
+    for config, flag in ((PrepareConfig(item_column="a", title_column="title"), "--title-column title"),
+                         (PrepareConfig(item_column="item", title_column="b"), "--item-column item"),
+                         (PrepareConfig(item_column="a", title_column="b", item_fields="rating"), "--item-fields rating")):
+        with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
+            read_items(RawFile(tmp_path / name), config)
 
 
 def test_wrong_encoding_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Neither pandas nor polars is imported: of a frame no more is used than ``columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,9 @@ import numpy as np
 
 from ..errors import TslrecError
 from .files import RawFile
-from .rows import BadRows, Chunk
+from .rows import BadRows, Chunk, named_columns
 
 _CHUNK_ROWS = 1 << 16
-
-
-def _checked(where: object, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Return role -> name of the roles that have one; raises TslrecError if there is no such column."""
-    wanted = {role: name for role, name in columns.items() if name}
-    missing = [f"--item-fields {name}" if role == name else f"--{role}-column {name}"
-               for role, name in wanted.items() if name not in names]
-    if missing:
-        raise TslrecError(f"{where} has no column for {', '.join(missing)}; its columns are "
-                          f"{', '.join(names) or 'none'}")
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,7 @@ class Parquet:
         Raises:
             TslrecError: a column is missing, or the file is damaged.
         """
-        wanted, start = _checked(self.file, self.names, columns), 1
+        wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
         parquet = _pyarrow_parquet()
         try:
             with parquet.ParquetFile(self.file.path) as table:
@@ -106,7 +95,7 @@ class Frame:
         Raises:
             TslrecError: a column is missing.
         """
-        wanted = _checked(self, self.names, columns)
+        wanted = named_columns(self, self.names, self.aliases, columns)
         arrays = {role: np.asarray(self.frame[name].to_numpy()) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
             parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}

@@ -101,6 +101,32 @@ class Chunk:
                                 list(compress(values, chosen)) for name, values in self.columns.items()})
 
 
+def flag_of(role: str, columns: Mapping[str, str]) -> str:
+    """Return the flag that the name of a role's column is from; `columns` are all that are read, role -> name."""
+    return "--item-fields" if "title" in columns and role not in ("item", "title") else f"--{role}-column"
+
+
+def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, str], columns: Mapping[str, str]
+                  ) -> dict[str, str]:
+    """Return role -> name of the column, for the roles that have one.
+
+    Args:
+        where: what messages call the table.
+        names: of its columns.
+        aliases: column that is meant by a name.
+        columns: role -> name as it was given; empty: none.
+
+    Raises:
+        TslrecError: there is no such column; names the flags.
+    """
+    wanted = {role: aliases.get(name, name) for role, name in columns.items() if name}
+    missing = [f"{flag_of(role, columns)} {name}" for role, name in wanted.items() if name not in names]
+    if missing:
+        raise TslrecError(f"{where} has no column for {', '.join(missing)}; its columns are "
+                          f"{', '.join(names) or 'none (it is empty)'}")
+    return wanted
+
+
 class Rows(Protocol):
     """What every format is opened as."""
 

@@ -24,7 +24,7 @@ from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .cells import cut
 from .files import Block, RawFile, is_utf8, text_blocks, text_lines
-from .rows import BadRows, Chunk
+from .rows import BadRows, Chunk, named_columns
 
 CHUNK_ROWS = 1 << 15
 _TYPED_SUFFIXES = (".inter", ".item")
@@ -100,13 +100,8 @@ class Table:
                 yield chunk
 
     def _places(self, columns: Mapping[str, str]) -> dict[str, int]:
-        wanted = {role: self.aliases.get(name, name) for role, name in columns.items() if name}
-        missing = [f"--item-fields {name}" if role == name else f"--{role}-column {name}"
-                   for role, name in wanted.items() if name not in self.names]
-        if missing:
-            raise TslrecError(f"{self.file} has no column for {', '.join(missing)}; its columns are "
-                              f"{', '.join(self.names) or 'none (the file is empty)'}")
-        return {role: self.names.index(name) for role, name in wanted.items()}
+        return {role: self.names.index(name)
+                for role, name in named_columns(self.file, self.names, self.aliases, columns).items()}
 
     def _blocks(self) -> Iterator[Block]:
         """Read the blocks without the header and what is above it."""
