@@ -350,7 +350,29 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
     file = packed(tmp_path / "Beauty.csv.gz", text)  # the ratings of Amazon 2018 are such
     titles = packed(tmp_path / "titles.jsonl", lines([{"item_id": item, "title": name}
                                                       for item, name in TITLES.items()]))
-    check(prepared(file, tmp_path / "d", items=titles, columns="item_id,user_id, rating,timestamp"))
+    columns = "item_id,user_id, rating,timestamp"
+    check(prepared(file, tmp_path / "d", items=titles, columns=columns))
+    with_header = packed(tmp_path / "items.csv", "item_id,title\n" + "".join(
+        f"{item},{title}\n" for item, title in TITLES.items()))
+    check(prepared(file, tmp_path / "e", items=with_header, columns=columns))
+
+
+def test_a_format_that_is_named_goes_before_names_and_headers(tmp_path: Path) -> None:
+    titles = packed(tmp_path / "t.csv", "movieId,title,genres\n" + "".join(
+        f"{item},{title},x\n" for item, title in TITLES.items()))
+    data = packed(tmp_path / "r.data", "".join(f"{item}\t{user}\t{rating}\t{time}\n" for user, item, rating, time in ROWS))
+    check(prepared(data, tmp_path / "a", items=titles, format="csv", item_column="movieId",
+                   columns="movieId,user_id,rating,timestamp"))
+    text = "user_id,parent_asin,rating,timestamp\n" + "".join(
+        f"{user},{item},{rating},{time}\n" for user, item, rating, time in ROWS)
+    items = packed(tmp_path / "i.csv", "parent_asin,title\n" + "".join(f"{item},{title}\n" for item, title in TITLES.items()))
+    seconds = prepared(packed(tmp_path / "r.csv", text), tmp_path / "b", items=items, format="csv", item_column="parent_asin")
+    check(seconds)
+    assert seconds.timestamps is not None and seconds.timestamps[0] == 1400000020
+    typed = packed(tmp_path / "r.txt", "user_id:token\titem_id:token\ttimestamp:float\n" + "".join(
+        f"{user}\t{item}\t{time}\n" for user, item, _, time in ROWS))
+    check(prepared(typed, tmp_path / "c", items=packed(tmp_path / "i.item", "item_id:token\ttitle:token_seq\n" + "".join(
+        f"{item}\t{title}\n" for item, title in TITLES.items())), format="recbole"))
 
 
 def test_milliseconds(tmp_path: Path) -> None:

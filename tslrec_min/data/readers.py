@@ -131,7 +131,7 @@ def open_rows(file: RawFile, config: PrepareConfig, *, items: bool = False) -> R
     if file.suffix in _JSON or (config.format in ("jsonl", "amazon", "yelp", "steam") and not items
                                 and file.suffix != ".csv"):
         return open_json_lines(file, config, items=items)
-    return open_table(file, config)
+    return open_table(file, config, items=items)
 
 
 def read_interactions(source: Source, config: PrepareConfig) -> RawInteractions:

@@ -189,29 +189,36 @@ def _chunk_of(lines: list[int], rows: list[list[str]], places: Mapping[str, int]
     return Chunk(lines, dict(zip(places, map(list, zip(*rows, strict=True)), strict=True)), is_text=True)
 
 
-def open_table(file: RawFile, config: PrepareConfig) -> Table:
+def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> Table:
     """Find out how a table is written, from its name and its first line.
+
+    Args:
+        file: what to read.
+        config: encoding, format and, of interactions, the names of columns; the format ``csv`` takes every column as it
+            is.
+        items: whether it is to hold items, not interactions.
 
     Raises:
         TslrecError: it can't be read.
     """
-    fixed = _FIXED.get(file.name) or _FIXED.get(file.suffix)
+    as_it_is = config.format == "csv"
+    fixed = _FIXED.get(file.name) or (None if as_it_is else _FIXED.get(file.suffix))
     if fixed:
         delimiter, names = fixed
         return Table(file, _renamed(names, config), delimiter, False, False, config.encoding or _age(file), 0)
     encoding = config.encoding or "utf-8"
     number, first = next(text_lines(file, encoding), (0, ""))
-    if file.suffix in _TYPED_SUFFIXES:
+    if file.suffix in _TYPED_SUFFIXES or (config.format == "recbole" and not items):
         names = _renamed([cell.split(":")[0] for cell in first.split("\t")], config)
         return Table(file, names, "\t", False, False, encoding, number)
     delimiter = "\t" if "\t" in first else next((mark for mark in ";," if mark in first), ",")
     quoted = delimiter != "\t"  # TSV: bare inch marks
-    if config.columns:
+    if config.columns and not items:
         return Table(file, tuple(name.strip() for name in config.columns.split(",")), delimiter, quoted, True,
                      encoding, 0)
     cells = next(csv.reader([first], delimiter=delimiter), []) if quoted else first.split(delimiter)
     names = tuple(cell.strip() for cell in cells) if first else ()
-    format, aliases = KNOWN_HEADERS.get(names, ("csv", {}))
+    format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
     return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format)
 
 
