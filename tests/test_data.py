@@ -79,6 +79,13 @@ def test_short_histories_are_for_training_only() -> None:
     assert [dataset.training().of(user).tolist() for user in range(2)] == [[1, 2], [1]]
 
 
+def test_the_split_hash_tells_ids_with_spaces_apart() -> None:
+    texts = RawItems(dict.fromkeys(["a", "b", "a b", "b a"], "t"))
+    rows = [[("u", item, time) for time, item in enumerate(items)]
+            for items in (["a b", "a", "b", "b", "a"], ["a", "b", "a b", "b", "a"], ["a", "b", "a", "b", "b a"])]
+    assert len({build_dataset(raw_of(of_user), texts, k_core=0).split_hash() for of_user in rows}) == 3
+
+
 def test_artifact_round_trip_and_damage(cycle_raw: Path, tmp_path: Path) -> None:
     summary = prepare(cycle_raw, tmp_path / "d", PrepareConfig(k_core=2))
     dataset, _ = load_dataset(tmp_path / "d")
