@@ -64,6 +64,13 @@ def test_min_rating_and_renamed_columns_of_fixed_formats(tmp_path: Path, write) 
     assert pairs(raw) == [("u1", "b"), ("u1", "a")] and raw.below_min_rating == 1
 
 
+def test_ids_of_interactions_and_items_keep_the_same_spaces(tmp_path: Path) -> None:
+    (write_recbole(tmp_path) / "x.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu \tb \t1\n")
+    (tmp_path / "x.item").write_text("item_id:token\ttitle:token_seq\nb \tSpaced\nb\tOther\n")
+    raw, titles = read(tmp_path)
+    assert pairs(raw) == [("u ", "b ")] and titles == {"b ": "Spaced", "b": "Other"}
+
+
 def test_sequences_keep_their_order(tmp_path: Path) -> None:
     (tmp_path / "sequences.txt").write_text("u1 b a b\n\nu2 a\n")
     (tmp_path / "items.tsv").write_text('item_id\ttitle\na\t6" pipe &amp; co\nb\t  Two \u2028 words \n')

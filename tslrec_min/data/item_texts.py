@@ -49,20 +49,18 @@ def collect_items(rows: Rows, where: object, config: PrepareConfig, *, wanted: C
     for chunk in rows.chunks(columns, bad):
         values = [chunk.columns[role] for role in columns]
         for line, item, *texts in zip(chunk.lines, *values, strict=True):
-            _take_item(raw, bad, where, line, item, dict(zip(("title", *names), texts, strict=True)), wanted)
+            try:
+                item_id = item if chunk.is_text else id_text(item)  # as those of interactions
+            except ValueError as error:
+                bad.add(where, line, "id is neither text nor a number", str(error))
+                continue
+            if wanted is None or item_id in wanted:
+                _take_item(raw, bad, where, line, item_id, dict(zip(("title", *names), texts, strict=True)))
     raw.bad_rows = bad.as_json()
     return raw
 
 
-def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item: Any, texts: dict[str, Any],
-               wanted: Container[str] | None) -> None:
-    try:
-        item_id = id_text(item)
-    except ValueError as error:
-        bad.add(where, line, "id is neither text nor a number", str(error))
-        return
-    if wanted is not None and item_id not in wanted:
-        return
+def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item_id: str, texts: dict[str, Any]) -> None:
     known = {"title": raw.titles, **raw.fields}
     given = {name: text_of(value) for name, value in texts.items()}
     clean = {name: " ".join(html.unescape(text).split()) for name, text in given.items()}
