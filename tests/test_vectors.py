@@ -154,6 +154,15 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TslrecError) as caught:
             read_vectors(tmp_path / "v.npz", None)
         assert message in str(caught.value)
+    np.savez(tmp_path / "v.npz", ids=np.array(["a"]), vectors=np.ones((1, 2)))
+    np.save(tmp_path / "v.npy", np.ones((1, 2)))
+    (tmp_path / "v.npz").rename(tmp_path / "archive")
+    (tmp_path / "v.npy").rename(tmp_path / "v.npz")
+    (tmp_path / "archive").rename(tmp_path / "v.npy")
+    ids = write_ids(tmp_path / "ids.txt", ["a"])
+    for name, given_ids, message in (("v.npz", None, "it is one array"), ("v.npy", ids, "it is an archive of arrays")):
+        with pytest.raises(TslrecError, match=message):
+            read_vectors(tmp_path / name, given_ids)
     for name in ("v.npz", "v.npy", "v.txt", "v.parquet"):
         if name == "v.parquet":
             pytest.importorskip("pyarrow")
@@ -165,6 +174,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_parquet_files_of_others(tmp_path: Path) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path, vectors = tmp_path / "v.parquet", [[1.0, 2.0], [3.0, 4.0]]
+    with pytest.raises(TslrecError, match="v.parquet does not exist"):
+        read_vectors(path, None)
     kinds = (pyarrow.list_(pyarrow.float64()), pyarrow.large_list(pyarrow.float32()),
              pyarrow.list_(pyarrow.float32(), 2))
     for kind in kinds:

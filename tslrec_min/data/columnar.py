@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TslrecError
+from ..parquet import load_pyarrow
 from .files import RawFile
 from .rows import BadRows, Chunk, named_columns
 
@@ -35,14 +36,14 @@ class Parquet:
             TslrecError: a column is missing, or the file is damaged.
         """
         wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
-        parquet = _pyarrow_parquet()
+        pyarrow, parquet = load_pyarrow()
         try:
             with parquet.ParquetFile(self.file.path) as table:
                 for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
                     lines = range(start, start + batch.num_rows)
                     yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
                     start += batch.num_rows
-        except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise TslrecError(f"{self.file} can't be read as Parquet: {error}") from None
 
 
@@ -52,21 +53,13 @@ def open_parquet(file: RawFile) -> Parquet:
     Raises:
         TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
     """
-    parquet = _pyarrow_parquet()
+    pyarrow, parquet = load_pyarrow()
     if file.path.suffix == ".gz":
         raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
         return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise TslrecError(f"{file} can't be read as Parquet: {error}") from None
-
-
-def _pyarrow_parquet() -> Any:
-    try:
-        import pyarrow.parquet  # not in the package's own dependencies, and slow to import
-    except ImportError:
-        raise TslrecError("reading Parquet needs pyarrow: pip install 'tslrec-min[parquet]'") from None
-    return pyarrow.parquet
 
 
 @dataclass(frozen=True)
