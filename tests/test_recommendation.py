@@ -135,6 +135,8 @@ def test_unknown_ids_are_named_with_their_line_or_left_out_and_counted(cycle: Pa
              ("me\n", "line 1: the history has no item"), ('{"user": "me"}\n', "line 1: expected a JSON object"),
              ('{"user": "me", "items": ["i3"]}\nyou i4\n', "line 2: expected a JSON object"),
              ('{"user": "me", "items": [true]}\n', "line 1: expected a JSON object"),
+             ('{"user": "\\ud800", "items": ["i3"]}\n', "line 1: expected a JSON object"),
+             ('{"user": ' + "[" * 100_000 + "\n", "line 1: expected a JSON object"),
              ("me " + " ".join(f"x{n}" for n in range(9)), "'x4' and 4 more")]
     for text, message in cases:
         result = tslrec(*words, "-o", tmp_path / "out.jsonl", text=text)
