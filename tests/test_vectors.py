@@ -84,6 +84,12 @@ def test_the_texts_are_what_other_tools_document(cycle: Path, dataset: Dataset, 
 def test_the_table_of_a_recommender_is_exported_too(cycle: Path, dataset: Dataset, embed: Path, tmp_path: Path) -> None:
     train(cycle, tmp_path / "run", TrainConfig(**SMALL), embeddings_path=embed, device=CPU, threads=1)
     assert tslrec("export", cycle, tmp_path / "run", "-o", tmp_path / "table.npy").exit_code == 0
+    result = tslrec("export", cycle, tmp_path / "run", "-o", tmp_path / "t.npy", "--ignore-unknown-items")
+    assert result.exit_code == 1 and "are for files of vectors" in result.stderr
+    for words in (("similar", cycle, "i3", "--run", tmp_path / "run"), ("train", cycle, "-o", tmp_path / "other")):
+        for more in (["--ignore-unknown-items"], ["--embedding-ids", tmp_path / "ids.txt"]):
+            result = tslrec(*words, *more)
+            assert result.exit_code == 2 and "go with a file as --embeddings" in result.stderr
     vectors = run_vectors(tmp_path / "run", dataset, load_dataset(cycle)[1])
     np.testing.assert_array_equal(np.load(tmp_path / "table.npy"), vectors.rows)
     assert vectors.rows.shape == (dataset.n_items, 8)
