@@ -7,6 +7,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +403,9 @@ def test_parquet(tmp_path: Path) -> None:
         prepared(file, tmp_path / "d", **NAMES)
     dataset = prepared(file, tmp_path / "e", on_bad_row="skip", **NAMES)
     assert dataset.timestamps is not None and dataset.timestamps.tolist() == [1400000020, 1400000010, 1400000040]
+    who = arrow.array([Decimal(2**60 + number) for number in (1, 2, 1, 2)], arrow.decimal128(20, 0))
+    parquet.write_table(arrow.table(columns | {"who": who}), file)
+    assert prepared(file, tmp_path / "g", **NAMES).user_ids == [str(2**60 + 1), str(2**60 + 2)]
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(TslrecError, match="can't be read as Parquet"):
         prepared(file, tmp_path / "f", **NAMES)
@@ -474,3 +478,14 @@ def test_frames_of_pandas_with_dates_and_gaps(tmp_path: Path) -> None:
     assert summary["bad_rows"]["interactions"] == {"user or item id is empty": {"rows": 1, "first_lines": [3]},
                                                    "time can't be read": {"rows": 1, "first_lines": [4]}}
     assert histories(load_dataset(tmp_path / "c")[0]) == {"1": ["1", "2"]}
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_large_whole_numbers_beside_gaps_stay_what_they_are(tmp_path: Path, kind: str) -> None:
+    module = pytest.importorskip(kind)
+    users = [2**53, 2**53 + 1, None]  # as floats the first two are one
+    column = module.Series(users, dtype="Int64") if kind == "pandas" else users
+    frame = module.DataFrame({"user_id": column, "item_id": ["a", "b", "c"], "timestamp": [1, 2, 3]})
+    titles = module.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]})
+    prepare_frames(frame, titles, tmp_path / "d", PrepareConfig(k_core=0, on_bad_row="skip"))
+    assert histories(load_dataset(tmp_path / "d")[0]) == {str(2**53): ["a"], str(2**53 + 1): ["b"]}

@@ -1,6 +1,7 @@
 """Columns that are typed already: Parquet files, and data frames of pandas or polars.
 
-Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]`` and ``to_numpy``.
+Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]``, ``to_numpy`` and,
+of columns of integers with gaps, ``dtype`` and ``to_list``.
 """
 
 from __future__ import annotations
@@ -89,10 +90,18 @@ class Frame:
             TslrecError: a column is missing.
         """
         wanted = named_columns(self, self.names, self.aliases, columns)
-        arrays = {role: np.asarray(self.frame[name].to_numpy()) for role, name in wanted.items()}
+        arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
             parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}
             yield Chunk(range(start + 1, 1 + min(start + _CHUNK_ROWS, len(self.frame))), parts)
+
+
+def _array(column: Any) -> np.ndarray:
+    """Return a column as an array; whole numbers beside gaps, of which ``to_numpy`` makes floats, as objects."""
+    array = np.asarray(column.to_numpy())
+    if array.dtype.kind == "f" and "int" in str(getattr(column, "dtype", "")).lower():
+        return np.array(column.to_list(), object)
+    return array
 
 
 def _values(array: np.ndarray) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def id_text(value: Any) -> str:
         return value.strip()
     if is_missing(value):
         return ""
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float | np.floating | Decimal):  # Parquet of databases has decimal numbers
         return str(int(value)) if float(value).is_integer() else str(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(int(value))
