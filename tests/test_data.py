@@ -145,8 +145,10 @@ def test_unknown_item_and_empty_core_and_bad_ids() -> None:
         build_dataset(raw_of([("a", "x", 1)]), RawItems({"x": "t"}), k_core=5)
     with pytest.raises(ValueError, match="a\tb"):
         raw_of([("a\tb", "x", 1)])
-    with pytest.raises(TslrecError, match="no interactions"):
-        build_dataset(RawInteractions.of([], []), RawItems(), k_core=0)
+    nothing = RawInteractions.of([], [])
+    nothing.below_min_rating, nothing.bad_rows = 3, {"time can't be read": {"rows": 2, "first_lines": [1, 2]}}
+    with pytest.raises(TslrecError, match="no interactions .*: 3 are below .*used: 2 rows: time can't be read;"):
+        build_dataset(nothing, RawItems(), k_core=0)
 
 
 @pytest.mark.parametrize(("name", "users", "items", "interactions"), [
