@@ -208,7 +208,8 @@ def test_another_key_and_further_fields_of_amazon(tmp_path: Path) -> None:
 
 def test_metadata_whose_first_item_has_no_title(tmp_path: Path) -> None:
     file = amazon_2014(tmp_path / "raw")
-    packed(tmp_path / "raw" / "meta_Beauty.json.gz", lines([{"asin": "a", "price": 3.5}, {"asin": "b", "title": "B"}], repr))
+    items = [{"asin": "a", "price": 3.5}, {"asin": "b", "title": "B"}]
+    packed(tmp_path / "raw" / "meta_Beauty.json.gz", lines(items, repr))
     check(prepared(file, tmp_path / "a"), {"a": "", "b": "B"})
 
 
@@ -359,21 +360,22 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
 
 
 def test_a_format_that_is_named_goes_before_names_and_headers(tmp_path: Path) -> None:
-    titles = packed(tmp_path / "t.csv", "movieId,title,genres\n" + "".join(
-        f"{item},{title},x\n" for item, title in TITLES.items()))
-    data = packed(tmp_path / "r.data", "".join(f"{item}\t{user}\t{rating}\t{time}\n" for user, item, rating, time in ROWS))
-    check(prepared(data, tmp_path / "a", items=titles, format="csv", item_column="movieId",
-                   columns="movieId,user_id,rating,timestamp"))
-    text = "user_id,parent_asin,rating,timestamp\n" + "".join(
-        f"{user},{item},{rating},{time}\n" for user, item, rating, time in ROWS)
-    items = packed(tmp_path / "i.csv", "parent_asin,title\n" + "".join(f"{item},{title}\n" for item, title in TITLES.items()))
-    seconds = prepared(packed(tmp_path / "r.csv", text), tmp_path / "b", items=items, format="csv", item_column="parent_asin")
-    check(seconds)
-    assert seconds.timestamps is not None and seconds.timestamps[0] == 1400000020
+    def titles(name: str, header: str, between: str = ",") -> Path:
+        return packed(tmp_path / name, f"{header}\n" + "".join(f"{between.join(row)}\n" for row in TITLES.items()))
+
+    data = packed(tmp_path / "r.data", "".join(f"{row[1]}\t{row[0]}\t{row[2]}\t{row[3]}\n" for row in ROWS))
+    check(prepared(data, tmp_path / "a", items=titles("t.csv", "item_id,title"), format="csv",
+                   columns="item_id,user_id,rating,timestamp"))
+    in_seconds = packed(tmp_path / "r.csv", "user_id,parent_asin,rating,timestamp\n" + "".join(
+        f"{','.join(map(str, row))}\n" for row in ROWS))
+    dataset = prepared(in_seconds, tmp_path / "b", items=titles("i.csv", "parent_asin,title"), format="csv",
+                       item_column="parent_asin")
+    check(dataset)
+    assert dataset.timestamps is not None and dataset.timestamps[0] == 1400000020
     typed = packed(tmp_path / "r.txt", "user_id:token\titem_id:token\ttimestamp:float\n" + "".join(
         f"{user}\t{item}\t{time}\n" for user, item, _, time in ROWS))
-    check(prepared(typed, tmp_path / "c", items=packed(tmp_path / "i.item", "item_id:token\ttitle:token_seq\n" + "".join(
-        f"{item}\t{title}\n" for item, title in TITLES.items())), format="recbole"))
+    items = titles("i.item", "item_id:token\ttitle:token_seq", "\t")
+    check(prepared(typed, tmp_path / "c", items=items, format="recbole"))
 
 
 def test_milliseconds(tmp_path: Path) -> None:

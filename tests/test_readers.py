@@ -104,16 +104,16 @@ def test_bad_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(("name", "text"), [("x.csv", "a,b\n1,2\n"), ("x.jsonl", '{"a": 1, "b": 2}\n')])
 def test_missing_columns_are_named_by_their_flags(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    for config, flag in ((PrepareConfig(min_rating=4, user_column="a", item_column="b", time_column=""), "--rating-column rating"),
-                         (PrepareConfig(user_column="user"), "--user-column user"),
-                         (PrepareConfig(user_column="a", item_column="item"), "--item-column item")):
+    given = {"user_column": "a", "item_column": "b", "time_column": ""}
+    for changed, flag in (({"min_rating": 4}, "--rating-column rating"),
+                          *(({f"{role}_column": role}, f"--{role}-column {role}") for role in ("user", "item", "time"))):
         with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
-            read(tmp_path / name, config)
-    for config, flag in ((PrepareConfig(item_column="a", title_column="title"), "--title-column title"),
-                         (PrepareConfig(item_column="item", title_column="b"), "--item-column item"),
-                         (PrepareConfig(item_column="a", title_column="b", item_fields="rating"), "--item-fields rating")):
+            read(tmp_path / name, PrepareConfig(**given | changed))
+    given = {"item_column": "a", "title_column": "b"}
+    for changed, flag in (({"item_fields": "rating"}, "--item-fields rating"),
+                          *(({f"{role}_column": role}, f"--{role}-column {role}") for role in ("item", "title"))):
         with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
-            read_items(RawFile(tmp_path / name), config)
+            read_items(RawFile(tmp_path / name), PrepareConfig(**given | changed))
 
 
 def test_wrong_encoding_is_named(tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[list[str], np.ndarr
     except FileNotFoundError as error:
         raise TslrecError(f"{error.filename or path} does not exist; give item embeddings") from None
     except UnicodeDecodeError as error:
-        raise TslrecError(f"{ids_path or path}: it is not UTF-8 text ({error.reason}); expected a folder of tslrec embed, .npy, "
-                          ".npz, .parquet, or texts in the format of word2vec or RecBole") from None
+        raise TslrecError(f"{ids_path or path}: it is not UTF-8 text ({error.reason}); expected a folder of tslrec "
+                          "embed, .npy, .npz, .parquet, or texts in the format of word2vec or RecBole") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TslrecError(f"{path} can't be read: {error}; nothing is read by pickle: store plain arrays") from None
 

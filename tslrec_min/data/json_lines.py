@@ -136,8 +136,8 @@ class JsonLines:
                 lines, values = [], {role: [] for role in keys}
         yield self._chunk(lines, values)
         if absent:
-            raise TslrecError(f"no line of {self.file} has a key for --item-fields {', '.join(sorted(absent))}; the keys "
-                              f"of its first line are {', '.join(self.names)}")
+            raise TslrecError(f"no line of {self.file} has a key for --item-fields {', '.join(sorted(absent))}; the "
+                              f"keys of its first line are {', '.join(self.names)}")
 
     def _keys(self, flag: str, name: str) -> tuple[str, ...]:
         if name not in self.form.keys and self.form is _PLAIN and name not in self.names:
