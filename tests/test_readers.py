@@ -104,14 +104,15 @@ def test_bad_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(("name", "text"), [("x.csv", "a,b\n1,2\n"), ("x.jsonl", '{"a": 1, "b": 2}\n')])
 def test_missing_columns_are_named_by_their_flags(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
+    def as_roles(*roles: str) -> list[tuple[dict[str, str], str]]:
+        return [({f"{role}_column": role}, f"--{role}-column {role}") for role in roles]
+
     given = {"user_column": "a", "item_column": "b", "time_column": ""}
-    for changed, flag in (({"min_rating": 4}, "--rating-column rating"),
-                          *(({f"{role}_column": role}, f"--{role}-column {role}") for role in ("user", "item", "time"))):
+    for changed, flag in (({"min_rating": 4}, "--rating-column rating"), *as_roles("user", "item", "time")):
         with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
             read(tmp_path / name, PrepareConfig(**given | changed))
     given = {"item_column": "a", "title_column": "b"}
-    for changed, flag in (({"item_fields": "rating"}, "--item-fields rating"),
-                          *(({f"{role}_column": role}, f"--{role}-column {role}") for role in ("item", "title"))):
+    for changed, flag in (({"item_fields": "rating"}, "--item-fields rating"), *as_roles("item", "title")):
         with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
             read_items(RawFile(tmp_path / name), PrepareConfig(**given | changed))
 
