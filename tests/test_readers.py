@@ -81,7 +81,7 @@ def test_sequences_keep_their_order(tmp_path: Path) -> None:
 
 def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text('\ufeffwho;what;when\nu1;b;1970-01-01T00:01:00\nu2;a;"2.5"\n', encoding="utf-8")
-    (tmp_path / "i.csv").write_text('what,label\na,"Good, Bad"\nb,x\n')
+    (tmp_path / "i.csv").write_text('what, "label"\na, "Good, Bad"\nb,  x\n')
     config = PrepareConfig(user_column="who", item_column="what", time_column="when", title_column="label")
     raw, titles = read(tmp_path / "r.csv", config, tmp_path / "i.csv")
     assert times(raw) == [60.0, 2.5] and titles["a"] == "Good, Bad"
@@ -92,6 +92,7 @@ def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
     ("user_id,item_id,timestamp\nu,i\n", "line 2: 2 fields; expected 3"),
     ("user_id,item_id,timestamp\nu,i,noon\n", "line 2: time 'noon'"),
     ("user_id,item_id,timestamp\nu,i,nan\n", "line 2: time 'nan'"),
+    (f"user_id,item_id,timestamp\nu,i,{'9' * 5000}\n", "line 2: time '9{79}… does not fit into 64 bits"),
     ("user_id,item_id,timestamp\nu,,3\n", "line 2: the user or item id is empty"),
     ("", "it is empty"),
 ])

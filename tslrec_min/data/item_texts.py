@@ -10,7 +10,7 @@ from typing import Any
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .rows import BadRows, Rows
-from .values import id_text, is_missing
+from .values import brief, id_text, is_missing
 
 _TITLE_COLUMNS = ("title", "movie_title", "name", "item_name", "product_title")
 
@@ -68,7 +68,7 @@ def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item_id: s
         first = known[name].get(item_id, text)
         if first != text:
             bad.add(where, line, f"second {name} of an item",
-                    f"item {item_id!r} has a second {name} {text!r}; the first was {first!r}")
+                    f"item {item_id!r} has a second {name} {brief(text)}; the first was {brief(first)}")
             return
     for name, text in clean.items():
         known[name][item_id] = text
@@ -111,5 +111,5 @@ def _title_column(rows: Rows, where: object) -> str:
     for name in _TITLE_COLUMNS:
         if name in rows.names:
             return name
-    raise TslrecError(f"{where} has no column {', '.join(_TITLE_COLUMNS)}; it has {', '.join(rows.names)}; "
-                      "name the title's with --title-column")
+    raise TslrecError(f"{where} has no column {', '.join(_TITLE_COLUMNS)}; its columns are "
+                      f"{', '.join(rows.names) or 'none (it is empty)'}; name the title's with --title-column")

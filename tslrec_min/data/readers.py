@@ -18,6 +18,7 @@ from .item_texts import RawItems, collect_items
 from .json_lines import open_json_lines
 from .rows import Chunk, Collector, RawInteractions, Rows
 from .tables import open_table
+from .values import brief
 
 _CHUNK_ITEMS = 1 << 15
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -169,7 +170,7 @@ def _read_sequences(file: RawFile, config: PrepareConfig) -> RawInteractions:
     for line, text in text_lines(file, config.encoding or "utf-8"):
         user, *had = text.split()
         if not had:
-            collector.bad.add(file, line, "no item", f"expected `user item item ...`; got {text!r}")
+            collector.bad.add(file, line, "no item", f"expected `user item item ...`; got {brief(text)}")
         lines += [line] * len(had)
         users += [user] * len(had)
         items += had

@@ -17,7 +17,7 @@ import numpy as np
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .cells import Cells, CodeTable
-from .values import id_text, parse_time, time_window
+from .values import brief, id_text, parse_time, time_window
 
 LINES_SHOWN = 5
 """So many of the lines that were skipped for one reason are named."""
@@ -268,7 +268,7 @@ class Collector:
             try:
                 float(row["rating"])
             except (ValueError, TypeError):
-                return "rating is not a number", f"rating {row['rating']!r} is not a number"
+                return "rating is not a number", f"rating {brief(row['rating'])} is not a number"
         if self.timed:
             try:
                 parse_time(row["time"])
@@ -278,9 +278,9 @@ class Collector:
             try:
                 name = id_text(row[role])
             except ValueError:
-                return "id is neither text nor a number", f"{role} id {row[role]!r} is neither text nor a number"
+                return "id is neither text nor a number", f"{role} id {brief(row[role])} is neither text nor a number"
             if any(mark in name for mark in _NOT_IN_IDS) or name != name.encode(errors="replace").decode():
-                return "id holds a tab or a line break", (f"{role} id {name!r} holds a tab or a line break, a NUL "
+                return "id holds a tab or a line break", (f"{role} id {brief(name)} holds a tab or a line break, a NUL "
                                                           "character or half of a pair; rename it in the input")
         return "user or item id is empty", "the user or item id is empty"
 

@@ -47,6 +47,12 @@ _SPACES = " \t\x0b\x0c\x1c\x1d\x1e\x1f"
 """What str.strip removes of ASCII text, line ends aside."""
 
 
+class _Quoted(csv.excel):
+    """How fields are quoted: ``a, "b, c"`` has two, since white space around a field is not part of it."""
+
+    skipinitialspace = True
+
+
 @dataclass(frozen=True)
 class Table:
     """A table and how it is written."""
@@ -148,7 +154,7 @@ class Table:
             ended = True
             yield "\n"  # a row of its own, unless a quote is open
 
-        reader, line = csv.reader(lines(), delimiter=self.delimiter), above
+        reader, line = csv.reader(lines(), _Quoted, delimiter=self.delimiter), above
         try:
             for cells in reader:
                 if ended and cells:
@@ -216,7 +222,7 @@ def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> 
     if config.columns and not items:
         return Table(file, tuple(name.strip() for name in config.columns.split(",")), delimiter, quoted, True,
                      encoding, 0)
-    cells = next(csv.reader([first], delimiter=delimiter), []) if quoted else first.split(delimiter)
+    cells = next(csv.reader([first], _Quoted, delimiter=delimiter), []) if quoted else first.split(delimiter)
     names = tuple(cell.strip() for cell in cells) if first else ()
     format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
     return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format)
