@@ -154,6 +154,7 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("train", dataset, "-o", out, "--width", 10, "--heads", 3), 1, "--heads"),
         (("train", dataset, "-o", out, "--seed", 10**20), 2, "--seed"),
         (("gguf", "quantize", bad["wrong"], bad["wrong"]), 1, "already exists"),
+        (("gguf", "quantize", bad["truncated"], tmp_path, "--overwrite"), 1, "is a folder"),
     ]
     for words, code, text in cases:
         result = tslrec(*words)
