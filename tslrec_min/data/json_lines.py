@@ -158,7 +158,7 @@ class JsonLines:
                 yield line, row
                 continue
             inner = row.get(self.form.rows)
-            for member in inner if isinstance(inner, list) else [inner]:
+            for member in inner if isinstance(inner, list) else [None]:
                 yield line, {**row, **member} if isinstance(member, dict) else (
                     f"expected a list of JSON objects as {self.form.rows!r}; got {str(inner)[:60]}")
 

@@ -57,7 +57,7 @@ def find_source(path: Path, items: Path | None, config: PrepareConfig) -> Source
     if not path.exists():
         raise TslrecError(f"{path} does not exist; give a file of interactions or a folder that holds one")
     if items is not None and not items.is_file():
-        raise TslrecError(f"items file {items} does not exist")
+        raise TslrecError(f"items file {items} does not exist, or is no file")
     if path.suffix == ".zip":
         file, beside = _in_archive(path)
     else:
