@@ -66,7 +66,7 @@ def test_a_list_longer_than_any_catalogue_takes_no_memory():
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-    np.testing.assert_array_equal(values, [1, 0.5])
+    np.testing.assert_allclose(values, [1, 0.5], rtol=0, atol=1e-12)
 
 
 def test_no_users():

@@ -13,7 +13,6 @@ import numpy as np
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 
-
 _SHOWN = 80
 """Characters of a value that messages show."""
 
