@@ -48,6 +48,10 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
     """
     if (finetuned is None) == (model is None):
         raise click.UsageError("give either --finetuned PATH or --model MODEL")
+    if pretrain is not None:
+        from ..artifacts import open_artifact
+
+        open_artifact(pretrain, "pretrain", check_files=False)  # a wrong folder is named before the work, not after
     part = _part(shard)
     torch_device = start_torch(device, threads, processes=True) if config.engine == "torch" else device
     from ..embedding.stage import embed_base, embed_tuned

@@ -133,7 +133,7 @@ def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
             for arm in dict.fromkeys(found["arm"] for found in comparisons)]
     notes = [f"p: paired {comparisons[0]['test']} test over users, by Holm's correction for all {len(comparisons)} "
              "comparisons; * p < .05, ** p < .01, *** p < .001"]
-    least = len(comparisons) / (1 + report["resamples"])
+    least = min(1, len(comparisons) / (1 + report["resamples"]))
     if least >= 0.001:
         notes.append(f"with {report['resamples']:,} resamples no p is below {_short(least)}: *** needs more "
                      "--resamples")

@@ -63,6 +63,8 @@ def quantize(source: Path, target: Path, quant: str, threads: int, overwrite: bo
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:
+    if target.is_dir():
+        raise click.ClickException(f"{target} is a folder; give the name of a file")
     if target.exists() and not overwrite:
         raise click.ClickException(f"{target} already exists; give another name, or --overwrite to replace it")
 

@@ -88,6 +88,12 @@ def vector_file_options(command: Command) -> Command:
     return command
 
 
+def check_vector_file_options(embeddings: Path | None, embedding_ids: Path | None, ignore_unknown: bool) -> None:
+    """Raise UsageError if what `vector_file_options` gave has no vectors that it could go with."""
+    if embeddings is None and (embedding_ids is not None or ignore_unknown):
+        raise click.UsageError("--embedding-ids and --ignore-unknown-items go with a file as --embeddings")
+
+
 def stage_options(command: Command) -> Command:
     """Add the options of every stage that computes: --device, --threads, --overwrite and --json."""
     for add in (json_option, overwrite_option, threads_option, device_option):

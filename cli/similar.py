@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, json_option, vector_file_options
+from .options import PATH, check_vector_file_options, json_option, vector_file_options
 from .tables import table
 
 
@@ -36,6 +36,7 @@ def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run:
     """
     if (embeddings is None) == (run is None):
         raise click.UsageError("give either --embeddings PATH or --run PATH")
+    check_vector_file_options(embeddings, embedding_ids, ignore_unknown)
     from ..data.dataset import load_dataset
     from ..similarity import similar_items
     from ..vectors import embedded_vectors, run_vectors

@@ -121,7 +121,7 @@ def print_parity(report: Mapping[str, Any]) -> None:
 def print_quantisations(report: Mapping[str, Any]) -> None:
     """Print what every quantisation costs and keeps, below the model that it is compared with."""
     reference = report["reference"]
-    rows = [("float32, torch", "", f"{reference['items_per_second']:.1f}", "", "", "")]
+    rows: list[tuple[str, ...]] = [("float32, torch", "", f"{reference['items_per_second']:.1f}", "", "", "")]
     rows += [(quant, f"{values['size_mib']:.1f}", f"{values['items_per_second']:.1f}", f"{values['mean_cosine']:.5f}",
               f"{values['min_cosine']:.5f}", f"{values['neighbour_overlap_10']:.3f}")
              for quant, values in report["quants"].items()]

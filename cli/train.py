@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from ..configs import TrainConfig
-from .options import PATH, config_options, out_option, stage_options, start_torch, vector_file_options, writes_output
+from .options import (
+    PATH,
+    check_vector_file_options,
+    config_options,
+    out_option,
+    stage_options,
+    start_torch,
+    vector_file_options,
+    writes_output,
+)
 from .tables import print_training
 
 
@@ -37,6 +46,7 @@ def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path
         tslrec train dataset --model bert4rec --mask-probability 0.3 -o bert4rec
         torchrun --nproc-per-node 2 -m tslrec_min.cli train dataset -o two-processes
     """
+    check_vector_file_options(embeddings, embedding_ids, ignore_unknown)
     torch_device = start_torch(device, threads, processes=True)
     from ..recommenders import train as train_recommender
 

@@ -144,6 +144,7 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("embed", dataset, "-o", out, "--model", bad["truncated"]), 1, "truncated.gguf"),
         (("embed", dataset, "-o", out, "--model", tmp_path / "no.gguf"), 1, "does not exist"),
         (("embed", dataset, "-o", out), 2, "--finetuned"),
+        (("embed", dataset, "-o", out, "--model", bad["truncated"], "--pretrain", dataset), 1, "expected a pretrain"),
         (("train", dataset, "-o", out, "--adapter", "linear"), 1, "needs item embeddings"),
         (("train", dataset, "-o", out, "--device", "quantum"), 1, "--device quantum"),
         (("evaluate", dataset, tmp_path / "nothing"), 1, "does not exist"),
@@ -154,6 +155,7 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("train", dataset, "-o", out, "--width", 10, "--heads", 3), 1, "--heads"),
         (("train", dataset, "-o", out, "--seed", 10**20), 2, "--seed"),
         (("gguf", "quantize", bad["wrong"], bad["wrong"]), 1, "already exists"),
+        (("gguf", "quantize", bad["truncated"], tmp_path, "--overwrite"), 1, "is a folder"),
     ]
     for words, code, text in cases:
         result = tslrec(*words)

@@ -79,6 +79,13 @@ def test_short_histories_are_for_training_only() -> None:
     assert [dataset.training().of(user).tolist() for user in range(2)] == [[1, 2], [1]]
 
 
+def test_the_split_hash_tells_ids_with_spaces_apart() -> None:
+    texts = RawItems(dict.fromkeys(["a", "b", "a b", "b a"], "t"))
+    rows = [[("u", item, time) for time, item in enumerate(items)]
+            for items in (["a b", "a", "b", "b", "a"], ["a", "b", "a b", "b", "a"], ["a", "b", "a", "b", "b a"])]
+    assert len({build_dataset(raw_of(of_user), texts, k_core=0).split_hash() for of_user in rows}) == 3
+
+
 def test_artifact_round_trip_and_damage(cycle_raw: Path, tmp_path: Path) -> None:
     summary = prepare(cycle_raw, tmp_path / "d", PrepareConfig(k_core=2))
     dataset, _ = load_dataset(tmp_path / "d")
@@ -138,8 +145,10 @@ def test_unknown_item_and_empty_core_and_bad_ids() -> None:
         build_dataset(raw_of([("a", "x", 1)]), RawItems({"x": "t"}), k_core=5)
     with pytest.raises(ValueError, match="a\tb"):
         raw_of([("a\tb", "x", 1)])
-    with pytest.raises(TslrecError, match="no interactions"):
-        build_dataset(RawInteractions.of([], []), RawItems(), k_core=0)
+    nothing = RawInteractions.of([], [])
+    nothing.below_min_rating, nothing.bad_rows = 3, {"time can't be read": {"rows": 2, "first_lines": [1, 2]}}
+    with pytest.raises(TslrecError, match="no interactions .*: 3 are below .*used: 2 rows: time can't be read;"):
+        build_dataset(nothing, RawItems(), k_core=0)
 
 
 @pytest.mark.parametrize(("name", "users", "items", "interactions"), [

@@ -128,6 +128,8 @@ def test_arms_can_be_given_as_on_the_command_line(cycle: Path, tmp_path: Path) -
     assert {row["n_runs"] for row in report.rows} == {2} and {row["p"] for row in report.rows} == {None}
     alone = tslrec_min.evaluate(cycle, str(tmp_path / "s0"), threads=1)
     assert alone.path is None and list(alone.metrics["arms"]) == ["s0"]
+    for paths in (tmp_path / "s0", [tmp_path / "s0"]):
+        assert tslrec_min.evaluate(cycle, paths, threads=1).metrics == alone.metrics
 
 
 @pytest.fixture(scope="module")

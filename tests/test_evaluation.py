@@ -106,6 +106,14 @@ def test_runs_of_another_data_set_are_refused(runs: list[Path], tmp_path: Path) 
         evaluate(tmp_path / "other", {"a": runs[:1]}, EvaluateConfig(), device=CPU, threads=1)
 
 
+def test_arms_without_runs_or_with_one_twice_are_refused(cycle: Path, runs: list[Path]) -> None:
+    twice = [runs[0], runs[0].parent / ".." / runs[0].parent.name / runs[0].name]
+    for arms, message in (({}, "no run to evaluate"), ({"a": []}, "the arm 'a' has no run"),
+                          ({"a": twice}, "the arm 'a' has the same run twice")):
+        with pytest.raises(TslrecError, match=message):
+            evaluate(cycle, arms, EvaluateConfig(), device=CPU, threads=1)
+
+
 def test_parse_arms() -> None:
     assert parse_arms(["a=x/0", "a=x/1", "y/b"]) == {"a": [Path("x/0"), Path("x/1")], "b": [Path("y/b")]}
     with pytest.raises(TslrecError, match="two runs are called 'b'"):

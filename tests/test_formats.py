@@ -148,6 +148,7 @@ def test_text_explains_itself_and_json_is_the_report(report: dict[str, Any]) -> 
         assert part in text
     assert "--resamples" not in text
     assert "*** needs more --resamples" in formatted(report | {"resamples": 5000}, "table")
+    assert "no p is below 1.0000" in formatted(report | {"resamples": 1}, "table")
     assert json.loads(formatted(report, "json")) == report
     alone = report | {"arms": {ARMS[2]: report["arms"][ARMS[2]]}, "comparisons": []}
     assert "lift" not in formatted(alone, "table") and "**" not in formatted(alone, "markdown")

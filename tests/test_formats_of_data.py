@@ -7,6 +7,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,17 @@ def test_owned_games_are_in_the_order_of_their_list(tmp_path: Path) -> None:
         prepared(tmp_path / "raw" / "australian_users_items.json.gz", tmp_path / "e", split="temporal")
 
 
+def test_lists_that_are_none_are_bad_rows(tmp_path: Path) -> None:
+    file = australian(tmp_path / "raw")
+    text = gzip.decompress(file.read_bytes()).decode()
+    packed(file, text + "{'user_id': 'u3'}\n{'user_id': 'u4', 'reviews': []}\n{'user_id': 'u5', 'reviews': ['a']}\n")
+    with pytest.raises(TslrecError, match="line 3: expected a list of JSON objects as 'reviews'; got None"):
+        prepared(file, tmp_path / "a")
+    check(prepared(file, tmp_path / "b", on_bad_row="skip"))
+    assert json.loads((tmp_path / "b" / "dataset.json").read_text())["bad_rows"]["interactions"] == {
+        "not a JSON object": {"rows": 2, "first_lines": [3, 5]}}
+
+
 def test_reviews_without_a_year_are_bad_rows(tmp_path: Path) -> None:
     file = australian(tmp_path / "raw")
     text = gzip.decompress(file.read_bytes()).decode().replace("May 21, 2014.", "June 20.")
@@ -190,6 +202,15 @@ def test_another_key_and_further_fields_of_amazon(tmp_path: Path) -> None:
     assert fields == {"categories": ["Beauty, Hair"] * 2, "details": ["Brand: B"] * 2, "price": ["", ""]}
     nested = prepared(amazon_2014(tmp_path / "2014"), tmp_path / "c", item_fields="categories").fields
     assert nested == {"categories": ["Beauty, Hair Care"] * 2}
+    with pytest.raises(TslrecError, match="no line of .*meta_All_Beauty.jsonl.gz has a key for --item-fields categry"):
+        prepared(file, tmp_path / "d", item_fields="categry,price")
+
+
+def test_metadata_whose_first_item_has_no_title(tmp_path: Path) -> None:
+    file = amazon_2014(tmp_path / "raw")
+    items = [{"asin": "a", "price": 3.5}, {"asin": "b", "title": "B"}]
+    packed(tmp_path / "raw" / "meta_Beauty.json.gz", lines(items, repr))
+    check(prepared(file, tmp_path / "a"), {"a": "", "b": "B"})
 
 
 def test_items_without_metadata(tmp_path: Path) -> None:
@@ -274,6 +295,14 @@ def test_hostile_archives(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"PK no archive")
     with pytest.raises(TslrecError, match="can't be read as a zip archive"):
         prepared(tmp_path / "no.zip", tmp_path / "c")
+    content = bytearray((tmp_path / "up.zip").read_bytes())
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        for member in (b"../ratings.dat", b"../movies.dat"):
+            start = content.rindex(signature, 0, content.index(member) if flags == 6 else content.rindex(member))
+            content[start + flags] |= 1  # says that it is encrypted
+    (tmp_path / "locked.zip").write_bytes(content)
+    with pytest.raises(TslrecError, match="ratings.dat can't be decompressed: .*encrypted.* unpack it yourself"):
+        prepared(tmp_path / "locked.zip", tmp_path / "e")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("x.txt", b"x")
     with pytest.raises(TslrecError, match="no archive of MovieLens"):
@@ -328,7 +357,30 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
     file = packed(tmp_path / "Beauty.csv.gz", text)  # the ratings of Amazon 2018 are such
     titles = packed(tmp_path / "titles.jsonl", lines([{"item_id": item, "title": name}
                                                       for item, name in TITLES.items()]))
-    check(prepared(file, tmp_path / "d", items=titles, columns="item_id,user_id, rating,timestamp"))
+    columns = "item_id,user_id, rating,timestamp"
+    check(prepared(file, tmp_path / "d", items=titles, columns=columns))
+    with_header = packed(tmp_path / "items.csv", "item_id,title\n" + "".join(
+        f"{item},{title}\n" for item, title in TITLES.items()))
+    check(prepared(file, tmp_path / "e", items=with_header, columns=columns))
+
+
+def test_a_format_that_is_named_goes_before_names_and_headers(tmp_path: Path) -> None:
+    def titles(name: str, header: str, between: str = ",") -> Path:
+        return packed(tmp_path / name, f"{header}\n" + "".join(f"{between.join(row)}\n" for row in TITLES.items()))
+
+    data = packed(tmp_path / "r.data", "".join(f"{row[1]}\t{row[0]}\t{row[2]}\t{row[3]}\n" for row in ROWS))
+    check(prepared(data, tmp_path / "a", items=titles("t.csv", "item_id,title"), format="csv",
+                   columns="item_id,user_id,rating,timestamp"))
+    in_seconds = packed(tmp_path / "r.csv", "user_id,parent_asin,rating,timestamp\n" + "".join(
+        f"{','.join(map(str, row))}\n" for row in ROWS))
+    dataset = prepared(in_seconds, tmp_path / "b", items=titles("i.csv", "parent_asin,title"), format="csv",
+                       item_column="parent_asin")
+    check(dataset)
+    assert dataset.timestamps is not None and dataset.timestamps[0] == 1400000020
+    typed = packed(tmp_path / "r.txt", "user_id:token\titem_id:token\ttimestamp:float\n" + "".join(
+        f"{user}\t{item}\t{time}\n" for user, item, _, time in ROWS))
+    items = titles("i.item", "item_id:token\ttitle:token_seq", "\t")
+    check(prepared(typed, tmp_path / "c", items=items, format="recbole"))
 
 
 def test_milliseconds(tmp_path: Path) -> None:
@@ -358,6 +410,9 @@ def test_parquet(tmp_path: Path) -> None:
         prepared(file, tmp_path / "d", **NAMES)
     dataset = prepared(file, tmp_path / "e", on_bad_row="skip", **NAMES)
     assert dataset.timestamps is not None and dataset.timestamps.tolist() == [1400000020, 1400000010, 1400000040]
+    who = arrow.array([Decimal(2**60 + number) for number in (1, 2, 1, 2)], arrow.decimal128(20, 0))
+    parquet.write_table(arrow.table(columns | {"who": who}), file)
+    assert prepared(file, tmp_path / "g", **NAMES).user_ids == [str(2**60 + 1), str(2**60 + 2)]
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(TslrecError, match="can't be read as Parquet"):
         prepared(file, tmp_path / "f", **NAMES)
@@ -430,3 +485,27 @@ def test_frames_of_pandas_with_dates_and_gaps(tmp_path: Path) -> None:
     assert summary["bad_rows"]["interactions"] == {"user or item id is empty": {"rows": 1, "first_lines": [3]},
                                                    "time can't be read": {"rows": 1, "first_lines": [4]}}
     assert histories(load_dataset(tmp_path / "c")[0]) == {"1": ["1", "2"]}
+
+
+class NullableFrame(PlainFrame):
+    """A frame whose integers with gaps are floats to NumPy alone, as those of pandas and polars are."""
+
+    def __getitem__(self, name: str) -> Any:
+        column = super().__getitem__(name)
+        values = column.to_numpy().tolist()
+        if None in values:
+            column.dtype, column.to_list = "Int64", lambda: values
+            column.to_numpy = lambda: np.array(values, np.float64)
+        return column
+
+
+@pytest.mark.parametrize("kind", ["plain", "pandas", "polars"])
+def test_large_whole_numbers_beside_gaps_stay_what_they_are(tmp_path: Path, kind: str) -> None:
+    module = None if kind == "plain" else pytest.importorskip(kind)
+    users = [2**53, 2**53 + 1, None]  # as floats the first two are one
+    make = NullableFrame if module is None else module.DataFrame
+    column = module.Series(users, dtype="Int64") if module is not None and kind == "pandas" else users
+    frame = make({"user_id": column, "item_id": ["a", "b", "c"], "timestamp": [1, 2, 3]})
+    titles = make({"item_id": ["a", "b"], "title": ["A", "B"]})
+    prepare_frames(frame, titles, tmp_path / "d", PrepareConfig(k_core=0, on_bad_row="skip"))
+    assert histories(load_dataset(tmp_path / "d")[0]) == {str(2**53): ["a"], str(2**53 + 1): ["b"]}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,6 +57,16 @@ def test_constant_scores_hit_by_chance(n_items, k):
 def test_a_long_list_keeps_its_precision():
     greater = np.array([0, 999_999, 5_000_000])
     np.testing.assert_allclose(reciprocal_rank(greater, np.zeros(3, dtype=int)), 1 / (greater + 1), rtol=0, atol=1e-9)
+
+
+def test_a_list_longer_than_any_catalogue_takes_no_memory():
+    tracemalloc.start()
+    try:
+        values = metric_values(make_ranks([(0, 0), (2, 0)]), "ndcg@20000000")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(values, [1, 0.5], rtol=0, atol=1e-12)
 
 
 def test_no_users():

@@ -64,6 +64,13 @@ def test_min_rating_and_renamed_columns_of_fixed_formats(tmp_path: Path, write) 
     assert pairs(raw) == [("u1", "b"), ("u1", "a")] and raw.below_min_rating == 1
 
 
+def test_ids_of_interactions_and_items_keep_the_same_spaces(tmp_path: Path) -> None:
+    (write_recbole(tmp_path) / "x.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu \tb \t1\n")
+    (tmp_path / "x.item").write_text("item_id:token\ttitle:token_seq\nb \tSpaced\nb\tOther\n")
+    raw, titles = read(tmp_path)
+    assert pairs(raw) == [("u ", "b ")] and titles == {"b ": "Spaced", "b": "Other"}
+
+
 def test_sequences_keep_their_order(tmp_path: Path) -> None:
     (tmp_path / "sequences.txt").write_text("u1 b a b\n\nu2 a\n")
     (tmp_path / "items.tsv").write_text('item_id\ttitle\na\t6" pipe &amp; co\nb\t  Two \u2028 words \n')
@@ -74,7 +81,7 @@ def test_sequences_keep_their_order(tmp_path: Path) -> None:
 
 def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text('\ufeffwho;what;when\nu1;b;1970-01-01T00:01:00\nu2;a;"2.5"\n', encoding="utf-8")
-    (tmp_path / "i.csv").write_text('what,label\na,"Good, Bad"\nb,x\n')
+    (tmp_path / "i.csv").write_text('what, "label"\na, "Good, Bad"\nb,  x\n')
     config = PrepareConfig(user_column="who", item_column="what", time_column="when", title_column="label")
     raw, titles = read(tmp_path / "r.csv", config, tmp_path / "i.csv")
     assert times(raw) == [60.0, 2.5] and titles["a"] == "Good, Bad"
@@ -85,13 +92,30 @@ def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
     ("user_id,item_id,timestamp\nu,i\n", "line 2: 2 fields; expected 3"),
     ("user_id,item_id,timestamp\nu,i,noon\n", "line 2: time 'noon'"),
     ("user_id,item_id,timestamp\nu,i,nan\n", "line 2: time 'nan'"),
+    (f"user_id,item_id,timestamp\nu,i,{'9' * 5000}\n", "line 2: time '9{79}… does not fit into 64 bits"),
     ("user_id,item_id,timestamp\nu,,3\n", "line 2: the user or item id is empty"),
-    ("", "the file is empty"),
+    ("", "it is empty"),
 ])
 def test_bad_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.csv").write_text(text)
     with pytest.raises(TslrecError, match=message):
         read(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize(("name", "text"), [("x.csv", "a,b\n1,2\n"), ("x.jsonl", '{"a": 1, "b": 2}\n')])
+def test_missing_columns_are_named_by_their_flags(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    def as_roles(*roles: str) -> list[tuple[dict[str, str], str]]:
+        return [({f"{role}_column": role}, f"--{role}-column {role}") for role in roles]
+
+    given = {"user_column": "a", "item_column": "b", "time_column": ""}
+    for changed, flag in (({"min_rating": 4}, "--rating-column rating"), *as_roles("user", "item", "time")):
+        with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
+            read(tmp_path / name, PrepareConfig(**given | changed))
+    given = {"item_column": "a", "title_column": "b"}
+    for changed, flag in (({"item_fields": "rating"}, "--item-fields rating"), *as_roles("item", "title")):
+        with pytest.raises(TslrecError, match=f"no (column|key) for {flag}[ ,;]"):
+            read_items(RawFile(tmp_path / name), PrepareConfig(**given | changed))
 
 
 def test_wrong_encoding_is_named(tmp_path: Path) -> None:
@@ -100,8 +124,20 @@ def test_wrong_encoding_is_named(tmp_path: Path) -> None:
         read(tmp_path / "r.csv")
     raw, _ = read(tmp_path / "r.csv", PrepareConfig(encoding="latin-1"))
     assert pairs(raw) == [("u", "é")]
+    (tmp_path / "r.csv").write_bytes("user_id,item_id,timestamp\nu,é,1\n".encode("utf-16-le"))
+    with pytest.raises(TslrecError, match="is not utf-16 text .*name its encoding"):  # it has no byte order mark
+        read(tmp_path / "r.csv", PrepareConfig(encoding="utf-16"))
     with pytest.raises(TslrecError, match="unknown --encoding"):
         read(write_movielens(tmp_path), PrepareConfig(encoding="klingon", format="movielens"))
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-8", "UTF8", "utf-8-sig"])
+@pytest.mark.parametrize("text", ["user_id,item_id,timestamp\r\nu,é,1\r\n",
+                                  '{"user_id": "u", "item_id": "é", "timestamp": 1}\n'])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, encoding: str, text: str) -> None:
+    file = tmp_path / ("r.csv" if text.startswith("user") else "r.jsonl")
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert pairs(read(file, PrepareConfig(encoding=encoding))[0]) == [("u", "é")]
 
 
 @pytest.mark.parametrize(("write", "name", "expected"), [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from tslrec_min.configs import MODELS, TrainConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.given_histories import GivenIds, histories_in
 from tslrec_min.errors import TslrecError
+from tslrec_min.output_file import output_files
 from tslrec_min.recommendation import RecommendOptions, recommend, recommended_blocks
 from tslrec_min.recommendation_formats import Recommendations
 from tslrec_min.recommenders import load_recommender, train
@@ -136,6 +138,8 @@ def test_unknown_ids_are_named_with_their_line_or_left_out_and_counted(cycle: Pa
              ("me\n", "line 1: the history has no item"), ('{"user": "me"}\n', "line 1: expected a JSON object"),
              ('{"user": "me", "items": ["i3"]}\nyou i4\n', "line 2: expected a JSON object"),
              ('{"user": "me", "items": [true]}\n', "line 1: expected a JSON object"),
+             ('{"user": "\\ud800", "items": ["i3"]}\n', "line 1: expected a JSON object"),
+             ('{"user": ' + "[" * 100_000 + "\n", "line 1: expected a JSON object"),
              ("me " + " ".join(f"x{n}" for n in range(9)), "'x4' and 4 more")]
     for text, message in cases:
         result = tslrec(*words, "-o", tmp_path / "out.jsonl", text=text)
@@ -161,6 +165,13 @@ def test_the_output_is_whole_or_not_there(cycle: Path, runs: Path, tmp_path: Pat
     assert out.read_text() == "old\n" and sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "out.jsonl"]
     assert tslrec(cycle, runs / "sasrec", "-o", out, "--overwrite").exit_code == 0 and len(rows_of(out)) == 60
     assert "is a folder" in tslrec(cycle, runs / "sasrec", "-o", tmp_path).stderr
+    os.mkfifo(tmp_path / "pipe")
+    result = tslrec(cycle, runs / "sasrec", "-o", tmp_path / "pipe", "--overwrite")
+    assert result.exit_code == 1 and "is a device or a pipe" in result.stderr and (tmp_path / "pipe").is_fifo()
+    with pytest.raises(TslrecError, match="already exists"), output_files(tmp_path / "new") as (temporary,):
+        temporary.write_text("mine")
+        (tmp_path / "new").write_text("of another process")
+    assert (tmp_path / "new").read_text() == "of another process" and not list(tmp_path.glob(".*"))
 
 
 def test_wrong_usage(cycle: Path, runs: Path, tmp_path: Path, monkeypatch) -> None:

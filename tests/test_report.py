@@ -9,6 +9,7 @@ import sys
 import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from tslrec_min.artifacts import read_json
 from tslrec_min.cli import main
+from tslrec_min.report.drawing import draw
 from tslrec_min.report.markup import element, quoted, setting, short, table
 from tslrec_min.report.statistics import bins, principal_plane, smoothed
 
@@ -305,6 +307,18 @@ def test_the_sentence_follows_the_tests(difference: float) -> None:
     assert "were not tested" in verdict({"arms": {"a": figures, "b": figures}, "comparisons": []})
 
 
+def test_pictures_are_not_as_the_users_own_settings_have_them() -> None:
+    def paint(axes: Any) -> None:
+        axes.plot([1, 2], [3, 4], label="x")
+        axes.set_xlabel("NDCG@10")
+
+    plain = draw(paint, "a", "A picture")
+    import matplotlib
+
+    with matplotlib.rc_context({"axes.facecolor": "red", "xtick.labelsize": 30, "text.usetex": True}):
+        assert draw(paint, "a", "A picture") == plain
+
+
 def test_maps_stay_small_and_have_a_dot_an_item() -> None:
     from tslrec_min.report.figures import category_colors, item_map
 
@@ -350,6 +364,8 @@ def test_small_helpers() -> None:
     assert (short(0.1082), short(-0.0017), short(1.0)) == (".1082", "−.0017", "1.0000")
     assert (setting("/home/me/models/llm"), setting("smollm2-135m"), setting("\n- "), setting("")) == (
         "…/llm", "smollm2-135m", "'\\n- '", "''")
+    assert [setting(path) for path in ("../mine/llm.gguf", "./a/b", r"\\server\share\x", "owner/name", "..")] == [
+        "…/llm.gguf", "…/b", "…/x", "owner/name", ".."]
     assert smoothed([4.0, 2.0, 0.0], 2).tolist() == [4.0, 3.0, 1.0]
 
 

@@ -84,6 +84,12 @@ def test_the_texts_are_what_other_tools_document(cycle: Path, dataset: Dataset, 
 def test_the_table_of_a_recommender_is_exported_too(cycle: Path, dataset: Dataset, embed: Path, tmp_path: Path) -> None:
     train(cycle, tmp_path / "run", TrainConfig(**SMALL), embeddings_path=embed, device=CPU, threads=1)
     assert tslrec("export", cycle, tmp_path / "run", "-o", tmp_path / "table.npy").exit_code == 0
+    result = tslrec("export", cycle, tmp_path / "run", "-o", tmp_path / "t.npy", "--ignore-unknown-items")
+    assert result.exit_code == 1 and "are for files of vectors" in result.stderr
+    for words in (("similar", cycle, "i3", "--run", tmp_path / "run"), ("train", cycle, "-o", tmp_path / "other")):
+        for more in (["--ignore-unknown-items"], ["--embedding-ids", tmp_path / "ids.txt"]):
+            result = tslrec(*words, *more)
+            assert result.exit_code == 2 and "go with a file as --embeddings" in result.stderr
     vectors = run_vectors(tmp_path / "run", dataset, load_dataset(cycle)[1])
     np.testing.assert_array_equal(np.load(tmp_path / "table.npy"), vectors.rows)
     assert vectors.rows.shape == (dataset.n_items, 8)
@@ -154,6 +160,15 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TslrecError) as caught:
             read_vectors(tmp_path / "v.npz", None)
         assert message in str(caught.value)
+    np.savez(tmp_path / "v.npz", ids=np.array(["a"]), vectors=np.ones((1, 2)))
+    np.save(tmp_path / "v.npy", np.ones((1, 2)))
+    (tmp_path / "v.npz").rename(tmp_path / "archive")
+    (tmp_path / "v.npy").rename(tmp_path / "v.npz")
+    (tmp_path / "archive").rename(tmp_path / "v.npy")
+    ids = write_ids(tmp_path / "ids.txt", ["a"])
+    for name, given_ids, message in (("v.npz", None, "it is one array"), ("v.npy", ids, "it is an archive of arrays")):
+        with pytest.raises(TslrecError, match=message):
+            read_vectors(tmp_path / name, given_ids)
     for name in ("v.npz", "v.npy", "v.txt", "v.parquet"):
         if name == "v.parquet":
             pytest.importorskip("pyarrow")
@@ -165,6 +180,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_parquet_files_of_others(tmp_path: Path) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path, vectors = tmp_path / "v.parquet", [[1.0, 2.0], [3.0, 4.0]]
+    with pytest.raises(TslrecError, match="v.parquet does not exist"):
+        read_vectors(path, None)
     kinds = (pyarrow.list_(pyarrow.float64()), pyarrow.large_list(pyarrow.float32()),
              pyarrow.list_(pyarrow.float32(), 2))
     for kind in kinds:

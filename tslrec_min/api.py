@@ -202,7 +202,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
 
 
 @with_options(configs.EvaluateConfig)
-def evaluate(dataset: StrPath, runs: Sequence[str] | Mapping[str, StrPath | Sequence[StrPath]], *,
+def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]], *,
              out: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
              **options: Any) -> Result:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR, and paired tests.
@@ -215,8 +215,8 @@ def evaluate(dataset: StrPath, runs: Sequence[str] | Mapping[str, StrPath | Sequ
 
     Args:
         dataset: folder of `prepare`.
-        runs: name of an arm -> its folders of `train`, one for each seed; or ``PATH`` and ``NAME=PATH``, as for the
-            command. The other arms are compared with the first one.
+        runs: name of an arm -> its folders of `train`, one for each seed; or folders, or texts ``NAME=PATH``, as for
+            the command. The other arms are compared with the first one.
         out: folder to store the metrics and every user's rank in; None: they are returned alone.
         device: of torch, such as ``cuda``.
         threads: to compute with; None: all processors.

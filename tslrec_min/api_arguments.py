@@ -71,7 +71,7 @@ def several(given: Any) -> list[Any]:
     return [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else list(given)
 
 
-def arms(runs: Sequence[str] | Mapping[str, StrPath | Sequence[StrPath]]) -> dict[str, list[Path]]:
+def arms(runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]]) -> dict[str, list[Path]]:
     """Return the folders of every arm.
 
     Raises:
@@ -81,7 +81,7 @@ def arms(runs: Sequence[str] | Mapping[str, StrPath | Sequence[StrPath]]) -> dic
 
     if isinstance(runs, Mapping):
         return {name: [Path(path) for path in several(paths)] for name, paths in runs.items()}
-    return parse_arms(several(runs))
+    return parse_arms([os.fspath(run) for run in several(runs)])
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:

@@ -44,8 +44,9 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
         The contents of metrics.json.
 
     Raises:
-        TslrecError: an artifact is missing, damaged or of another data set.
+        TslrecError: an artifact is missing, damaged or of another data set, or there is no run, or one twice.
     """
+    _check_arms(arms)
     hashes = {f"{arm}[{index}]": open_artifact(path, "train").hash
               for arm, paths in arms.items() for index, path in enumerate(paths)}
     dataset, dataset_hash = load_dataset(dataset_path)
@@ -93,7 +94,7 @@ def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:
     """Parse ``FOLDER`` and ``NAME=FOLDER``; runs of one name are the seeds of one arm.
 
     Raises:
-        TslrecError: two arms would have one name without it being given.
+        TslrecError: two runs would be of one arm without its name being given.
     """
     arms: dict[str, list[Path]] = {}
     unnamed: set[str] = set()
@@ -103,9 +104,18 @@ def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:
             name = path.name
             unnamed.add(name)
         arms.setdefault(name, []).append(path)
+    _check_arms(arms)
     for name, paths in arms.items():
-        if len({path.resolve() for path in paths}) < len(paths):
-            raise TslrecError(f"the arm {name!r} has the same run twice")
         if len(paths) > 1 and name in unnamed:
             raise TslrecError(f"two runs are called {name!r}; name them: NAME={paths[-1]}")
     return arms
+
+
+def _check_arms(arms: Mapping[str, Sequence[Path]]) -> None:
+    if not arms:
+        raise TslrecError("there is no run to evaluate; give at least one folder that tslrec train wrote")
+    for name, paths in arms.items():
+        if not paths:
+            raise TslrecError(f"the arm {name!r} has no run; give its folders, one for each seed")
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise TslrecError(f"the arm {name!r} has the same run twice")

@@ -41,8 +41,10 @@ def hit_rate(greater: ArrayLike, equal: ArrayLike, k: int) -> FloatArray:
 def ndcg(greater: ArrayLike, equal: ArrayLike, k: int) -> FloatArray:
     """Return the expected NDCG@k, float64 [B]; arguments as for `hit_rate`."""
     above, beside = _checked(greater, equal)
-    gains = _cumulative_discounts(whole_number("k", k, 1))
-    return (gains[np.minimum(above + beside + 1, k)] - gains[np.minimum(above, k)]) / (beside + 1)
+    last = above + beside + 1
+    longest = min(whole_number("k", k, 1), 1 << int(last.max(initial=1)).bit_length())  # a list ends with the catalogue
+    gains = _cumulative_discounts(longest)
+    return (gains[np.minimum(last, longest)] - gains[np.minimum(above, longest)]) / (beside + 1)
 
 
 def reciprocal_rank(greater: ArrayLike, equal: ArrayLike) -> FloatArray:

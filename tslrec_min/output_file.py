@@ -20,13 +20,10 @@ def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Pat
         overwrite: replace files that are there; otherwise they are refused.
 
     Raises:
-        TslrecError: one of `paths` exists and `overwrite` is false, or it is a folder.
+        TslrecError: one of `paths` exists and `overwrite` is false, or it is a folder, a device or the like.
     """
     for path in paths:
-        if path.is_dir():
-            raise TslrecError(f"{path} is a folder; give the name of a file as --out")
-        if os.path.lexists(path) and not overwrite:
-            raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
+        _refuse(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
     mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     temporary = [path.parent / f".{path.name}.tmp-{mark}" for path in paths]
@@ -35,9 +32,20 @@ def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Pat
         for written in temporary:
             with open(written, "rb") as stream:
                 os.fsync(stream.fileno())
+        for path in paths:
+            _refuse(path, overwrite)  # another process may have written it meanwhile
         for written, path in zip(temporary, paths, strict=True):
             os.replace(written, path)
     except BaseException:
         for written in temporary:
             written.unlink(missing_ok=True)
         raise
+
+
+def _refuse(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise TslrecError(f"{path} is a folder; give the name of a file as --out")
+    if path.exists() and not path.is_file():  # renaming would put a file in the place of /dev/null
+        raise TslrecError(f"{path} is a device or a pipe; give the name of a file as --out")
+    if os.path.lexists(path) and not overwrite:
+        raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")

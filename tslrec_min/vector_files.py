@@ -101,7 +101,7 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[list[str], np.ndarr
                           "line")
     try:
         if ids_path is not None:
-            return _read_lines(ids_path), _matrix(path, np.load(path, allow_pickle=False))
+            return _read_lines(ids_path), _matrix(path, _load(path, np.ndarray))
         if path.suffix == ".npz":
             return _read_npz(path)
         if path.suffix == ".parquet":
@@ -109,10 +109,10 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[list[str], np.ndarr
         with open(path, encoding="utf-8", newline="\n") as stream:
             return _read_text(path, stream)
     except FileNotFoundError as error:
-        raise TslrecError(f"{error.filename} does not exist; give item embeddings") from None
+        raise TslrecError(f"{error.filename or path} does not exist; give item embeddings") from None
     except UnicodeDecodeError as error:
-        raise TslrecError(f"{path}: it is not UTF-8 text ({error.reason}); expected a folder of tslrec embed, .npy, "
-                          ".npz, .parquet, or texts in the format of word2vec or RecBole") from None
+        raise TslrecError(f"{ids_path or path}: it is not UTF-8 text ({error.reason}); expected a folder of tslrec "
+                          "embed, .npy, .npz, .parquet, or texts in the format of word2vec or RecBole") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TslrecError(f"{path} can't be read: {error}; nothing is read by pickle: store plain arrays") from None
 
@@ -120,6 +120,15 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[list[str], np.ndarr
 def _read_lines(path: Path) -> list[str]:
     lines = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+def _load(path: Path, kind: type) -> Any:
+    """Load an array or an archive of several; `numpy.load` goes by the contents, not by the name."""
+    found = np.load(path, allow_pickle=False)
+    if not isinstance(found, kind):
+        raise ValueError(f"it is {'one array' if isinstance(found, np.ndarray) else 'an archive of arrays'}, which its "
+                         "ending does not say")
+    return found
 
 
 def _matrix(path: Path, array: np.ndarray) -> np.ndarray:
@@ -130,7 +139,7 @@ def _matrix(path: Path, array: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
+    with _load(path, np.lib.npyio.NpzFile) as archive:
         missing = [name for name in ("ids", "vectors") if name not in archive.files]
         if missing:
             raise TslrecError(f"{path} has no array {' and '.join(missing)}; it has "
@@ -151,7 +160,9 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
         vectors = _column(path, schema, "vector", lambda kind: any(
             of(kind) for of in (pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list)))
         found = parquet.read_table(path, columns=[ids, vectors])
-    except pyarrow.ArrowException as error:
+    except FileNotFoundError:
+        raise
+    except (OSError, pyarrow.ArrowException) as error:
         raise TslrecError(f"{path} can't be read as Parquet: {error}") from None
     chunks = [chunk for chunk in found.column(vectors).chunks if len(chunk)]
     widths = {width for chunk in chunks for width in pyarrow.compute.list_value_length(chunk).unique().to_pylist()}

@@ -51,15 +51,18 @@ def load_item_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = N
         TslrecError: it can't be read or doesn't fit the data set; names the items that differ.
     """
     if path.is_dir():
-        if ids_path is not None or ignore_unknown:
-            raise TslrecError(f"{path} is a folder; --embedding-ids and --ignore-unknown-items are for files of "
-                              "vectors")
+        _refuse_file_options(path, ids_path, ignore_unknown)
         vectors, artifact_hash = load_all_embeddings(path, dataset)
         return vectors, {"embeddings": artifact_hash}
     ids, rows = read_vectors(path, ids_path)
     vectors = _aligned(path, ids, rows, dataset.with_cold_items().item_ids, ignore_unknown)
     hashes = {"embeddings": sha256_of_file(path)}
     return vectors, hashes if ids_path is None else hashes | {"embedding_ids": sha256_of_file(ids_path)}
+
+
+def _refuse_file_options(path: Path, ids_path: Path | None, ignore_unknown: bool) -> None:
+    if ids_path is not None or ignore_unknown:
+        raise TslrecError(f"{path} is a folder; --embedding-ids and --ignore-unknown-items are for files of vectors")
 
 
 def _aligned(path: Path, ids: Sequence[str], rows: np.ndarray, wanted: Sequence[str], ignore_unknown: bool
@@ -143,6 +146,7 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     if (source / "config.json").is_file() and read_json(source / "config.json").get("kind") == "train":
+        _refuse_file_options(source, ids_path, ignore_unknown)
         vectors = run_vectors(source, dataset, dataset_hash)
     else:
         vectors = embedded_vectors(source, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown)

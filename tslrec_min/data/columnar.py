@@ -1,32 +1,23 @@
 """Columns that are typed already: Parquet files, and data frames of pandas or polars.
 
-Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]`` and ``to_numpy``.
+Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]``, ``to_numpy`` and,
+of columns of integers with gaps, ``dtype`` and ``to_list``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import TslrecError
+from ..parquet import load_pyarrow
 from .files import RawFile
-from .rows import BadRows, Chunk
+from .rows import BadRows, Chunk, named_columns
 
 _CHUNK_ROWS = 1 << 16
-
-
-def _checked(where: object, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Return role -> name of the roles that have one; raises TslrecError if there is no such column."""
-    wanted = {role: name for role, name in columns.items() if name}
-    missing = [f"--item-fields {name}" if role == name else f"--{role}-column {name}"
-               for role, name in wanted.items() if name not in names]
-    if missing:
-        raise TslrecError(f"{where} has no column for {', '.join(missing)}; its columns are "
-                          f"{', '.join(names) or 'none'}")
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -45,15 +36,15 @@ class Parquet:
         Raises:
             TslrecError: a column is missing, or the file is damaged.
         """
-        wanted, start = _checked(self.file, self.names, columns), 1
-        parquet = _pyarrow_parquet()
+        wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
+        pyarrow, parquet = load_pyarrow()
         try:
             with parquet.ParquetFile(self.file.path) as table:
                 for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
                     lines = range(start, start + batch.num_rows)
                     yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
                     start += batch.num_rows
-        except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise TslrecError(f"{self.file} can't be read as Parquet: {error}") from None
 
 
@@ -63,21 +54,13 @@ def open_parquet(file: RawFile) -> Parquet:
     Raises:
         TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
     """
-    parquet = _pyarrow_parquet()
+    pyarrow, parquet = load_pyarrow()
     if file.path.suffix == ".gz":
         raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
         return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise TslrecError(f"{file} can't be read as Parquet: {error}") from None
-
-
-def _pyarrow_parquet() -> Any:
-    try:
-        import pyarrow.parquet  # not in the package's own dependencies, and slow to import
-    except ImportError:
-        raise TslrecError("reading Parquet needs pyarrow: pip install 'tslrec-min[parquet]'") from None
-    return pyarrow.parquet
 
 
 @dataclass(frozen=True)
@@ -106,11 +89,19 @@ class Frame:
         Raises:
             TslrecError: a column is missing.
         """
-        wanted = _checked(self, self.names, columns)
-        arrays = {role: np.asarray(self.frame[name].to_numpy()) for role, name in wanted.items()}
+        wanted = named_columns(self, self.names, self.aliases, columns)
+        arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
             parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}
             yield Chunk(range(start + 1, 1 + min(start + _CHUNK_ROWS, len(self.frame))), parts)
+
+
+def _array(column: Any) -> np.ndarray:
+    """Return a column as an array; whole numbers beside gaps, of which ``to_numpy`` makes floats, as objects."""
+    array = np.asarray(column.to_numpy())
+    if array.dtype.kind == "f" and "int" in str(getattr(column, "dtype", "")).lower():
+        return np.array(column.to_list(), object)
+    return array
 
 
 def _values(array: np.ndarray) -> list[Any]:

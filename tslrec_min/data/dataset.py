@@ -173,7 +173,7 @@ class Dataset:
         lengths = np.diff(self.histories.indptr)
         parts = [lengths] if self.cuts is None else [*map(self._before, self.cuts), lengths]
         ends = np.stack(parts, axis=1).tolist()
-        digest, names = hashlib.sha256(), ("", *self.item_ids)
+        digest, names = hashlib.sha256(), ("", *(item.replace(" ", "\0") for item in self.item_ids))  # no id has a NUL
         for user, user_id in enumerate(self.user_ids):
             items = [names[item] for item in self.histories.of(user).tolist()]
             starts = [0, *ends[user]]

@@ -6,6 +6,7 @@ long a line may be is bounded: memory does not depend on what is in the file.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -66,9 +67,9 @@ class RawFile:
             else:
                 with open(self.path, "rb") as stream:
                     yield stream
-        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-            raise TslrecError(f"{self} can't be decompressed: {error}; it is damaged, or not what its name says. Fetch "
-                              "it again") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, KeyError, RuntimeError) as error:
+            raise TslrecError(f"{self} can't be decompressed: {error}; it is damaged, encrypted, or not what its name "
+                              "says. Fetch it again, or unpack it yourself") from None
 
 
 class _Bounded(io.RawIOBase):
@@ -118,7 +119,7 @@ class Block:
 
 
 def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
-    """Read a file in blocks of about `BLOCK_CHARACTERS`.
+    """Read a file in blocks of about `BLOCK_CHARACTERS`; of UTF-8 a byte order mark is no part of the text.
 
     Raises:
         TslrecError: it can't be read or is not text of this encoding, or a line is longer than `LONGEST_LINE`.
@@ -126,7 +127,8 @@ def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
     line = 1
     with file.open() as stream:
         try:
-            text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+            marked = codecs.lookup(encoding).name == "utf-8"
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig" if marked else encoding, newline="")
         except LookupError:
             raise TslrecError(f"unknown --encoding {encoding!r}; try utf-8 or latin-1") from None
         try:
@@ -138,9 +140,10 @@ def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
                 whole = _with_line_feeds(block + rest)
                 yield Block(line, whole)
                 line += whole.count("\n")
-        except UnicodeDecodeError as error:
-            raise TslrecError(f"{file} is not {error.encoding} text ({error.reason}, after line {line}); name its "
-                              "encoding with --encoding") from None
+        except UnicodeError as error:  # of UTF-16 without a mark it is no UnicodeDecodeError
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else error
+            raise TslrecError(f"{file} is not {encoding} text ({reason}, after line {line}); name "
+                              "its encoding with --encoding") from None
         finally:
             text.detach()
 

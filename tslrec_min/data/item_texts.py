@@ -10,7 +10,7 @@ from typing import Any
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .rows import BadRows, Rows
-from .values import id_text, is_missing
+from .values import brief, id_text, is_missing
 
 _TITLE_COLUMNS = ("title", "movie_title", "name", "item_name", "product_title")
 
@@ -49,20 +49,18 @@ def collect_items(rows: Rows, where: object, config: PrepareConfig, *, wanted: C
     for chunk in rows.chunks(columns, bad):
         values = [chunk.columns[role] for role in columns]
         for line, item, *texts in zip(chunk.lines, *values, strict=True):
-            _take_item(raw, bad, where, line, item, dict(zip(("title", *names), texts, strict=True)), wanted)
+            try:
+                item_id = item if chunk.is_text else id_text(item)  # as those of interactions
+            except ValueError as error:
+                bad.add(where, line, "id is neither text nor a number", str(error))
+                continue
+            if wanted is None or item_id in wanted:
+                _take_item(raw, bad, where, line, item_id, dict(zip(("title", *names), texts, strict=True)))
     raw.bad_rows = bad.as_json()
     return raw
 
 
-def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item: Any, texts: dict[str, Any],
-               wanted: Container[str] | None) -> None:
-    try:
-        item_id = id_text(item)
-    except ValueError as error:
-        bad.add(where, line, "id is neither text nor a number", str(error))
-        return
-    if wanted is not None and item_id not in wanted:
-        return
+def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item_id: str, texts: dict[str, Any]) -> None:
     known = {"title": raw.titles, **raw.fields}
     given = {name: text_of(value) for name, value in texts.items()}
     clean = {name: " ".join(html.unescape(text).split()) for name, text in given.items()}
@@ -70,7 +68,7 @@ def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item: Any,
         first = known[name].get(item_id, text)
         if first != text:
             bad.add(where, line, f"second {name} of an item",
-                    f"item {item_id!r} has a second {name} {text!r}; the first was {first!r}")
+                    f"item {item_id!r} has a second {name} {brief(text)}; the first was {brief(first)}")
             return
     for name, text in clean.items():
         known[name][item_id] = text
@@ -113,5 +111,5 @@ def _title_column(rows: Rows, where: object) -> str:
     for name in _TITLE_COLUMNS:
         if name in rows.names:
             return name
-    raise TslrecError(f"{where} has no column {', '.join(_TITLE_COLUMNS)}; it has {', '.join(rows.names)}; "
-                      "name the title's with --title-column")
+    raise TslrecError(f"{where} has no column {', '.join(_TITLE_COLUMNS)}; its columns are "
+                      f"{', '.join(rows.names) or 'none (it is empty)'}; name the title's with --title-column")

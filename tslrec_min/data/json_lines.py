@@ -30,7 +30,7 @@ from typing import Any
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .files import RawFile, text_lines
-from .rows import BadRows, Chunk
+from .rows import BadRows, Chunk, flag_of
 
 LONGEST_LITERAL = 1 << 20
 """Characters of a line that is a Python dictionary: the parser takes about 100 bytes for each, for a moment."""
@@ -71,8 +71,8 @@ INTERACTION_FORMS = (
     Form("steam", frozenset(("user_id", "items")), {"rating": "playtime_forever"}, rows="items", timed=False),
 )
 ITEM_FORMS = (
-    Form("amazon", frozenset(("parent_asin",)), {"item_id": "parent_asin"}),
-    Form("amazon", frozenset(("asin",)), {"item_id": "asin"}),
+    Form("amazon", frozenset(("parent_asin",)), {"item_id": "parent_asin", "title": ("title", "name")}),
+    Form("amazon", frozenset(("asin",)), {"item_id": "asin", "title": ("title", "name")}),
     Form("yelp", frozenset(("business_id", "name")), {"item_id": "business_id", "title": "name"}),
     Form("steam", frozenset(("user_id", "items")), {"title": "item_name"}, rows="items"),
     Form("steam", frozenset(("reviews_url",)), {"item_id": "id", "title": ("app_name", "title")}),
@@ -113,9 +113,11 @@ class JsonLines:
             bad: gets the lines that are no object.
 
         Raises:
-            TslrecError: the first row lacks a key, or a line can't be read and is not to be skipped.
+            TslrecError: the first row lacks a key, no row has that of a further text of items, or a line can't be read
+                and is not to be skipped.
         """
-        keys = {role: self._keys(role, name) for role, name in columns.items() if name}
+        keys = {role: self._keys(flag_of(role, columns), name) for role, name in columns.items() if name}
+        absent = {name for role, name in columns.items() if flag_of(role, columns) == "--item-fields"}
         lines: list[int] = []
         values: dict[str, list[Any]] = {role: [] for role in keys}
         for line, row in self._rows():
@@ -125,16 +127,20 @@ class JsonLines:
                 bad.add(self.file, line, "not a JSON object", row)
                 continue
             lines.append(line)
+            if absent:
+                absent.difference_update(row)
             for role, names in keys.items():
                 values[role].append(next((row[name] for name in names if row.get(name) not in (None, "")), None))
             if len(lines) >= _CHUNK_ROWS:
                 yield self._chunk(lines, values)
                 lines, values = [], {role: [] for role in keys}
         yield self._chunk(lines, values)
+        if absent:
+            raise TslrecError(f"no line of {self.file} has a key for --item-fields {', '.join(sorted(absent))}; the "
+                              f"keys of its first line are {', '.join(self.names)}")
 
-    def _keys(self, role: str, name: str) -> tuple[str, ...]:
+    def _keys(self, flag: str, name: str) -> tuple[str, ...]:
         if name not in self.form.keys and self.form is _PLAIN and name not in self.names:
-            flag = "--item-fields" if role == name else f"--{role}-column"
             raise TslrecError(f"{self.file} has no key for {flag} {name} in its first line; its keys are "
                               f"{', '.join(self.names) or 'none (the file is empty)'}")
         found = self.form.keys.get(name, name)
@@ -148,11 +154,13 @@ class JsonLines:
             except ValueError as error:
                 yield line, str(error)
                 continue
-            inner = row.get(self.form.rows) if self.form.rows else None
-            if isinstance(inner, list):
-                yield from ((line, {**row, **member}) for member in inner if isinstance(member, dict))
-            elif not self.form.rows:
+            if not self.form.rows:
                 yield line, row
+                continue
+            inner = row.get(self.form.rows)
+            for member in inner if isinstance(inner, list) else [None]:
+                yield line, {**row, **member} if isinstance(member, dict) else (
+                    f"expected a list of JSON objects as {self.form.rows!r}; got {str(inner)[:60]}")
 
     def _chunk(self, lines: Sequence[int], values: dict[str, list[Any]]) -> Chunk:
         if self.form.rows == "reviews" and "time" in values:
@@ -206,7 +214,7 @@ def open_json_lines(file: RawFile, config: PrepareConfig, *, items: bool = False
     Raises:
         TslrecError: its first line can't be read.
     """
-    encoding = config.encoding or "utf-8-sig"
+    encoding = config.encoding or "utf-8"
     line, text = next(text_lines(file, encoding), (0, ""))
     try:
         row = parse_object(text) if text else {}

@@ -176,8 +176,10 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
         TslrecError: nothing is left, an item has no title row, or there are no times to split by.
     """
     if not len(raw.users):
-        raise TslrecError("there are no interactions to prepare; check the file, --min-rating, --from-time and "
-                          "--until-time")
+        bad = "; ".join(f"{found['rows']:,} rows: {reason}" for reason, found in raw.bad_rows.items())
+        raise TslrecError(f"there are no interactions to prepare: {raw.below_min_rating:,} are below --min-rating, "
+                          f"{raw.outside_window:,} are not from --from-time to --until-time, and these can't be used: "
+                          f"{bad or 'none'}; check the file and these options")
     cuts = None if shares is None else temporal_cuts(raw.times, *shares)
     kept = _kept(raw, k_core, cuts)
     times = None if raw.times is None else raw.times[kept]

@@ -18,6 +18,7 @@ from .item_texts import RawItems, collect_items
 from .json_lines import open_json_lines
 from .rows import Chunk, Collector, RawInteractions, Rows
 from .tables import open_table
+from .values import brief
 
 _CHUNK_ITEMS = 1 << 15
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -56,7 +57,7 @@ def find_source(path: Path, items: Path | None, config: PrepareConfig) -> Source
     if not path.exists():
         raise TslrecError(f"{path} does not exist; give a file of interactions or a folder that holds one")
     if items is not None and not items.is_file():
-        raise TslrecError(f"items file {items} does not exist")
+        raise TslrecError(f"items file {items} does not exist, or is no file")
     if path.suffix == ".zip":
         file, beside = _in_archive(path)
     else:
@@ -131,7 +132,7 @@ def open_rows(file: RawFile, config: PrepareConfig, *, items: bool = False) -> R
     if file.suffix in _JSON or (config.format in ("jsonl", "amazon", "yelp", "steam") and not items
                                 and file.suffix != ".csv"):
         return open_json_lines(file, config, items=items)
-    return open_table(file, config)
+    return open_table(file, config, items=items)
 
 
 def read_interactions(source: Source, config: PrepareConfig) -> RawInteractions:
@@ -166,10 +167,10 @@ def _read_sequences(file: RawFile, config: PrepareConfig) -> RawInteractions:
     lines: list[int] = []
     users: list[str] = []
     items: list[str] = []
-    for line, text in text_lines(file, config.encoding or "utf-8-sig"):
+    for line, text in text_lines(file, config.encoding or "utf-8"):
         user, *had = text.split()
         if not had:
-            collector.bad.add(file, line, "no item", f"expected `user item item ...`; got {text!r}")
+            collector.bad.add(file, line, "no item", f"expected `user item item ...`; got {brief(text)}")
         lines += [line] * len(had)
         users += [user] * len(had)
         items += had

@@ -17,7 +17,7 @@ import numpy as np
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .cells import Cells, CodeTable
-from .values import id_text, parse_time, time_window
+from .values import brief, id_text, parse_time, time_window
 
 LINES_SHOWN = 5
 """So many of the lines that were skipped for one reason are named."""
@@ -99,6 +99,32 @@ class Chunk:
         return replace(self, lines=list(compress(self.lines, chosen)),
                        columns={name: values.where(kept) if isinstance(values, Cells) else
                                 list(compress(values, chosen)) for name, values in self.columns.items()})
+
+
+def flag_of(role: str, columns: Mapping[str, str]) -> str:
+    """Return the flag that the name of a role's column is from; `columns` are all that are read, role -> name."""
+    return "--item-fields" if "title" in columns and role not in ("item", "title") else f"--{role}-column"
+
+
+def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, str], columns: Mapping[str, str]
+                  ) -> dict[str, str]:
+    """Return role -> name of the column, for the roles that have one.
+
+    Args:
+        where: what messages call the table.
+        names: of its columns.
+        aliases: column that is meant by a name.
+        columns: role -> name as it was given; empty: none.
+
+    Raises:
+        TslrecError: there is no such column; names the flags.
+    """
+    wanted = {role: aliases.get(name, name) for role, name in columns.items() if name}
+    missing = [f"{flag_of(role, columns)} {name}" for role, name in wanted.items() if name not in names]
+    if missing:
+        raise TslrecError(f"{where} has no column for {', '.join(missing)}; its columns are "
+                          f"{', '.join(names) or 'none (it is empty)'}")
+    return wanted
 
 
 class Rows(Protocol):
@@ -242,7 +268,7 @@ class Collector:
             try:
                 float(row["rating"])
             except (ValueError, TypeError):
-                return "rating is not a number", f"rating {row['rating']!r} is not a number"
+                return "rating is not a number", f"rating {brief(row['rating'])} is not a number"
         if self.timed:
             try:
                 parse_time(row["time"])
@@ -252,9 +278,9 @@ class Collector:
             try:
                 name = id_text(row[role])
             except ValueError:
-                return "id is neither text nor a number", f"{role} id {row[role]!r} is neither text nor a number"
+                return "id is neither text nor a number", f"{role} id {brief(row[role])} is neither text nor a number"
             if any(mark in name for mark in _NOT_IN_IDS) or name != name.encode(errors="replace").decode():
-                return "id holds a tab or a line break", (f"{role} id {name!r} holds a tab or a line break, a NUL "
+                return "id holds a tab or a line break", (f"{role} id {brief(name)} holds a tab or a line break, a NUL "
                                                           "character or half of a pair; rename it in the input")
         return "user or item id is empty", "the user or item id is empty"
 

@@ -24,7 +24,7 @@ from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .cells import cut
 from .files import Block, RawFile, is_utf8, text_blocks, text_lines
-from .rows import BadRows, Chunk
+from .rows import BadRows, Chunk, named_columns
 
 CHUNK_ROWS = 1 << 15
 _TYPED_SUFFIXES = (".inter", ".item")
@@ -45,6 +45,12 @@ KNOWN_HEADERS = {
 """Header -> format, and which columns the flags' defaults stand for."""
 _SPACES = " \t\x0b\x0c\x1c\x1d\x1e\x1f"
 """What str.strip removes of ASCII text, line ends aside."""
+
+
+class _Quoted(csv.excel):
+    """How fields are quoted: ``a, "b, c"`` has two, since white space around a field is not part of it."""
+
+    skipinitialspace = True
 
 
 @dataclass(frozen=True)
@@ -100,13 +106,8 @@ class Table:
                 yield chunk
 
     def _places(self, columns: Mapping[str, str]) -> dict[str, int]:
-        wanted = {role: self.aliases.get(name, name) for role, name in columns.items() if name}
-        missing = [f"--item-fields {name}" if role == name else f"--{role}-column {name}"
-                   for role, name in wanted.items() if name not in self.names]
-        if missing:
-            raise TslrecError(f"{self.file} has no column for {', '.join(missing)}; its columns are "
-                              f"{', '.join(self.names) or 'none (the file is empty)'}")
-        return {role: self.names.index(name) for role, name in wanted.items()}
+        return {role: self.names.index(name)
+                for role, name in named_columns(self.file, self.names, self.aliases, columns).items()}
 
     def _blocks(self) -> Iterator[Block]:
         """Read the blocks without the header and what is above it."""
@@ -144,14 +145,26 @@ class Table:
     def _csv_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
         remaining = iter(blocks)
         first = next(remaining)
-        lines = (line for block in chain([first], remaining) for line in io.StringIO(block.text, newline=""))
-        reader = csv.reader(lines, delimiter=self.delimiter)
+        above, ended = first.first_line - 1, False
+
+        def lines() -> Iterator[str]:
+            nonlocal ended
+            for block in chain([first], remaining):
+                yield from io.StringIO(block.text, newline="")
+            ended = True
+            yield "\n"  # a row of its own, unless a quote is open
+
+        reader, line = csv.reader(lines(), _Quoted, delimiter=self.delimiter), above
         try:
             for cells in reader:
+                if ended and cells:
+                    raise csv.Error("the file ends inside quotes")
+                line = above + reader.line_num
                 if len(cells) > 1 or "".join(cells).strip():
-                    yield first.first_line - 1 + reader.line_num, cells
+                    yield line, cells
         except csv.Error as error:
-            raise TslrecError(f"{self.file}, line {first.first_line - 1 + reader.line_num}: {error}") from None
+            raise TslrecError(f"{self.file}, line {line + 1}: {error}; a field that begins with a double quote in this "
+                              "row is not closed, or is too long") from None
 
 
 def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
@@ -182,29 +195,36 @@ def _chunk_of(lines: list[int], rows: list[list[str]], places: Mapping[str, int]
     return Chunk(lines, dict(zip(places, map(list, zip(*rows, strict=True)), strict=True)), is_text=True)
 
 
-def open_table(file: RawFile, config: PrepareConfig) -> Table:
+def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> Table:
     """Find out how a table is written, from its name and its first line.
+
+    Args:
+        file: what to read.
+        config: encoding, format and, of interactions, the names of columns; the format ``csv`` takes every column as it
+            is.
+        items: whether it is to hold items, not interactions.
 
     Raises:
         TslrecError: it can't be read.
     """
-    fixed = _FIXED.get(file.name) or _FIXED.get(file.suffix)
+    as_it_is = config.format == "csv"
+    fixed = _FIXED.get(file.name) or (None if as_it_is else _FIXED.get(file.suffix))
     if fixed:
         delimiter, names = fixed
         return Table(file, _renamed(names, config), delimiter, False, False, config.encoding or _age(file), 0)
-    encoding = config.encoding or "utf-8-sig"
+    encoding = config.encoding or "utf-8"
     number, first = next(text_lines(file, encoding), (0, ""))
-    if file.suffix in _TYPED_SUFFIXES:
+    if file.suffix in _TYPED_SUFFIXES or (config.format == "recbole" and not items):
         names = _renamed([cell.split(":")[0] for cell in first.split("\t")], config)
         return Table(file, names, "\t", False, False, encoding, number)
     delimiter = "\t" if "\t" in first else next((mark for mark in ";," if mark in first), ",")
     quoted = delimiter != "\t"  # TSV: bare inch marks
-    if config.columns:
+    if config.columns and not items:
         return Table(file, tuple(name.strip() for name in config.columns.split(",")), delimiter, quoted, True,
                      encoding, 0)
-    cells = next(csv.reader([first], delimiter=delimiter), []) if quoted else first.split(delimiter)
+    cells = next(csv.reader([first], _Quoted, delimiter=delimiter), []) if quoted else first.split(delimiter)
     names = tuple(cell.strip() for cell in cells) if first else ()
-    format, aliases = KNOWN_HEADERS.get(names, ("csv", {}))
+    format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
     return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format)
 
 

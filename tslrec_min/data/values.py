@@ -5,12 +5,22 @@ from __future__ import annotations
 import contextlib
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from ..configs import PrepareConfig
 from ..errors import TslrecError
+
+_SHOWN = 80
+"""Characters of a value that messages show."""
+
+
+def brief(value: Any) -> str:
+    """Return what messages show of a value: its repr, or the beginning of a long one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def id_text(value: Any) -> str:
@@ -23,11 +33,11 @@ def id_text(value: Any) -> str:
         return value.strip()
     if is_missing(value):
         return ""
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float | np.floating | Decimal):  # Parquet of databases has decimal numbers
         return str(int(value)) if float(value).is_integer() else str(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(int(value))
-    raise ValueError(f"{value!r} is neither text nor a number")
+    raise ValueError(f"{brief(value)} is neither text nor a number")
 
 
 def is_missing(value: Any) -> bool:
@@ -56,16 +66,16 @@ def parse_time(value: Any, per_second: int = 1) -> float:
     elif hasattr(value, "isoformat"):
         value = value.isoformat()
     if is_missing(value) or isinstance(value, bool):
-        raise ValueError("the time is missing" if is_missing(value) else f"time {value!r} is no time")
+        raise ValueError("the time is missing" if is_missing(value) else f"time {brief(value)} is no time")
     number = _as_number(value)
     if number is not None:
         if not abs(number) < 2**63:  # NaN neither
-            raise ValueError(f"time {value!r} does not fit into 64 bits")
+            raise ValueError(f"time {brief(value)} does not fit into 64 bits")
         return number if per_second == 1 else number / per_second
     try:
         moment = datetime.fromisoformat(value.strip())
     except (ValueError, AttributeError):
-        raise ValueError(f"time {value!r} is neither a number nor an ISO date") from None
+        raise ValueError(f"time {brief(value)} is neither a number nor an ISO date") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 

@@ -5,12 +5,11 @@ Pictures are drawn by matplotlib (the extra ``report``), which is imported when 
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import TslrecError
+from ..output_file import output_files
 
 
 def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = False) -> dict[str, list[str]]:
@@ -33,30 +32,13 @@ def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = 
     from .drawing import check_matplotlib
     from .page import MOST_BYTES, page
 
-    _refuse(out, overwrite)
-    check_matplotlib()
-    runs = collect(specifications)
-    text = page(runs)
-    size = len(text.encode())
-    if size > MOST_BYTES:
-        raise TslrecError(f"the page on {len(runs)} runs would be of {size / 1e6:.1f} MB, expected at most "
-                          f"{MOST_BYTES / 1e6:g}; write several pages, of fewer runs each")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        with open(temporary, "x", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _refuse(out, overwrite)  # another process may have written it meanwhile
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with output_files(out, overwrite=overwrite) as (temporary,):
+        check_matplotlib()
+        runs = collect(specifications)
+        text = page(runs)
+        size = len(text.encode())
+        if size > MOST_BYTES:
+            raise TslrecError(f"the page on {len(runs)} runs would be of {size / 1e6:.1f} MB, expected at most "
+                              f"{MOST_BYTES / 1e6:g}; write several pages, of fewer runs each")
+        temporary.write_text(text, encoding="utf-8")
     return {run.name: run.missing for run in runs}
-
-
-def _refuse(out: Path, overwrite: bool) -> None:
-    if out.is_dir():
-        raise TslrecError(f"{out} is a folder; give the name of the page to write, as in --out report.html")
-    if os.path.lexists(out) and not overwrite:
-        raise TslrecError(f"{out} already exists; give another --out, or --overwrite to replace it")

@@ -51,11 +51,11 @@ def draw(paint: Callable[[Axes], None], name: str, title: str, *, size: tuple[fl
         title: what it shows, for those who can't see it.
         size: inches; only their ratio and the size relative to texts matter.
     """
-    import matplotlib
+    from matplotlib import style
     from matplotlib.figure import Figure
 
     stream = io.StringIO()
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+    with style.context(["default", _SETTINGS]), warnings.catch_warnings():  # not as the user's matplotlibrc has it
         warnings.filterwarnings("ignore", message="Glyph")  # the reader's browser has fonts of its own
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.add_subplot())

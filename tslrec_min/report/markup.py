@@ -89,7 +89,7 @@ def setting(value: object) -> str:
     if not isinstance(value, str):
         return str(value)
     text = value if value and value.strip() == value else repr(value)
-    return re.sub(r"^(?:/|~/|[A-Za-z]:[\\/]).*[/\\]", "…/", text)
+    return re.sub(r"^(?:~|\.{1,2}|[A-Za-z]:)?[/\\].*[/\\]", "…/", text)
 
 
 def short(value: float, places: int = 4) -> str:
