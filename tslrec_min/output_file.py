@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import TslrecError
+from .writing import remove_leftovers, temporary_beside
 
 
 @contextlib.contextmanager
@@ -28,13 +28,15 @@ def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Pat
         if os.path.lexists(path) and not overwrite:
             raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
         path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    temporary = [path.parent / f".{path.name}.tmp-{mark}" for path in paths]
+        remove_leftovers(path)
+    temporary = [temporary_beside(path) for path in paths]
     try:
         yield temporary
         for written in temporary:
             with open(written, "rb") as stream:
                 os.fsync(stream.fileno())
+        for path in paths if len(paths) > 1 else ():
+            path.unlink(missing_ok=True)  # killed in between, an old file must not stand beside a new one
         for written, path in zip(temporary, paths, strict=True):
             os.replace(written, path)
     except BaseException:

@@ -142,7 +142,8 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
         TslrecError: the source doesn't fit the data set, a file exists, or see `vector_files.write_vectors`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
-    if (source / "config.json").is_file() and read_json(source / "config.json").get("kind") == "train":
+    record = read_json(source / "config.json") if (source / "config.json").is_file() else None
+    if isinstance(record, dict) and record.get("kind") == "train":
         vectors = run_vectors(source, dataset, dataset_hash)
     else:
         vectors = embedded_vectors(source, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown)

@@ -53,8 +53,8 @@ class Parquet:
                     lines = range(start, start + batch.num_rows)
                     yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
                     start += batch.num_rows
-        except (OSError, ValueError) as error:  # pyarrow's errors are of these
-            raise TslrecError(f"{self.file} can't be read as Parquet: {error}") from None
+        except Exception as error:  # pyarrow's errors are of many kinds
+            raise TslrecError(f"{self.file} can't be read as Parquet: {error}; it is damaged: get it again") from None
 
 
 def open_parquet(file: RawFile) -> Parquet:
@@ -68,8 +68,9 @@ def open_parquet(file: RawFile) -> Parquet:
         raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
         return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
-    except (OSError, ValueError) as error:
-        raise TslrecError(f"{file} can't be read as Parquet: {error}") from None
+    except Exception as error:  # pyarrow's errors are of many kinds
+        raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says"
+                          ) from None
 
 
 def _pyarrow_parquet() -> Any:

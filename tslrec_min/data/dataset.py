@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import load_arrays, open_artifact, sha256_of_json
+from ..arrays import load_arrays
+from ..artifacts import open_artifact, sha256_of_json
 from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
 from ..prompts import UNTITLED
@@ -231,7 +232,7 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
         item_ids, titles, fields = load_item_table(artifact.path / "items.tsv")
         users = load_lines(artifact.path / "users.txt")
         cold = ColdItems.load(artifact.path, len(users))
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, TypeError) as error:
         raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
     cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else None
     dataset = Dataset(histories, users, item_ids, titles, timestamps, fields, cold, cuts)

@@ -149,12 +149,18 @@ def _from_json(text: str, where: str) -> tuple[str, list[str]]:
     try:
         value = json.loads(text)
         user, items = value["user"], value["items"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         user, items = None, None
-    if not isinstance(items, list) or not all(type(name) in (str, int) for name in (user, *items)):
+    if not isinstance(items, list) or not all(type(name) in (str, int) for name in (user, *items)) or (
+            not _is_text(str(user))):
         raise TslrecError(f"{where}: expected a JSON object such as {{\"user\": \"u1\", \"items\": [\"i3\", \"i7\"]}}; "
                           f"got {text.strip()[:80]!r}")
     return str(user), [str(item) for item in items]
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a text can be written: JSON can have half of a pair of surrogates."""
+    return name.encode(errors="replace").decode() == name
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

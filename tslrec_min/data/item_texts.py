@@ -64,7 +64,11 @@ def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item: Any,
     if wanted is not None and item_id not in wanted:
         return
     known = {"title": raw.titles, **raw.fields}
-    given = {name: text_of(value) for name, value in texts.items()}
+    try:
+        given = {name: text_of(value) for name, value in texts.items()}
+    except (ValueError, RecursionError) as error:  # a number of endless digits, lists within lists
+        bad.add(where, line, "text can't be read", f"a text of item {item_id!r} can't be read: {error}")
+        return
     clean = {name: " ".join(html.unescape(text).split()) for name, text in given.items()}
     for name, text in clean.items():
         first = known[name].get(item_id, text)
