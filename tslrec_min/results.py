@@ -11,6 +11,7 @@ import numpy as np
 
 from .arrays import load_arrays
 from .artifacts import Artifact, open_artifact, read_json
+from .checks import check_range
 from .comparison import RanksOfArms, UserGroups, report_of, summarise
 from .configs import EvaluateConfig
 from .errors import TslrecError
@@ -79,6 +80,7 @@ def _results(path: Path, artifact: Artifact, report: Mapping[str, Any], arrays: 
         if array.shape[-1:] != (len(user_ids),) or array.ndim != (1 if name.startswith("users/") else 2) or (
                 array.dtype != (bool if name == "users/head" else np.int64)):
             raise ValueError(f"{name} is {array.dtype} {list(array.shape)}; there are {len(user_ids)} users")
+        check_range(name, array.reshape(-1), 0, 2**31)
     ranks: dict[str, dict[str, list[Ranks]]] = {}
     for protocol in ("filtered", "unfiltered"):
         for arm in report["arms"]:
