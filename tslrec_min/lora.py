@@ -131,11 +131,11 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
     if not isinstance(config, dict) or unsupported:
         raise TslrecError(f"the adapter {folder} uses {', '.join(unsupported) or 'another format'}, which is not "
                           "supported; give a plain LoRA adapter in PEFT's format")
-    tensors = load_tensors(folder / "adapter_model.safetensors")
     try:
+        tensors = load_tensors(folder / "adapter_model.safetensors")
         rank, alpha, dropout = _numbers(config, tensors)
         adapted = _adapted(network, config, tensors)
-    except (KeyError, TypeError, ValueError) as error:
+    except (TslrecError, KeyError, TypeError, ValueError) as error:
         raise TslrecError(f"{folder} can't be read as a LoRA adapter: {error}") from None
     _wrap(network, adapted, rank, alpha, dropout)
     parameters = {f"{_PEFT_PREFIX}{name}.lora_{which}.weight": getattr(layer, f"lora_{which}")

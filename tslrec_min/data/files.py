@@ -109,8 +109,13 @@ def members(path: Path) -> list[RawFile]:
     Raises:
         TslrecError: it is no zip archive.
     """
-    with _decompressing(RawFile(path)), zipfile.ZipFile(path) as archive:
-        return [RawFile(path, info.filename) for info in archive.infolist() if not info.is_dir()]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [RawFile(path, info.filename) for info in archive.infolist() if not info.is_dir()]
+    except OSError:
+        raise
+    except Exception as error:  # zipfile's errors share no base class
+        raise TslrecError(f"{path} can't be read as a zip archive: {error}; fetch it again") from None
 
 
 @dataclass(frozen=True)

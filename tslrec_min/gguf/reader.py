@@ -191,7 +191,8 @@ def _check_sizes(tensors: Mapping[str, ReaderTensor], config: Mapping[str, Any],
     wrong += [f"{name} is {tensors[name].shape.tolist()}, expected {list(shape)}" for name, shape in expected.items()
               if name in tensors and tuple(tensors[name].shape.tolist()) != shape]
     if wrong:
-        raise TslrecError(f"{path} does not fit together ({'; '.join(wrong)}); it is damaged: get it again")
+        raise TslrecError(f"{path} has a configuration that doesn't hold or fit its tensors ({'; '.join(wrong)}); get "
+                          "it again")
 
 
 def _check_layers(values: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
