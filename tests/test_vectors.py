@@ -155,7 +155,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
             read_vectors(tmp_path / "v.txt", None)
     arrays = [{"ids": np.array(["a"])}, {"ids": np.array([b"a"]), "vectors": np.ones((1, 2))},
               {"ids": np.array(["a", None]), "vectors": np.ones((2, 2))}]
-    for content, message in zip(arrays, ("no array vectors", "ids are |S1", "pickle"), strict=True):
+    for content, message in zip(arrays, ("lacks vectors", "ids are |S1", "pickle"), strict=True):
         np.savez(tmp_path / "v.npz", **content)
         with pytest.raises(TslrecError) as caught:
             read_vectors(tmp_path / "v.npz", None)

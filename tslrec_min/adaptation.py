@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from . import distributed
-from .artifacts import Recipe, is_current, write_json
-from .checkpoints import training_artifact
+from .artifacts import Recipe, write_json
+from .checkpoints import is_trained, training_artifact
 from .config_fields import from_mapping
 from .configs import FinetuneConfig
 from .data.dataset import Dataset, load_dataset
@@ -33,6 +32,7 @@ from .progress import step
 from .prompts import PromptTemplate, TokenPrompt
 from .recommenders import load_categories
 from .samples import make_samples, user_prompts
+from .tensor_files import save_tensors
 
 F16_THRESHOLD = 0.998
 """Least mean cosine between the states of HF + LoRA and of the f16 GGUF."""
@@ -64,7 +64,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
     template = template_of(config)
     recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
                                                  "model": model_hash(config.model)}, config.seed)
-    if existing == "reuse" and is_current(out, recipe):
+    if existing == "reuse" and is_trained(out, recipe):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         torch.manual_seed(config.seed)
@@ -91,7 +91,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         write_json(folder / "metrics.json", metrics)
         save_adapter(network, folder / "adapter", alpha=config.lora_alpha, dropout=config.lora_dropout,
                      base_model=config.model)
-        save_file(model.linear_head(), folder / "head.safetensors")
+        save_tensors(folder / "head.safetensors", model.linear_head())
         template.save(folder / "prompt.json")
         prompts = parity_prompts(dataset, samples.held_out.prompts + samples.training.prompts,
                                  language_model.tokenizer, template, config)

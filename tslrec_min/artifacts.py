@@ -4,8 +4,8 @@ Every stage writes its outputs into a hidden folder beside the final one and ren
 and synced, so that a crash, Ctrl-C or ``kill -9`` leaves the old one (or, in the instant of a replacement, puts it
 back at the next write), the new one, or none. ``config.json``
 in each artifact holds the resolved configuration, the hashes of the inputs, the versions, the seed, the wall
-time, the peak memory and a SHA-256 of every other file. The *artifact hash* is the hash of those file hashes:
-it depends on contents alone, not on when, where or how fast they were made.
+time, the peak memory, a SHA-256 of every other file and one of the record itself. The *artifact hash* is the hash of
+those file hashes: it depends on contents alone, not on when, where or how fast they were made.
 """
 
 from __future__ import annotations
@@ -18,23 +18,18 @@ import shutil
 import sys
 import tempfile
 import time
-import uuid
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .errors import TslrecError
 from .progress import step
+from .writing import REPLACED, alone_in, at_work_in, remove_leftovers, sync, sync_folder, temporary_beside
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
-_TEMPORARY = ".tmp-"
-_REPLACED = "-replaced"
+_OWN_HASH = "record_hash"
 
 
 def sha256_of_file(path: Path) -> str:
@@ -45,7 +40,8 @@ def sha256_of_file(path: Path) -> str:
 
 def sha256_of_json(value: Any) -> str:
     """Return the SHA-256 of a JSON-able value, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode(
+        errors="surrogatepass")).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,7 +59,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TslrecError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not JSON, endless digits, nested too deep
         raise TslrecError(f"{path} can't be read as JSON: {error}") from None
 
 
@@ -118,25 +114,11 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
     return Artifact(path, record)
 
 
-def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read an .npz file without pickle.
-
-    Raises:
-        TslrecError: it can't be read, or lacks one of `names`.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TslrecError(f"{path} can't be read as arrays: {error}; make its artifact again (--overwrite)") from None
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise TslrecError(f"{path} lacks {', '.join(missing)}; make its artifact again (--overwrite)")
-    return arrays
-
-
 def _record(path: Path) -> dict[str, Any] | None:
-    """Return the record in a folder's config.json, or None if it is none or its hash is wrong."""
+    """Return the record in a folder's config.json, or None if it is none or one of its hashes is wrong.
+
+    Records without a hash of their own are of older versions.
+    """
     try:
         record = read_json(path / "config.json")
     except TslrecError:
@@ -144,7 +126,13 @@ def _record(path: Path) -> dict[str, Any] | None:
     expected = {"kind": str, "config": dict, "inputs": dict, "files": dict, "hash": str, "versions": dict}
     if not isinstance(record, dict) or not all(isinstance(record.get(key), of) for key, of in expected.items()):
         return None
-    return record if record["hash"] == sha256_of_json([record["kind"], record["files"]]) else None
+    intact = record["hash"] == sha256_of_json([record["kind"], record["files"]]) and (
+        record.get(_OWN_HASH, own := _own_hash(record)) == own)
+    return record if intact else None
+
+
+def _own_hash(record: Mapping[str, Any]) -> str:
+    return sha256_of_json({key: value for key, value in record.items() if key != _OWN_HASH})
 
 
 @dataclass(frozen=True)
@@ -185,7 +173,8 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
         started: what `start_measuring` returned when the work began, where that was before.
 
     Raises:
-        TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced.
+        TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced, or another
+            process is writing it.
     """
     path = Path(path)
     if not keep:
@@ -194,30 +183,40 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
             yield Path(elsewhere)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    refuse_existing(path, recipe.kind, overwrite=overwrite)
-    temporary = path.parent / f".{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    temporary.mkdir()
-    started = start_measuring() if started is None else started
-    try:
+    temporary = temporary_beside(path)
+    with contextlib.ExitStack() as until_written:
+        with alone_in(path.parent):
+            remove_leftovers(path)
+            refuse_existing(path, recipe.kind, overwrite=overwrite)
+            temporary.mkdir()
+            until_written.callback(shutil.rmtree, temporary, ignore_errors=True)  # when it is renamed, nothing is there
+            until_written.enter_context(at_work_in(temporary))
+        started = start_measuring() if started is None else started
         yield temporary
-        files = {name: sha256_of_file(temporary / name) for name in _files_below(temporary)}
-        write_json(temporary / "config.json", asdict(recipe) | {
-            "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": _versions(),
-            "wall_seconds": round(time.monotonic() - started, 3), "peak_memory_mib": peak_memory_mib(),
-        })
-        _sync(temporary)
-        refuse_existing(path, recipe.kind, overwrite=overwrite)  # another process may have made it meanwhile
-        replaced = path.parent / f"{temporary.name}{_REPLACED}"
+        _write_record(temporary, recipe, started)
+        sync(temporary)
+        _replace(temporary, path, recipe.kind, overwrite=overwrite)
+        step(f"has written {path}")
+
+
+def _write_record(folder: Path, recipe: Recipe, started: float) -> None:
+    files = {name: sha256_of_file(folder / name) for name in _files_below(folder)}
+    record = asdict(recipe) | {
+        "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": _versions(),
+        "wall_seconds": round(time.monotonic() - started, 3), "peak_memory_mib": peak_memory_mib()}
+    write_json(folder / "config.json", record | {_OWN_HASH: _own_hash(record)})
+
+
+def _replace(temporary: Path, path: Path, kind: str, *, overwrite: bool) -> None:
+    """Give a finished folder its name; what has it is moved aside first, and removed."""
+    replaced = path.parent / f"{temporary.name}{REPLACED}"
+    with alone_in(path.parent):  # else another process might take what is moved aside for what a killed one left
+        refuse_existing(path, kind, overwrite=overwrite)  # another process may have made it meanwhile
         if path.exists():
             os.rename(path, replaced)
         os.rename(temporary, path)
-        _sync_folder(path.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-        step(f"has written {path}")
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    sync_folder(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def refuse_existing(path: Path, kind: str, *, overwrite: bool) -> None:
@@ -246,43 +245,6 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove temporary folders of `path` whose process is gone (it was killed); put back what it was replacing."""
-    for leftover in path.parent.glob(f".{path.name}{_TEMPORARY}*"):
-        owner = leftover.name.rpartition(_TEMPORARY)[2].partition("-")[0]
-        if not owner.isdigit() or _is_running(int(owner)):
-            continue
-        if leftover.name.endswith(_REPLACED) and not path.exists():
-            os.rename(leftover, path)
-        else:
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync(folder: Path) -> None:
-    for name in _files_below(folder):
-        with open(folder / name, "rb") as stream:
-            os.fsync(stream.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def start_measuring() -> float:

@@ -1,11 +1,13 @@
 """The state of a training on disk: one safetensors file, replaced as a whole, no pickle.
 
-Tensors are the model's, the best weights and the optimiser's; everything else is JSON in the file's metadata.
+Tensors are the model's, the best weights and the optimiser's; everything else is JSON in the file's metadata, beside
+a SHA-256 of it all: a damaged state is not taken up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -15,13 +17,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from . import __version__, distributed
-from .artifacts import Recipe, sha256_of_json, write_artifact
+from .artifacts import Recipe, is_current, sha256_of_json, write_artifact
 from .errors import TslrecError
 from .progress import note
+from .tensor_files import save_tensors
 
 _MODEL, _BEST, _OPTIMISER = "model.", "best.", "optimiser."
 
@@ -64,10 +66,10 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
     states |= {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
     states |= {f"{_BEST}{name}": tensor for name, tensor in best.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
+    temporary, text = _unfinished(path), json.dumps(progress)
+    states = {name: tensor.detach().cpu().contiguous() for name, tensor in states.items()}
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in states.items()}, temporary,
-                  {"progress": json.dumps(progress)})
+        save_tensors(temporary, states, {"progress": text, "sha256": _digest(states, text)})
         with open(temporary, "rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
@@ -79,11 +81,14 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
     """Put a saved state into `model` and `optimiser` and return the rest; None without one of this recipe."""
     try:
         with safe_open(path, framework="pt") as file:
-            progress = json.loads(file.metadata()["progress"])
+            text = file.metadata()["progress"]
+            progress = json.loads(text)
             if progress["recipe"] != recipe:
                 return None
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            if file.metadata()["sha256"] != _digest(parts, text):
+                return None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError):
         return None  # damaged: training starts again
     model.load_state_dict(_below(parts, _MODEL))
     state = optimiser.state_dict()
@@ -93,6 +98,30 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
     optimiser.load_state_dict(state)
     device = next(model.parameters()).device
     return Checkpoint({name: tensor.to(device) for name, tensor in _below(parts, _BEST).items()}, progress)
+
+
+def remove_checkpoint(out: Path) -> None:
+    """Remove the state beside a finished artifact, and what a killed process left of writing it."""
+    for file in (_beside(out), _unfinished(_beside(out))):
+        file.unlink(missing_ok=True)
+
+
+def _beside(out: Path) -> Path:
+    return out.parent / f".{out.name}.checkpoint"
+
+
+def _unfinished(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name}.new")
+
+
+def _digest(tensors: dict[str, torch.Tensor], progress: str) -> str:
+    """Return the SHA-256 over names, dtypes, shapes and bytes of tensors on the CPU, and the progress."""
+    digest = hashlib.sha256(progress.encode(errors="surrogatepass"))
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode(errors="surrogatepass"))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _below(parts: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -114,17 +143,24 @@ def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs:
         note(f"going on after {epochs} epochs and {steps} steps of an interrupted training")
 
 
+def is_trained(out: Path, recipe: Recipe) -> bool:
+    """Return `is_current`; if so, the state that a process killed after its last step has left is removed."""
+    current = is_current(out, recipe)
+    if current and distributed.rank() == 0:
+        remove_checkpoint(out)
+    return current
+
+
 @contextlib.contextmanager
 def training_artifact(out: Path, recipe: Recipe, existing: str) -> Iterator[tuple[Path, Checkpointing]]:
     """Give the folder to write into, and a checkpoint beside it that is there until the artifact is.
 
     An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
     """
-    checkpoint = out.parent / f".{out.name}.checkpoint"
     first = distributed.rank() == 0
     with write_artifact(out, recipe, overwrite=existing != "refuse", keep=first) as folder:
         distributed.wait_for_all()  # nobody looks at `out` after it is made
-        yield folder, Checkpointing(checkpoint, sha256_of_json([asdict(recipe), __version__]))
+        yield folder, Checkpointing(_beside(out), sha256_of_json([asdict(recipe), __version__]))
     if first:
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(out)
     distributed.wait_for_all()

@@ -40,7 +40,7 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
     for key in fields.keys() & values.keys():
         try:
             good[key] = _checked(values[key], hints[key], fields[key].metadata)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # a whole number that no float can hold
             problems.append(f"{key}: {error}")
     if problems:
         raise TslrecError(f"{where}: " + "; ".join(sorted(problems)))

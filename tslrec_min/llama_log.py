@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import llama_cpp
 
@@ -30,8 +32,17 @@ class LlamaLog:
 
 @contextmanager
 def captured_llama_log() -> Iterator[LlamaLog]:
-    """Keep llama.cpp's log of a block; what was set before is set again after it."""
-    log = LlamaLog()
+    """Keep llama.cpp's log of a block; what was set before is set again after it.
+
+    Ctrl-C while llama.cpp calls Python can't be raised through it: it is raised at the end of the block.
+    """
+    log, hook, interrupts = LlamaLog(), sys.unraisablehook, []
+
+    def keep_interrupt(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            interrupts.append(unraisable.exc_type)
+        else:
+            hook(unraisable)
 
     @llama_cpp.llama_log_callback
     def keep(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
@@ -40,7 +51,11 @@ def captured_llama_log() -> Iterator[LlamaLog]:
     before, data = llama_cpp.llama_log_callback(), ctypes.c_void_p()
     llama_cpp.llama_log_get(ctypes.byref(before), ctypes.byref(data))
     llama_cpp.llama_log_set(keep, None)
+    sys.unraisablehook = keep_interrupt
     try:
         yield log
     finally:
+        sys.unraisablehook = hook
         llama_cpp.llama_log_set(before, data)
+    if interrupts:
+        raise KeyboardInterrupt

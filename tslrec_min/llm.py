@@ -105,6 +105,8 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     import transformers
 
     described = read_json(folder / "config.json")
+    if not isinstance(described, dict):
+        raise TslrecError(f"{folder / 'config.json'} is not the configuration of a model; get or save the model again")
     network_class = getattr(transformers, ARCHITECTURES[architecture_of_config(described)].network)
     tokenizer, description = tokenizer_from_file(str(folder / "tokenizer.json"))
     weights = sorted(folder.glob("*.safetensors"))

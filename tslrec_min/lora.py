@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .artifacts import read_json, write_json
 from .errors import TslrecError
+from .tensor_files import load_tensors, save_tensors
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Names of the adapted linear layers. Embeddings and norms are never adapted: GGUF adapters and merges lose them."""
@@ -104,9 +103,9 @@ def save_adapter(network: nn.Module, folder: Path, *, alpha: float, dropout: flo
     layers = lora_layers(network)
     tensors = {}
     for name, layer in layers.items():
-        tensors[f"{_PEFT_PREFIX}{name}.lora_A.weight"] = layer.lora_A.detach().float().cpu().contiguous()
-        tensors[f"{_PEFT_PREFIX}{name}.lora_B.weight"] = layer.lora_B.detach().float().cpu().contiguous()
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        tensors[f"{_PEFT_PREFIX}{name}.lora_A.weight"] = layer.lora_A.float()
+        tensors[f"{_PEFT_PREFIX}{name}.lora_B.weight"] = layer.lora_B.float()
+    save_tensors(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
     rank = next(iter(layers.values())).lora_A.shape[0]
     numbers = {_layer_of(name) for name in layers}
     some = None if numbers == {_layer_of(name) for name in _targets(network)} else sorted(map(int, numbers))
@@ -133,11 +132,12 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
         raise TslrecError(f"the adapter {folder} uses {', '.join(unsupported) or 'another format'}, which is not "
                           "supported; give a plain LoRA adapter in PEFT's format")
     try:
-        tensors = load_file(folder / "adapter_model.safetensors")
-        _wrap(network, _adapted(network, config, tensors), config["r"], config["lora_alpha"],
-              config.get("lora_dropout", 0.0))
-    except (OSError, SafetensorError, KeyError, TypeError, ZeroDivisionError) as error:
+        tensors = load_tensors(folder / "adapter_model.safetensors")
+        rank, alpha, dropout = _numbers(config, tensors)
+        adapted = _adapted(network, config, tensors)
+    except (TslrecError, KeyError, TypeError, ValueError) as error:
         raise TslrecError(f"{folder} can't be read as a LoRA adapter: {error}") from None
+    _wrap(network, adapted, rank, alpha, dropout)
     parameters = {f"{_PEFT_PREFIX}{name}.lora_{which}.weight": getattr(layer, f"lora_{which}")
                   for name, layer in lora_layers(network).items() for which in "AB"}
     differing = sorted(parameters.keys() ^ tensors.keys())
@@ -150,6 +150,26 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
             raise TslrecError(f"the adapter {folder} is for another model: {name} is {list(tensors[name].shape)}; "
                               f"expected {list(parameter.shape)}")
         parameter.data.copy_(tensors[name])
+
+
+def _numbers(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> tuple[int, float, float]:
+    """Return rank, alpha and dropout; raises KeyError or ValueError if they can't be, or don't fit the tensors.
+
+    The rank is compared before a layer is made: a wrong one could ask for any amount of memory.
+    """
+    rank, alpha, dropout = config["r"], config["lora_alpha"], config.get("lora_dropout", 0.0)
+    if type(rank) is not int or rank < 1:
+        raise ValueError(f"its rank r is {rank!r}; expected a whole number from 1")
+    for name, value in (("lora_alpha", alpha), ("lora_dropout", dropout)):
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}; expected a number")
+    if not 0 <= dropout <= 1:
+        raise ValueError(f"lora_dropout is {dropout}; expected 0 to 1")
+    for name, tensor in tensors.items():
+        if tensor.ndim != 2 or not tensor.is_floating_point() or tensor.shape[".lora_B." in name] != rank:
+            raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}; expected floating-point numbers of rank "
+                             f"{rank}")
+    return rank, alpha, dropout
 
 
 def _adapted(network: nn.Module, config: Mapping[str, Any], tensors: Iterable[str]) -> set[str]:

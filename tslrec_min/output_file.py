@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import TslrecError
+from .writing import remove_leftovers, temporary_beside
 
 
 @contextlib.contextmanager
@@ -25,8 +25,8 @@ def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Pat
     for path in paths:
         _refuse(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    temporary = [path.parent / f".{path.name}.tmp-{mark}" for path in paths]
+        remove_leftovers(path)
+    temporary = [temporary_beside(path) for path in paths]
     try:
         yield temporary
         for written in temporary:
@@ -34,6 +34,8 @@ def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Pat
                 os.fsync(stream.fileno())
         for path in paths:
             _refuse(path, overwrite)  # another process may have written it meanwhile
+        for path in paths if len(paths) > 1 else ():
+            path.unlink(missing_ok=True)  # killed in between, an old file must not stand beside a new one
         for written, path in zip(temporary, paths, strict=True):
             os.replace(written, path)
     except BaseException:

@@ -30,6 +30,7 @@ from .configs import (
 from .errors import TslrecError
 from .progress import note, progress, set_verbosity, verbosity
 from .sources import resolve_dataset
+from .writing import sole_run
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -80,7 +81,7 @@ def load_run_config(path: Path) -> RunConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TslrecError(f"{path} does not exist; give a TOML file, or quickstart") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, endless digits, nested too deep
         raise TslrecError(f"{path} can't be read as TOML: {error}") from None
     problems = [f"unknown key {key!r} (known: {', '.join(_KEYS)})" for key in values if key not in _KEYS]
     stages: dict[str, Any] = {}
@@ -91,8 +92,9 @@ def load_run_config(path: Path) -> RunConfig:
             problems.append(str(error))
     arms = _arms(values, problems)
     seeds = values.get("seeds", [0])
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        problems.append(f"seeds: {seeds!r} is not a list of integers from 0")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed < 2**63
+                                                               for seed in seeds):
+        problems.append(f"seeds: {seeds!r} is not a list of integers from 0 to 2^63 - 1")
     elif len(set(seeds)) < len(seeds):
         problems.append(f"seeds: {seeds!r} has one twice")
     if not isinstance(values.get("source"), str):
@@ -123,8 +125,8 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
         return arms
     for number, arm in enumerate(given, 1):
         where, name = f"[[arms]] {number}", arm.get("name", f"arm {number}")
-        if not isinstance(name, str) or not name:
-            problems.append(f"{where}: name: {name!r} is not a text")
+        if not isinstance(name, str) or not name or not name.isprintable():
+            problems.append(f"{where}: name: {name!r} is not a text of printable characters")
             continue
         own = {key: value for key, value in arm.items() if key not in ("name", "embeddings")}
         try:
@@ -241,7 +243,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         ``category_neighbours`` by folder of item embeddings.
 
     Raises:
-        TslrecError: a stage can't be done; the finished ones stay.
+        TslrecError: a stage can't be done; the finished ones stay. Or another run is at work in `out`.
     """
     import torch
 
@@ -262,7 +264,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     wanted = {arm.embeddings for arm in config.arms}
     runs = len(config.arms) * len(config.seeds)
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
-    with progress(total, "", "stage") as bar:
+    with sole_run(out), progress(total, "", "stage") as bar:
         stage = _Runner(out, bar)
         dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=titles,
                                                         existing="reuse"))

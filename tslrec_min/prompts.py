@@ -133,7 +133,11 @@ class PromptTemplate:
         """
         fields = read_json(path)
         try:
-            return cls(**{**fields, "fields": tuple(fields.get("fields", ()))})
+            given, usual = {**fields, "fields": tuple(fields.get("fields", ()))}, asdict(cls())
+            wrong = [name for name in given.keys() & usual.keys() if type(given[name]) is not type(usual[name])]
+            if wrong or not all(isinstance(name, str) for name in given["fields"]):
+                raise TypeError(f"{', '.join(wrong) or 'fields'} is of another type")
+            return cls(**given)
         except (AttributeError, TypeError) as error:
             raise TslrecError(f"{path} is not a prompt template: {error}") from None
 

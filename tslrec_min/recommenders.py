@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from .adapters import build_adapter, restore_adapter
 from .adapters.controls import controlled
-from .artifacts import Recipe, is_current, load_arrays, open_artifact, write_json
+from .arrays import load_array, load_arrays
+from .artifacts import Recipe, open_artifact, write_json
 from .categories import Clustering, chance_share, latent_categories, neighbour_share, preference_distributions
-from .checkpoints import Checkpointing, training_artifact
+from .checkpoints import Checkpointing, is_trained, training_artifact
 from .config_fields import from_mapping
 from .configs import PretrainConfig, TrainConfig
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
@@ -23,6 +22,7 @@ from .embedding.artifact import load_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
 from .progress import step
+from .tensor_files import load_tensors, save_tensors
 from .training import train_recommender
 from .vectors import load_item_vectors
 
@@ -67,7 +67,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         raise TslrecError(f"pretraining uses item ids only; got --adapter {config.adapter}")
     dataset, dataset_hash = load_dataset(dataset_path)
     recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
-    if existing == "reuse" and is_current(out, recipe):
+    if existing == "reuse" and is_trained(out, recipe):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         validation = dataset.within_training()
@@ -113,7 +113,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         inputs |= hashes
         embeddings, cold = vectors[:dataset.n_items + 1], vectors[dataset.n_items + 1:]
     recipe = Recipe("train", asdict(config), inputs, config.seed)
-    if existing == "reuse" and is_current(out, recipe):
+    if existing == "reuse" and is_trained(out, recipe):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         recommender, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
@@ -172,8 +172,7 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
 
 
 def _save_weights(recommender: SequentialRecommender, folder: Path) -> None:
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in recommender.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    save_tensors(folder / "model.safetensors", recommender.state_dict())
 
 
 def _describe(solution: Clustering, dataset: Dataset) -> dict[str, Any]:
@@ -197,8 +196,8 @@ def load_categories(path: Path, dataset: Dataset, dataset_hash: str) -> tuple[Ca
     arrays = load_arrays(artifact.path / "categories.npz", ("labels", "centroids"))
     categories = Categories(arrays["labels"], arrays["centroids"])
     labels = categories.labels
-    if labels.shape != (dataset.n_items + 1,) or labels.dtype != np.int64 or labels[1:].min() < 0 or (
-            labels.max() >= categories.n_categories):
+    if labels.shape != (dataset.n_items + 1,) or labels.dtype != np.int64 or categories.centroids.ndim != 2 or (
+            labels[1:].min() < 0 or labels.max() >= categories.n_categories):
         raise TslrecError(f"{path} has no category for each of {dataset.n_items} items; run tslrec pretrain again")
     return categories, artifact.hash
 
@@ -228,14 +227,14 @@ def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> Seq
     if artifact.record["inputs"].get("dataset") != dataset_hash:
         raise TslrecError(f"{path} was trained on another data set; give the data set it was trained on")
     config = from_mapping(TrainConfig, artifact.config, str(path))
+    state = load_tensors(artifact.path / "model.safetensors")
     try:
-        state = load_file(artifact.path / "model.safetensors")
         adapter = restore_adapter(config, {name.removeprefix(_ADAPTER): value for name, value in state.items()
                                            if name.startswith(_ADAPTER)})
         recommender = build_recommender(adapter, config)
         recommender.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise TslrecError(f"{path} can't be read: {error}; run tslrec train again") from None
+    except (KeyError, RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        raise TslrecError(f"{path}: its weights don't fit its configuration: {error}; run tslrec train again") from None
     return recommender.to(device).eval()
 
 
@@ -248,10 +247,7 @@ def load_cold_rows(path: Path, n_cold: int) -> np.ndarray | None:
     artifact = open_artifact(path, "train")
     if _COLD_ROWS not in artifact.record["files"]:
         return None
-    try:
-        rows = np.load(artifact.path / _COLD_ROWS, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise TslrecError(f"{path / _COLD_ROWS} can't be read: {error}; run tslrec train again") from None
+    rows = load_array(artifact.path / _COLD_ROWS)
     if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != n_cold or not np.isfinite(rows).all():
         raise TslrecError(f"{path / _COLD_ROWS} is {rows.dtype} {list(rows.shape)}; expected finite float32 with "
                           f"{n_cold} rows, one for each cold item; run tslrec train again")

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .artifacts import load_arrays, open_artifact, read_json
+from .arrays import load_arrays
+from .artifacts import Artifact, open_artifact, read_json
+from .checks import check_range
 from .comparison import RanksOfArms, UserGroups, report_of, summarise
 from .configs import EvaluateConfig
 from .errors import TslrecError
@@ -63,8 +65,22 @@ def load_results(path: Path) -> Results:
         TslrecError: it is missing, damaged, something else, or by a version that stored no groups.
     """
     artifact = open_artifact(path, "evaluate")
-    report = read_json(path / "metrics.json")
     arrays = load_arrays(path / "ranks.npz", ("users/target", "users/training_length", "users/head"))
+    try:
+        return _results(path, artifact, read_json(path / "metrics.json"), arrays)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise TslrecError(f"{path} is not what tslrec evaluate writes ({type(error).__name__}: {error}); run it again"
+                          ) from None
+
+
+def _results(path: Path, artifact: Artifact, report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Results:
+    """Put what was read together; raises ValueError, KeyError, TypeError and the like if the parts do not fit."""
+    user_ids = (path / "users.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    for name, array in arrays.items():
+        if array.shape[-1:] != (len(user_ids),) or array.ndim != (1 if name.startswith("users/") else 2) or (
+                array.dtype != (bool if name == "users/head" else np.int64)):
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}; there are {len(user_ids)} users")
+        check_range(name, array.reshape(-1), 0, 2**31)
     ranks: dict[str, dict[str, list[Ranks]]] = {}
     for protocol in ("filtered", "unfiltered"):
         for arm in report["arms"]:
@@ -73,7 +89,7 @@ def load_results(path: Path) -> Results:
     groups = UserGroups(arrays["users/target"], arrays["users/training_length"], arrays["users/head"])
     return Results(path, report["split"], report["data"], artifact.config["head_share"],
                    {arm: values["runs"] for arm, values in report["arms"].items()}, ranks, groups,
-                   (path / "users.txt").read_text(encoding="utf-8").split("\n")[:-1])
+                   user_ids)
 
 
 def compare(specifications: Sequence[str], config: EvaluateConfig, *, baseline: str | None = None,

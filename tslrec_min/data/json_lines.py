@@ -23,6 +23,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -198,7 +199,9 @@ def _literal(text: str) -> Any:
         raise ValueError(f"it is not JSON, and as a Python dictionary too long ({len(text):,} characters; at most "
                          f"{LONGEST_LITERAL:,})")
     try:
-        return ast.literal_eval(text.strip())
+        with warnings.catch_warnings():  # of escapes and numbers that look odd, one for each
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 
@@ -225,4 +228,4 @@ def open_json_lines(file: RawFile, config: PrepareConfig, *, items: bool = False
     inner = row.get(form.rows) if form.rows else None
     if isinstance(inner, list) and inner and isinstance(inner[0], dict):
         row = {**row, **inner[0]}
-    return JsonLines(file, tuple(row), form, encoding)
+    return JsonLines(file, tuple(map(str, row)), form, encoding)

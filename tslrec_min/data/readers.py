@@ -163,6 +163,8 @@ def collect(rows: Rows, where: object, config: PrepareConfig) -> RawInteractions
 
 
 def _read_sequences(file: RawFile, config: PrepareConfig) -> RawInteractions:
+    if config.min_rating is not None:
+        raise TslrecError(f"--min-rating needs ratings, and {file} holds sequences, which have none; leave it out")
     collector = Collector(file, config, timed=False)
     lines: list[int] = []
     users: list[str] = []

@@ -267,7 +267,7 @@ class Collector:
         if self.config.min_rating is not None:
             try:
                 float(row["rating"])
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 return "rating is not a number", f"rating {brief(row['rating'])} is not a number"
         if self.timed:
             try:

@@ -222,7 +222,10 @@ def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> 
     if config.columns and not items:
         return Table(file, tuple(name.strip() for name in config.columns.split(",")), delimiter, quoted, True,
                      encoding, 0)
-    cells = next(csv.reader([first], _Quoted, delimiter=delimiter), []) if quoted else first.split(delimiter)
+    try:
+        cells = next(csv.reader([first], _Quoted, delimiter=delimiter), []) if quoted else first.split(delimiter)
+    except csv.Error as error:
+        raise TslrecError(f"{file}, line {number}: {error}; expected a header with the names of columns") from None
     names = tuple(cell.strip() for cell in cells) if first else ()
     format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
     return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from ..arrays import load_array
 from ..artifacts import Artifact, Recipe, open_artifact, read_json
 from ..data.dataset import Dataset
 from ..errors import TslrecError
+from .plan import KEY_WORDS
 
 BLOCK = 1024
 """Vectors looked at or copied at once."""
@@ -50,6 +53,9 @@ def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray
     for rows, vectors in blocks:
         if not path.exists():
             open_memmap(path, "w+", np.float32, (dataset.n_items + 1, vectors.shape[1]))  # zeros
+            if hasattr(os, "posix_fallocate"):  # on a full disk an error now, where the map would kill the process
+                with open(path, "r+b") as stream:
+                    os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
         open_memmap(path, "r+")[rows + 1] = vectors  # mapped for one block: mapped pages count as this process's memory
 
 
@@ -122,8 +128,12 @@ def open_older(path: Path, recipe: Recipe) -> OlderEmbeddings:
     if not (artifact.path / _PROMPTS).is_file():
         raise TslrecError(f"{path} has no {_PROMPTS}, by which items are known again: it was made by an older "
                           "version; run tslrec embed without --append-to")
-    keys = np.load(artifact.path / _PROMPTS, allow_pickle=False)[1:]
-    return OlderEmbeddings(artifact, keys, read_json(artifact.path / "embed.json")["engine_settings"])
+    keys, described = load_array(artifact.path / _PROMPTS), read_json(artifact.path / "embed.json")
+    if keys.dtype != np.uint64 or keys.ndim != 2 or keys.shape[1] != KEY_WORDS or not isinstance(described, dict) or (
+            not isinstance(described.get("engine_settings"), dict)):
+        raise TslrecError(f"{path}: {_PROMPTS} or embed.json is not what tslrec embed writes; run tslrec embed without "
+                          "--append-to")
+    return OlderEmbeddings(artifact, keys[1:], described["engine_settings"])
 
 
 def _refuse_other(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -179,10 +189,7 @@ def load_all_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
     if ids != list(dataset.item_ids):
         raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
                           "run tslrec embed on this data set")
-    try:
-        vectors = np.load(artifact.path / _VECTORS, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise TslrecError(f"{path} can't be read: {error}; run tslrec embed again") from None
+    vectors = load_array(artifact.path / _VECTORS)
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != dataset.n_items + 1:
         raise TslrecError(f"{path}: the array is {vectors.dtype} {list(vectors.shape)}; expected float32 with "
                           f"{dataset.n_items + 1} rows")

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import load_arrays, sha256_of_json
+from ..arrays import load_arrays
+from ..artifacts import sha256_of_json
 from ..errors import TslrecError
 
 _POLL_SECONDS = 0.1

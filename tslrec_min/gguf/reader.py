@@ -132,8 +132,9 @@ def gguf_reader(path: Path) -> Iterator[GGUFReader]:
         yield _Reader(path)
     except FileNotFoundError:
         raise TslrecError(f"{path} does not exist; give a .gguf file") from None
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, OSError, MemoryError) as error:
-        # the reader maps the file and trusts its counts, so damage shows up as any of these
+    except TslrecError:
+        raise
+    except Exception as error:  # the reader maps the file and trusts its counts, so damage shows up as anything
         raise TslrecError(f"{path} is not a GGUF file, or it is damaged or cut off ({error}); get it again") from None
 
 
@@ -167,6 +168,7 @@ def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
     lacking = [key.gguf for key in architecture.keys if key.hf not in config]
     if lacking:
         raise TslrecError(f"{path} lacks the keys {', '.join(lacking)} of a {name}; get it again")
+    _check_sizes(tensors, config, path)
     config |= {key: rule(config) for key, rule in architecture.derived.items()}
     _check_layers(values, config, path)
     config |= _rope_scaling(values, tensors, architecture, config, path)
@@ -175,6 +177,22 @@ def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
         field = reader.get_field(f"tokenizer.ggml.{special}_token_id")
         config[hf] = int(field.contents()) if field else None
     return config
+
+
+def _check_sizes(tensors: Mapping[str, ReaderTensor], config: Mapping[str, Any], path: Path) -> None:
+    """Refuse numbers that the tensors don't bear out: they would ask for any amount of memory."""
+    wrong = [f"{name} = {value}" for name, value in config.items() if type(value) is int and value < 1]
+    if config["num_hidden_layers"] > len(tensors):
+        wrong.append(f"{config['num_hidden_layers']} layers with {len(tensors)} tensors")
+    expected = {"token_embd.weight": (config["hidden_size"], config["vocab_size"]),
+                "blk.0.attn_q.weight": (config["hidden_size"], config["num_attention_heads"] * config["head_dim"]),
+                "blk.0.attn_k.weight": (config["hidden_size"], config["num_key_value_heads"] * config["head_dim"]),
+                "blk.0.ffn_up.weight": (config["hidden_size"], config["intermediate_size"])}
+    wrong += [f"{name} is {tensors[name].shape.tolist()}, expected {list(shape)}" for name, shape in expected.items()
+              if name in tensors and tuple(tensors[name].shape.tolist()) != shape]
+    if wrong:
+        raise TslrecError(f"{path} has a configuration that doesn't hold or fit its tensors ({'; '.join(wrong)}); get "
+                          "it again")
 
 
 def _check_layers(values: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:

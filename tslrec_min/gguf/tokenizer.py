@@ -76,10 +76,12 @@ def tokenizer_from_metadata(metadata: Metadata) -> TextTokenizer:
                           f"{', '.join(byte_level.PRE_TOKENIZERS)}: give the model as a folder of transformers")
     adds_bos = sentencepiece.ADDS_BOS if model == "llama" else byte_level.PRE_TOKENIZERS[pre].adds_bos
     try:
-        return TextTokenizer(
-            _tokenizer_from_values(values),
-            bos=(values["bos_token_id"],) if values.get("add_bos_token", adds_bos) else (),
-            eos=(values["eos_token_id"],) if values.get("add_eos_token", False) else ())
+        added = [values[f"{end}_token_id"] if values.get(f"add_{end}_token", default) else None
+                 for end, default in (("bos", adds_bos), ("eos", False))]
+        if not all(token is None or (type(token) is int and 0 <= token < len(values["tokens"])) for token in added):
+            raise ValueError(f"the tokens put around a text are {added}, the last one is {len(values['tokens']) - 1}")
+        bos, eos = (() if token is None else (token,) for token in added)
+        return TextTokenizer(_tokenizer_from_values(values), bos, eos)
     except TslrecError:
         raise
     except Exception as error:  # the package raises bare Exception
