@@ -43,6 +43,7 @@ def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | No
         tslrec bench -o baseline.json
         tslrec bench --check baseline.json --json
     """
+    from ..artifacts import write_json
     from ..bench.gate import compare_reports, load_baseline, other_environment
     from ..output_file import output_files
     from ..progress import note
@@ -54,12 +55,15 @@ def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | No
 
         report = run_suite(size, model=model, threads=threads)
         for file in files:
-            file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            write_json(file, report)
     verdicts = compare_reports(report, baseline) if baseline else []
     if baseline and (differences := other_environment(report, baseline)):
         note(f"the baseline was made elsewhere: {'; '.join(differences)}")
-    click.echo(json.dumps(report | {"check": [_as_json(verdict) for verdict in verdicts]} if baseline else report)
-               if as_json else _text(report, verdicts))
+    if as_json:
+        checked = {"check": [_as_json(verdict) for verdict in verdicts]} if baseline else {}
+        click.echo(json.dumps(report | checked))
+    else:
+        click.echo(_text(report, verdicts))
     failed = [verdict.name for verdict in verdicts if not verdict.passed]
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(verdicts)} figures are worse than {check} allows: "
