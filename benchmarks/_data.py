@@ -1,13 +1,12 @@
-"""What several benchmarks share: real data sets, and timing of things that take turns and of training steps."""
+"""What several benchmarks share: real data sets, and timing of training steps."""
 
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,22 +29,6 @@ def real_dataset(name: str) -> Dataset:
     with tempfile.TemporaryDirectory() as temporary:
         prepare(folder, Path(temporary) / "dataset", PrepareConfig(k_core=5))
         return load_dataset(Path(temporary) / "dataset")[0]
-
-
-def medians(works: dict[str, Callable[[], object]], repeats: int, pause: float = 0.0) -> dict[str, float]:
-    """Return the median seconds of each work; they take turns, after a first round that isn't timed.
-
-    `pause` seconds go by after each: OpenMP's threads spin on for a while, and each library has threads of its own.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-            time.sleep(pause)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def step_seconds(run: TrainingRun, windows: Windows, batches: Sequence[np.ndarray]) -> list[float]:

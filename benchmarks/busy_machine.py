@@ -26,8 +26,9 @@ _WARM_UP = 2
 def measure(repeats: int) -> dict[str, Any]:
     """Time forward passes in this process."""
     import torch
-    from precision import cpu_name, random_tokens, small_llama
+    from precision import random_tokens, small_llama
 
+    from tslrec_min.bench.environment import cpu_name
     from tslrec_min.llm import last_hidden_states
 
     network, token_ids, seconds = small_llama().eval(), random_tokens(), []

@@ -113,11 +113,11 @@ def ours(network: Any, training: Any, held_out: Any, config: Any, n_categories: 
 def peers(network: Any, training: Any, held_out: Any, config: Any, n_categories: int, kind: str) -> dict[str, float]:
     """Time `Trainer.train` with PEFT's LoRA; head, standardisation, learning rates and schedule as ours."""
     import torch
-    from _padded import pooled_states
     from peft import LoraConfig, get_peft_model
     from torch import nn
     from transformers import Trainer, TrainingArguments
 
+    from tslrec_min.bench.padded import pooled_states
     from tslrec_min.finetuning import _scale
     from tslrec_min.lora import TARGETS
     from tslrec_min.losses import constant_loss, constant_outputs, preference_loss

@@ -8,15 +8,14 @@ machine's load meets both. It supports the choice that `finetuning.resolve_preci
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tslrec_min.bench.environment import cpu_name
 from tslrec_min.cli.tables import table
 from tslrec_min.finetuning import resolve_precision
 from tslrec_min.llm import last_hidden_states
@@ -41,14 +40,6 @@ def small_llama(dtype: torch.dtype = torch.float32) -> Any:
 def random_tokens() -> torch.Tensor:
     """Return token ids, int64 [B, T], the same every time."""
     return torch.randint(_VOCABULARY, BATCH, generator=torch.Generator().manual_seed(0))
-
-
-def cpu_name() -> str:
-    """Return the processor's name, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines()
-             if line.startswith("model name")] if cpuinfo.is_file() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def seconds_of_a_step(network: Any, token_ids: torch.Tensor) -> float:

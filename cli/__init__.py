@@ -9,6 +9,7 @@ import click
 from .. import __version__
 from ..errors import TslrecError
 from ..progress import set_verbosity, step
+from .bench import bench
 from .compare import compare
 from .embed import embed
 from .evaluate import evaluate
@@ -83,6 +84,6 @@ def main() -> None:
 
 
 for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, report, recommend, similar, export, run,
-                 gguf):
+                 bench, gguf):
     main.add_command(_command)
 complete(main, "tslrec")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tslrec_min.artifacts import read_json
+from tslrec_min.artifacts import load_arrays, read_json
 
 SMALL = ["--width", "16", "--blocks", "1", "--units", "16", "--max-len", "8", "--batch-size", "17", "--epochs", "3",
          "--learning-rate", "0.005", "--dropout", "0.2", "--threads", "1"]
@@ -27,16 +27,21 @@ def tslrec(folder: Path, processes: int, *arguments: object) -> str:
     return done.stdout
 
 
+def close(one: Path, other: Path, **tolerances: float) -> None:
+    """Tensors of two files: sums in another order, so equal but for rounding, which training amplifies."""
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        np.testing.assert_allclose(second[name], tensor, **tolerances, err_msg=name)
+
+
 @pytest.mark.parametrize("options", [
     ["--model", "sasrec"], ["--model", "bert4rec", "--loss", "gbce", "--negatives", "4"],
     ["--model", "gru4rec", "--loss", "sampled", "--sampling", "batch"]], ids=lambda options: options[1])
 def test_several_processes_train_what_one_does(cycle: Path, tmp_path: Path, options: list[str]) -> None:
     # 120 windows in batches of 17: the last has one row, so two of three processes have nothing to read.
     outputs = [tslrec(tmp_path, count, "train", cycle, "-o", count, *SMALL, *options) for count in (1, 3)]
-    one, three = (load_file(tmp_path / str(count) / "model.safetensors") for count in (1, 3))
-    assert one.keys() == three.keys()
-    for name, tensor in one.items():  # sums in another order: equal but for rounding, which training amplifies
-        np.testing.assert_allclose(three[name], tensor, atol=2e-4, rtol=1e-3)
+    close(*(tmp_path / str(count) / "model.safetensors" for count in (1, 3)), atol=2e-4, rtol=1e-3)
     logs = [read_json(tmp_path / str(count) / "metrics.json")["epochs"] for count in (1, 3)]
     for first, second in zip(*logs, strict=True):
         assert first == pytest.approx(second, abs=2e-3)
@@ -50,3 +55,31 @@ def test_several_processes_evaluate_what_one_does(cycle: Path, tmp_path: Path) -
                 for count in (1, 2))
     assert one == two
     assert sorted(path.name for path in tmp_path.iterdir()) == ["on-1", "on-2", "run"]
+
+
+def test_several_processes_pretrain_what_one_does(cycle: Path, tmp_path: Path) -> None:
+    outputs = [tslrec(tmp_path, count, "pretrain", cycle, "-o", count, "--categories", "4", *SMALL)
+               for count in (1, 2)]
+    close(*(tmp_path / str(count) / "model.safetensors" for count in (1, 2)), atol=2e-4, rtol=1e-3)
+    found = [load_arrays(tmp_path / str(count) / "categories.npz", ("labels", "centroids")) for count in (1, 2)]
+    np.testing.assert_array_equal(found[0]["labels"], found[1]["labels"])
+    np.testing.assert_allclose(found[0]["centroids"], found[1]["centroids"], atol=2e-3)
+    assert outputs[1].count("latent categories") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_several_processes_fine_tune_what_one_does(cycle: Path, llm: Path, tmp_path: Path) -> None:
+    tslrec(tmp_path, 1, "pretrain", cycle, "-o", "pretrain", "--categories", "4", *SMALL)
+    options = ["--model", llm, "--users", "21", "--max-history", "4", "--batch-size", "8", "--parity-prompts", "8",
+               "--precision", "fp32", "--threads", "1"]
+    for count in (1, 2):
+        printed = tslrec(tmp_path, count, "finetune", cycle, "pretrain", "-o", count, *options)
+        assert printed.count("held-out users") == 1  # one process prints
+    for name in ("adapter/adapter_model.safetensors", "head.safetensors"):
+        close(*(tmp_path / str(count) / name for count in (1, 2)), atol=2e-4, rtol=1e-3)
+    one, two = (read_json(tmp_path / str(count) / "metrics.json") for count in (1, 2))
+    assert one["training_losses"] == pytest.approx(two["training_losses"], rel=1e-4)
+    assert one["best"] == pytest.approx(two["best"], rel=1e-3)
+    parity = read_json(tmp_path / "2" / "parity.json")
+    assert parity["passed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "pretrain"]

@@ -156,7 +156,7 @@ def is_current(path: Path, recipe: Recipe) -> bool:
     except TslrecError:
         return False
     wanted = json.loads(json.dumps(asdict(recipe)))
-    same_version = record.get("versions", {}).get("tslrec-min") == _versions().get("tslrec-min")
+    same_version = record.get("versions", {}).get("tslrec-min") == recorded_versions().get("tslrec-min")
     return same_version and all(record.get(key) == value for key, value in wanted.items())
 
 
@@ -202,7 +202,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
 def _write_record(folder: Path, recipe: Recipe, started: float) -> None:
     files = {name: sha256_of_file(folder / name) for name in _files_below(folder)}
     record = asdict(recipe) | {
-        "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": _versions(),
+        "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": recorded_versions(),
         "wall_seconds": round(time.monotonic() - started, 3), "peak_memory_mib": peak_memory_mib()}
     write_json(folder / "config.json", record | {_OWN_HASH: _own_hash(record)})
 
@@ -239,7 +239,8 @@ def _files_below(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder).as_posix()) for file in folder.rglob("*") if file.is_file())
 
 
-def _versions() -> dict[str, str]:
+def recorded_versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of what it computes with, by name."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in _RECORDED_VERSIONS:
         with contextlib.suppress(PackageNotFoundError):

@@ -49,6 +49,13 @@ class Windows:
     first_target: Int64Array
     """Where the targets begin: earlier items belong to other windows."""
 
+    def __post_init__(self) -> None:
+        """Hold the arrays as int64 of the same length, as kernels and batches rely on."""
+        for field in ("users", "row_start", "input_stop", "first_target"):
+            values = as_int64(field, getattr(self, field))
+            check_length(field, values, len(self.row_start), "window")
+            object.__setattr__(self, field, values)
+
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.row_start)
@@ -169,11 +176,13 @@ def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: 
     chosen = as_int64("select", select)
     check_range("select", chosen, 0, len(windows) - 1)
     start, stop, first = windows.row_start[chosen], windows.input_stop[chosen], windows.first_target[chosen]
-    check_range("end of a row", stop + 1, 0, len(items))
+    check_range("end of a row", stop, 0, len(items) - 1)
+    if (first > stop).any():
+        raise ValueError("the targets of a window begin after its last one; make the windows again")
     batch = _padded(items, start, stop, max_len, side, buffers, num_threads, with_targets=True)
     # A target stands where the item before it does; the first ones may belong to another window.
     context = stop + 1 - batch.lengths
-    _pad(items, context, batch.lengths, np.maximum(first - context, 0), batch.targets, side, num_threads)
+    _pad(items, context, batch.lengths, np.maximum(first, context) - context, batch.targets, side, num_threads)
     return batch
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Int64Array = NDArray[np.int64]
+_MOST_THREADS = 1024
+"""More threads than processors gain nothing, and OpenMP ends the process if it can't have as many as it is told."""
 
 
 def as_int64(name: str, values: ArrayLike) -> Int64Array:
@@ -22,7 +24,8 @@ def as_int64(name: str, values: ArrayLike) -> Int64Array:
 def as_offsets(name: str, values: ArrayLike, total: int) -> Int64Array:
     """Return CSR offsets, int64 [U + 1], that rise from 0 to `total`."""
     offsets = as_int64(name, values)
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+    # Neighbours are compared: the differences of numbers that are far apart would overflow.
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"{name} must rise from 0 to {total}, the number of items in all rows; got {offsets}")
     return offsets
 
@@ -51,9 +54,14 @@ def whole_number(name: str, value: int, low: int, high: int = 2**31 - 1) -> int:
     return number
 
 
+def thread_count(num_threads: int) -> int:
+    """Return a number of threads that can be had, in 1..1024."""
+    return whole_number("num_threads", num_threads, 1, _MOST_THREADS)
+
+
 def threads_for(work: int, num_threads: int, work_per_thread: int) -> int:
     """Return as many of `num_threads`, at least 1, as have `work_per_thread` to do.
 
     Waking a thread takes longer than a small task, and on a busy machine a thousand times longer.
     """
-    return min(whole_number("num_threads", num_threads, 1), max(1, work // work_per_thread))
+    return min(thread_count(num_threads), max(1, work // work_per_thread))

@@ -54,6 +54,14 @@ class PromptLayout:
     packed: torch.Tensor
     """int64 [T]: the place of each token in that batch; shared tokens are taken from the first prompt."""
 
+    def __post_init__(self) -> None:
+        """Check what the kernel relies on."""
+        ends = self.shared + np.cumsum(self.lengths)
+        if self.shared < 0 or not len(self.lengths) or self.lengths.min() < 1 or (
+                self.lengths.max() > len(self.packed)) or ends[-1] != len(self.packed) or (
+                not np.array_equal(self.starts, ends - self.lengths)):
+            raise ValueError("the prompts don't lie end to end after the shared tokens; use prompt_layout")
+
     @property
     def shape(self) -> tuple[int, int]:
         """B and L."""
@@ -108,7 +116,7 @@ def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float, room
         with torch.no_grad():
             return _plain_rms_norm(states, weight, eps), _inverse_rms(_widened(states), eps).flatten()
     rows = _rows(states)
-    out, inverse_rms = states.new_empty(states.shape) if room is None else room, rows.new_empty(len(rows))
+    out, inverse_rms = _output(states, states.shape, room), rows.new_empty(len(rows))
     _decoder.rms_norm(_array(rows), _array(weight.contiguous()), eps, _array(_rows(out)), _array(inverse_rms),
                       _threads(rows))
     return out, inverse_rms
@@ -148,7 +156,7 @@ def gated_values(gate_up: torch.Tensor, activation: str, room: torch.Tensor | No
         with torch.no_grad():
             return _plain_gated(gate_up, activation)
     gate_up = gate_up.contiguous()
-    out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2) if room is None else room
+    out = _output(gate_up, (len(gate_up), gate_up.shape[1] // 2), room)
     _decoder.gated(_array(gate_up), *_SIGMOID_OF[activation], _array(out), _threads(out))
     return out
 
@@ -233,7 +241,7 @@ class _Attention(torch.autograd.Function):
         given = queries, keys, values
         queries, keys, values = _for_attention(*given, cos, sin)
         out, statistics = queries.new_empty(queries.shape), queries.new_empty(2, *queries.shape[:2])
-        ctx.asked = layout.shared, layout.starts, layout.lengths, scale, layout.shape[1] if window is None else window
+        ctx.asked = layout.shared, layout.starts, layout.lengths, scale, min(layout.shape[1], window or layout.shape[1])
         ctx.longest = layout.shape[1]
         _decoder.attention(_array(queries), _array(keys), _array(values), *ctx.asked, _array(out), _array(statistics),
                            _scratch(queries, ctx.longest), _LEVEL)
@@ -412,7 +420,19 @@ def _rows(values: torch.Tensor) -> torch.Tensor:
     return values.contiguous().view(-1, values.shape[-1])  # [rows, D]
 
 
+def _output(like: torch.Tensor, shape: tuple[int, ...], room: torch.Tensor | None) -> torch.Tensor:
+    """Return a tensor to write to, `room` if there is one."""
+    if room is None:
+        return like.new_empty(shape)
+    if room.shape != shape or not room.is_contiguous() or not _for_kernels(room):
+        raise ValueError(f"room is {room.dtype} of shape {tuple(room.shape)}; expected contiguous float32 of shape "
+                         f"{tuple(shape)} on the CPU")
+    return room
+
+
 def _check_norm(states: torch.Tensor, weight: torch.Tensor) -> None:
+    if not states.dim():
+        raise ValueError("states has no dimension; expected [..., D]")
     _check_shape("weight", weight, states.shape[-1:])
 
 

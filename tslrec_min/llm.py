@@ -91,7 +91,7 @@ def _load_gguf(path: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     network_class = getattr(transformers, ARCHITECTURES[model.architecture].network)
     state = {key: _StoredTensor(model.state, key) for key in model.state}
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             config = network_class.config_class(**model.config)
             network = network_class.from_pretrained(None, config=config, state_dict=state,
                                                     attn_implementation="sdpa", torch_dtype=dtype)
@@ -113,7 +113,7 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     if not weights:
         raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             network, report = network_class.from_pretrained(
                 folder, attn_implementation="sdpa", torch_dtype=dtype, use_safetensors=True, local_files_only=True,
                 output_loading_info=True)
@@ -129,7 +129,8 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from showing bars and warnings during a block."""
     from transformers.utils import logging
 
     had_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()

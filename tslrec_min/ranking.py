@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._ranking import count_scores, count_targets, find_best, levels
-from .checks import Int64Array, as_int64, check_length, check_range, whole_number
+from .checks import Int64Array, as_int64, check_length, check_range, thread_count, whole_number
 from .sampling import SeenItems
 
 _LEVEL = len(levels()) - 1
@@ -58,7 +58,7 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
     states, item_table = _factors(states, item_table)
     wanted = _checked_targets(targets, len(states), len(item_table) - 1)
     chosen, rows, seen = _checked_seen(seen, users, len(states), len(item_table) - 1)
-    threads = whole_number("num_threads", num_threads, 1)
+    threads = thread_count(num_threads)
     ranks, not_finite = _empty_ranks(len(states)), np.zeros(len(states), dtype=np.int64)
     if len(states):
         target_scores = np.empty(len(states), dtype=states.dtype)
@@ -92,7 +92,7 @@ def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItem
     """
     states, item_table = _factors(states, item_table)
     chosen, rows, seen = _checked_seen(seen, users, len(states), len(item_table) - 1)
-    threads = whole_number("num_threads", num_threads, 1)
+    threads = thread_count(num_threads)
     items = np.zeros((len(states), whole_number("k", k, 1)), dtype=np.int64)
     scores, not_finite = np.full(items.shape, -np.inf, dtype=states.dtype), np.zeros(len(states), dtype=np.int64)
     if len(states):
@@ -115,7 +115,7 @@ def rank_scores(scores: NDArray[Any], targets: ArrayLike, seen: SeenItems | None
     chosen, rows, seen = _checked_seen(seen, users, len(scores), n_items)
     ranks, not_finite = _empty_ranks(len(scores)), np.empty(len(scores), dtype=np.int64)
     count_scores(scores, n_items, wanted, rows, seen.indptr, seen.items, ranks.greater, ranks.equal,
-                 ranks.n_candidates, not_finite, whole_number("num_threads", num_threads, 1))
+                 ranks.n_candidates, not_finite, thread_count(num_threads))
     _check_finite(not_finite, chosen)
     return ranks
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._sampling import draw_unseen, fill_filter
-from .checks import Int64Array, as_int64, as_offsets, check_length, check_range, whole_number
+from .checks import Int64Array, as_int64, as_offsets, check_length, check_range, thread_count, whole_number
 
 _LARGEST_WORD = 2**64 - 1
 _MOST_ITEMS = 2**31 - 2  # ids are int32, and the kernels count up to I + 1
@@ -94,6 +94,19 @@ class AliasTable:
     """uint64 [I]: column j, from 0, gives item j + 1 with probability ``thresholds[j] / 2**64``, else its alias."""
     aliases: NDArray[np.int32]
     """int32 [I], the items that fill up the columns; the item itself where nothing is missing."""
+
+    def __post_init__(self) -> None:
+        """Check what the kernel relies on, and hold the arrays in the layout that it takes."""
+        wanted = {"probabilities": np.float64, "thresholds": np.uint64, "aliases": np.int32}
+        for name, dtype in wanted.items():
+            values = np.asarray(getattr(self, name))
+            if values.dtype != dtype or values.ndim != 1:
+                raise ValueError(f"{name} is {values.dtype} of shape {values.shape}; expected {np.dtype(dtype)} of one "
+                                 "dimension; use AliasTable.from_counts")
+            object.__setattr__(self, name, np.ascontiguousarray(values))
+        check_length("thresholds", self.thresholds, self.n_items, "item")
+        check_length("probabilities", self.probabilities, self.n_items + 1, "item and the padding")
+        check_range("aliases", self.aliases, 1, self.n_items)
 
     @classmethod
     def from_counts(cls, counts: ArrayLike, alpha: float) -> AliasTable:
@@ -200,13 +213,17 @@ def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_
     check_range("users", chosen, 0, len(seen.indptr) - 2)
     check_length("positions", keys, len(chosen), "entry of users")
     out = _output(out, (len(chosen), whole_number("n_negatives", n_negatives, 1)))
+    if np.may_share_memory(out, chosen) or np.may_share_memory(out, keys):
+        raise ValueError("out shares memory with users or positions, which are read while it is written; give another")
+    if len(chosen) and not seen.n_items:
+        raise ValueError("the catalogue has no items, so there is no negative to draw")
     if table is not None:
         _check_same_items(seen, table)
     failed = len(chosen) and draw_unseen(  # the kernel takes the address of the first row
         seen.indptr, seen.items, *seen.filter, seen.n_items, _attempts(seen.n_items, table),
         None if table is None else table.thresholds, None if table is None else table.aliases,
         None if table is None else table.probabilities, chosen, keys, whole_number("seed", seed, 0, _LARGEST_WORD),
-        whole_number("epoch", epoch, 0, _LARGEST_WORD), out, whole_number("num_threads", num_threads, 1))
+        whole_number("epoch", epoch, 0, _LARGEST_WORD), out, thread_count(num_threads))
     if failed:
         user = chosen[np.argmax((out == 0).any(axis=1))]
         what = f"all {seen.n_items} items" if table is None else "every item that the table can draw"
@@ -251,6 +268,8 @@ def _output(out: Int64Array | None, shape: tuple[int, int]) -> Int64Array:
     """Return an array to write to, the given one if there is one."""
     if out is None:
         return np.empty(shape, dtype=np.int64)
+    if not isinstance(out, np.ndarray):
+        raise ValueError(f"out is {type(out).__name__}; expected an array, int64 of shape {shape}")
     if out.dtype != np.int64 or out.shape != shape or not (out.flags.c_contiguous and out.flags.writeable):
         raise ValueError(f"out is {out.dtype} of shape {out.shape}; expected writeable C-contiguous int64 of shape "
                          f"{shape}")

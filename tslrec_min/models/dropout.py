@@ -8,13 +8,15 @@ needs no generator's state. On other devices torch's own dropout is used.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .._dropout import drop_rows
-from ..checks import threads_for
+from ..checks import as_int64, check_length, threads_for
 
 _WORD = 2**32
 _THREAD_ELEMENTS = 1 << 17
@@ -37,7 +39,8 @@ class _Drop(torch.autograd.Function):
 def _dropped(values: torch.Tensor, rate: float, key: int, rows: np.ndarray) -> torch.Tensor:
     values = values.contiguous()
     out = torch.empty_like(values)
-    drop_rows(values.detach().numpy().reshape(len(rows), -1), out.numpy().reshape(len(rows), -1), rows, key,
+    shape = len(values), math.prod(values.shape[1:])
+    drop_rows(values.detach().numpy().reshape(shape), out.numpy().reshape(shape), rows, key,
               round(rate * _WORD), 1 / (1 - rate),
               threads_for(values.numel(), torch.get_num_threads(), _THREAD_ELEMENTS))
     return out
@@ -48,6 +51,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate is {rate}; expected at least 0 and less than 1")
         self.rate = rate
         self.key = 0
         """Of this layer in this step, in 0..2**64 - 1; the trainer sets it."""
@@ -60,7 +65,8 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return F.dropout(values, self.rate)
-        rows = np.arange(len(values)) if self.rows is None else self.rows
+        rows = np.arange(len(values)) if self.rows is None else as_int64("rows", self.rows)
+        check_length("rows", rows, len(values), "row of the values")
         dropped: torch.Tensor = _Drop.apply(values.float(), self.rate, self.key, rows)
         return dropped
 

@@ -1,0 +1,77 @@
+"""Same seed, same bytes: in another process, and for another number of kernel threads (docs/determinism.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tslrec_min.adaptation import finetune
+from tslrec_min.artifacts import open_artifact, read_json
+from tslrec_min.configs import EvaluateConfig, FinetuneConfig, TrainConfig
+from tslrec_min.evaluation import evaluate
+from tslrec_min.recommenders import train
+
+SMALL = ["--width", "8", "--blocks", "1", "--max-len", "8", "--epochs", "2"]
+CPU = torch.device("cpu")
+
+
+def run_chain(raw: Path, llm: Path, folder: Path, hash_seed: str) -> dict[str, str]:
+    """Run the stages, each in a process of its own with one thread; return the hash of each artifact."""
+    stages = [
+        ("prepare", raw, "-o", "dataset", "--k-core", "2"),
+        ("pretrain", "dataset", "-o", "pretrain", "--categories", "4", *SMALL),
+        ("finetune", "dataset", "pretrain", "-o", "finetune", "--model", llm, "--users", "12", "--max-history", "4",
+         "--parity-prompts", "8", "--lora-dropout", "0.1"),
+        ("embed", "dataset", "--finetuned", "finetune", "-o", "embed"),
+        ("train", "dataset", "--embeddings", "embed", "--adapter", "init", "-o", "train", *SMALL),
+        ("evaluate", "dataset", "train", "-o", "evaluate", "--resamples", "100")]
+    folder.mkdir()
+    for name, *words in stages:
+        threads = [] if name == "prepare" else ["--threads", "1"]
+        subprocess.run([sys.executable, "-m", "tslrec_min.cli", name, *map(str, words), *threads], check=True,
+                       cwd=folder, capture_output=True, timeout=300,
+                       env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": hash_seed})
+    return {name: read_json(folder / path / "config.json")["hash"] for name, path in
+            (("prepare", "dataset"), *((name, name) for name, *_ in stages[1:]))}
+
+
+def test_all_stages_repeat_in_other_processes(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+    assert run_chain(cycle_raw, llm, tmp_path / "a", "1") == run_chain(cycle_raw, llm, tmp_path / "b", "2")
+
+
+@pytest.mark.parametrize("model", ["sasrec", "gru4rec", "bert4rec"])
+def test_kernel_threads_change_no_training_and_no_evaluation(cycle: Path, tmp_path: Path, model: str) -> None:
+    torch.set_num_threads(1)
+    config = TrainConfig(model=model, width=8, blocks=1, units=8, max_len=8, epochs=2, loss="sampled", negatives=3)
+    reports = []
+    for threads in (1, 2):
+        train(cycle, tmp_path / f"of-{threads}" / "run", config, device=CPU, threads=threads)
+        reports.append(evaluate(cycle, {"run": [tmp_path / f"of-{threads}" / "run"]}, EvaluateConfig(test="none"),
+                                device=CPU, threads=threads))
+    hashes = {open_artifact(tmp_path / f"of-{threads}" / "run", "train").hash for threads in (1, 2)}
+    assert len(hashes) == 1 and json.dumps(reports[0]) == json.dumps(reports[1])
+
+
+def test_threads_of_torch_change_fine_tuning_by_rounding_alone(cycle: Path, llm: Path, tmp_path: Path) -> None:
+    from tslrec_min.configs import PretrainConfig
+    from tslrec_min.recommenders import pretrain
+
+    pretrain(cycle, tmp_path / "pretrain", PretrainConfig(categories=4, width=8, blocks=1, max_len=8, epochs=2),
+             device=CPU, threads=1)
+    config = FinetuneConfig(model=str(llm), users=16, max_history=4, checks=1, parity_prompts=8, precision="fp32")
+    losses = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            finetune(cycle, tmp_path / "pretrain", tmp_path / f"of-{threads}", config, device=CPU, threads=threads)
+            losses.append(read_json(tmp_path / f"of-{threads}" / "metrics.json")["training_losses"])
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

@@ -1,0 +1,115 @@
+"""All stages on the synthetic data, from files to the table of results, and what they reach."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..artifacts import read_json
+from ..configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from ..data.dataset import Dataset, load_dataset
+from ..metrics import metric_values
+from ..ranking import rank_scores
+from ..recommenders import category_neighbours
+from .figures import Figure
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class ChainConfig:
+    """Options of the stages; what is not here has the default of the stage."""
+
+    train: TrainConfig
+    categories: int
+    finetune: FinetuneConfig
+    """Its model is the tiny one unless another is asked for."""
+
+
+@dataclass
+class Chain:
+    """The stages' folders, and the seconds that each took."""
+
+    folder: Path
+    config: ChainConfig
+    threads: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, interactions: Path) -> None:
+        """Run the stages one after the other."""
+        from ..adaptation import finetune
+        from ..data.preparation import prepare
+        from ..embedding.stage import embed_tuned
+        from ..recommenders import pretrain, train
+
+        settings: dict[str, Any] = {"device": CPU, "threads": self.threads}
+        pretraining = PretrainConfig(**asdict(self.config.train), categories=self.config.categories)
+        with self._timed("prepare"):
+            prepare(interactions, self.dataset, PrepareConfig(k_core=2))
+        with self._timed("pretrain"):
+            pretrain(self.dataset, self.folder / "pretrain", pretraining, **settings)
+        with self._timed("finetune"):
+            finetune(self.dataset, self.folder / "pretrain", self.folder / "finetune", self.config.finetune, **settings)
+        with self._timed("embed"):
+            embed_tuned(self.dataset, self.folder / "finetune", self.folder / "embed", EmbedConfig(), **settings)
+        with self._timed("train"):
+            train(self.dataset, self.folder / "ids", self.config.train, **settings)
+            train(self.dataset, self.folder / "tslrec", replace(self.config.train, adapter="init"),
+                  embeddings_path=self.folder / "embed", **settings)
+        with self._timed("evaluate"):
+            self.report = self._evaluate()
+
+    @property
+    def dataset(self) -> Path:
+        """Folder of the data set."""
+        return self.folder / "dataset"
+
+    def _evaluate(self) -> Mapping[str, Any]:
+        from ..evaluation import evaluate
+
+        arms = {name: [self.folder / name] for name in ("ids", "tslrec")}
+        return evaluate(self.dataset, arms, EvaluateConfig(resamples=1000), device=CPU, threads=self.threads)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - started, 2)
+
+
+def quality_figures(chain: Chain) -> dict[str, Figure]:
+    """Return what the stages of a chain have reached, by name."""
+    arms = {name: chain.report["arms"][name]["filtered"]["ndcg@10"]["mean"] for name in ("ids", "tslrec")}
+    popular = popularity_ndcg(load_dataset(chain.dataset)[0])
+    tuned, parity = (read_json(chain.folder / "finetune" / f"{name}.json") for name in ("metrics", "parity"))
+    neighbours = category_neighbours(chain.dataset, chain.folder / "pretrain", chain.folder / "embed")
+    figures = {
+        "sasrec_ndcg@10": Figure(arms["ids"], "higher", 0.05, "test NDCG@10 of SASRec on item ids"),
+        "sasrec_init_ndcg@10": Figure(arms["tslrec"], "higher", 0.05, "the same, started from the embeddings"),
+        "popularity_ndcg@10": Figure(popular, "higher", None, "the same of the most popular items"),
+        "held_out_kl": Figure(tuned["best"], "lower", 0.2, "KL of held-out users after fine-tuning"),
+        "constant_kl": Figure(tuned["baseline"], "lower", None, "the same of the constant predictor"),
+        "category_neighbours": Figure(neighbours["share"], "higher", 0.15,
+                                      "share of 10 nearest items by embedding that are of one's category"),
+    }
+    for name, values in parity["comparisons"].items():
+        if name != "merged":
+            figures[f"parity_{name.lower()}"] = Figure(values["mean_cosine"], "higher", 0.002,
+                                                       f"mean cosine of states, GGUF {name} against HF + LoRA")
+    return figures
+
+
+def popularity_ndcg(dataset: Dataset) -> float:
+    """Return the test NDCG@10 of ranking by the number of training interactions, seen items left out."""
+    counts = np.bincount(dataset.training().items, minlength=dataset.n_items + 1).astype(np.float32)
+    asked = dataset.evaluation("test")
+    ranks = rank_scores(np.tile(counts, (len(asked.users), 1)), asked.targets, asked.seen(dataset.n_items),
+                        users=asked.users)
+    return float(metric_values(ranks, "ndcg@10").mean())
