@@ -91,9 +91,9 @@ def _problem_of(report: Any) -> str | None:
     if not all(isinstance(report.get(key), dict) for key in ("suite", "environment", "figures")):
         return "it lacks suite, environment or figures"
     for name, figure in report["figures"].items():
-        tolerance = figure.get("tolerance", 0) if isinstance(figure, dict) else None
         if not (isinstance(figure, dict) and _is_number(figure.get("value")) and figure["value"] > 0
-                and _is_number(tolerance) and tolerance >= 0 and figure.get("better") in BETTER):
+                and _is_number(figure.get("tolerance", 0)) and figure.get("tolerance", 0) >= 0
+                and figure.get("better") in BETTER):
             return f"{name} needs a value above 0, a tolerance of at least 0 and better, one of {', '.join(BETTER)}"
     return None
 

@@ -46,7 +46,7 @@ def write_interactions(folder: Path, sizes: Sizes, seed: int) -> Path:
     lines = ["user_id,item_id,timestamp"]
     for user in range(sizes.users):
         liked = [circles[kind] for kind in random.permutation(len(KINDS))[:_LIKED_KINDS]]
-        length = random.integers(_LENGTHS[0], _LENGTHS[1] + 1)
+        length = int(random.integers(_LENGTHS[0], _LENGTHS[1] + 1))
         lines += [f"u{user},i{item},{time}" for time, item in enumerate(_history(liked, length, random))]
     path = folder / "interactions.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
