@@ -166,7 +166,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "v.npy").rename(tmp_path / "v.npz")
     (tmp_path / "archive").rename(tmp_path / "v.npy")
     ids = write_ids(tmp_path / "ids.txt", ["a"])
-    for name, given_ids, message in (("v.npz", None, "it is one array"), ("v.npy", ids, "it is an archive of arrays")):
+    for name, given_ids, message in (("v.npz", None, "not a zip file"), ("v.npy", ids, "it is an archive of arrays")):
         with pytest.raises(TslrecError, match=message):
             read_vectors(tmp_path / name, given_ids)
     for name in ("v.npz", "v.npy", "v.txt", "v.parquet"):
