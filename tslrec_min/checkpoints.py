@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,15 +67,17 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
     states |= {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
     states |= {f"{_BEST}{name}": tensor for name, tensor in best.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, text = _unfinished(path), json.dumps(progress)
+    text, folder = json.dumps(progress), _unfinished(path)
     states = {name: tensor.detach().cpu().contiguous() for name, tensor in states.items()}
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed process
+    folder.mkdir()  # safetensors may write to a name of its own beside the one it is given
     try:
-        save_tensors(temporary, states, {"progress": text, "sha256": _digest(states, text)})
-        with open(temporary, "rb") as stream:
+        save_tensors(folder / "state", states, {"progress": text, "sha256": _digest(states, text)})
+        with open(folder / "state", "rb") as stream:
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        os.replace(folder / "state", path)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint | None:
@@ -102,8 +105,8 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
 
 def remove_checkpoint(out: Path) -> None:
     """Remove the state beside a finished artifact, and what a killed process left of writing it."""
-    for file in (_beside(out), _unfinished(_beside(out))):
-        file.unlink(missing_ok=True)
+    _beside(out).unlink(missing_ok=True)
+    shutil.rmtree(_unfinished(_beside(out)), ignore_errors=True)
 
 
 def _beside(out: Path) -> Path:
