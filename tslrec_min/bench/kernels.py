@@ -15,7 +15,7 @@ from ..sampling import AliasTable, SeenItems, sample_negatives
 from .figures import Effort, Figure, relative_time
 from .references import padded_batch, rejected_negatives
 
-_MAX_LEN = 50
+_MAX_LEN = 150
 _NEGATIVES = 64
 _WIDTH = 64
 _ALPHA = 0.75
