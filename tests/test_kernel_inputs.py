@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.batching import (
@@ -36,7 +36,7 @@ SEEN = SeenItems.from_histories(INDPTR, ITEMS, N_ITEMS)
 EDGES = (-2**63, -2**63 + 1, -2**31, -1, 0, 1, 2, 3, 6, 7, 8, 9, 10, 2**31 - 1, 2**31, 2**32, 2**63 - 2, 2**63 - 1)
 TYPES = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint64, np.float32, np.float64, np.bool_,
          np.object_, np.complex64)
-FUZZ = settings(max_examples=60, deadline=None)
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # by the wall clock
 
 
 @st.composite

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 BETTER = ("higher", "lower")
 SPEED_TOLERANCE = 0.6
-"""A time may rise to 1.6 times the baseline's: ratios of one run to the next differed by less on a busy machine, and
-twice the work is more."""
+"""A time may rise to 1.6 times the baseline's: room for noise, and less than twice the work."""
 
 Work = Callable[[], object]
 
