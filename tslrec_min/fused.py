@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from . import _decoder
-from .checks import threads_for
+from .checks import as_int64, threads_for
 
 _GELU = 2 * math.sqrt(2 / math.pi)
 _SIGMOID_OF = {"silu": (1.0, 0.0), "gelu_tanh": (_GELU, 0.044715 * _GELU)}
@@ -56,6 +56,8 @@ class PromptLayout:
 
     def __post_init__(self) -> None:
         """Check what the kernel relies on."""
+        for field in ("starts", "lengths"):
+            object.__setattr__(self, field, as_int64(field, getattr(self, field)))
         ends = self.shared + np.cumsum(self.lengths)
         if self.shared < 0 or not len(self.lengths) or self.lengths.min() < 1 or (
                 self.lengths.max() > len(self.packed)) or ends[-1] != len(self.packed) or (

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 BETTER = ("higher", "lower")
 SPEED_TOLERANCE = 0.6
-"""A time may rise to 1.6 times the baseline's: ratios of one run to the next differed by less on a busy machine, and
-twice the work is more."""
+"""A time may rise to 1.6 times the baseline's: room for noise, and less than twice the work."""
 
 Work = Callable[[], object]
 
@@ -59,7 +58,8 @@ def medians(works: dict[str, Work], repeats: int, pause: float = 0.0) -> dict[st
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def relative_time(work: Work, reference: Work, effort: Effort, measures: str) -> Figure:
+def relative_time(work: Work, reference: Work, effort: Effort, measures: str,
+                  tolerance: float = SPEED_TOLERANCE) -> Figure:
     """Time a work against a reference: the median over turns of the ratio of their times.
 
     What is counted is processor time, of all threads: while other programs have the processors nothing is counted, and
@@ -70,6 +70,7 @@ def relative_time(work: Work, reference: Work, effort: Effort, measures: str) ->
         reference: what it is measured against: other code for the same, or about as much arithmetic.
         effort: how many turns.
         measures: what work and reference are, for people.
+        tolerance: of the figure.
     """
     times: list[tuple[float, float]] = []
     work()
@@ -84,7 +85,7 @@ def relative_time(work: Work, reference: Work, effort: Effort, measures: str) ->
             times.append((_processor_seconds(work), other))
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(mine / other for mine, other in times)
-    return Figure(ratio, "lower", SPEED_TOLERANCE, measures, 1e3 * ours, 1e3 * theirs)
+    return Figure(ratio, "lower", tolerance, measures, 1e3 * ours, 1e3 * theirs)
 
 
 def _processor_seconds(work: Work) -> float:

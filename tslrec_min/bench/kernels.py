@@ -15,10 +15,12 @@ from ..sampling import AliasTable, SeenItems, sample_negatives
 from .figures import Effort, Figure, relative_time
 from .references import padded_batch, rejected_negatives
 
-_MAX_LEN = 50
+_MAX_LEN = 150
 _NEGATIVES = 64
 _WIDTH = 64
 _ALPHA = 0.75
+_BATCHING_TOLERANCE = 0.3
+"""The kernel is only a part of a batch's time, bound by memory: its work done twice was 1.39 times the time."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def _batching(case: _Case, effort: Effort, threads: int) -> Iterator[tuple[str, 
         padded_batch(case.items, stops - lengths, lengths, kept)
 
     yield "kernel_batching_time", relative_time(next_items, gather, effort,
-                                                "batches of inputs and targets / one gather of NumPy's")
+                                                "batches of inputs and targets / one gather of NumPy's",
+                                                _BATCHING_TOLERANCE)
     yield "kernel_cloze_time", relative_time(cloze, gather, effort, "batches of hidden items / one gather of NumPy's")
 
 

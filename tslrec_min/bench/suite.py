@@ -35,7 +35,7 @@ class Suite:
 
 SUITES = {
     "full": Suite(
-        Sizes(users=900, items=240), KernelSizes(users=2048, items=2400, history=50), Effort(rounds=25, seconds=1.5),
+        Sizes(users=900, items=240), KernelSizes(users=2048, items=2400, history=150), Effort(rounds=25, seconds=1.5),
         TrainConfig(width=32, blocks=1, epochs=12, patience=12, max_len=24, dropout=0.2, learning_rate=4e-3),
         FinetuneConfig(users=240, max_history=10, checks=1, parity_prompts=60, precision="fp32",
                        learning_rate=1e-3, head_learning_rate=5e-3)),
