@@ -34,8 +34,8 @@ Made from the help of the commands by `python docs/generate_cli.py`; don't edit 
 - **Existing folders and files** are refused unless `--overwrite` is given. What was interrupted goes on where it was
   when the same command is given again.
 - **Exit status.** 0: success. 1: something given can't be used, and one line on standard error says what was given,
-  what was expected and what to do; or a check failed (`gguf verify`, `bench --check`). 2: wrong usage, such as an unknown
-  option. 130: interrupted by Ctrl-C.
+  what was expected and what to do; or a check failed (`gguf verify`, `bench --check`). 2: wrong usage, such as an
+  unknown option. 130: interrupted by Ctrl-C.
 - **Completion.** The shell completes commands, options and their choices after `eval "$(_TSLREC_COMPLETE=bash_source
   tslrec)"` in `~/.bashrc`, `eval "$(_TSLREC_COMPLETE=zsh_source tslrec)"` in `~/.zshrc`, or
   `_TSLREC_COMPLETE=fish_source tslrec | source` in `~/.config/fish/completions/tslrec.fish`.
