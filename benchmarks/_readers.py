@@ -20,7 +20,7 @@ from tslrec_min.artifacts import Recipe, _own_hash, read_json, sha256_of_file, s
 from tslrec_min.configs import EvaluateConfig, PrepareConfig, TrainConfig
 from tslrec_min.data import files, preparation
 from tslrec_min.data.dataset import load_dataset
-from tslrec_min.data.given_histories import GivenIds
+from tslrec_min.data.given_histories import GivenIds, histories_in, users_in
 from tslrec_min.embedding.artifact import load_all_embeddings, open_older
 from tslrec_min.embedding.store import ShardStore
 from tslrec_min.errors import TslrecError
@@ -349,12 +349,13 @@ def _given(apart: Path, dataset: Any) -> list[Subject]:
 
     def read_given(path: Path) -> Any:
         found = GivenIds(dataset, skip_unknown=True)
-        blocks = list(found.given_blocks(path / "h.txt", 4))
+        blocks = list(found.given_blocks(histories_in(path / "h.txt"), 4))
         json.dumps([block.user_ids for block in blocks], ensure_ascii=False).encode()
         return blocks
 
     return [Subject("histories", ("*",), read_given), Subject("histories jsonl", ("*",), read_given),
-            Subject("users", ("*",), lambda path: list(GivenIds(dataset, True).stored_blocks(path / "users.txt", 4))),
+            Subject("users", ("*",),
+                    lambda path: list(GivenIds(dataset, True).stored_blocks(users_in(path / "users.txt"), 4))),
             Subject("toml", ("*",), lambda path: asdict(pipeline.load_run_config(path / "run.toml")))]
 
 

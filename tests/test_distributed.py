@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tslrec_min.artifacts import load_arrays, read_json
+from tslrec_min.arrays import load_arrays
+from tslrec_min.artifacts import read_json
 
 SMALL = ["--width", "16", "--blocks", "1", "--units", "16", "--max-len", "8", "--batch-size", "17", "--epochs", "3",
          "--learning-rate", "0.005", "--dropout", "0.2", "--threads", "1"]
@@ -66,20 +67,3 @@ def test_several_processes_pretrain_what_one_does(cycle: Path, tmp_path: Path) -
     np.testing.assert_allclose(found[0]["centroids"], found[1]["centroids"], atol=2e-3)
     assert outputs[1].count("latent categories") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
-
-
-def test_several_processes_fine_tune_what_one_does(cycle: Path, llm: Path, tmp_path: Path) -> None:
-    tslrec(tmp_path, 1, "pretrain", cycle, "-o", "pretrain", "--categories", "4", *SMALL)
-    options = ["--model", llm, "--users", "21", "--max-history", "4", "--batch-size", "8", "--parity-prompts", "8",
-               "--precision", "fp32", "--threads", "1"]
-    for count in (1, 2):
-        printed = tslrec(tmp_path, count, "finetune", cycle, "pretrain", "-o", count, *options)
-        assert printed.count("held-out users") == 1  # one process prints
-    for name in ("adapter/adapter_model.safetensors", "head.safetensors"):
-        close(*(tmp_path / str(count) / name for count in (1, 2)), atol=2e-4, rtol=1e-3)
-    one, two = (read_json(tmp_path / str(count) / "metrics.json") for count in (1, 2))
-    assert one["training_losses"] == pytest.approx(two["training_losses"], rel=1e-4)
-    assert one["best"] == pytest.approx(two["best"], rel=1e-3)
-    parity = read_json(tmp_path / "2" / "parity.json")
-    assert parity["passed"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "pretrain"]
