@@ -288,6 +288,8 @@ def test_dropout(rows, count, columns):
 @pytest.mark.parametrize("call, message", [
     # The differences of these offsets overflow, and rise.
     (lambda: as_offsets("indptr", [0, 2**63 - 1, -2, 9], 9), "indptr must rise from 0 to 9"),
+    (lambda: as_offsets("indptr", np.array([0, 2**63, 9], np.uint64), 9), r"indptr\[1\] is 9223372036854775808"),
+    (lambda: AliasTable.from_counts([1j, 1, 2], 1.0), "complex"),
     (lambda: history_batch(np.array([0, 2**63 - 1, -2, 9]), ITEMS, [1], 3), "row"),
     (lambda: SeenItems(np.array([0, 2**63 - 1, -2, 9]), np.arange(1, 10, dtype=np.int32), 9), "must rise"),
     (lambda: next_item_batch(ITEMS, windows_with("first_target", np.array([9, 4, 8, 9])), [0], 3), "begin after"),

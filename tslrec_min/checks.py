@@ -18,6 +18,8 @@ def as_int64(name: str, values: ArrayLike) -> Int64Array:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape}; expected integers of one dimension")
+    if array.dtype == np.uint64:
+        check_range(name, array, 0, np.iinfo(np.int64).max)
     return np.ascontiguousarray(array, dtype=np.int64)
 
 

@@ -118,8 +118,10 @@ class AliasTable:
             alpha: power, at least 0; 0 is uniform, items of count 0 included.
 
         Raises:
-            ValueError: a count or alpha is negative or not finite, or every count is 0.
+            ValueError: a count or alpha is negative, complex or not finite, or every count is 0.
         """
+        if np.iscomplexobj(counts):
+            raise ValueError("counts holds complex numbers; expected real ones")
         values = np.array(counts, dtype=np.float64)
         if values.ndim != 1 or not 2 <= len(values) <= _MOST_ITEMS + 1:
             raise ValueError(f"counts has shape {values.shape}; expected one number for the padding and one for each "
