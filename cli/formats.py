@@ -16,10 +16,6 @@ from typing import Any
 
 import click
 
-from ..comparison import report_rows
-from ..metrics import COLD_METRICS, metric_values
-from ..ranking import Ranks
-from ..significance import stars
 from .tables import mean_and_deviation, table
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
@@ -60,6 +56,9 @@ def formatted(report: Mapping[str, Any], output_format: str) -> str:
 
 def check_metrics(context: click.Context, parameter: click.Parameter, names: Sequence[str]) -> tuple[str, ...] | None:
     """Click callback of --metric: the names in lower case, or None if there is none."""
+    from ..metrics import metric_values  # with NumPy, which --help does without
+    from ..ranking import Ranks
+
     nobody = Ranks(*[()] * 3)  # type: ignore[arg-type]
     for name in names:
         try:
@@ -99,6 +98,8 @@ def _groups_sheet(report: Mapping[str, Any]) -> Sheet:
 
 
 def _cold_sheet(cold: Mapping[str, Any]) -> Sheet:
+    from ..metrics import COLD_METRICS
+
     columns = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
     rows = [[arm, *("-" if "reason" in found else mean_and_deviation(found[among][metric])
                     for among, metric in columns)] for arm, found in cold["arms"].items()]
@@ -141,6 +142,8 @@ def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
 
 
 def _lift(found: Mapping[str, Any]) -> tuple[str, str]:
+    from ..significance import stars
+
     relative = found["relative"]
     lift = f"{relative:+.1%}" if relative is not None else f"{found['difference']:+.4f}"
     return lift, _short(found["p_holm"]) + stars(found["p_holm"]).ljust(3)
@@ -202,5 +205,7 @@ def _csv(report: Mapping[str, Any]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
+    from ..comparison import report_rows
+
     writer.writerows(report_rows(report))
     return stream.getvalue().removesuffix("\n")
