@@ -202,10 +202,10 @@ def latex_text(text: str) -> str:
 
 def _csv(report: Mapping[str, Any]) -> str:
     """Return a header and the report's rows."""
+    from ..comparison import report_rows
+
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    from ..comparison import report_rows
-
     writer.writerows(report_rows(report))
     return stream.getvalue().removesuffix("\n")

@@ -26,7 +26,7 @@ from typing import Any
 
 from .errors import TslrecError
 from .progress import step
-from .writing import REPLACED, alone_in, at_work_in, remove_leftovers, sync, sync_folder, temporary_beside
+from .writing import REPLACED, alone_in, remove_leftovers, sync, sync_folder, temporary_beside
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
 _OWN_HASH = "record_hash"
@@ -190,7 +190,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
             refuse_existing(path, recipe.kind, overwrite=overwrite)
             temporary.mkdir()
             until_written.callback(shutil.rmtree, temporary, ignore_errors=True)  # when it is renamed, nothing is there
-            until_written.enter_context(at_work_in(temporary))
+            until_written.enter_context(alone_in(temporary))
         started = start_measuring() if started is None else started
         yield temporary
         _write_record(temporary, recipe, started)

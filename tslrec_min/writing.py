@@ -27,7 +27,8 @@ def temporary_beside(path: Path) -> Path:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, waiting for it: for moments in which names in it are looked at and changed.
+    """Hold a lock on a folder, waiting for it: for moments in which names in it are looked at and changed, or, on a
+    temporary folder, while a process is at work in it, so that `remove_leftovers` leaves it alone.
 
     On a file system without locks the block runs without one.
     """
@@ -35,18 +36,6 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def at_work_in(folder: Path) -> Iterator[None]:
-    """Say during a block that this process is at work in a temporary folder: `remove_leftovers` leaves it alone."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

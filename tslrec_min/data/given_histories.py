@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import TslrecError
 from .dataset import Dataset, Histories
-from .values import id_text
+from .values import id_text, is_text
 
 _NAMED_IDS = 5
 AskedUser = tuple[str, str]
@@ -206,15 +206,10 @@ def _from_json(text: str, where: str) -> tuple[str, list[str]]:
     except (ValueError, KeyError, TypeError, RecursionError):
         user, items = None, None
     if not isinstance(items, list) or not all(type(name) in (str, int) for name in (user, *items)) or (
-            not _is_text(str(user))):
+            not is_text(str(user))):
         raise TslrecError(f"{where}: expected a JSON object such as {{\"user\": \"u1\", \"items\": [\"i3\", \"i7\"]}}; "
                           f"got {text.strip()[:80]!r}")
     return str(user), [str(item) for item in items]
-
-
-def _is_text(name: str) -> bool:
-    """Return whether UTF-8 can hold a name: JSON can have half of a surrogate pair."""
-    return name == name.encode(errors="replace").decode()
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

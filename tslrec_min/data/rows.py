@@ -17,7 +17,7 @@ import numpy as np
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .cells import Cells, CodeTable
-from .values import brief, id_text, parse_time, time_window
+from .values import brief, id_text, is_text, parse_time, time_window
 
 LINES_SHOWN = 5
 """So many of the lines that were skipped for one reason are named."""
@@ -279,7 +279,7 @@ class Collector:
                 name = id_text(row[role])
             except ValueError:
                 return "id is neither text nor a number", f"{role} id {brief(row[role])} is neither text nor a number"
-            if any(mark in name for mark in _NOT_IN_IDS) or name != name.encode(errors="replace").decode():
+            if any(mark in name for mark in _NOT_IN_IDS) or not is_text(name):
                 return "id holds a tab or a line break", (f"{role} id {brief(name)} holds a tab or a line break, a NUL "
                                                           "character or half of a pair; rename it in the input")
         return "user or item id is empty", "the user or item id is empty"

@@ -40,6 +40,11 @@ def id_text(value: Any) -> str:
     raise ValueError(f"{brief(value)} is neither text nor a number")
 
 
+def is_text(name: str) -> bool:
+    """Return whether UTF-8 can hold a name: JSON can have half of a surrogate pair."""
+    return name == name.encode(errors="replace").decode()
+
+
 def is_missing(value: Any) -> bool:
     """Return whether a value is None, NaN, or what pandas has for them."""
     try:
