@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--lora-layers", type=int, default=0)
     parser.add_argument("--pretrain-epochs", type=int, default=20)
     parser.add_argument("--window", choices=("recent", "random"), default="recent", help="see tslrec finetune")
+    parser.add_argument("--virtual-users", type=float, default=0.0, help="of all runs; see tslrec finetune")
     parser.add_argument("--epochs", type=int, help="passes over fewer users than all; not set: see the table")
     parser.add_argument("--downstream", action="store_true", help="embed the items and train SASRec too")
     parser.add_argument("--threads", type=int, default=2)
@@ -62,7 +63,7 @@ def main() -> None:
         for select in ("random", "coverage") if share < 1 else ("random",):
             config = config_of(dataset, share, select, options)
             wanted = {"data": options.data, "share": share, "select": select, "window": config.window,
-                      "epochs": config.epochs}
+                      "epochs": config.epochs, "virtual_users": config.virtual_users}
             if not any(wanted.items() <= run.items() for run in done):
                 done.append(wanted | run(dataset, categories, config, options))
                 with open(options.results, "a") as file:
@@ -94,7 +95,8 @@ def config_of(dataset: Dataset, share: float, select: str, options: argparse.Nam
     """Return how a share of the users is learned from."""
     size, epochs = SCHEDULES[share]
     config = FinetuneConfig(max_history=options.max_history, max_title_tokens=options.max_title_tokens, epochs=epochs,
-                            lora_layers=options.lora_layers, batch_size=size, select=select)
+                            lora_layers=options.lora_layers, batch_size=size, select=select,
+                            virtual_users=options.virtual_users)
     trainable = dataset.n_users - max(2, round(config.holdout * dataset.n_users))
     if share == 1:
         return config
