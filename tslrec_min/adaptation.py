@@ -70,7 +70,8 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         torch.manual_seed(config.seed)
         step(f"loads {config.model}")
         # Loaded in its dtype, not cast: a cast would round the rotary frequencies too.
-        language_model = load_language_model(config.model, dtype=resolve_precision(config.precision, device))
+        dtype = resolve_precision(config.precision, device)
+        language_model = load_language_model(config.model, dtype=dtype)
         network = language_model.network.to(device)
         n_layers = network.config.num_hidden_layers
         if config.lora_layers > n_layers:
@@ -83,7 +84,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
                                context_length=network.config.max_position_embeddings)
         step(f"fine-tunes on {len(samples.training)} samples")
         metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing)
-        metrics |= samples.report
+        metrics |= samples.report | {"precision": str(dtype).removeprefix("torch.")}
         if samples.held_out_instances is not None:
             metrics["held_out_instance_loss"] = held_out_loss(model, samples.held_out_instances, config)
         if distributed.rank() != 0:

@@ -199,7 +199,7 @@ class FinetuneConfig:
     lora_alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / r.", low=0)
     lora_dropout: float = option(0.0, "Dropout before the LoRA matrices.", low=0, high=0.95)
     precision: str = option("auto", "Arithmetic of the frozen weights: auto takes bf16 where the processor has "
-                            "matrix instructions for it (most GPUs, CPUs with AMX).",
+                            "instructions for it (most GPUs, CPUs with AMX or AVX512-BF16).",
                             choices=("auto", "bf16", "fp32"))
     quant: str = option("Q8_0", "Quantisation of the GGUF file for embedding.", choices=QUANTS)
     parity_prompts: int = option(200, "Real prompts in the parity check, half users and half items.", low=2)
@@ -223,7 +223,7 @@ class EmbedConfig:
     batch_tokens: int = option(0, "Most tokens computed at once; 0: the engine's own choice, smaller on a CPU.", low=0)
     autotune: bool = option(False, "Time batch sizes on some of the prompts first, and take the fastest.")
     torch_precision: str = option("fp32", "Arithmetic of the torch engine; auto takes bf16 where the processor has "
-                                  "matrix instructions for it (most GPUs, CPUs with AMX).",
+                                  "instructions for it (most GPUs, CPUs with AMX or AVX512-BF16).",
                                   choices=("auto", "bf16", "fp32"))
     gpu_layers: int = option(0, "Layers that llama.cpp puts on a GPU; -1: all.", low=-1)
     shard_size: int = option(512, "Different prompts in a shard. A shard is stored when it is done: what an "

@@ -8,6 +8,8 @@ of the same mathematics, for fine-tuning and for embedding with torch:
 - Projections that read the same input (query, key and value; gate and up) are one product, LoRA included.
 - Outputs of norms and of the gated activation aren't kept for the backward pass but worked out again from their
   inputs, which are kept anyway.
+- On a CPU matrix products alone have the type of the weights, as under autocast; what is between them stays float32,
+  which the kernels of `fused` are for.
 
 Architectures: those of `gguf.names`. A test compares every one of them with transformers.
 """
@@ -112,6 +114,8 @@ class PackedDecoder:
         batch = pack(prompts, self._embedding.weight.device)
         with torch.no_grad():
             states = self._embedding(batch.token_ids)  # [T, D]
+            if states.device.type == "cpu":
+                states = states.float()
             rotations = self._rotations(states, batch.positions)
             for layer in self._layers[:self._first_trained]:
                 states = layer(states, batch, rotations)
@@ -167,6 +171,8 @@ class _Norm:
             self.weight, self.eps = 1 + module.weight.detach().float(), module.eps
         else:
             self.weight, self.eps = module.weight.detach(), module.variance_epsilon
+        if self.weight.device.type == "cpu":
+            self.weight = self.weight.float()
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         return rms_norm(states, self.weight, self.eps)
@@ -217,6 +223,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, before, room, states, weight, bias, down, up, keep):  # type: ignore[no-untyped-def] # torch's
         inputs, cache = before.values(states, room)
+        inputs = inputs.to(weight.dtype)
         out = inputs @ weight.T if bias is None else torch.addmm(bias, inputs, weight.T)
         low = None
         if down is not None:
@@ -224,14 +231,15 @@ class _Product(torch.autograd.Function):
             out.addmm_(low, up.T)
         ctx.before, ctx.room = before, room
         ctx.save_for_backward(states, cache, weight, down, up, low, keep)
-        return out
+        return out.to(states.dtype)
 
     @staticmethod
     def backward(ctx, d_out):  # type: ignore[no-untyped-def]
         states, cache, weight, down, up, low, keep = ctx.saved_tensors
         d_down = d_up = d_states = d_low = None
+        d_out = d_out.to(weight.dtype)
         if down is not None:
-            inputs, _ = ctx.before.values(states, ctx.room)
+            inputs = ctx.before.values(states, ctx.room)[0].to(weight.dtype)
             d_low = d_out @ up  # [T, R]
             d_up = (low.T @ d_out).T  # twice as fast as d_out.T @ low
             d_down = d_low.T @ (inputs if keep is None else inputs * keep)
@@ -242,7 +250,7 @@ class _Product(torch.autograd.Function):
                 d_inputs.addmm_(d_low, down)
             elif down is not None:
                 d_inputs += (d_low @ down) * keep
-            d_states = ctx.before.gradient(d_inputs, states, cache)
+            d_states = ctx.before.gradient(d_inputs.to(states.dtype), states, cache)
         return None, None, d_states, None, None, d_down, d_up, None
 
 
@@ -271,11 +279,11 @@ class _Projection:
         """Return [T, sum of outs]."""
         down = up = keep = None
         if self.lora:
-            down = torch.cat([layer.lora_A for layer in self.lora]).to(states.dtype)  # [R, in]
+            down = torch.cat([layer.lora_A for layer in self.lora]).to(self.weight.dtype)  # [R, in]
             up = torch.block_diag(*(part.scaling * part.lora_B if isinstance(part, LoraLinear) else part
-                                    for part in self._blocks)).to(states.dtype)  # [sum of outs, R]
+                                    for part in self._blocks)).to(self.weight.dtype)  # [sum of outs, R]
             if self.dropout and torch.is_grad_enabled():
-                keep = F.dropout(states.new_ones(len(states), self.weight.shape[1]), self.dropout)
+                keep = F.dropout(self.weight.new_ones(len(states), self.weight.shape[1]), self.dropout)
         out: torch.Tensor = _Product.apply(self.before, self.room, states, self.weight, self.bias, down, up, keep)
         return out
 

@@ -79,8 +79,8 @@ class PreferenceModel(nn.Module):
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of the frozen weights.
 
-    ``auto`` is bfloat16 on GPUs that have it and on CPUs with matrix instructions for it (AMX), else float32:
-    with AVX-512 alone bfloat16 is slower than float32 (``benchmarks/precision.py``).
+    ``auto`` is bfloat16 on GPUs that have it and on CPUs with instructions for it (AMX, AVX512-BF16), else float32:
+    with AVX2 or plain AVX-512 bfloat16 is slower than float32 (``benchmarks/precision.py``).
     """
     if name == "fp32":
         return torch.float32
@@ -90,7 +90,9 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return torch.float32
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return torch.bfloat16 if fast else torch.float32
 
 
 def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
