@@ -1,8 +1,9 @@
 """Fine-tuning speed and memory beside Hugging Face's Trainer with PEFT: the same model, LoRA, prompts and schedule.
 
 The peer reads padded batches (dynamic padding, its default batch of 8, accumulated to the same 16 users a step) through
-transformers' network with PEFT's LoRA. Both sides start from the same constant predictor, and both compute in float32 and
-in bf16 (the peer by its autocast). Compared are what ``--precision auto`` takes here and the faster peer. Every run is a process of its own, the kinds take turns, and peak memory is the process's.
+transformers' network with PEFT's LoRA. Both sides start from the same constant predictor, and both compute in float32
+and in bf16 (the peer by its autocast). Compared are what ``--precision auto`` takes here and the faster peer. Every run
+is a process of its own, the kinds take turns, and peak memory is the process's.
 """
 
 from __future__ import annotations

@@ -185,8 +185,8 @@ def test_some_projections_alone_may_have_lora() -> None:
         close(one, other)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_is_drawn_for_training_alone_and_scaled(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 0.5), (torch.bfloat16, 0.6)])
+def test_dropout_is_drawn_for_training_alone_and_scaled(dtype: torch.dtype, most: float) -> None:
     network, prompts = network_of("llama"), prompts_of()
     with_lora(network, dropout=0.5)
     expected = expected_states(network.eval(), prompts)  # no dropout in it
@@ -200,7 +200,7 @@ def test_dropout_is_drawn_for_training_alone_and_scaled(dtype: torch.dtype) -> N
     dropped = torch.stack([decoder.pooled_states(prompts).detach() for _ in range(200)])
     assert (dropped[0] - dropped[1]).abs().max() > 0.01
     close_enough = (dropped.mean(dim=0) - expected).norm() / (dropped[0] - expected).norm()
-    assert close_enough < 0.5  # right on average, up to the network's curvature
+    assert close_enough < most  # right on average, up to the network's curvature
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gemma3"])

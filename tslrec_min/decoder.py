@@ -40,6 +40,7 @@ from .fused import (
 from .lora import LoraLinear
 from .prompts import TokenPrompt
 
+_ROWS = 32
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # transformers' name -> `fused`'s
 
 
@@ -153,14 +154,34 @@ class _Room:
     """
 
     def __init__(self) -> None:
-        self._memory = torch.empty(0)
+        self._memory: dict[tuple[str, torch.dtype, torch.device], torch.Tensor] = {}
 
-    def take(self, like: torch.Tensor, width: int) -> torch.Tensor:
-        """Return [T, width], of the type and on the device of `like` [T, any]; which the next call may overwrite."""
-        size = len(like) * width
-        if self._memory.numel() < size or self._memory.dtype != like.dtype or self._memory.device != like.device:
-            self._memory = like.new_empty(size)
-        return self._memory[:size].view(len(like), width)
+    def take(self, use: str, like: torch.Tensor, width: int) -> torch.Tensor:
+        """Return [T, width], of the type and on the device of `like` [T, any]; the next call for the same use may
+        overwrite it."""
+        return self._take(use, len(like), width, like.dtype, like.device)
+
+    def _take(self, use: str, rows: int, width: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        size, key = rows * width, (use, dtype, device)
+        memory = self._memory.get(key)
+        if memory is None or memory.numel() < size:
+            memory = self._memory[key] = torch.empty(size, dtype=dtype, device=device)
+        return memory[:size].view(rows, width)
+
+    def cast(self, use: str, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return float [T, width] in another type, with rows of zeros after them; itself, if it has that type."""
+        if values.dtype == dtype:
+            return values
+        memory = self._take(use, _padded(len(values)), values.shape[1], dtype, values.device)
+        memory[:len(values)].copy_(values)
+        memory[len(values):].zero_()
+        return memory
+
+
+def _padded(rows: int) -> int:
+    """Return a multiple of `_ROWS`: oneDNN, torch's library for bfloat16 products, compiles and keeps a kernel for
+    every number of rows that it meets."""
+    return -(-rows // _ROWS) * _ROWS
 
 
 class _Norm:
@@ -179,7 +200,7 @@ class _Norm:
 
     def values(self, states: torch.Tensor, room: _Room) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the output and what `gradient` needs."""
-        return rms_norm_values(states, self.weight, self.eps, room.take(states, states.shape[1]))
+        return rms_norm_values(states, self.weight, self.eps, room.take("function", states, states.shape[1]))
 
     def gradient(self, d_out: torch.Tensor, states: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
         """Return the gradient by `states`."""
@@ -194,7 +215,7 @@ class _Gate:
 
     def values(self, gate_up: torch.Tensor, room: _Room) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the output and what `gradient` needs: nothing."""
-        out = gated_values(gate_up, self.activation, room.take(gate_up, gate_up.shape[1] // 2))
+        out = gated_values(gate_up, self.activation, room.take("function", gate_up, gate_up.shape[1] // 2))
         return out, gate_up.new_empty(0)
 
     def gradient(self, d_out: torch.Tensor, gate_up: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
@@ -223,34 +244,39 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, before, room, states, weight, bias, down, up, keep):  # type: ignore[no-untyped-def] # torch's
         inputs, cache = before.values(states, room)
-        inputs = inputs.to(weight.dtype)
-        out = inputs @ weight.T if bias is None else torch.addmm(bias, inputs, weight.T)
+        inputs = room.cast("inputs", inputs, weight.dtype)
+        out = None if states.dtype == weight.dtype else room.take("out", inputs, len(weight))
+        if bias is None:
+            out = torch.mm(inputs, weight.T, out=out)
+        else:
+            out = torch.addmm(bias, inputs, weight.T, out=out)
         low = None
         if down is not None:
             low = (inputs if keep is None else inputs * keep) @ down.T  # [T, R]
             out.addmm_(low, up.T)
         ctx.before, ctx.room = before, room
         ctx.save_for_backward(states, cache, weight, down, up, low, keep)
-        return out.to(states.dtype)
+        return out if states.dtype == weight.dtype else out[:len(states)].to(states.dtype)
 
     @staticmethod
     def backward(ctx, d_out):  # type: ignore[no-untyped-def]
         states, cache, weight, down, up, low, keep = ctx.saved_tensors
         d_down = d_up = d_states = d_low = None
-        d_out = d_out.to(weight.dtype)
+        d_out = ctx.room.cast("out", d_out, weight.dtype)
         if down is not None:
-            inputs = ctx.before.values(states, ctx.room)[0].to(weight.dtype)
+            inputs = ctx.room.cast("inputs", ctx.before.values(states, ctx.room)[0], weight.dtype)
             d_low = d_out @ up  # [T, R]
             d_up = (low.T @ d_out).T  # twice as fast as d_out.T @ low
             d_down = d_low.T @ (inputs if keep is None else inputs * keep)
             del inputs
         if ctx.needs_input_grad[2]:
-            d_inputs = d_out @ weight
+            mixed = states.dtype != weight.dtype
+            d_inputs = torch.mm(d_out, weight, out=ctx.room.take("inputs", d_out, weight.shape[1]) if mixed else None)
             if down is not None and keep is None:
                 d_inputs.addmm_(d_low, down)
             elif down is not None:
                 d_inputs += (d_low @ down) * keep
-            d_states = ctx.before.gradient(d_inputs.to(states.dtype), states, cache)
+            d_states = ctx.before.gradient(d_inputs[:len(states)].to(states.dtype), states, cache)
         return None, None, d_states, None, None, d_down, d_up, None
 
 
@@ -283,7 +309,8 @@ class _Projection:
             up = torch.block_diag(*(part.scaling * part.lora_B if isinstance(part, LoraLinear) else part
                                     for part in self._blocks)).to(self.weight.dtype)  # [sum of outs, R]
             if self.dropout and torch.is_grad_enabled():
-                keep = F.dropout(self.weight.new_ones(len(states), self.weight.shape[1]), self.dropout)
+                rows = len(states) if states.dtype == self.weight.dtype else _padded(len(states))
+                keep = F.dropout(self.weight.new_ones(rows, self.weight.shape[1]), self.dropout)
         out: torch.Tensor = _Product.apply(self.before, self.room, states, self.weight, self.bias, down, up, keep)
         return out
 
