@@ -24,7 +24,7 @@ from tslrec_min.cli.tables import table
 from tslrec_min.configs import FinetuneConfig, PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories
 from tslrec_min.embedding.torch_engine import TorchEngine
-from tslrec_min.finetuning import PreferenceModel, fine_tune
+from tslrec_min.finetuning import PreferenceModel, fine_tune, resolve_precision
 from tslrec_min.llm import load_language_model
 from tslrec_min.lora import add_lora, merge_lora
 from tslrec_min.model_files import template_of
@@ -107,7 +107,7 @@ def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, option
         ) -> dict[str, Any]:
     """Fine-tune, and train SASRec with what comes of it."""
     torch.manual_seed(config.seed)
-    language_model = load_language_model(config.model)
+    language_model = load_language_model(config.model, dtype=resolve_precision(config.precision, CPU))
     network, template = language_model.network, template_of(config)
     layers = network.config.num_hidden_layers
     add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha,
