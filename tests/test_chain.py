@@ -31,7 +31,7 @@ from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning import PreferenceModel, fine_tune
 from tslrec_min.llm import load_language_model
 from tslrec_min.lora import add_lora
-from tslrec_min.model_files import load_tokenizer, template_of
+from tslrec_min.model_files import F16_FILE, load_tokenizer, open_tuned, template_of
 from tslrec_min.recommenders import load_categories, pretrain
 from tslrec_min.samples import Samples, make_samples
 
@@ -181,6 +181,23 @@ def test_a_folder_of_transformers_can_be_embedded_untuned(cycle: Path, llm: Path
         embed_base(cycle, str(llm), template, tmp_path / engine, EmbedConfig(engine=engine), device=CPU, threads=1)
         found[engine] = np.load(tmp_path / engine / "item_embeddings.npy")
     np.testing.assert_allclose(found["llama"], found["torch"], atol=0.02)
+
+
+def test_other_quantisations_are_written_first(cycle: Path, tuned: Path, tmp_path: Path) -> None:
+    template = open_tuned(tuned).template
+    found = {}
+    for name in ("auto", "BF16", "Q4_0"):
+        embed_tuned(cycle, tuned, tmp_path / name, EmbedConfig(quant=name), device=CPU, threads=1)
+        found[name] = np.load(tmp_path / name / "item_embeddings.npy")
+        base = tmp_path / f"base-{name}"
+        embed_base(cycle, str(tuned / F16_FILE), template, base, EmbedConfig(quant=name), device=CPU, threads=1)
+        if name != "auto":  # of the same file
+            np.testing.assert_array_equal(np.load(base / "item_embeddings.npy"), found[name])
+    exact = np.load(tmp_path / "base-auto" / "item_embeddings.npy")  # f16, as it is
+    errors = {name: np.linalg.norm(values - exact) for name, values in found.items()}
+    assert 0 < errors["BF16"] < errors["Q4_0"] and 0 < errors["auto"] < errors["Q4_0"]
+    with pytest.raises(TslrecError, match="--quant BF16 is for --engine llama"):
+        EmbedConfig(engine="torch", quant="BF16")
 
 
 def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:

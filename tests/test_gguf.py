@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from tslrec_min.errors import TslrecError
+from tslrec_min.gguf import quantization
 from tslrec_min.gguf.names import plain_config, to_gguf_rows, to_hf_rows
 from tslrec_min.gguf.parity import check_parity, compare_states
-from tslrec_min.gguf.quantization import QUANTS, quantize
+from tslrec_min.gguf.quantization import QUANTS, quant_for_speed, quantize
 from tslrec_min.gguf.reader import _Reader, read_gguf, read_metadata
 from tslrec_min.gguf.rope import LLAMA3_KEYS, frequency_factors, scaling_of_factors
 from tslrec_min.gguf.writer import write_gguf
@@ -285,6 +286,22 @@ def test_every_quantisation_stays_close(tmp_path: Path, quant: str) -> None:
     error = np.linalg.norm(state[name] - original[name]) / np.linalg.norm(original[name])
     assert 0 < error < (0.01 if quant in ("F16", "BF16", "Q8_0") else 0.12)
     assert (tmp_path / "small.gguf").stat().st_size < source.stat().st_size
+
+
+def test_what_is_quantised_can_be_quantised_again_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_language_model(make_tiny_llm(tmp_path / "hf", hidden_size=256, intermediate_size=256))
+    source = write(model, tmp_path / "f16.gguf", dtype="f16")
+    monkeypatch.setitem(quantization.QUANTS, "Q4_1", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_1)
+    slow, again = tmp_path / "q4_1.gguf", tmp_path / "q8_0.gguf"
+    quantize(source, slow, "Q4_1", threads=1)
+    assert quant_for_speed(slow) == "Q8_0"
+    with pytest.raises(TslrecError, match="could not quantise"):
+        quantize(slow, again, "Q8_0", threads=1)
+    quantize(slow, again, "Q8_0", threads=1, again=True)
+    assert quant_for_speed(again) is None and quant_for_speed(source) is None
+    before, after = read_gguf(slow).state, read_gguf(again).state
+    name = "model.layers.0.mlp.gate_proj.weight"
+    assert np.linalg.norm(after[name] - before[name]) < 0.01 * np.linalg.norm(before[name])
 
 
 def test_quantising_a_damaged_file_is_an_error(tiny: LanguageModel, tmp_path: Path) -> None:

@@ -220,6 +220,10 @@ class EmbedConfig:
 
     engine: str = option("llama", "llama: llama.cpp on the GGUF file; torch: the reference.",
                          choices=("llama", "torch"))
+    quant: str = option("auto", "What llama.cpp reads: auto is a fine-tuned model's own quantisation, or a base "
+                        "model's file as it is, but Q8_0 in place of Q4_1 and Q5_1, which it is slow with. Any other is "
+                        "written first, to a temporary file; weights don't become better than they are stored.",
+                        choices=("auto", *QUANTS))
     batch_tokens: int = option(0, "Most tokens computed at once; 0: the engine's own choice, smaller on a CPU.", low=0)
     autotune: bool = option(False, "Time batch sizes on some of the prompts first, and take the fastest.")
     torch_precision: str = option("fp32", "Arithmetic of the torch engine; auto takes bf16 where the processor has "
@@ -228,6 +232,11 @@ class EmbedConfig:
     gpu_layers: int = option(0, "Layers that llama.cpp puts on a GPU; -1: all.", low=-1)
     shard_size: int = option(512, "Different prompts in a shard. A shard is stored when it is done: what an "
                              "interruption can cost, and what processes share out.", low=1)
+
+    def __post_init__(self) -> None:
+        """Check what no field can check alone."""
+        if self.engine == "torch" and self.quant != "auto":
+            raise TslrecError(f"--quant {self.quant} is for --engine llama; torch computes in --torch-precision")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from ..artifacts import (
 )
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
-from ..model_files import load_tokenizer, model_hash, open_tuned
+from ..gguf.quantization import quant_for_speed, quantize
+from ..model_files import F16_FILE, load_tokenizer, model_hash, open_tuned
 from ..progress import progress, step
 from ..prompts import PromptTemplate
 from ..sources import resolve_model
@@ -73,8 +74,10 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
     tuned = open_tuned(finetune_path)
 
     def engine() -> AbstractContextManager[BatchedEngine]:
-        if config.engine == "llama":
+        if config.engine == "llama" and config.quant == "auto":
             return _llama(tuned.quantised, config, threads)
+        if config.engine == "llama":
+            return _quantised(tuned.artifact.path / F16_FILE, config.quant, config, threads)
         from ..adaptation import load_tuned
         from ..lora import merge_lora
 
@@ -93,7 +96,8 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
                part: Part = WHOLE) -> int:
     """Embed every item with a model as it is, before any fine-tuning; otherwise like `embed_tuned`.
 
-    The llama engine reads a .gguf as it stands; a model in another format is written as an f16 GGUF first.
+    The llama engine reads a .gguf as it stands, unless `config.quant` says otherwise; a model in another format is
+    written as an f16 GGUF first.
     """
 
     def engine() -> AbstractContextManager[BatchedEngine]:
@@ -102,9 +106,10 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
 
             return _torch(load_language_model(model).network, config, device)
         resolved = resolve_model(model)
-        if resolved.kind == "gguf":
-            return _llama(resolved.path, config, threads)
-        return _converted(model, config, threads)
+        if resolved.kind != "gguf":
+            return _converted(model, config, threads)
+        quant = quant_for_speed(resolved.path) if config.quant == "auto" else config.quant
+        return _quantised(resolved.path, quant, config, threads) if quant else _llama(resolved.path, config, threads)
 
     dataset, dataset_hash = load_dataset(dataset_path)
     job = _Job(dataset.with_cold_items(), dataset_hash, out, config, template, model, {"model": model_hash(model)},
@@ -134,9 +139,21 @@ def _converted(model: str, config: EmbedConfig, threads: int) -> Iterator[LlamaE
 
     loaded = load_language_model(model)
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
-        path = Path(folder) / "model-f16.gguf"
+        path = Path(folder) / F16_FILE
         write_gguf(path, loaded.network, loaded.network.config.to_dict(), loaded.metadata)
         del loaded
+        whole = config.quant in ("auto", "F16")
+        with _llama(path, config, threads) if whole else _quantised(path, config.quant, config, threads) as engine:
+            yield engine
+
+
+@contextmanager
+def _quantised(source: Path, quant: str, config: EmbedConfig, threads: int) -> Iterator[LlamaEngine]:
+    """Write a GGUF file in another quantisation, to a temporary file, and open it."""
+    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
+        path = Path(folder) / f"model-{quant}.gguf"
+        step(f"writes {source.name} as {quant}")
+        quantize(source, path, quant, threads=threads, again=True)
         with _llama(path, config, threads) as engine:
             yield engine
 

@@ -8,9 +8,11 @@ import uuid
 from pathlib import Path
 
 import llama_cpp
+from gguf import GGMLQuantizationType
 
 from ..errors import TslrecError
 from ..llama_log import captured_llama_log
+from .reader import gguf_reader
 
 QUANTS = {
     "F16": llama_cpp.LLAMA_FTYPE_MOSTLY_F16,
@@ -22,15 +24,31 @@ QUANTS = {
     "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
 }
 
+_SLOW = (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q5_1)
+"""Types of which llama.cpp multiplies row by row on a CPU, where it has kernels for blocks of rows of others."""
 
-def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int) -> None:
+
+def quant_for_speed(path: Path) -> str | None:
+    """Return ``"Q8_0"`` if most of a GGUF file is of types that llama.cpp is slow with, else None.
+
+    Raises:
+        TslrecError: the file can't be read.
+    """
+    with gguf_reader(path) as reader:
+        sizes = [(tensor.tensor_type, int(tensor.n_bytes)) for tensor in reader.tensors]
+    slow = sum(size for kind, size in sizes if kind in _SLOW)
+    return "Q8_0" if 2 * slow > sum(size for _, size in sizes) else None
+
+
+def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int, again: bool = False) -> None:
     """Quantise a GGUF file; the target appears under its name when it is whole.
 
     Args:
-        source: an f16 or f32 GGUF; one that is quantised already is refused.
+        source: an f16 or f32 GGUF; one that is quantised already is refused, unless `again`.
         target: the file to write; replaced if it exists.
         quant: a name in `QUANTS`.
         threads: at least 1.
+        again: take a quantised file too; what its weights are rounded to is rounded once more.
 
     Raises:
         TslrecError: llama.cpp refuses the file; the message holds its last error lines.
@@ -43,6 +61,7 @@ def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int) -
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = threads
     parameters.ftype = QUANTS[quant]
+    parameters.allow_requantize = again
     temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
         with captured_llama_log() as log:
