@@ -221,8 +221,8 @@ class EmbedConfig:
     engine: str = option("llama", "llama: llama.cpp on the GGUF file; torch: the reference.",
                          choices=("llama", "torch"))
     quant: str = option("auto", "What llama.cpp reads: auto is a fine-tuned model's own quantisation, or a base "
-                        "model's file as it is, but Q8_0 in place of Q4_1 and Q5_1, which it is slow with. Any other is "
-                        "written first, to a temporary file; weights don't become better than they are stored.",
+                        "model's file as it is, but Q8_0 in place of Q4_1 and Q5_1, which it is slow with. Any other "
+                        "is written first, to a temporary file; weights don't become better than they are stored.",
                         choices=("auto", *QUANTS))
     batch_tokens: int = option(0, "Most tokens computed at once; 0: the engine's own choice, smaller on a CPU.", low=0)
     autotune: bool = option(False, "Time batch sizes on some of the prompts first, and take the fastest.")
