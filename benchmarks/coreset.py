@@ -123,6 +123,7 @@ def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, option
              "loss": metrics["best"], "baseline": metrics["baseline"]}
     if options.downstream:
         merge_lora(network)
+        network.float()
         prompts = template.tokenize_all([[title] for title in dataset.titles], language_model.tokenizer)
         vectors = np.zeros((dataset.n_items + 1, network.config.hidden_size), np.float32)
         with TorchEngine(network) as engine:
