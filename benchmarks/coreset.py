@@ -140,7 +140,7 @@ def print_table(runs: list[dict[str, Any]]) -> None:
     rows = []
     for run in sorted(runs, key=lambda run: (-run["share"], run["select"], run["epochs"])):
         ndcg = run.get("validation NDCG@10")
-        rows.append((f"{run['share']:.0%}", run["select"] if run["share"] < 1 else "all", run["window"], run["epochs"],
+        rows.append((f"{run['share']:.0%}", run["select"] if run["share"] < 1 else "all", run["window"], str(run["epochs"]),
                      f"{run['users']:,}", f"{run['items_covered']:.0%}", f"{run['tokens']:,}", f"{run['loss']:.4f}",
                      "" if whole is None else f"{run['loss'] / whole - 1:+.1%}", "" if ndcg is None else f"{ndcg:.4f}"))
     print(table(("share", "select", "window", "epochs", "users", "items covered", "tokens read", "held-out KL",
