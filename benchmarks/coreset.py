@@ -2,8 +2,9 @@
 
 Every run has the same held-out users. Fewer users are seen in smaller batches and more often, so that all runs have
 about as many optimiser steps (the table says how many tokens each has read). Downstream: SASRec started from the
-item embeddings of the fine-tuned weights (adapter ``init``), NDCG@10 on the validation split. Finished runs are kept
-in a file of JSON lines, so that an interrupted study goes on.
+item embeddings of the fine-tuned weights (adapter ``init``), NDCG@10 on the validation split; in bfloat16, where that
+is what `tslrec finetune` takes, these weights are the rounded ones plus the update. Finished runs are kept in a file of
+JSON lines, so that an interrupted study goes on.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def main() -> None:
         for select in ("random", "coverage") if share < 1 else ("random",):
             config = config_of(dataset, share, select, options)
             wanted = {"data": options.data, "share": share, "select": select, "window": config.window,
-                      "epochs": config.epochs, "virtual_users": config.virtual_users}
+                      "epochs": config.epochs, "virtual_users": config.virtual_users,
+                      "precision": str(resolve_precision(config.precision, CPU))}
             if not any(wanted.items() <= run.items() for run in done):
                 done.append(wanted | run(dataset, categories, config, options))
                 with open(options.results, "a") as file:
@@ -140,9 +142,10 @@ def print_table(runs: list[dict[str, Any]]) -> None:
     rows = []
     for run in sorted(runs, key=lambda run: (-run["share"], run["select"], run["epochs"])):
         ndcg = run.get("validation NDCG@10")
-        rows.append((f"{run['share']:.0%}", run["select"] if run["share"] < 1 else "all", run["window"], str(run["epochs"]),
-                     f"{run['users']:,}", f"{run['items_covered']:.0%}", f"{run['tokens']:,}", f"{run['loss']:.4f}",
-                     "" if whole is None else f"{run['loss'] / whole - 1:+.1%}", "" if ndcg is None else f"{ndcg:.4f}"))
+        rows.append((f"{run['share']:.0%}", run["select"] if run["share"] < 1 else "all", run["window"],
+                     str(run["epochs"]), f"{run['users']:,}", f"{run['items_covered']:.0%}", f"{run['tokens']:,}",
+                     f"{run['loss']:.4f}", "" if whole is None else f"{run['loss'] / whole - 1:+.1%}",
+                     "" if ndcg is None else f"{ndcg:.4f}"))
     print(table(("share", "select", "window", "epochs", "users", "items covered", "tokens read", "held-out KL",
                  "against all", "validation NDCG@10"), rows))
     print(f"constant predictor: {runs[0]['baseline']:.4f}")

@@ -221,6 +221,17 @@ def test_bfloat16_products_round_and_nothing_else_does(kind: str) -> None:
         assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.995  # measured: .9985
 
 
+def test_a_forward_pass_without_autograd_leaves_training_possible() -> None:
+    network, prompts = network_of("llama").to(torch.bfloat16), prompts_of()
+    parameters = with_lora(network)
+    decoder = PackedDecoder(network)
+    with torch.inference_mode():
+        before = decoder.pooled_states(prompts)
+    found = decoder.pooled_states(prompts)
+    assert torch.equal(found, before)
+    assert all(part.abs().max() > 0 for part in gradients(found, parameters))
+
+
 def test_bfloat16_stays_close() -> None:
     prompts = prompts_of()
     exact = expected_states(network_of("llama"), prompts)

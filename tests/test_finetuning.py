@@ -18,7 +18,7 @@ from tslrec_min.artifacts import open_artifact, read_json
 from tslrec_min.checkpoints import Checkpointing
 from tslrec_min.configs import FinetuneConfig, PretrainConfig
 from tslrec_min.errors import TslrecError
-from tslrec_min.finetuning import parts_of
+from tslrec_min.finetuning import parts_of, resolve_precision
 from tslrec_min.prompts import TokenPrompt
 from tslrec_min.recommenders import pretrain
 from tslrec_min.samples import Samples
@@ -69,6 +69,15 @@ def test_a_resumed_fine_tuning_ends_as_an_uninterrupted_one(cycle: Path, pretrai
     assert hashes[0] == hashes[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
     assert "going on after 1 epochs and 4 steps" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("capability", "expected"), [("amx_bf16", torch.bfloat16), ("avx512_bf16", torch.bfloat16),
+                                                      ("avx512_f", torch.float32)])
+def test_auto_is_bfloat16_where_there_are_instructions_for_it(capability: str, expected: torch.dtype,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True}, raising=False)
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("fp32", CPU) == torch.float32 and resolve_precision("bf16", CPU) == torch.bfloat16
 
 
 def test_several_processes_fine_tune_what_one_does(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path) -> None:

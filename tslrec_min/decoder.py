@@ -8,8 +8,8 @@ of the same mathematics, for fine-tuning and for embedding with torch:
 - Projections that read the same input (query, key and value; gate and up) are one product, LoRA included.
 - Outputs of norms and of the gated activation aren't kept for the backward pass but worked out again from their
   inputs, which are kept anyway.
-- On a CPU matrix products alone have the type of the weights, as under autocast; what is between them stays float32,
-  which the kernels of `fused` are for.
+- On a CPU the look-up of tokens and the matrix products alone have the type of the weights, as under autocast; what is
+  between them stays float32, which the kernels of `fused` are for.
 
 Architectures: those of `gguf.names`. A test compares every one of them with transformers.
 """
@@ -165,7 +165,8 @@ class _Room:
         size, key = rows * width, (use, dtype, device)
         memory = self._memory.get(key)
         if memory is None or memory.numel() < size:
-            memory = self._memory[key] = torch.empty(size, dtype=dtype, device=device)
+            with torch.inference_mode(False):  # what it allocates, a training step may not write to
+                memory = self._memory[key] = torch.empty(size, dtype=dtype, device=device)
         return memory[:size].view(rows, width)
 
     def cast(self, use: str, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -238,7 +239,7 @@ class _Identity:
 class _Product(torch.autograd.Function):
     """f(x) W^T + bias + (f(x) A^T) B^T for a frozen W; f(x) is computed again in the backward pass, not kept.
 
-    `keep` is the mask of LoRA's dropout, scaled, [T, in]; None without dropout.
+    `keep` is the mask of LoRA's dropout, scaled, [T, in], with the rows that `_Room.cast` adds; None without dropout.
     """
 
     @staticmethod

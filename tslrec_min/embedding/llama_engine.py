@@ -85,6 +85,9 @@ class LlamaEngine(BatchedEngine):
         if not self._model:
             raise TslrecError(f"llama.cpp can't load {path}: {log}; the file is damaged or of another kind: get or "
                               "write it again")
+        description = ctypes.create_string_buffer(128)  # such as "llama 256M Q8_0"
+        llama_cpp.llama_model_desc(self._model, description, len(description))
+        self._description = description.value.decode(errors="replace")
 
     @property
     def width(self) -> int:
@@ -103,8 +106,8 @@ class LlamaEngine(BatchedEngine):
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that `embed` computes with."""
-        return {"threads": self._threads, "batch_tokens": self._batch_tokens, "max_sequences": self._max_sequences,
-                "gpu_layers": self._gpu_layers, "gpu_offload": self.gpu_offload}
+        return {"model": self._description, "threads": self._threads, "batch_tokens": self._batch_tokens,
+                "max_sequences": self._max_sequences, "gpu_layers": self._gpu_layers, "gpu_offload": self.gpu_offload}
 
     def close(self) -> None:
         """Free the model; the engine can't be used after that."""

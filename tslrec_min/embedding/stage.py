@@ -74,10 +74,10 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
     tuned = open_tuned(finetune_path)
 
     def engine() -> AbstractContextManager[BatchedEngine]:
-        if config.engine == "llama" and config.quant == "auto":
-            return _llama(tuned.quantised, config, threads)
         if config.engine == "llama":
-            return _quantised(tuned.artifact.path / F16_FILE, config.quant, config, threads)
+            half = tuned.artifact.path / F16_FILE
+            stored = {"auto": tuned.quantised, "F16": half}.get(config.quant)
+            return _llama(stored, config, threads) if stored else _quantised(half, config.quant, config, threads)
         from ..adaptation import load_tuned
         from ..lora import merge_lora
 

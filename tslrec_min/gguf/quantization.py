@@ -25,17 +25,18 @@ QUANTS = {
 }
 
 _SLOW = (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q5_1)
-"""Types of which llama.cpp multiplies row by row on a CPU, where it has kernels for blocks of rows of others."""
+"""Types that llama.cpp multiplies row by row on a CPU; half as fast as Q8_0 or slower."""
 
 
 def quant_for_speed(path: Path) -> str | None:
-    """Return ``"Q8_0"`` if most of a GGUF file is of types that llama.cpp is slow with, else None.
+    """Return ``"Q8_0"`` if most of the layers' weights are of types that llama.cpp is slow with, else None.
 
     Raises:
         TslrecError: the file can't be read.
     """
     with gguf_reader(path) as reader:
-        sizes = [(tensor.tensor_type, int(tensor.n_bytes)) for tensor in reader.tensors]
+        sizes = [(tensor.tensor_type, int(tensor.n_bytes)) for tensor in reader.tensors
+                 if tensor.name.startswith("blk.")]
     slow = sum(size for kind, size in sizes if kind in _SLOW)
     return "Q8_0" if 2 * slow > sum(size for _, size in sizes) else None
 
