@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tslrec_min
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.preparation import prepare, prepare_frames
@@ -463,6 +464,18 @@ def test_frames(tmp_path: Path, kind: str) -> None:
         prepare_frames(frame(columns), frame({"id": [1], "title": ["x"]}), tmp_path / "b", config)
     with pytest.raises(TslrecError, match="the frame of interactions, line 2: time 'noon'"):
         prepare_frames(frame(columns | {"timestamp": ["1", "noon", "3", "4"]}), titles, tmp_path / "c", config)
+
+
+def test_frames_through_the_public_function(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    users, items, _, times = zip(*ROWS, strict=True)
+    frame = pandas.DataFrame({"reader": users, "item_id": items, "timestamp": times})
+    titles = pandas.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]})
+    found = tslrec_min.prepare(frame, tmp_path / "a", items=titles, user_column="reader", k_core=0)
+    assert found.metrics["users"] == 2 and pandas.DataFrame(found.rows).title.tolist() == ["A", "B"]
+    assert histories(load_dataset(tmp_path / "a")[0]) == HISTORIES
+    with pytest.raises(TypeError, match="a DataFrame and items a NoneType; expected two data frames, or two files"):
+        tslrec_min.prepare(frame, tmp_path / "b")
 
 
 def test_frames_of_pandas_with_dates_and_gaps(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tslrec_min
 from tslrec_min import similarity
 from tslrec_min.artifacts import Recipe, open_artifact, sha256_of_file, write_artifact
 from tslrec_min.cli import main
@@ -112,6 +113,13 @@ def test_shuffled_rows_give_the_same_training(cycle: Path, dataset: Dataset, emb
     whole, run = (open_artifact(tmp_path / name, "train") for name in ("whole", "run"))
     assert whole.hash == run.hash  # the same weights and metrics
     assert run.record["inputs"]["embeddings"] == sha256_of_file(tmp_path / "shuffled.npz")
+    np.save(tmp_path / "shuffled.npy", rows)
+    ids = write_ids(tmp_path / "ids.txt", [*np.array(vectors.item_ids)[order], "stranger"])
+    with pytest.raises(TslrecError, match="'stranger'"):
+        tslrec_min.train(cycle, tmp_path / "api", embeddings=tmp_path / "shuffled.npy", embedding_ids=ids, **SMALL)
+    tslrec_min.train(cycle, tmp_path / "api", embeddings=tmp_path / "shuffled.npy", embedding_ids=ids,
+                     ignore_unknown_items=True, threads=1, **SMALL)
+    assert open_artifact(tmp_path / "api", "train").hash == whole.hash
 
 
 def write_ids(path: Path, ids: list[str]) -> Path:

@@ -27,8 +27,8 @@ from .stage_results import Embeddings, Result, Rows, category_rows, item_rows
 
 
 @with_options(configs.PrepareConfig)
-def prepare(source: StrPath, out: StrPath, *, items: StrPath | None = None, existing: str = "refuse", **options: Any
-            ) -> Result:
+def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None = None, existing: str = "refuse",
+            **options: Any) -> Result:
     """Read interactions and titles, filter, order and split them.
 
     >>> dataset = tslrec_min.prepare("ratings.csv", "dataset", k_core=2)
@@ -40,9 +40,9 @@ def prepare(source: StrPath, out: StrPath, *, items: StrPath | None = None, exis
     {'item_id': 'i0', 'title': 'Amélie 0'}
 
     Args:
-        source: a file of interactions, a folder that holds one, or ``ml-100k``.
+        source: a file of interactions, a folder that holds one, or ``ml-100k``; or a data frame of pandas or polars.
         out: folder of the data set.
-        items: file with the titles; None: the one beside the interactions.
+        items: file with the titles; None: the one beside the interactions. With a data frame, a data frame too.
         existing: what to do with a data set at `out`: ``refuse`` it, ``overwrite`` it, or ``reuse`` it if it was made
             from the same inputs with the same options.
         options: see below.
@@ -57,6 +57,11 @@ def prepare(source: StrPath, out: StrPath, *, items: StrPath | None = None, exis
     from .sources import resolve_dataset
 
     config = from_mapping(configs.PrepareConfig, options, "prepare")
+    if arguments.are_frames(source, items):
+        from .data.preparation import prepare_frames
+
+        metrics = prepare_frames(source, items, Path(out), config, existing=arguments.existing(existing))
+        return Result(Path(out), metrics, lambda: item_rows(Path(out)))
     interactions, known_items = resolve_dataset(Path(source))
     metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known_items,
                               existing=arguments.existing(existing))
@@ -168,8 +173,9 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 
 
 @with_options(configs.TrainConfig)
-def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, device: str = "cpu",
-          threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
+def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
+          ignore_unknown_items: bool = False, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
+          **options: Any) -> Result:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
     >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
@@ -180,7 +186,10 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     Args:
         dataset: folder of `prepare`.
         out: folder of the recommender.
-        embeddings: folder of `embed`; None: item ids only.
+        embeddings: folder of `embed`, or a file of anybody's item vectors (npy, Parquet, word2vec text); None: item ids
+            only.
+        embedding_ids: text file with the ids of an .npy file's rows, one a line.
+        ignore_unknown_items: leave out a file's items that the data set doesn't know.
         device: of torch, such as ``cuda``.
         threads: to compute with; None: all processors.
         existing: as for `prepare`.
@@ -196,6 +205,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
 
     config, folder = from_mapping(configs.TrainConfig, options, "train"), Path(out)
     train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
+                      embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
                       **arguments.settings(device, threads, existing))
     metrics = arguments.read(folder, "metrics.json")
     return Result(folder, metrics, lambda: metrics["epochs"])

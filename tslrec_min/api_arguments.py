@@ -28,6 +28,19 @@ def settings(device: str, threads: int | None, on_existing: str, *, with_torch: 
     return where | {"existing": existing(on_existing)}
 
 
+def are_frames(interactions: Any, items: Any) -> bool:
+    """Return whether both are data frames, which have columns.
+
+    Raises:
+        TypeError: one is and the other isn't.
+    """
+    of_interactions, of_items = hasattr(interactions, "columns"), hasattr(items, "columns")
+    if of_interactions != of_items:
+        raise TypeError(f"interactions are a {type(interactions).__name__} and items a {type(items).__name__}; "
+                        "expected two data frames, or two files")
+    return of_interactions
+
+
 def existing(what: str) -> str:
     """Return what to do with existing results.
 
