@@ -59,10 +59,10 @@ class _Main(click.Group):
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tslrec")
 def main() -> None:
-    """Make any sequential recommender better with item embeddings from a small language model.
+    """Sequential recommendation with item embeddings from a small language model. No GPU needed.
 
     TSLRec (arXiv 2406.00333): the language model learns from item titles which latent categories each user
-    prefers, and then embeds every item. No GPU needed.
+    prefers, and then embeds every item; a recommender is trained with and without them, and the two are compared.
 
     \b
     The whole chain, with its table of results, on MovieLens-100K or on your own files:

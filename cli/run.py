@@ -22,7 +22,7 @@ BUILT_IN = "quickstart"
 
 @click.command()
 @click.argument("source")
-@click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/NAME]")
+@click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/SOURCE, or runs/SOURCE-DATA with --data]")
 @click.option("--data", type=PATH, help="File or folder of interactions, in place of the configuration's source.")
 @click.option("--items", type=PATH, help="File with the item titles.  [default: the one beside the interactions]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Recommenders trained at a time. "
@@ -64,7 +64,9 @@ def run(source: str, out: Path | None, data: Path | None, items: Path | None, jo
         with as_file(files("tslrec_min") / f"{BUILT_IN}.toml") as path:
             config = load_run_config(path)
     config = replace(config, stages={**config.stages, "prepare": replace(config.stages["prepare"], **prepare)})
-    out = out or Path("runs") / Path(source).resolve().name.split(".")[0]
+    if out is None:  # a folder for each pair of a configuration and data
+        names = [source, *([] if data is None or not described else [data])]
+        out = Path("runs") / "-".join(Path(name).resolve().name.split(".")[0] for name in names)
     result = run_chain(config, out, data=data, items=items, device_name=device, threads=threads, jobs=jobs)
     if as_json:
         click.echo(json.dumps(result))

@@ -191,10 +191,13 @@ def test_init_starts_from_whitened_components() -> None:
     centred = vectors[1:].astype(np.float64) - vectors[1:].mean(axis=0, dtype=np.float64)
     left = np.linalg.svd(centred, full_matrices=False)[0][:, :WIDTH]  # of equal variance whatever the singular values
     expected = left / np.linalg.norm(left, axis=1, keepdims=True) * 0.1 * math.sqrt(WIDTH)
-    table = make_adapter("init", vectors, init_whitening=True, table_std=0.1)()[1:].detach().numpy()
+    table = make_adapter("init", vectors)()[1:].detach().numpy()
     signs = np.sign((table * expected).sum(axis=0))
     np.testing.assert_allclose(table, expected * signs, atol=1e-5)
-    assert not np.allclose(table, make_adapter("init", vectors, table_std=0.1)()[1:].detach().numpy(), atol=1e-2)
+    plain, smaller = (make_adapter("init", vectors, **options)()[1:].detach().numpy()
+                      for options in ({"init_whitening": False}, {"table_std": 0.02}))
+    assert not np.allclose(table, plain, atol=1e-2)
+    np.testing.assert_allclose(smaller, table / 5, atol=1e-6)
 
 
 def test_recpca_is_pca_without_the_penalty_and_smoother_with_it() -> None:
@@ -203,7 +206,8 @@ def test_recpca_is_pca_without_the_penalty_and_smoother_with_it() -> None:
     plain = smooth_directions(fitted.centred, WIDTH, 0.0, histories)
     np.testing.assert_allclose(plain @ plain.T, fitted.directions[:, :WIDTH] @ fitted.directions[:, :WIDTH].T,
                                atol=1e-9)
-    torch.testing.assert_close(make_adapter("recpca", recpca_lambda=0.0)(), make_adapter("init")())
+    torch.testing.assert_close(make_adapter("recpca", recpca_lambda=0.0)(),
+                               make_adapter("init", init_whitening=False, table_std=0.02)())
     variation = total_variation(fitted.centred, histories)
     ratios = []
     for weight in (0.0, 0.2, 0.5, 0.8):

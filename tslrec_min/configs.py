@@ -88,15 +88,15 @@ class TrainConfig:
                                   low=0)
     recpca_lambda: float = option(0.5, "Weight of recpca's penalty on differences between items that follow each "
                                   "other; 0: plain PCA.", low=0)
-    init_whitening: bool = option(False, "Give the components that init starts from the same variance, so that a few "
+    init_whitening: bool = option(True, "Give the components that init starts from the same variance, so that a few "
                                   "large ones are not most of every item's vector.")
     experts: int = option(8, "Experts of moe, of which each item uses 2.", low=2)
     control: str = option("none", "What stands in for the item embeddings, to see what a gain rests on: random vectors "
                           "of the same size, or the same ones shuffled among the items.", choices=CONTROLS)
     width: int = option(64, "Width of the item table and of the hidden states.", low=1)
-    table_std: float = option(0.02, "Spread of the entries of the item table at the start, with any adapter. Adam "
-                              "moves every entry by about the same step, so what a larger table starts with is kept "
-                              "longer.", low=1e-6, high=10)
+    table_std: float | None = option(None, "Spread of the entries of the item table at the start. Adam moves every "
+                                     "entry by about the same step, so what a larger table starts with is kept "
+                                     "longer; not set: 0.1 for init, 0.02 for all others.", low=1e-6, high=10)
     blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1)
     heads: int = option(2, "Attention heads; must divide the width.", low=1)
     units: int = option(128, "Recurrent units of gru4rec.", low=1)
@@ -136,6 +136,13 @@ class TrainConfig:
         if self.adapter == "none" and self.control != "none":
             raise TslrecError(f"--control {self.control} replaces item embeddings, and the adapter none takes none; "
                               "choose another adapter")
+
+    @property
+    def table_spread(self) -> float:
+        """Spread of the entries of the item table at the start: `table_std`, or the adapter's own."""
+        if self.table_std is not None:
+            return self.table_std
+        return 0.1 if self.adapter == "init" else 0.02
 
 
 @dataclass(frozen=True)

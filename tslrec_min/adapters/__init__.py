@@ -2,7 +2,7 @@
 
 An adapter is a module; ``adapter()`` is the table. With its TrainConfig, its state dict is all that restores it. An
 adapter that can give vectors to items that training didn't know has ``project``, see `projection.Projection`.
-Every table starts with entries of about the same spread, `TrainConfig.table_std`.
+Every table starts with entries of about the same spread, `TrainConfig.table_spread`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def build_adapter(config: TrainConfig, n_items: int, embeddings: np.ndarray | No
     if name == "none":
         if embeddings is not None:
             raise TslrecError("the adapter none takes no item embeddings; choose another one, or leave them out")
-        return TrainableTable.random(n_items, config.width, config.table_std)
+        return TrainableTable.random(n_items, config.width, config.table_spread)
     if embeddings is None:
         raise TslrecError(f"the adapter {name} needs item embeddings; give the folder that tslrec embed wrote")
     if len(embeddings) != n_items + 1:

@@ -29,7 +29,7 @@ class AlphaFuse(Projection):
 
     def __init__(self, features: Features, config: TrainConfig) -> None:
         super().__init__(features, config)
-        self.std = config.table_std
+        self.std = config.table_spread
         self.ids = nn.Parameter(torch.zeros(len(features.items), id_width(config)))
 
     @staticmethod

@@ -28,7 +28,7 @@ class GatedFusion(Projection):
         super().__init__(features, config)
         # At the start the gate is about half: both parts are doubled, less what adding two of them makes up for.
         self.ids = nn.Parameter(torch.empty(len(features.items), config.width))
-        nn.init.normal_(self.ids, std=config.table_std * math.sqrt(2))
+        nn.init.normal_(self.ids, std=config.table_spread * math.sqrt(2))
         self.projection = table_layer(features.width, config, 1 / math.sqrt(2))
         self.gate = nn.Linear(2 * config.width, config.width)
 

@@ -63,7 +63,7 @@ def table_layer(inputs: int, config: TrainConfig, spread: float = 1.0) -> nn.Lin
         config: width and spread of the table.
         spread: norm of an input row.
     """
-    return _layer(inputs, config.width, config.table_std / spread)
+    return _layer(inputs, config.width, config.table_spread / spread)
 
 
 def _layer(inputs: int, outputs: int, std: float) -> nn.Linear:

@@ -42,7 +42,7 @@ class SpectralAttention(Projection):
         self.exponent = nn.Parameter(torch.tensor(0.5))
         self.scale = nn.Parameter(torch.ones(config.width))
         with torch.no_grad():
-            self.scale.copy_(config.table_std / self.weights().norm(dim=1).clamp_min(1e-12))
+            self.scale.copy_(config.table_spread / self.weights().norm(dim=1).clamp_min(1e-12))
 
     @staticmethod
     def fit_features(embeddings: np.ndarray, config: TrainConfig) -> Features:
