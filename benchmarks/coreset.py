@@ -131,7 +131,8 @@ def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, option
         with TorchEngine(network) as engine:
             vectors[1:] = engine.embed(prompts)
         _, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"),
-                             TrainConfig(adapter="init", init_whitening=False, table_std=0.02, **SASREC), vectors, CPU, options.threads)
+                             TrainConfig(adapter="init", init_whitening=False, table_std=0.02, **SASREC), vectors, CPU,
+                             options.threads)
         found["validation NDCG@10"] = metrics["validation_ndcg@10"]
     return found
 

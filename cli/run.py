@@ -22,7 +22,7 @@ BUILT_IN = "quickstart"
 
 @click.command()
 @click.argument("source")
-@click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/SOURCE, or runs/SOURCE-DATA with --data]")
+@click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/SOURCE, runs/SOURCE-DATA with --data]")
 @click.option("--data", type=PATH, help="File or folder of interactions, in place of the configuration's source.")
 @click.option("--items", type=PATH, help="File with the item titles.  [default: the one beside the interactions]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Recommenders trained at a time. "
