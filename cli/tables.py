@@ -33,6 +33,7 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
             ("HTML entities unescaped", f"{summary['unescaped_items']:,} items"),
             ("left out: rating", f"{summary['below_min_rating']:,}"),
             ("left out: time", f"{summary['outside_time_window']:,}"),
+            ("left out: duplicates", f"{summary['duplicates']:,}"),
             (f"left out: {summary['k_core']}-core", f"{summary['below_k_core']:,}"),
             *_bad_rows(summary), *_split_rows(summary), *_cold_rows(summary),
             ("split hash", summary["split_hash"][:16])]

@@ -48,6 +48,8 @@ class PrepareConfig:
                              "out and count it.", choices=("error", "skip"))
     missing_titles: str = option("error", "Items without a row in the items file, or no such file at all: stop, or "
                                  "give them blank titles.", choices=("error", "blank"))
+    duplicates: str = option("drop", "Rows of the same user, item and time: leave out and count all but the first, or "
+                             "keep them. Rows without times are all kept.", choices=("drop", "keep"))
     min_rating: float | None = option(None, "Keep interactions rated at least so; not set: keep all.")
     from_time: str = option("", "Keep interactions from this time on: a number as in the data, in seconds if that is "
                             "in ms, or an ISO date (UTC).")

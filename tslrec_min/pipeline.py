@@ -269,8 +269,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=titles,
                                                         existing="reuse"))
         found = read_json(dataset / "dataset.json")
+        duplicates = f"{found['duplicates']:,} duplicates left out, " if found["duplicates"] else ""
         note(f"{dataset}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "
-             f"{found['below_k_core']:,} left out by the {found['k_core']}-core")
+             f"{duplicates}{found['below_k_core']:,} left out by the {found['k_core']}-core")
         embeddings: dict[str, Path | None] = {"none": None}
         if "untuned" in wanted:
             embeddings["untuned"] = stage("embed-untuned", lambda path: embed_base(

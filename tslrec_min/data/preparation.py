@@ -120,6 +120,7 @@ def _hash_of(raw: RawInteractions) -> str:
 
 def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> tuple[Dataset, dict[str, Any]]:
     """Return the data set and the contents of dataset.json."""
+    raw = raw.without_duplicates() if config.duplicates == "drop" else raw
     dataset = build_dataset(raw, texts, k_core=config.k_core, shares=_shares(config),
                             blank_titles=config.missing_titles == "blank")
     left_out = _left_out(raw, dataset)
@@ -142,8 +143,9 @@ def _left_out(raw: RawInteractions, dataset: Dataset) -> dict[str, int]:
     if dataset.cuts and raw.times is not None and dataset.timestamps is not None:
         late, kept_late = (int((times >= dataset.cuts[0]).sum()) for times in (raw.times, dataset.timestamps))
     lost = len(raw.users) - len(dataset.histories.items)
-    return {"raw_interactions": len(raw.users) + raw.below_min_rating + raw.outside_window,
+    return {"raw_interactions": len(raw.users) + raw.below_min_rating + raw.outside_window + raw.duplicates,
             "below_min_rating": raw.below_min_rating, "outside_time_window": raw.outside_window,
+            "duplicates": raw.duplicates,
             "below_k_core": lost - (late - kept_late), "new_after_training": late - kept_late}
 
 
