@@ -173,6 +173,8 @@ def test_unknown_item_and_empty_core_and_bad_ids() -> None:
     with pytest.raises(ValueError, match="a\tb"):
         raw_of([("a\tb", "x", 1)])
     nothing = RawInteractions.of([], [])
+    with pytest.raises(TslrecError, match=r"the file \(or data frame\) has no rows; give one with a row for every"):
+        build_dataset(nothing, RawItems(), k_core=0)
     nothing.below_min_rating, nothing.bad_rows = 3, {"time can't be read": {"rows": 2, "first_lines": [1, 2]}}
     with pytest.raises(TslrecError, match="no interactions .*: 3 are below .*used: 2 rows: time can't be read;"):
         build_dataset(nothing, RawItems(), k_core=0)

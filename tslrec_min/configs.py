@@ -37,7 +37,8 @@ class PrepareConfig:
     item_column: str = option("item_id", "Column of the item id, in items files too.")
     time_column: str = option("timestamp", "Column of the time: a number or an ISO date; empty if the rows are in time "
                               "order.")
-    title_column: str = option("", "Column of the title in the items file; empty: title, movie_title or name.")
+    title_column: str = option("", "Column of the title in the items file; empty: title, movie_title, name, "
+                               "item_name or product_title.")
     item_fields: str = option("", "Further columns of the items file to keep for prompts, separated by commas.")
     rating_column: str = option("rating", "Column of the rating, used by --min-rating alone.")
     columns: str = option("", "Names of the columns of csv files without a header, separated by commas.")

@@ -248,7 +248,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     import torch
 
     from .adaptation import finetune
-    from .data.preparation import prepare
+    from .data.preparation import find_files, prepare
     from .distributed import refuse_several_processes
     from .embedding.stage import embed_base, embed_tuned
     from .evaluation import evaluate
@@ -261,6 +261,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": "reuse"}
     source, titles = _raw_files(config, data, items)
     settings = config.stages
+    find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
     wanted = {arm.embeddings for arm in config.arms}
     runs = len(config.arms) * len(config.seeds)
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
