@@ -16,8 +16,8 @@ from .options import PATH, device_option, start_torch, threads_option
 @click.argument("run", type=PATH)
 @click.option("--users", type=PATH, help="Answer these users of the data set alone: a file with an id a line, or - for "
                                          "standard input.")
-@click.option("--histories", type=PATH, help="Answer new histories instead: a file of JSON lines or of lines \"user "
-                                             "item item ...\", the oldest item first; - for standard input.")
+@click.option("--histories", type=PATH, help="Answer new histories instead: a file with one a line, see above, or - "
+                                             "for standard input.")
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Items for each user.")
 @click.option("--keep-seen", is_flag=True, help="Recommend items of the user's history too.")
 @click.option("--titles", is_flag=True, help="Write the items' titles beside their ids.")
@@ -26,7 +26,7 @@ from .options import PATH, device_option, start_torch, threads_option
                    "count them.")
 @click.option("--format", "output_format", type=click.Choice(RECOMMENDATION_FORMATS),
               help="Form of the output; parquet needs the extra tslrec-min[parquet].  [default: by the ending of "
-                   "--out, else jsonl]")
+                   "--out: .jsonl, .csv, .parquet; without --out jsonl]")
 @click.option("--out", "-o", type=PATH, help="Write into this file, which is there when it is whole.  [default: "
                                              "standard output]")
 @click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
@@ -42,6 +42,9 @@ def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | No
     --histories. Items of the history are left out unless --keep-seen is given. Users go through in blocks, so memory
     does not grow with their number.
 
+    A line of --histories is JSON, {"user": "u", "items": ["i1", "i2"]}, or "u i1 i2", the oldest item first; the first
+    line says which of the two all are. Ids with white space need JSON.
+
     JSON lines have a user a line, with items and scores, the best first. CSV and Parquet have an item a row: user,
     history, rank, item, score.
 
@@ -54,8 +57,10 @@ def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | No
     """
     if users is not None and histories is not None:
         raise click.UsageError("give either --users or --histories")
-    ending = out.suffix[1:] if out else ""
-    output_format = output_format or (ending if ending in RECOMMENDATION_FORMATS else "jsonl")
+    output_format = output_format or (out.suffix[1:] if out else "jsonl")
+    if output_format not in RECOMMENDATION_FORMATS:
+        raise click.UsageError(f"the format of {out} is not clear from its name; expected the ending "
+                               f".{', .'.join(RECOMMENDATION_FORMATS)}, or say it with --format")
     if output_format == "parquet" and out is None:
         raise click.UsageError("--format parquet needs a file: give --out")
     torch_device = start_torch(device, threads)
@@ -68,5 +73,8 @@ def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | No
     if summary.skipped_items or summary.skipped_users:
         click.echo(f"left out: {summary.skipped_items} unknown items of histories, {summary.skipped_users} users "
                    "that are unknown or without a known item", err=True)
+    elif not summary.users:
+        click.echo(f"{'--users' if histories is None else '--histories'}: no line in it, so there is nothing to answer",
+                   err=True)
     if out:
         click.echo(f"{out}: {summary.users} users", err=True)

@@ -29,15 +29,22 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
     rows = [("users", f"{summary['users']:,}"), ("items", f"{summary['items']:,}"),
             ("interactions", f"{summary['interactions']:,}"), ("density", f"{summary['density']:.4%}"),
             ("mean length", f"{summary['mean_length']:.2f}"), ("median length", f"{summary['median_length']:g}"),
-            *_time_rows(summary), ("items without title", f"{summary['blank_titles']:,}"),
-            ("HTML entities unescaped", f"{summary['unescaped_items']:,} items"),
-            ("left out: rating", f"{summary['below_min_rating']:,}"),
-            ("left out: time", f"{summary['outside_time_window']:,}"),
-            (f"left out: {summary['k_core']}-core", f"{summary['below_k_core']:,}"),
+            *_time_rows(summary), ("items without title", f"{summary['blank_titles']:,}"), *_changed_rows(summary),
             *_bad_rows(summary), *_split_rows(summary), *_cold_rows(summary),
             ("split hash", summary["split_hash"][:16])]
     width = max(len(name) for name, _ in rows)
     click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows))
+
+
+def _changed_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what was left out or changed, if anything was."""
+    counts = {"left out: rating": summary["below_min_rating"], "left out: time": summary["outside_time_window"],
+              "left out: duplicates": summary["duplicates"],
+              f"left out: {summary['k_core']}-core": summary["below_k_core"],
+              "left out: new after training": summary["new_after_training"]}
+    unescaped = summary["unescaped_items"]
+    return [*([("HTML entities unescaped", f"{unescaped:,} items")] if unescaped else []),
+            *((name, f"{count:,}") for name, count in counts.items() if count)]
 
 
 def _time_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -66,8 +73,7 @@ def _bad_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _split_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if summary["split"] != "temporal":
         return []
-    return [("left out: new after training", f"{summary['new_after_training']:,}"),
-            ("training interactions", f"{summary['training_interactions']:,}"),
+    return [("training interactions", f"{summary['training_interactions']:,}"),
             *((f"{split} users", f"{summary[f'{split}_users']:,}, from {_moment(summary[f'{split}_from'])} on")
               for split in ("validation", "test"))]
 

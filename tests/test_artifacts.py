@@ -116,6 +116,11 @@ def test_kind_is_checked(tmp_path: Path) -> None:
     make(tmp_path / "a")
     with pytest.raises(TslrecError, match="is a thing artifact; expected a dataset artifact"):
         open_artifact(tmp_path / "a", "dataset")
+    with pytest.raises(TslrecError, match="is a thing artifact; expected an embed artifact"):
+        open_artifact(tmp_path / "a", "embed")
+    (tmp_path / "r.csv").touch()
+    with pytest.raises(TslrecError, match="r.csv is a file, not the folder of a dataset .*; run tslrec prepare first"):
+        open_artifact(tmp_path / "r.csv", "dataset")
 
 
 @pytest.mark.parametrize("changed", [Recipe("thing", {"a": 2}, {"input": "abc"}, 3),

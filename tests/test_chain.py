@@ -334,6 +334,8 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
 def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, tmp_path / "not-there", llm)
+    assert "no-file.csv does not exist" in CliRunner().invoke(main, ["run", "no-file.csv"]).stderr
+    assert not (tmp_path / "runs").exists()
     days = [f"{reader};{book};{day}" for line in (cycle_raw / "sequences.txt").read_text().splitlines()
             for reader, *books in [line.split()] for day, book in enumerate(books)]
     (tmp_path / "my loans.csv").write_text("reader;book;day\n" + "\n".join(days), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,32 @@ def test_numeric_ids_are_numbered_by_value_and_stay_strings() -> None:
     rows = [("10", "007", 1), ("9", "10", 2), ("9", "9", 3), ("x", "9", 4)]
     dataset = build_dataset(raw_of(rows), RawItems(dict.fromkeys(["007", "9", "10"], "t")), k_core=0)
     assert dataset.user_ids == ["9", "10", "x"] and dataset.item_ids == ["9", "10", "007"]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 2)] * 3), max_size=40))
+def test_the_first_of_equal_rows_stays(rows: list[tuple[int, int, int]]) -> None:
+    users, items, times = (np.array([row[column] for row in rows], np.int32) for column in range(3))
+    found = RawInteractions(["a", "b", "c"], ["x", "y", "z"], users, items, times / 2).without_duplicates()
+    assert found.times is not None
+    kept = list(zip(found.users.tolist(), found.items.tolist(), (found.times * 2).tolist(), strict=True))
+    assert kept == list(dict.fromkeys(rows)) and found.duplicates == len(rows) - len(kept)
+
+
+def test_copies_of_rows_change_nothing_and_are_counted(tmp_path: Path) -> None:
+    rows = [f"u{row % 7},i{row % 5},{row // 3}\n" for row in range(70)]
+    for name, lines in (("once", rows), ("twice", [*rows, *rows[::2]])):
+        (tmp_path / f"{name}.csv").write_text("".join(["user_id,item_id,timestamp\n", *lines]))
+    config = PrepareConfig(missing_titles="blank")
+    once, twice = (prepare(tmp_path / f"{name}.csv", tmp_path / name, config) for name in ("once", "twice"))
+    assert once["duplicates"] == 0 and twice == once | {"duplicates": 35, "raw_interactions": 105}
+    kept = prepare(tmp_path / "twice.csv", tmp_path / "kept", replace(config, duplicates="keep"))
+    assert kept["interactions"] == kept["raw_interactions"] == 105 and kept["duplicates"] == 0
+
+
+def test_without_times_a_repeated_item_is_a_repeat(tmp_path: Path) -> None:
+    (tmp_path / "sequences.txt").write_text("u1 a a b a\nu2 b a\n")
+    found = prepare(tmp_path, tmp_path / "d", PrepareConfig(k_core=0, missing_titles="blank"))
+    assert found["interactions"] == 6 and found["duplicates"] == 0
 
 
 @given(PAIRS, st.integers(0, 4))
@@ -146,6 +173,8 @@ def test_unknown_item_and_empty_core_and_bad_ids() -> None:
     with pytest.raises(ValueError, match="a\tb"):
         raw_of([("a\tb", "x", 1)])
     nothing = RawInteractions.of([], [])
+    with pytest.raises(TslrecError, match=r"the file \(or data frame\) has no rows; give one with a row for every"):
+        build_dataset(nothing, RawItems(), k_core=0)
     nothing.below_min_rating, nothing.bad_rows = 3, {"time can't be read": {"rows": 2, "first_lines": [1, 2]}}
     with pytest.raises(TslrecError, match="no interactions .*: 3 are below .*used: 2 rows: time can't be read;"):
         build_dataset(nothing, RawItems(), k_core=0)

@@ -57,6 +57,7 @@ def write_loans(folder: Path) -> None:
     readers = ["Åsa", "r-2", *(f"r-{number}" for number in range(10, 40))]
     loans = [f"{reader},bk-{(random.integers(3) + start + day) % 15:03},2024-03-{day + 1:02}"
              for reader in readers for start in [random.integers(15)] for day in range(9)]
+    loans.append("r-99,bk-000,2024-03-01")  # left out by the k-core
     books = [f"bk-{book:03}," + (title if title.startswith('"') else f'"{title} {book}"')
              for book in range(15) for title in [titles[book % len(titles)]]]
     (folder / "loans.csv").write_text("reader,book,day\n" + "\n".join(loans) + "\n", encoding="utf-8")

@@ -456,7 +456,10 @@ def test_frames(tmp_path: Path, kind: str) -> None:
     summary = prepare_frames(frame(columns), titles, tmp_path / "a", config)
     dataset, _ = load_dataset(tmp_path / "a")
     assert histories(dataset) == {"u1": ["1", "2"], "u2": ["1", "2"]} and dataset.titles == ["Amélie", "Heat & Dust"]
-    assert summary["unescaped_items"] == 1
+    assert summary["unescaped_items"] == 1 and summary["duplicates"] == 0
+    twice = prepare_frames(frame({name: values * 2 for name, values in columns.items()}), titles, tmp_path / "d",
+                           config)
+    assert twice["duplicates"] == len(ROWS) and twice["split_hash"] == summary["split_hash"]
     stamp = (tmp_path / "a" / "config.json").stat().st_mtime_ns
     prepare_frames(frame(columns), titles, tmp_path / "a", config, existing="reuse")
     assert (tmp_path / "a" / "config.json").stat().st_mtime_ns == stamp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,14 +129,20 @@ def test_new_histories_from_standard_input(cycle: Path, runs: Path) -> None:
     assert [(row["user"], row["history"], len(row["items"])) for row in rows] == [("me", "given", 10),
                                                                                   ("you", "given", 10)]
     assert not {"i3", "i4", "i5"} & set(rows[0]["items"])
+    for flag in ("--histories", "--users"):
+        nothing = tslrec(cycle, runs / "sasrec", flag, "-", text="\n")
+        assert (nothing.exit_code, nothing.stdout) == (0, "") and f"{flag}: no line in it" in nothing.stderr
     table = tslrec(cycle, runs / "sasrec", "--histories", "-", "--format", "csv", "-k", 1, text="me i3 i4 i5\n")
     assert table.stdout.splitlines()[0] == "user,history,rank,item,score" and len(table.stdout.splitlines()) == 2
 
 
 def test_unknown_ids_are_named_with_their_line_or_left_out_and_counted(cycle: Path, runs: Path, tmp_path: Path) -> None:
     words = (cycle, runs / "sasrec", "--histories", "-")
-    cases = [("me i3\nyou i4 x1 i5 x2 x1\n", "standard input, line 2: the data set has no item 'x1', 'x2'; take"),
-             ("me\n", "line 1: the history has no item"), ('{"user": "me"}\n', "line 1: expected a JSON object"),
+    form = """expected a line such as u1 i3 i7 or {"user": "u1", "items": ["i3", "i7"]}"""
+    cases = [("me i3\nyou i4 x1 i5 x2 x1\n", "input, line 2 (user 'you'): the data set has no item 'x1', 'x2'; take"),
+             ("me,i3\n", f"standard input, line 1 (user 'me,i3'; {form}): the history has no item"),
+             ('["me", "i3"]\n', "line 1: expected a JSON object"), ("[me i9x\n", "(user '[me'): the data set has no"),
+             ('{"user": "me"}\n', "line 1: expected a JSON object"),
              ('{"user": "me", "items": ["i3"]}\nyou i4\n', "line 2: expected a JSON object"),
              ('{"user": "me", "items": [true]}\n', "line 1: expected a JSON object"),
              ('{"user": "\\ud800", "items": ["i3"]}\n', "line 1: expected a JSON object"),
@@ -164,9 +171,9 @@ def test_the_output_is_whole_or_not_there(cycle: Path, runs: Path, tmp_path: Pat
         assert tslrec(cycle, runs / "sasrec", *words, "-o", out, "--overwrite").exit_code == 1
     assert out.read_text() == "old\n" and sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "out.jsonl"]
     assert tslrec(cycle, runs / "sasrec", "-o", out, "--overwrite").exit_code == 0 and len(rows_of(out)) == 60
-    assert "is a folder" in tslrec(cycle, runs / "sasrec", "-o", tmp_path).stderr
+    assert "is a folder" in tslrec(cycle, runs / "sasrec", "-o", tmp_path, "--format", "csv").stderr
     os.mkfifo(tmp_path / "pipe")
-    result = tslrec(cycle, runs / "sasrec", "-o", tmp_path / "pipe", "--overwrite")
+    result = tslrec(cycle, runs / "sasrec", "-o", tmp_path / "pipe", "--format", "csv", "--overwrite")
     assert result.exit_code == 1 and "is a device or a pipe" in result.stderr and (tmp_path / "pipe").is_fifo()
     with pytest.raises(TslrecError, match="already exists"), output_files(tmp_path / "new") as (temporary,):
         temporary.write_text("mine")
@@ -177,6 +184,11 @@ def test_the_output_is_whole_or_not_there(cycle: Path, runs: Path, tmp_path: Pat
 def test_wrong_usage(cycle: Path, runs: Path, tmp_path: Path, monkeypatch) -> None:
     assert tslrec(cycle, runs / "sasrec", "--users", "a", "--histories", "b").exit_code == 2
     assert "--out" in tslrec(cycle, runs / "sasrec", "--format", "parquet").stderr
+    for name in ("out.xlsx", "out"):
+        result = tslrec(cycle, runs / "sasrec", "-o", tmp_path / name)
+        assert result.exit_code == 2 and "expected the ending .jsonl, .csv, .parquet" in result.stderr
+    assert tslrec(cycle, runs / "sasrec", "-o", tmp_path / "x" / "out.txt", "--format", "csv").exit_code == 0
+    shutil.rmtree(tmp_path / "x")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = tslrec(cycle, runs / "sasrec", "-o", tmp_path / "out.parquet")
     assert result.exit_code == 1 and "tslrec-min[parquet]" in result.stderr and not list(tmp_path.iterdir())

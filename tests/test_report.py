@@ -286,6 +286,7 @@ def test_without_matplotlib_the_extra_is_named(whole: Path, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_svg", None)
     result = tslrec("report", whole, "-o", tmp_path / "r.html")
     assert result.exit_code == 1 and "tslrec-min[report]" in result.stderr and not (tmp_path / "r.html").exists()
+    assert "nothere is not a folder" in tslrec("report", "nothere", "-o", tmp_path / "r.html").stderr
 
 
 def test_matplotlib_is_loaded_by_nothing_else() -> None:

@@ -30,6 +30,8 @@ from .writing import REPLACED, alone_in, remove_leftovers, sync, sync_folder, te
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
 _OWN_HASH = "record_hash"
+_COMMANDS = {"dataset": "prepare"}
+"""Kind of artifact -> the command that writes it, where that is called otherwise."""
 
 
 def sha256_of_file(path: Path) -> str:
@@ -95,15 +97,19 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
         TslrecError: there is no such artifact, it is of another kind, or a file is missing or changed.
     """
     path = Path(path)
+    wanted = _with_article(kind)
+    if path.exists() and not path.is_dir():
+        raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run tslrec "
+                          f"{_COMMANDS.get(kind, kind)} first, and give the folder that it writes")
     if not path.is_dir():
-        raise TslrecError(f"{path} does not exist; expected the folder of a {kind} artifact")
+        raise TslrecError(f"{path} does not exist; expected the folder of {wanted} artifact")
     if not (path / "config.json").is_file():
-        raise TslrecError(f"{path} has no config.json: it is not a {kind} artifact; give the folder a stage wrote")
+        raise TslrecError(f"{path} has no config.json: it is not {wanted} artifact; give the folder a stage wrote")
     record = _record(path)
     if record is None:
         raise TslrecError(f"{path / 'config.json'} is not the record of an artifact; make {path} again")
     if record["kind"] != kind:
-        raise TslrecError(f"{path} is a {record['kind']} artifact; expected a {kind} artifact")
+        raise TslrecError(f"{path} is {_with_article(record['kind'])} artifact; expected {wanted} artifact")
     step(f"checks and reads {path}" if check_files else f"reads {path}")
     for name, digest in record["files"].items() if check_files else ():
         if not (path / name).is_file():
@@ -112,6 +118,10 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
             raise TslrecError(f"{path / name} was changed or damaged after it was written; "
                               f"make the {kind} artifact again (--overwrite)")
     return Artifact(path, record)
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
 
 
 def _record(path: Path) -> dict[str, Any] | None:

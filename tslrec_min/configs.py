@@ -37,7 +37,8 @@ class PrepareConfig:
     item_column: str = option("item_id", "Column of the item id, in items files too.")
     time_column: str = option("timestamp", "Column of the time: a number or an ISO date; empty if the rows are in time "
                               "order.")
-    title_column: str = option("", "Column of the title in the items file; empty: title, movie_title or name.")
+    title_column: str = option("", "Column of the title in the items file; empty: title, movie_title, name, "
+                               "item_name or product_title.")
     item_fields: str = option("", "Further columns of the items file to keep for prompts, separated by commas.")
     rating_column: str = option("rating", "Column of the rating, used by --min-rating alone.")
     columns: str = option("", "Names of the columns of csv files without a header, separated by commas.")
@@ -48,6 +49,8 @@ class PrepareConfig:
                              "out and count it.", choices=("error", "skip"))
     missing_titles: str = option("error", "Items without a row in the items file, or no such file at all: stop, or "
                                  "give them blank titles.", choices=("error", "blank"))
+    duplicates: str = option("drop", "Rows of the same user, item and time: leave out and count all but the first, or "
+                             "keep them. Rows without times are all kept.", choices=("drop", "keep"))
     min_rating: float | None = option(None, "Keep interactions rated at least so; not set: keep all.")
     from_time: str = option("", "Keep interactions from this time on: a number as in the data, in seconds if that is "
                             "in ms, or an ISO date (UTC).")

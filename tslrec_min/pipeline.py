@@ -248,7 +248,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     import torch
 
     from .adaptation import finetune
-    from .data.preparation import prepare
+    from .data.preparation import find_files, prepare
     from .distributed import refuse_several_processes
     from .embedding.stage import embed_base, embed_tuned
     from .evaluation import evaluate
@@ -261,6 +261,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": "reuse"}
     source, titles = _raw_files(config, data, items)
     settings = config.stages
+    find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
     wanted = {arm.embeddings for arm in config.arms}
     runs = len(config.arms) * len(config.seeds)
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
@@ -269,8 +270,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=titles,
                                                         existing="reuse"))
         found = read_json(dataset / "dataset.json")
+        duplicates = f"{found['duplicates']:,} duplicates left out, " if found["duplicates"] else ""
         note(f"{dataset}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "
-             f"{found['below_k_core']:,} left out by the {found['k_core']}-core")
+             f"{duplicates}{found['below_k_core']:,} left out by the {found['k_core']}-core")
         embeddings: dict[str, Path | None] = {"none": None}
         if "untuned" in wanted:
             embeddings["untuned"] = stage("embed-untuned", lambda path: embed_base(

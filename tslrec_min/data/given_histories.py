@@ -22,6 +22,7 @@ from ..errors import TslrecError
 from .dataset import Dataset, Histories
 from .values import id_text, is_text
 
+_JSON_FORM = '{"user": "u1", "items": ["i3", "i7"]}'
 _NAMED_IDS = 5
 AskedUser = tuple[str, str]
 """Where a user is named, for messages, and the external id."""
@@ -191,12 +192,18 @@ def histories_in(path: Path) -> Iterator[AskedHistory]:
     as_json: bool | None = None
     for line, text in _lines(path):
         where = f"{_name(path)}, line {line}"
-        as_json = text.lstrip().startswith("{") if as_json is None else as_json
+        as_json = _looks_like_json(text) if as_json is None else as_json
         if as_json:
             yield where, *_from_json(text, where)
         else:
             user, *items = text.split()
-            yield where, user, items
+            form = "" if items else f"; expected a line such as u1 i3 i7 or {_JSON_FORM}"
+            yield f"{where} (user {user[:80]!r}{form})", user, items
+
+
+def _looks_like_json(text: str) -> bool:
+    """Return whether a line is meant as JSON: an object, or a list, which is none of the forms and refused as such."""
+    return text.lstrip().startswith("{") or (text.lstrip().startswith("[") and text.rstrip().endswith("]"))
 
 
 def _from_json(text: str, where: str) -> tuple[str, list[str]]:
@@ -207,8 +214,7 @@ def _from_json(text: str, where: str) -> tuple[str, list[str]]:
         user, items = None, None
     if not isinstance(items, list) or not all(type(name) in (str, int) for name in (user, *items)) or (
             not is_text(str(user))):
-        raise TslrecError(f"{where}: expected a JSON object such as {{\"user\": \"u1\", \"items\": [\"i3\", \"i7\"]}}; "
-                          f"got {text.strip()[:80]!r}")
+        raise TslrecError(f"{where}: expected a JSON object such as {_JSON_FORM}; got {text.strip()[:80]!r}")
     return str(user), [str(item) for item in items]
 
 

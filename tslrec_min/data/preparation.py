@@ -42,7 +42,7 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     Raises:
         TslrecError: something can't be read, or nothing is left after the filters.
     """
-    interactions, titles, format = _files_of(source, items, config)
+    interactions, titles, format = find_files(source, items, config)
     inputs = {name: sha256_of_file(file.path) for name, file in (("interactions", interactions), ("items", titles))
               if file}
     recipe = Recipe("dataset", asdict(config) | {"format": format}, inputs)
@@ -63,7 +63,7 @@ def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -
     Raises:
         TslrecError: see `prepare`.
     """
-    interactions, titles, format = _files_of(source, items, config)
+    interactions, titles, format = find_files(source, items, config)
     raw = read_interactions(Source(format, interactions, titles), config)
     return _prepared(raw, _texts(titles, config, raw), config)[1]
 
@@ -95,7 +95,12 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
         return _save(folder, *_prepared(raw, texts, config))
 
 
-def _files_of(source: Path, items: Path | None, config: PrepareConfig) -> tuple[RawFile, RawFile | None, str]:
+def find_files(source: Path, items: Path | None, config: PrepareConfig) -> tuple[RawFile, RawFile | None, str]:
+    """Return the file of interactions, the one of titles and the format of what `prepare` is given.
+
+    Raises:
+        TslrecError: a file is missing, or there is more than one that it could be.
+    """
     found = find_source(source, items, config)
     if found.items is None and config.missing_titles == "error":
         raise TslrecError(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, "
@@ -120,6 +125,7 @@ def _hash_of(raw: RawInteractions) -> str:
 
 def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> tuple[Dataset, dict[str, Any]]:
     """Return the data set and the contents of dataset.json."""
+    raw = raw.without_duplicates() if config.duplicates == "drop" else raw
     dataset = build_dataset(raw, texts, k_core=config.k_core, shares=_shares(config),
                             blank_titles=config.missing_titles == "blank")
     left_out = _left_out(raw, dataset)
@@ -142,8 +148,9 @@ def _left_out(raw: RawInteractions, dataset: Dataset) -> dict[str, int]:
     if dataset.cuts and raw.times is not None and dataset.timestamps is not None:
         late, kept_late = (int((times >= dataset.cuts[0]).sum()) for times in (raw.times, dataset.timestamps))
     lost = len(raw.users) - len(dataset.histories.items)
-    return {"raw_interactions": len(raw.users) + raw.below_min_rating + raw.outside_window,
+    return {"raw_interactions": len(raw.users) + raw.below_min_rating + raw.outside_window + raw.duplicates,
             "below_min_rating": raw.below_min_rating, "outside_time_window": raw.outside_window,
+            "duplicates": raw.duplicates,
             "below_k_core": lost - (late - kept_late), "new_after_training": late - kept_late}
 
 
@@ -175,6 +182,9 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
     Raises:
         TslrecError: nothing is left, an item has no title row, or there are no times to split by.
     """
+    if not (len(raw.users) or raw.below_min_rating or raw.outside_window or raw.bad_rows):
+        raise TslrecError("there are no interactions to prepare: the file (or data frame) has no rows; give one with "
+                          "a row for every interaction")
     if not len(raw.users):
         bad = "; ".join(f"{found['rows']:,} rows: {reason}" for reason, found in raw.bad_rows.items())
         raise TslrecError(f"there are no interactions to prepare: {raw.below_min_rating:,} are below --min-rating, "

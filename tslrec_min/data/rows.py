@@ -170,6 +170,8 @@ class RawInteractions:
     """Rows left out by ``from_time`` and ``until_time``."""
     bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Rows left out because they can't be used: see `BadRows.as_json`."""
+    duplicates: int = 0
+    """Rows left out because an earlier one has the same user, item and time."""
 
     @classmethod
     def of(cls, users: Iterable[str], items: Iterable[str], times: Sequence[float] | None = None) -> RawInteractions:
@@ -178,6 +180,21 @@ class RawInteractions:
         user_codes = np.fromiter(map(of_users.__getitem__, users), np.int32)
         item_codes = np.fromiter(map(of_items.__getitem__, items), np.int32)
         return cls(list(of_users), list(of_items), user_codes, item_codes, None if times is None else np.array(times))
+
+    def without_duplicates(self) -> RawInteractions:
+        """Return the first of all rows of the same user, item and time; without times every row is kept."""
+        if self.times is None:
+            return self
+        columns = self.users, self.items, self.times
+        order = np.lexsort(columns)  # stable: the first row of equal ones stays the first
+        repeated = np.ones(max(len(order) - 1, 0), bool)
+        for column in columns:
+            ordered = column[order]
+            repeated &= ordered[1:] == ordered[:-1]
+        kept = np.ones(len(order), bool)
+        kept[order[1:][repeated]] = False
+        users, items, times = (column[kept] for column in columns)
+        return replace(self, users=users, items=items, times=times, duplicates=self.duplicates + int(repeated.sum()))
 
 
 class Collector:

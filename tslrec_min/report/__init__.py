@@ -33,8 +33,8 @@ def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = 
     from .page import MOST_BYTES, page
 
     with output_files(out, overwrite=overwrite) as (temporary,):
-        check_matplotlib()
         runs = collect(specifications)
+        check_matplotlib()
         text = page(runs)
         size = len(text.encode())
         if size > MOST_BYTES:
