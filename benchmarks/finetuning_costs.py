@@ -23,6 +23,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "--batch-tokens 256": {"batch_tokens": 256},
     "--batch-tokens 512": {"batch_tokens": 512},
     "--precision bf16": {"precision": "bf16"},
+    "--precision fp32": {"precision": "fp32"},
     "--max-history 8": {"max_history": 8},
     "--max-title-tokens 8": {"max_title_tokens": 8},
 }
@@ -66,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from tslrec_min.samples import make_samples
 
     torch.set_num_threads(options.threads)
-    config = FinetuneConfig(users=options.users, **{"precision": "fp32", **VARIANTS[options.run]})
+    config = FinetuneConfig(users=options.users, **VARIANTS[options.run])
     dataset, dataset_hash = load_dataset(options.folder / "dataset")
     categories, _ = load_categories(options.folder / "pretrain", dataset, dataset_hash)
     model = load_language_model(config.model, dtype=resolve_precision(config.precision, torch.device("cpu")))
