@@ -180,9 +180,10 @@ class _Room:
 
 
 def _padded(rows: int) -> int:
-    """Return a multiple of `_ROWS`: oneDNN, torch's library for bfloat16 products, compiles and keeps a kernel for
-    every number of rows that it meets."""
-    return -(-rows // _ROWS) * _ROWS
+    """Return a number of rows not much larger, one of four from a power of two to the next: oneDNN, torch's library for
+    bfloat16 products, compiles and keeps a kernel, some 400 KB, for every number of rows and every product."""
+    step = max(_ROWS, 1 << max(0, (rows - 1).bit_length() - 3))
+    return -(-rows // step) * step
 
 
 class _Norm:
