@@ -47,7 +47,8 @@ class _Main(click.Group):
         except TslrecError as error:
             raise click.ClickException(" ".join(str(error).split())) from None
         except KeyboardInterrupt:
-            click.echo("Interrupted: what is finished is kept, the same command goes on from there", err=True)
+            click.echo("Interrupted: what is finished, and of a training its state of a minute ago, is kept; the same "
+                       "command goes on from there", err=True)
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:  # the reader of a pipe went away: click ends quietly
             raise

@@ -335,6 +335,10 @@ def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, t
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, tmp_path / "not-there", llm)
     assert "no-file.csv does not exist" in CliRunner().invoke(main, ["run", "no-file.csv"]).stderr
+    text = (tmp_path / "run.toml").read_text(encoding="utf-8")
+    (tmp_path / "wrong.toml").write_text(text.replace(str(llm), "smollm-135m"), encoding="utf-8")
+    refused = CliRunner().invoke(main, ["run", "wrong.toml", "--data", str(cycle_raw)])
+    assert refused.exit_code == 1 and "smollm-135m" in refused.stderr and "smollm2-135m" in refused.stderr
     assert not (tmp_path / "runs").exists()
     days = [f"{reader};{book};{day}" for line in (cycle_raw / "sequences.txt").read_text().splitlines()
             for reader, *books in [line.split()] for day, book in enumerate(books)]

@@ -29,7 +29,7 @@ from .configs import (
 )
 from .errors import TslrecError
 from .progress import note, progress, set_verbosity, verbosity
-from .sources import resolve_dataset
+from .sources import MODELS, resolve_dataset, resolve_model
 from .writing import sole_run
 
 if TYPE_CHECKING:
@@ -263,6 +263,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     settings = config.stages
     find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
     wanted = {arm.embeddings for arm in config.arms}
+    model = settings["finetune"].model
+    if wanted != {"none"} and model.partition(":")[0] not in MODELS:
+        resolve_model(model)  # one that isn't there is named now, not when its stage begins
     runs = len(config.arms) * len(config.seeds)
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
     with sole_run(out), progress(total, "", "stage") as bar:

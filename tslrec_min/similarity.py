@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,10 +117,15 @@ def _normalised(rows: np.ndarray) -> np.ndarray:
     return normalised
 
 
+def _plain(text: str) -> str:
+    """Return a text as it is looked for: without case and accents."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(sign))
+
+
 def _unknown(item: str, item_ids: Sequence[str], titles: dict[str, str]) -> str:
     """Say that there is no such item, and which ones may be meant."""
-    wanted = item.casefold()
-    meant = [f"{known} ({titles[known]})" for known in item_ids if wanted and wanted in titles[known].casefold()]
+    wanted = _plain(item)
+    meant = [f"{known} ({titles[known]})" for known in item_ids if wanted and wanted in _plain(titles[known])]
     if not meant:
         return f"there is no item {item!r}, and no title contains it; give an item id of the data set's items.tsv"
     more = f" and {len(meant) - _SUGGESTED} more" if len(meant) > _SUGGESTED else ""
