@@ -1,8 +1,9 @@
 """bfloat16 against float32 for the frozen weights under LoRA: one forward and backward pass on this CPU.
 
-The layers have the sizes of SmolLM2-135M, random weights and LoRA as fine-tuning adds it; there are 6 layers in
-place of 30, which changes the times and hardly their ratio. The two dtypes take turns, so that a change in the
-machine's load meets both. It supports the choice that `finetuning.resolve_precision` makes for ``auto``.
+They go through `decoder.PackedDecoder`, as fine-tuning does: in bfloat16 are the matrix products alone. The layers have
+the sizes of SmolLM2-135M, random weights and LoRA as fine-tuning adds it; there are 6 layers in place of 30, which
+changes the times and hardly their ratio. The two dtypes take turns, so that a change in the machine's load meets both.
+It supports the choice that `finetuning.resolve_precision` makes for ``auto``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tslrec_min.bench.environment import cpu_name
 from tslrec_min.cli.tables import table
+from tslrec_min.decoder import PackedDecoder
 from tslrec_min.finetuning import resolve_precision
-from tslrec_min.llm import last_hidden_states
 from tslrec_min.lora import add_lora
+from tslrec_min.prompts import TokenPrompt
 
 LAYERS = 6
 BATCH = (4, 120)
@@ -42,12 +44,11 @@ def random_tokens() -> torch.Tensor:
     return torch.randint(_VOCABULARY, BATCH, generator=torch.Generator().manual_seed(0))
 
 
-def seconds_of_a_step(network: Any, token_ids: torch.Tensor) -> float:
+def seconds_of_a_step(network: Any, decoder: PackedDecoder, prompts: list[TokenPrompt]) -> float:
     """Time one forward and backward pass; the gradients of the LoRA weights are dropped before."""
     network.zero_grad(set_to_none=True)
     started = time.perf_counter()
-    states = last_hidden_states(network, token_ids, torch.ones_like(token_ids))
-    states.float().square().mean().backward()
+    decoder.pooled_states(prompts).square().mean().backward()
     return time.perf_counter() - started
 
 
@@ -55,16 +56,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15, help="timed passes of each dtype (default: 15)")
     repeats = parser.parse_args().repeats
-    token_ids = random_tokens()
-    networks: dict[str, Any] = {}
+    prompts = [TokenPrompt(tuple(row), 0, len(row)) for row in random_tokens().tolist()]
+    sides: dict[str, tuple[Any, PackedDecoder]] = {}
     for name, dtype in DTYPES.items():
-        networks[name] = small_llama(dtype).train()
-        add_lora(networks[name], rank=8, alpha=16.0)
-        seconds_of_a_step(networks[name], token_ids)  # the first pass allocates
-    times: dict[str, list[float]] = {name: [] for name in networks}
+        network = small_llama(dtype).train()
+        add_lora(network, rank=8, alpha=16.0)
+        sides[name] = network, PackedDecoder(network)
+        seconds_of_a_step(*sides[name], prompts)  # the first pass allocates
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
-        for name, network in networks.items():
-            times[name].append(seconds_of_a_step(network, token_ids))
+        for name, side in sides.items():
+            times[name].append(seconds_of_a_step(*side, prompts))
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"CPU: {cpu_name()}; torch {torch.__version__}, {torch.get_num_threads()} threads; "
           f"--precision auto takes {resolve_precision('auto', torch.device('cpu'))}")
