@@ -86,10 +86,10 @@ def measure(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, f
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    config = FinetuneConfig(model=options.model, users=options.users, precision=kind.split()[1], checks=1)
+    side, precision = kind.split()
+    config = FinetuneConfig(model=options.model, users=options.users, precision=precision, checks=1)
     dataset, dataset_hash = load_dataset(folder / "dataset")
     categories, _ = load_categories(folder / "pretrain", dataset, dataset_hash)
-    side = kind.split()[0]
     dtype = resolve_precision(config.precision, torch.device("cpu")) if side == "ours" else torch.float32
     model = load_language_model(options.model, dtype=dtype)
     samples = make_samples(dataset, categories, model.tokenizer, template_of(config), config,

@@ -54,17 +54,16 @@ def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None 
         TslrecError: something can't be read, or nothing is left after the filters.
     """
     from .data.preparation import prepare as prepare_dataset
+    from .data.preparation import prepare_frames
     from .sources import resolve_dataset
 
-    config = from_mapping(configs.PrepareConfig, options, "prepare")
+    config, existing = from_mapping(configs.PrepareConfig, options, "prepare"), arguments.existing(existing)
     if arguments.are_frames(source, items):
-        from .data.preparation import prepare_frames
-
-        metrics = prepare_frames(source, items, Path(out), config, existing=arguments.existing(existing))
-        return Result(Path(out), metrics, lambda: item_rows(Path(out)))
-    interactions, known_items = resolve_dataset(Path(source))
-    metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known_items,
-                              existing=arguments.existing(existing))
+        metrics = prepare_frames(source, items, Path(out), config, existing=existing)
+    else:
+        interactions, known_items = resolve_dataset(Path(source))
+        metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known_items,
+                                  existing=existing)
     return Result(Path(out), metrics, lambda: item_rows(Path(out)))
 
 

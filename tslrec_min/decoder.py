@@ -40,7 +40,7 @@ from .fused import (
 from .lora import LoraLinear
 from .prompts import TokenPrompt
 
-_ROWS = 32
+_ROWS = 32  # the number of rows of a bfloat16 product on a CPU is a multiple of it
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # transformers' name -> `fused`'s
 
 
@@ -240,14 +240,16 @@ class _Identity:
 class _Product(torch.autograd.Function):
     """f(x) W^T + bias + (f(x) A^T) B^T for a frozen W; f(x) is computed again in the backward pass, not kept.
 
-    `keep` is the mask of LoRA's dropout, scaled, [T, in], with the rows that `_Room.cast` adds; None without dropout.
+    LoRA reads f(x) with `dropout`. Where x and W differ in type, the products have W's and their rows are padded.
     """
 
     @staticmethod
-    def forward(ctx, before, room, states, weight, bias, down, up, keep):  # type: ignore[no-untyped-def] # torch's
+    def forward(ctx, before, room, states, weight, bias, down, up, dropout):  # type: ignore[no-untyped-def] # torch's
+        mixed = states.dtype != weight.dtype
         inputs, cache = before.values(states, room)
         inputs = room.cast("inputs", inputs, weight.dtype)
-        out = None if states.dtype == weight.dtype else room.take("out", inputs, len(weight))
+        keep = F.dropout(torch.ones_like(inputs), dropout) if dropout else None  # a mask, scaled
+        out = room.take("out", inputs, len(weight)) if mixed else None
         if bias is None:
             out = torch.mm(inputs, weight.T, out=out)
         else:
@@ -258,7 +260,7 @@ class _Product(torch.autograd.Function):
             out.addmm_(low, up.T)
         ctx.before, ctx.room = before, room
         ctx.save_for_backward(states, cache, weight, down, up, low, keep)
-        return out if states.dtype == weight.dtype else out[:len(states)].to(states.dtype)
+        return out[:len(states)].to(states.dtype) if mixed else out
 
     @staticmethod
     def backward(ctx, d_out):  # type: ignore[no-untyped-def]
@@ -305,15 +307,13 @@ class _Projection:
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """Return [T, sum of outs]."""
-        down = up = keep = None
+        down = up = None
         if self.lora:
             down = torch.cat([layer.lora_A for layer in self.lora]).to(self.weight.dtype)  # [R, in]
             up = torch.block_diag(*(part.scaling * part.lora_B if isinstance(part, LoraLinear) else part
                                     for part in self._blocks)).to(self.weight.dtype)  # [sum of outs, R]
-            if self.dropout and torch.is_grad_enabled():
-                rows = len(states) if states.dtype == self.weight.dtype else _padded(len(states))
-                keep = F.dropout(self.weight.new_ones(rows, self.weight.shape[1]), self.dropout)
-        out: torch.Tensor = _Product.apply(self.before, self.room, states, self.weight, self.bias, down, up, keep)
+        dropout = self.dropout if torch.is_grad_enabled() else 0.0
+        out: torch.Tensor = _Product.apply(self.before, self.room, states, self.weight, self.bias, down, up, dropout)
         return out
 
 

@@ -80,7 +80,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of the frozen weights.
 
     ``auto`` is bfloat16 on GPUs that have it and on CPUs with instructions for it (AMX, AVX512-BF16), else float32:
-    with AVX2 or plain AVX-512 bfloat16 is slower than float32 (``benchmarks/precision.py``).
+    with AVX2 or plain AVX-512 it was slower than float32 (``benchmarks/precision.py``).
     """
     if name == "fp32":
         return torch.float32

@@ -29,7 +29,7 @@ from .configs import (
 )
 from .errors import TslrecError
 from .progress import note, progress, set_verbosity, verbosity
-from .sources import MODELS, resolve_dataset, resolve_model
+from .sources import is_built_in, resolve_dataset, resolve_model
 from .writing import sole_run
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
     wanted = {arm.embeddings for arm in config.arms}
     model = settings["finetune"].model
-    if wanted != {"none"} and model.partition(":")[0] not in MODELS:
+    if wanted != {"none"} and not is_built_in(model):
         resolve_model(model)  # one that isn't there is named now, not when its stage begins
     runs = len(config.arms) * len(config.seeds)
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1

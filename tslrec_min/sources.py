@@ -129,6 +129,12 @@ def fetch_model(name: str) -> Path:
     return path
 
 
+def is_built_in(spec: str) -> bool:
+    """Return whether a model is one of `MODELS`, or the first layers of one."""
+    cut = _CUT.fullmatch(spec)
+    return (cut[1] if cut else spec) in MODELS
+
+
 def resolve_model(spec: str | Path) -> ResolvedModel:
     """Find a language model, fetching it if it isn't on this disk.
 

@@ -27,7 +27,6 @@ from ..artifacts import (
 )
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
-from ..gguf.quantization import quant_for_speed, quantize
 from ..model_files import F16_FILE, load_tokenizer, model_hash, open_tuned
 from ..progress import progress, step
 from ..prompts import PromptTemplate
@@ -108,6 +107,8 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
         resolved = resolve_model(model)
         if resolved.kind != "gguf":
             return _converted(model, config, threads)
+        from ..gguf.quantization import quant_for_speed
+
         quant = quant_for_speed(resolved.path) if config.quant == "auto" else config.quant
         return _quantised(resolved.path, quant, config, threads) if quant else _llama(resolved.path, config, threads)
 
@@ -150,6 +151,8 @@ def _converted(model: str, config: EmbedConfig, threads: int) -> Iterator[LlamaE
 @contextmanager
 def _quantised(source: Path, quant: str, config: EmbedConfig, threads: int) -> Iterator[LlamaEngine]:
     """Write a GGUF file in another quantisation, to a temporary file, and open it."""
+    from ..gguf.quantization import quantize
+
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
         path = Path(folder) / f"model-{quant}.gguf"
         step(f"writes {source.name} as {quant}")
