@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from tslrec_min.adapters import build_adapter, restore_adapter
+from tslrec_min.adapters.cca import canonical_components
 from tslrec_min.adapters.components import Features, PrincipalComponents
 from tslrec_min.adapters.controls import controlled
+from tslrec_min.adapters.cooccurrence import neighbour_sums
 from tslrec_min.adapters.recpca import smooth_directions, total_variation
 from tslrec_min.artifacts import Recipe, read_json, write_artifact
 from tslrec_min.configs import ADAPTERS, TrainConfig
@@ -24,7 +27,7 @@ from tslrec_min.recommenders import load_recommender, train
 
 CPU = torch.device("cpu")
 N_ITEMS, WIDTH = 30, 8
-TABLES, WITH_IDS = ("none", "init", "recpca"), ("alphafuse", "gate")
+TABLES, WITH_IDS = ("none", "init", "recpca", "cca"), ("alphafuse", "gate")
 PROJECTIONS = [name for name in ADAPTERS if name not in TABLES]
 
 
@@ -87,7 +90,7 @@ def test_every_item_keeps_its_own_vector_the_last_one_too(name: str) -> None:
     tables = []
     for order in (slice(None), swap):
         torch.manual_seed(0)
-        # The graph of recpca moves along with the items.
+        # The graph of recpca and cca moves along with the items.
         renamed = np.arange(N_ITEMS + 1, dtype=np.int32)[order][histories.items]
         adapter = build_adapter(config, N_ITEMS, make_embeddings()[order], Histories(histories.indptr, renamed))
         if hasattr(adapter, "ids"):
@@ -235,13 +238,67 @@ def test_recpca_warns_where_the_penalty_outweighs_the_variance() -> None:
         build_adapter(TrainConfig(adapter="recpca", width=WIDTH), N_ITEMS, make_embeddings(), lonely)
 
 
-def test_validation_and_test_items_change_no_start(cycle: Path) -> None:
+@pytest.mark.parametrize("window", [1, 2, 3, 50])
+def test_neighbour_sums_add_up_pairs_of_different_items_of_a_history(window: int) -> None:
+    rows = np.random.default_rng(3).normal(size=(N_ITEMS, 4))
+    histories = [[1, 30, 5], [], [9, 1], [4, 4, 1, 30, 4], [7]]
+    expected, degrees = np.zeros_like(rows), np.zeros(N_ITEMS, np.int64)
+    for history in histories:
+        for place, item in enumerate(history):
+            for other_place, other in enumerate(history):
+                if item != other and abs(place - other_place) <= window:
+                    expected[item - 1] += rows[other - 1]
+                    degrees[item - 1] += 1
+    flat = Histories(np.cumsum([0, *map(len, histories)]), np.concatenate(histories).astype(np.int32))
+    sums, found = neighbour_sums(rows, flat, window)
+    np.testing.assert_allclose(sums, expected, atol=1e-12)
+    np.testing.assert_array_equal(found, degrees)
+
+
+def test_cca_solves_its_equation() -> None:
+    histories, fitted = random_histories(), PrincipalComponents.fit(make_embeddings())
+    vectors, correlations = canonical_components(fitted.centred, WIDTH, histories, 3)
+    # The pairs as two tables of as many rows, as textbooks have it.
+    pairs = [(history[a] - 1, history[b] - 1) for history in map(histories.of, range(len(histories)))
+             for a in range(6) for b in range(6) if history[a] != history[b] and abs(a - b) <= 3]
+    one, other = (fitted.centred[np.array(side)] for side in zip(*pairs, strict=True))
+    mean = one.mean(axis=0)
+    within = (one - mean).T @ (one - mean)
+    within += 0.01 * np.trace(within) / len(within) * np.eye(len(within))
+    expected, directions = scipy.linalg.eigh((one - mean).T @ (other - mean), within)
+    np.testing.assert_allclose(correlations, expected[::-1][:WIDTH], atol=1e-9)
+    scores = (fitted.centred - mean) @ directions[:, ::-1][:, :WIDTH]
+    np.testing.assert_allclose(np.abs(vectors), np.abs(scores), atol=1e-8)
+    table = make_adapter("cca", cca_window=3, table_std=1.0)().detach().numpy()[1:]
+    np.testing.assert_allclose(np.linalg.norm(table, axis=1), np.sqrt(WIDTH), rtol=1e-5)
+
+
+def test_cca_finds_what_histories_share() -> None:
+    """Of 20 components the histories are about the smallest one alone, which PCA puts last."""
+    random = np.random.default_rng(0)
+    embeddings = random.normal(size=(201, 20)) * np.geomspace(5, 0.1, 20)
+    above = np.flatnonzero(embeddings[1:, -1] > 0) + 1
+    below = np.setdiff1d(np.arange(1, 201), above)
+    items = np.concatenate([random.choice(side, 10, replace=False) for side in (above, below) * 40]).astype(np.int32)
+    histories = Histories(np.arange(0, len(items) + 1, 10), items)
+    fitted = PrincipalComponents.fit(embeddings)
+    whitened = fitted.centred @ fitted.directions / np.sqrt(fitted.variances)
+    vectors, correlations = canonical_components(whitened, 2, histories, 10)
+    assert abs(np.corrcoef(vectors[:, 0], embeddings[1:, -1])[0, 1]) > 0.9
+    assert correlations[0] > 0.5 > 2 * correlations[1]
+    lonely = Histories(np.arange(N_ITEMS + 1), np.arange(1, N_ITEMS + 1, dtype=np.int32))
+    with pytest.raises(TslrecError, match="no training history has two different ones within --cca-window"):
+        build_adapter(TrainConfig(adapter="cca", width=WIDTH), N_ITEMS, make_embeddings(), lonely)
+
+
+@pytest.mark.parametrize("name", ["recpca", "cca"])
+def test_validation_and_test_items_change_no_start(cycle: Path, name: str) -> None:
     dataset, _ = load_dataset(cycle)
     items = dataset.histories.items.copy()
     ends = dataset.histories.indptr[1:]
     items[ends - 1], items[ends - 2] = 1, 2
     changed = replace(dataset, histories=replace(dataset.histories, items=items))
-    config, embeddings = TrainConfig(adapter="recpca", width=WIDTH), make_embeddings(dataset.n_items)
+    config, embeddings = TrainConfig(adapter=name, width=WIDTH), make_embeddings(dataset.n_items)
     tables = [build_adapter(config, data.n_items, embeddings, data.training())() for data in (dataset, changed)]
     assert torch.equal(*tables)
     other = dataset.histories.items[::-1].copy()  # what is in the training histories does count
@@ -323,7 +380,7 @@ def test_adapters_refuse_what_does_not_fit() -> None:
         build(vectors, adapter="none")
     with pytest.raises(TslrecError, match="5 rows; expected 6"):
         build(vectors[:5], adapter="init")
-    for name in ("init", "recpca", "alphafuse"):
+    for name in ("init", "recpca", "cca", "alphafuse"):
         with pytest.raises(TslrecError, match="--width 5 is more than the 4 principal components of 5 item embeddings"):
             build(vectors, adapter=name, width=5)
     for name in ("linear", "mlp", "whiten", "moe", "gate", "spectral"):

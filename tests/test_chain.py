@@ -22,17 +22,19 @@ from safetensors.torch import load_file
 from tslrec_min.adaptation import finetune, verify
 from tslrec_min.artifacts import open_artifact, read_json
 from tslrec_min.cli import main
-from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig
+from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.preparation import prepare
 from tslrec_min.embedding.artifact import load_embeddings
+from tslrec_min.embedding.preferences import PreferenceHead, combined
 from tslrec_min.embedding.stage import embed_base, embed_tuned
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning import PreferenceModel, fine_tune
 from tslrec_min.llm import load_language_model
 from tslrec_min.lora import add_lora
 from tslrec_min.model_files import F16_FILE, load_tokenizer, open_tuned, template_of
-from tslrec_min.recommenders import load_categories, pretrain
+from tslrec_min.prompts import PromptTemplate
+from tslrec_min.recommenders import load_categories, pretrain, train
 from tslrec_min.samples import Samples, make_samples
 
 from .conftest import N_ITEMS
@@ -369,3 +371,62 @@ def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, t
         assert tslrec(*[word.replace("ITEM", "i3") for word in words]).exit_code == 0, words
     written = (tmp_path / "recommendations.csv").read_text(encoding="utf-8")
     assert written.startswith("user,history,rank,item,score,title\n")
+
+
+def test_embed_writes_what_the_head_makes_of_the_states(cycle: Path, tuned: Path, tmp_path: Path) -> None:
+    dataset, _ = load_dataset(cycle)
+    embed_tuned(cycle, tuned, tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+    states, made_by = load_embeddings(tmp_path / "e", dataset)
+    found, same = load_embeddings(tmp_path / "e", dataset, "preferences")
+    head = load_file(tuned / "head.safetensors")
+    expected = torch.softmax(torch.from_numpy(states[1:]) @ head["weight"].T + head["bias"], dim=1)
+    np.testing.assert_allclose(np.square(found[1:]), expected, atol=1e-5)
+    assert found.dtype == np.float32 and not found[0].any() and made_by == same
+    both, _ = load_embeddings(tmp_path / "e", dataset, "both")
+    assert np.array_equal(both, load_embeddings(tmp_path / "e", dataset, "auto")[0])
+    for block, part in ((both[1:, :64], states[1:]), (both[1:, 64:], found[1:])):
+        assert np.abs(block.mean(axis=0)).max() < 1e-4
+        assert np.square(block).sum(axis=1).mean() == pytest.approx(1, abs=1e-4)
+        centred = part - part.mean(axis=0)
+        np.testing.assert_allclose(block * np.sqrt(np.square(centred).sum(axis=1).mean()), centred, atol=1e-3)
+    train(cycle, tmp_path / "t", TrainConfig(adapter="linear", width=8, max_len=8, epochs=1), device=CPU, threads=1,
+          embeddings_path=tmp_path / "e")
+    weights = load_file(tmp_path / "t" / "model.safetensors")
+    assert weights["adapter.features.items"].shape == (N_ITEMS, 64 + 4)
+
+
+def test_preferences_are_refused_where_there_is_no_head(cycle: Path, llm: Path, tuned: Path, tmp_path: Path) -> None:
+    dataset, _ = load_dataset(cycle)
+    embed_base(cycle, str(llm), PromptTemplate(), tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+    assert np.array_equal(*(load_embeddings(tmp_path / "e", dataset, kind)[0] for kind in ("auto", "states")))
+    with pytest.raises(TslrecError, match="has states alone.*--vectors states"):
+        load_embeddings(tmp_path / "e", dataset, "both")
+    np.save(tmp_path / "v.npy", np.eye(N_ITEMS, dtype=np.float32))
+    (tmp_path / "v.ids.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids))
+    with pytest.raises(TslrecError, match="is a file of vectors; --vectors preferences is for folders"):
+        train(cycle, tmp_path / "t", TrainConfig(adapter="linear", vectors="preferences"), device=CPU, threads=1,
+              embeddings_path=tmp_path / "v.npy", embedding_ids=tmp_path / "v.ids.txt")
+    shutil.copytree(tuned, tmp_path / "ft")
+    (tmp_path / "ft" / "head.safetensors").write_bytes(b"no head")
+    with pytest.raises(TslrecError, match="head.safetensors|hash|changed"):
+        embed_tuned(cycle, tmp_path / "ft", tmp_path / "e2", EmbedConfig(), device=CPU, threads=1)
+    assert not (tmp_path / "e2").exists()
+
+
+def test_an_mse_head_gives_distributions_too() -> None:
+    head = PreferenceHead(np.array([[1.0, 0], [0, 2], [-1, -1]]), np.array([0, 0.5, 0]), "mse")
+    found = head.distributions(np.array([[0.3, 0.1], [-1, -1]], np.float32))
+    np.testing.assert_allclose(found, [[0.3, 0.7, 0], [0, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(np.square(head.vectors(np.zeros((1, 2), np.float32))), [[0, 1, 0]], atol=1e-6)
+
+
+def test_cold_items_are_scaled_by_what_is_known() -> None:
+    random = np.random.default_rng(0)
+    states, preferences = (np.concatenate([np.zeros((1, 5)), random.normal(3, 2, (9, 5))]).astype(np.float32)
+                           for _ in range(2))
+    both = combined(states, preferences, 6)
+    assert both.shape == (10, 10) and not both[0].any()
+    known = combined(states[:7], preferences[:7], 6)
+    np.testing.assert_allclose(both[:7], known, atol=1e-6)
+    ratio = both[1:, :5].std(axis=0) / states[1:].std(axis=0)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)

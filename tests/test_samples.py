@@ -17,7 +17,7 @@ from tslrec_min.errors import TslrecError
 from tslrec_min.gguf.tokenizer import TextTokenizer
 from tslrec_min.model_files import template_of
 from tslrec_min.recommenders import Categories
-from tslrec_min.samples import Samples, SampleSplit, make_samples, random_windows
+from tslrec_min.samples import Samples, SampleSplit, make_samples, random_windows, window_means
 
 from .conftest import N_ITEMS
 from .tiny_llm import make_tokenizer
@@ -28,7 +28,7 @@ TOKENIZER = TextTokenizer(make_tokenizer())
 VARIANTS = [{}, {"users": 9}, {"users": 9, "select": "coverage"}, {"window": "random"},
             {"level": "instance", "users": 5}, {"target": "history"}, {"window": "random", "target": "history"},
             {"virtual_users": 0.5}, {"virtual_users": 1.0, "window": "random", "users": 9},
-            {"virtual_users": 1.0, "virtual_target": "category"}]
+            {"virtual_users": 1.0, "virtual_target": "windows"}, {"virtual_users": 1.0, "virtual_target": "category"}]
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,24 @@ def test_virtual_users_stand_for_the_users_who_have_the_item(dataset: Dataset) -
     for item, preference in zip(items, split.training.preferences[9:].numpy(), strict=True):
         of_users = [mixture(history) for history in learned_from for other in history if other == item]
         np.testing.assert_allclose(preference, np.mean(of_users, axis=0), atol=1e-6)
+
+
+def test_virtual_users_stand_for_the_windows_that_show_the_item(dataset: Dataset) -> None:
+    split = split_of(dataset, virtual_users=1.0, virtual_target="windows")
+    held_out, _ = np.split(np.random.default_rng(FinetuneConfig.seed).permutation(60), [6])
+    learned_from = [dataset.training().of(user).tolist() for user in range(60) if user not in held_out]
+    places = [(history, place) for history in learned_from for place in range(len(history))]
+    items = [item for item, in shown(dataset, split.training)[54:]]
+    for item, preference in zip(items, split.training.preferences[54:].numpy(), strict=True):
+        of_places = [np.mean([mixture(history[at:at + 5]) for at in range(len(history) - 4) if at <= place < at + 5],
+                             axis=0) for history, place in places if history[place] == item]
+        np.testing.assert_allclose(preference, np.mean(of_places, axis=0), atol=1e-6)
+
+
+def test_a_window_longer_than_the_rows_is_all_of_them() -> None:
+    rows = np.random.default_rng(0).random((4, 3)).astype(np.float32)
+    np.testing.assert_allclose(window_means(rows, 9), np.tile(rows.mean(axis=0), (4, 1)), atol=1e-6)
+    np.testing.assert_allclose(window_means(rows, 1), rows, atol=1e-6)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(1, 6), st.integers(0, 5))

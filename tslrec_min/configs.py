@@ -13,8 +13,9 @@ from .errors import TslrecError
 
 FORMATS = ("auto", "recbole", "csv", "jsonl", "parquet", "movielens", "sequences", "amazon", "yelp", "steam")
 PREPARED_SPLITS = ("leave-one-out", "temporal")
-ADAPTERS = ("none", "linear", "mlp", "init", "recpca", "whiten", "alphafuse", "moe", "gate", "spectral")
-ADAPTER_OPTIONS = ("adapter", "pca_width", "id_width", "recpca_lambda", "init_whitening", "experts", "control")
+ADAPTERS = ("none", "linear", "mlp", "init", "recpca", "cca", "whiten", "alphafuse", "moe", "gate", "spectral")
+ADAPTER_OPTIONS = ("adapter", "vectors", "pca_width", "id_width", "recpca_lambda", "cca_window",
+                   "init_whitening", "experts", "control")
 """Fields of TrainConfig that pretraining has no use for."""
 CONTROLS = ("none", "random", "shuffled")
 MODELS = ("sasrec", "gru4rec", "bert4rec")
@@ -24,6 +25,7 @@ LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
 RECOMMENDATION_FORMATS = ("jsonl", "csv", "parquet")
 VECTOR_FORMATS = ("npy", "parquet", "word2vec", "recbole")
+VECTORS = ("auto", "states", "preferences", "both")
 QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 
 
@@ -81,16 +83,22 @@ class TrainConfig:
     """How a sequential recommender is trained."""
 
     model: str = option("sasrec", "Sequential recommender.", choices=MODELS)
-    adapter: str = option("none", "How item embeddings become the item table. none: ids only. init, recpca: PCA, plain "
-                          "or with regard to which items follow each other, as the start of a trainable table. "
-                          "linear, mlp, whiten (linear, of whitened components), moe (mixture of experts), spectral "
-                          "(attention over components): a trainable projection of frozen embeddings. alphafuse, gate: "
-                          "frozen whitened components, or a projection, together with ids.", choices=ADAPTERS)
+    adapter: str = option("none", "How item embeddings become the item table. none: ids only. init, recpca, cca: PCA, "
+                          "plain or with regard to which items follow each other, or what items of the same history "
+                          "have in common, as the start of a trainable table. linear, mlp, whiten (linear, of "
+                          "whitened components), moe (mixture of experts), spectral (attention over components): a "
+                          "trainable projection of frozen embeddings. alphafuse, gate: frozen whitened components, or "
+                          "a projection, together with ids.", choices=ADAPTERS)
+    vectors: str = option("auto", "What of an embed folder the adapter reads. states: the language model's hidden "
+                          "states. preferences: what its head makes of them, the square roots of an item's shares of "
+                          "the latent categories. both: one beside the other, with the same variance in all. auto: "
+                          "both where a fine-tuned model has embedded the items, else states.", choices=VECTORS)
     pca_width: int = option(0, "Principal components that trainable projections read; 0: all.", low=0)
     id_width: int | None = option(None, "Columns that alphafuse adds ids to, the last ones; not set: half of --width.",
                                   low=0)
     recpca_lambda: float = option(0.5, "Weight of recpca's penalty on differences between items that follow each "
                                   "other; 0: plain PCA.", low=0)
+    cca_window: int = option(10, "Items at most so many places apart in a history are a pair for cca.", low=1)
     init_whitening: bool = option(True, "Give the components that init starts from the same variance, so that a few "
                                   "large ones are not most of every item's vector.")
     experts: int = option(8, "Experts of moe, of which each item uses 2.", low=2)
@@ -99,7 +107,7 @@ class TrainConfig:
     width: int = option(64, "Width of the item table and of the hidden states.", low=1)
     table_std: float | None = option(None, "Spread of the entries of the item table at the start. Adam moves every "
                                      "entry by about the same step, so what a larger table starts with is kept "
-                                     "longer; not set: 0.1 for init, 0.02 for all others.", low=1e-6, high=10)
+                                     "longer; not set: 0.1 for init and cca, 0.02 for all others.", low=1e-6, high=10)
     blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1)
     heads: int = option(2, "Attention heads; must divide the width.", low=1)
     units: int = option(128, "Recurrent units of gru4rec.", low=1)
@@ -145,7 +153,7 @@ class TrainConfig:
         """Spread of the entries of the item table at the start: `table_std`, or the adapter's own."""
         if self.table_std is not None:
             return self.table_std
-        return 0.1 if self.adapter == "init" else 0.02
+        return 0.1 if self.adapter in ("init", "cca") else 0.02
 
 
 @dataclass(frozen=True)
@@ -184,8 +192,9 @@ class FinetuneConfig:
                                   "history is that item alone. So many an epoch, drawn anew, as a share of the items.",
                                   low=0, high=1)
     virtual_target: str = option("users", "What a virtual user stands for: the mean preference distribution of the "
-                                 "training users who have the item, or the item's own latent category.",
-                                 choices=("users", "category"))
+                                 "training users who have the item, or of the parts of their histories, of "
+                                 "--max-history items, that show it, or the item's own latent category.",
+                                 choices=("users", "windows", "category"))
     level: str = option("user", "A training sample is a user, or an instance: the items before an interaction and the "
                         "category of its item (what other methods learn from; for comparing costs).",
                         choices=("user", "instance"))

@@ -140,6 +140,9 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
         elif (embeddings == "none") != (train.adapter == "none"):
             problems.append(f"{where}: embeddings {embeddings!r} with the adapter {train.adapter!r}; an arm has "
                             f"both or neither (adapters: {', '.join(ADAPTERS)})")
+        if embeddings == "untuned" and train.vectors in ("preferences", "both"):
+            problems.append(f"{where}: vectors {train.vectors!r} need a fine-tuned model's head; the embeddings "
+                            "'untuned' have states alone")
         if "seed" in own:
             problems.append(f"{where}: seed: the seeds of all arms are named once, in `seeds`")
         arms.append(Arm(number, name, embeddings, train))

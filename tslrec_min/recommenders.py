@@ -109,7 +109,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     inputs, embeddings, cold = {"dataset": dataset_hash}, None, None
     if embeddings_path is not None:
         vectors, hashes = load_item_vectors(embeddings_path, dataset, ids_path=embedding_ids,
-                                            ignore_unknown=ignore_unknown)
+                                            ignore_unknown=ignore_unknown, kind=config.vectors)
         inputs |= hashes
         embeddings, cold = vectors[:dataset.n_items + 1], vectors[dataset.n_items + 1:]
     recipe = Recipe("train", asdict(config), inputs, config.seed)

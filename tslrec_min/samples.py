@@ -178,18 +178,44 @@ def _preferences(training: Histories, shown: Histories, categories: Categories, 
 
 def _virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig
                      ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the items that `users` have, [n], and what the prompt that shows nothing else stands for, float32 [n, K]:
-    the mean preference distribution of the users who have the item, or its own latent category."""
+    """Return the items that `users` have, [n], and what the prompt that shows nothing else stands for, float32 [n, K].
+
+    That is the mean preference distribution of the users who have the item, or of the windows that show it, or its own
+    latent category.
+    """
     lengths = np.diff(training.indptr)
     items = training.items[np.isin(np.repeat(np.arange(len(lengths)), lengths), users)]
     known, counts = np.unique(items, return_counts=True)
+    own = np.eye(categories.n_categories, dtype=np.float32)[categories.labels]
     if config.virtual_target == "category":
-        return known, np.eye(categories.n_categories, dtype=np.float32)[categories.labels[known]]
+        return known, own[known]
     preferences = preference_distributions(training, categories.labels, categories.n_categories)
     sums = np.zeros((len(known), categories.n_categories), np.float32)
     for user in users:
-        np.add.at(sums, np.searchsorted(known, training.of(user)), preferences[user])
+        history = training.of(user)
+        shown = preferences[user] if config.virtual_target == "users" else window_means(own[history],
+                                                                                        config.max_history)
+        np.add.at(sums, np.searchsorted(known, history), shown)
     return known, sums / counts[:, None]
+
+
+def window_means(rows: np.ndarray, length: int) -> np.ndarray:
+    """Return for every place the mean over the windows, of `length` rows in a row or of all, that it is in.
+
+    Args:
+        rows: float [n, K], n at least 1.
+        length: rows of a window.
+
+    Returns:
+        float32 [n, K].
+    """
+    length = min(length, len(rows))
+    ends = np.cumsum(np.vstack([np.zeros_like(rows[:1], np.float64), rows]), axis=0)
+    windows = (ends[length:] - ends[:-length]) / length
+    ends = np.cumsum(np.vstack([np.zeros_like(windows[:1]), windows]), axis=0)
+    places = np.arange(len(rows))
+    first, stop = np.maximum(places - length + 1, 0), np.minimum(places + 1, len(windows))
+    return ((ends[stop] - ends[first]) / (stop - first)[:, None]).astype(np.float32)
 
 
 def _chosen(shown: Histories, preferences: np.ndarray, available: np.ndarray, config: FinetuneConfig) -> np.ndarray:

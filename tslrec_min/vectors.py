@@ -30,8 +30,8 @@ class ItemVectors:
     """float32 [n, D]."""
 
 
-def load_item_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = None, ignore_unknown: bool = False
-                      ) -> tuple[np.ndarray, dict[str, str]]:
+def load_item_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = None, ignore_unknown: bool = False,
+                      kind: str = "states") -> tuple[np.ndarray, dict[str, str]]:
     """Read item vectors for a data set: an embed artifact, or a file in one of the formats of `vector_files`.
 
     A file's rows may be in any order: they are found by their ids. It must have every item of the data set, cold ones
@@ -42,6 +42,7 @@ def load_item_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = N
         dataset: the catalogue.
         ids_path: the ids of an .npy file, see `vector_files.read_vectors`.
         ignore_unknown: leave out the file's items that the data set doesn't know; how many is said on standard error.
+        kind: of an artifact's vectors, one of `configs.VECTORS`; a file has no others than its own.
 
     Returns:
         float32 [I+C+1, D] with a zero row 0, cold items from row I+1; and the hashes that a recipe records: of the
@@ -52,8 +53,10 @@ def load_item_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = N
     """
     if path.is_dir():
         _refuse_file_options(path, ids_path, ignore_unknown)
-        vectors, artifact_hash = load_all_embeddings(path, dataset)
+        vectors, artifact_hash = load_all_embeddings(path, dataset, kind)
         return vectors, {"embeddings": artifact_hash}
+    if kind in ("preferences", "both"):
+        raise TslrecError(f"{path} is a file of vectors; --vectors {kind} is for folders that tslrec embed wrote")
     ids, rows = read_vectors(path, ids_path)
     vectors = _aligned(path, ids, rows, dataset.with_cold_items().item_ids, ignore_unknown)
     hashes = {"embeddings": sha256_of_file(path)}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .projection import Projection
 
-_TABLES = ("none", "init", "recpca")
+_TABLES = ("none", "init", "recpca", "cca")
 """Adapters whose table is trained as it is: embeddings decide no more than where it starts."""
 
 
@@ -32,11 +32,12 @@ def build_adapter(config: TrainConfig, n_items: int, embeddings: np.ndarray | No
         config: names the adapter and its settings.
         n_items: number of items I.
         embeddings: float32 [I+1, D] with a zero row 0; None for ``none``.
-        training: training histories, for ``recpca``; no validation or test target may be in them.
+        training: training histories, for ``recpca`` and ``cca``; no validation or test target may be in them.
 
     Raises:
         TslrecError: embeddings are missing, superfluous, of another shape, or too few for the settings.
     """
+    from .cca import cca_table
     from .init import initialised_table
     from .none import TrainableTable
     from .recpca import recpca_table
@@ -55,6 +56,8 @@ def build_adapter(config: TrainConfig, n_items: int, embeddings: np.ndarray | No
         return initialised_table(embeddings, config)
     if name == "recpca":
         return recpca_table(embeddings, config, training)
+    if name == "cca":
+        return cca_table(embeddings, config, training)
     kind = _projection(name)
     return kind(kind.fit_features(embeddings, config), config)
 

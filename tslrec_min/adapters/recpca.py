@@ -15,12 +15,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import torch
 
 from ..configs import TrainConfig
 from ..data.dataset import Histories
 from ..errors import TslrecError
 from .components import PrincipalComponents, oriented
+from .cooccurrence import neighbour_sums
 from .none import TrainableTable
 
 
@@ -64,16 +64,6 @@ def smooth_directions(centred: np.ndarray, width: int, weight: float, training: 
 
 def total_variation(centred: np.ndarray, training: Histories) -> np.ndarray:
     """Return X^T L X, float64 [D, D], for float64 [I, D]: the sum of (x_i - x_j)(x_i - x_j)^T over adjacent items."""
-    first = np.ones(len(training.items), bool)
-    first[training.indptr[:-1][np.diff(training.indptr) > 0]] = False  # not the successor of another user's last item
-    after = np.flatnonzero(first)
-    pairs = np.stack([training.items[after - 1], training.items[after]]).astype(np.int64) - 1
-    both = torch.from_numpy(np.concatenate([pairs, pairs[::-1]], axis=1))
-    n_items = len(centred)
-    counts = torch.sparse_coo_tensor(both, torch.ones(both.shape[1], dtype=torch.float64), (n_items, n_items),
-                                     check_invariants=True)
-    rows = torch.from_numpy(centred)
-    neighbours = torch.sparse.mm(counts.coalesce(), rows).numpy()  # A X
-    degrees = np.bincount(both[0].numpy(), minlength=n_items)
+    neighbours, degrees = neighbour_sums(centred, training, 1)
     variation = centred.T @ (degrees[:, None] * centred - neighbours)
     return (variation + variation.T) / 2

@@ -17,6 +17,7 @@ from ..artifacts import Artifact, Recipe, open_artifact, read_json
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 from .plan import KEY_WORDS
+from .preferences import PREFERENCES, PreferenceHead, combined
 
 BLOCK = 1024
 """Vectors looked at or copied at once."""
@@ -158,7 +159,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 50 else f"{text[:16]}..."
 
 
-def load_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
+def write_preferences(folder: Path, head: PreferenceHead) -> None:
+    """Write item_preferences.npy, float32 [I+C+1, K] with a zero row 0, of the states that `write_embeddings` wrote."""
+    n_items = len(open_memmap(folder / _VECTORS, "r")) - 1
+    open_memmap(folder / PREFERENCES, "w+", np.float32, (n_items + 1, len(head.bias)))
+    for start in range(0, n_items, BLOCK):
+        vectors = head.vectors(_rows(folder / _VECTORS, slice(start, start + BLOCK)))
+        open_memmap(folder / PREFERENCES, "r+")[start + 1: start + 1 + len(vectors)] = vectors
+
+
+def load_embeddings(path: Path, dataset: Dataset, kind: str = "states") -> tuple[np.ndarray, str]:
     """Read what may be learned from: `load_all_embeddings` without the cold items.
 
     Returns:
@@ -167,12 +177,17 @@ def load_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
     Raises:
         TslrecError: as `load_all_embeddings`.
     """
-    vectors, found = load_all_embeddings(path, dataset)
+    vectors, found = load_all_embeddings(path, dataset, kind)
     return vectors[:dataset.n_items + 1], found
 
 
-def load_all_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
+def load_all_embeddings(path: Path, dataset: Dataset, kind: str = "states") -> tuple[np.ndarray, str]:
     """Read item embeddings for a data set.
+
+    Args:
+        path: embed artifact.
+        dataset: its catalogue.
+        kind: one of `configs.VECTORS`.
 
     Returns:
         float32 [I+C+1, D] with a zero row 0, cold items from row I+1; and the artifact hash.
@@ -180,7 +195,7 @@ def load_all_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
     Raises:
         TslrecError: they are missing, damaged, not finite, or of another catalogue (names the ids that differ).
     """
-    dataset = dataset.with_cold_items()
+    n_known, dataset = dataset.n_items, dataset.with_cold_items()
     artifact = open_artifact(path, "embed")
     try:
         ids = (artifact.path / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]
@@ -189,13 +204,27 @@ def load_all_embeddings(path: Path, dataset: Dataset) -> tuple[np.ndarray, str]:
     if ids != list(dataset.item_ids):
         raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
                           "run tslrec embed on this data set")
-    vectors = load_array(artifact.path / _VECTORS)
+    states, preferences = artifact.path / _VECTORS, artifact.path / PREFERENCES
+    if kind == "auto":
+        kind = "both" if preferences.is_file() else "states"
+    if kind == "states":
+        return _checked(states, dataset), artifact.hash
+    if not preferences.is_file():
+        raise TslrecError(f"{path} has states alone: preferences come from the head of a fine-tuned model (tslrec "
+                          "embed --finetuned); take --vectors states")
+    found = _checked(preferences, dataset)
+    return found if kind == "preferences" else combined(_checked(states, dataset), found, n_known), artifact.hash
+
+
+def _checked(path: Path, dataset: Dataset) -> np.ndarray:
+    """Read an array of an embed artifact, a row for every item of the catalogue below one of zeros."""
+    vectors = load_array(path)
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != dataset.n_items + 1:
         raise TslrecError(f"{path}: the array is {vectors.dtype} {list(vectors.shape)}; expected float32 with "
                           f"{dataset.n_items + 1} rows")
     if not np.isfinite(vectors).all() or vectors[0].any():
         raise TslrecError(f"{path}: a number is not finite, or the padding row 0 is not zero; run tslrec embed again")
-    return vectors, artifact.hash
+    return vectors
 
 
 def _difference(ids: list[str], wanted: Sequence[str]) -> str:

@@ -32,8 +32,17 @@ from ..progress import progress, step
 from ..prompts import PromptTemplate
 from ..sources import resolve_model
 from . import BatchedEngine
-from .artifact import BLOCK, OlderEmbeddings, describe_embeddings, open_older, save_prompt_keys, write_embeddings
+from .artifact import (
+    BLOCK,
+    OlderEmbeddings,
+    describe_embeddings,
+    open_older,
+    save_prompt_keys,
+    write_embeddings,
+    write_preferences,
+)
 from .plan import KEY_WORDS, ItemPrompts, Plan, plan_of
+from .preferences import PreferenceHead
 from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
 
 if TYPE_CHECKING:
@@ -55,7 +64,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
     Args:
         dataset_path: data set artifact.
         finetune_path: finetune artifact.
-        out: folder of the artifact: item_embeddings.npy, items.txt, prompts.npy, embed.json.
+        out: folder of the artifact: item_embeddings.npy, item_preferences.npy, items.txt, prompts.npy, embed.json.
         config: engine settings.
         device: of the torch engine.
         threads: of llama.cpp.
@@ -86,7 +95,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
 
     dataset, dataset_hash = load_dataset(dataset_path)
     job = _Job(dataset.with_cold_items(), dataset_hash, out, config, tuned.template, tuned.quantised,
-               {"finetune": tuned.artifact.hash}, engine)
+               {"finetune": tuned.artifact.hash}, engine, PreferenceHead.load(tuned))
     return _embed(job, existing, append_to, part)
 
 
@@ -175,6 +184,8 @@ class _Job:
     model: dict[str, str]
     """The model's hash by its kind of input."""
     engine: Callable[[], AbstractContextManager[BatchedEngine]]
+    head: PreferenceHead | None = None
+    """Of a fine-tuned model."""
 
     def recipe(self, append_to: Path | None) -> tuple[Recipe, OlderEmbeddings | None]:
         """Return the recipe, and the artifact that is appended to, opened."""
@@ -227,6 +238,8 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         if is_there and not missing:
             with write_artifact(job.out, recipe, overwrite=existing != "refuse", started=started) as folder:
                 _assemble(folder, job, store, prompts, plan, older)
+                if job.head:
+                    write_preferences(folder, job.head)
                 write_json(folder / "embed.json", describe_embeddings(folder) | {
                     "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
                     "catalogue_hash": job.dataset.catalogue_hash(), "tokens": prompts.n_tokens,
