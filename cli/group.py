@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
 from .. import __version__
-from ..errors import TslrecError
+from ..errors import MissingInput, TslrecError
 from ..progress import set_verbosity, step
 from .bench import bench
 from .compare import compare
@@ -26,13 +27,19 @@ from .run import run
 from .similar import similar
 from .train import train
 
+_TYPED = "tslrec: what was typed after its name"
+"""Key of a context's notes."""
+
 
 class _Main(click.Group):
     """A group that shows its commands in the order of the method and turns TslrecError into one line."""
 
-    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **settings: Any) -> click.Context:
         set_verbosity("normal")  # of a command that ran before in this process
-        return super().make_context(*args, **settings)
+        typed = shlex.join(args)
+        context = super().make_context(info_name, args, *more, **settings)
+        context.meta[_TYPED] = typed
+        return context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -43,8 +50,12 @@ class _Main(click.Group):
                 result = super().invoke(ctx)
                 step("done")
                 return result
+        except MissingInput as error:
+            example = f"{ctx.info_name} {ctx.meta[_TYPED]} {shlex.join(error.options)}"
+            raise click.ClickException(_one_line(error) + (
+                f"; for example, as far as can be guessed: {example}" if error.options else "")) from None
         except TslrecError as error:
-            raise click.ClickException(" ".join(str(error).split())) from None
+            raise click.ClickException(_one_line(error)) from None
         except KeyboardInterrupt:
             click.echo("Interrupted: what is finished, and of a training its state of a minute ago, is kept; the same "
                        "command goes on from there", err=True)
@@ -54,6 +65,10 @@ class _Main(click.Group):
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror or error}; check the path, its "
                                        "permissions and the free space") from None
+
+
+def _one_line(error: TslrecError) -> str:
+    return " ".join(str(error).split())
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

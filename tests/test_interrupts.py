@@ -43,8 +43,8 @@ def training(dataset: Path, out: Path, epochs: int = 100_000) -> list[str]:
             "--threads", "1"]
 
 
-@pytest.mark.parametrize("module", ["tslrec_min.cli.group", "click", "tslrec_min.configs", "importlib.metadata", "numpy",
-                                    "numpy.exceptions", "torch", "tslrec_min.recommenders"])
+@pytest.mark.parametrize("module", ["tslrec_min.cli.group", "click", "tslrec_min.configs", "importlib.metadata",
+                                    "numpy", "numpy.exceptions", "torch", "tslrec_min.recommenders"])
 def test_while_modules_are_imported(cycle: Path, tmp_path: Path, module: str) -> None:
     done = interrupted(module, *training(cycle, tmp_path / "out", epochs=1))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
