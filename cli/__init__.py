@@ -1,90 +1,19 @@
-"""The command line: one module per command. Nothing heavy is imported before a command runs."""
+"""The command line: one module per command. Nothing heavy is imported before a command runs.
+
+`main`, the group of all commands, is imported when it is asked for, so that ``__main__`` is the first to run.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import click
-
-from .. import __version__
-from ..errors import TslrecError
-from ..progress import set_verbosity, step
-from .bench import bench
-from .compare import compare
-from .embed import embed
-from .evaluate import evaluate
-from .every_command import complete
-from .export import export
-from .finetune import finetune
-from .gguf import gguf
-from .prepare import prepare
-from .pretrain import pretrain
-from .recommend import recommend
-from .report import report
-from .run import run
-from .similar import similar
-from .train import train
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+TYPE_CHECKING = False  # typing, which has it too, takes longer to import than all of this
+if TYPE_CHECKING:
+    from .group import main as main
 
 
-class _Main(click.Group):
-    """A group that shows its commands in the order of the method and turns TslrecError into one line."""
+def __getattr__(name: str) -> object:
+    """Import `main` when it is first asked for."""
+    if name != "main":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .group import main
 
-    def make_context(self, *args: Any, **settings: Any) -> click.Context:
-        set_verbosity("normal")  # of a command that ran before in this process
-        return super().make_context(*args, **settings)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            result = super().invoke(ctx)
-            step("done")
-            return result
-        except TslrecError as error:
-            raise click.ClickException(" ".join(str(error).split())) from None
-        except KeyboardInterrupt:
-            click.echo("Interrupted: what is finished, and of a training its state of a minute ago, is kept; the same "
-                       "command goes on from there", err=True)
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:  # the reader of a pipe went away: click ends quietly
-            raise
-        except OSError as error:
-            raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror or error}; check the path, its "
-                                       "permissions and the free space") from None
-
-
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="tslrec")
-def main() -> None:
-    """Sequential recommendation with item embeddings from a small language model. No GPU needed.
-
-    TSLRec (arXiv 2406.00333): the language model learns from item titles which latent categories each user
-    prefers, and then embeds every item; a recommender is trained with and without them, and the two are compared.
-
-    \b
-    The whole chain, with its table of results, on MovieLens-100K or on your own files:
-        tslrec run quickstart
-        tslrec run ratings.csv --items movies.csv --user-column userId --item-column movieId
-    The same, step by step:
-        tslrec prepare ml-100k -o dataset
-        tslrec pretrain dataset -o pretrain
-        tslrec finetune dataset pretrain -o finetune
-        tslrec embed dataset --finetuned finetune -o embed
-        tslrec train dataset --embeddings embed --adapter init -o sasrec
-        tslrec evaluate dataset sasrec
-        tslrec recommend dataset sasrec -o recommendations.jsonl
-
-    Every option can be given as an environment variable too: --max-len of train is TSLREC_TRAIN_MAX_LEN.
-    Exit status: 0 success, 1 something given can't be used (the message says what to do), 2 wrong usage, 130
-    interrupted (Ctrl-C).
-    """
-
-
-for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, report, recommend, similar, export, run,
-                 bench, gguf):
-    main.add_command(_command)
-complete(main, "tslrec")
+    return main

@@ -1,5 +1,20 @@
-"""``python -m tslrec_min.cli`` is ``tslrec``."""
+"""``tslrec`` and ``python -m tslrec_min.cli`` begin here: Ctrl-C is quiet before anything slow is imported."""
 
-from . import main
+import sys
 
-main(prog_name="tslrec")
+
+def run() -> None:
+    """Run the command line."""
+    try:
+        from .interrupts import end_when_interrupted
+
+        end_when_interrupted()
+    except KeyboardInterrupt:
+        sys.exit(130)  # interrupts.INTERRUPTED, which may not be there yet
+    from .group import main
+
+    main(prog_name="tslrec")
+
+
+if __name__ == "__main__":
+    run()

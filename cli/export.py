@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from ..configs import VECTOR_FORMATS
-from .options import PATH, json_option, out_option, vector_file_options
+from .options import PATH, format_of, json_option, out_option, vector_file_options
 
-_SUFFIXES = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": "word2vec", ".itememb": "recbole"}
+_BY_ENDING = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": "word2vec", ".itememb": "recbole"}
 
 
 @click.command()
@@ -47,9 +47,7 @@ def export(dataset: Path, source: Path, out: Path, output_format: str | None, em
         tslrec export dataset sasrec -o table.parquet
         tslrec export dataset embed -o vectors.txt --format word2vec
     """
-    output_format = output_format or _SUFFIXES.get(out.suffix)
-    if output_format is None:
-        raise click.UsageError(f"the format of {out} is not clear from its name; say it with --format")
+    output_format = format_of(out, output_format, _BY_ENDING)
     from ..vectors import export as export_vectors
 
     vectors, paths = export_vectors(dataset, source, out, output_format, ids_path=embedding_ids,

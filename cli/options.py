@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,19 @@ def check_vector_file_options(embeddings: Path | None, embedding_ids: Path | Non
     """Raise UsageError if what `vector_file_options` gave has no vectors that it could go with."""
     if embeddings is None and (embedding_ids is not None or ignore_unknown):
         raise click.UsageError("--embedding-ids and --ignore-unknown-items go with a file as --embeddings")
+
+
+def format_of(out: Path, chosen: str | None, by_ending: Mapping[str, str]) -> str:
+    """Return the format that --format chose, or the one that the ending of --out stands for.
+
+    Raises:
+        UsageError: neither says it.
+    """
+    found = chosen or by_ending.get(out.suffix)
+    if found is None:
+        raise click.UsageError(f"the format of {out} is not clear from its name; expected the ending "
+                               f"{', '.join(by_ending)}, or say it with --format")
+    return found
 
 
 def stage_options(command: Command) -> Command:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..configs import RECOMMENDATION_FORMATS
-from .options import PATH, device_option, start_torch, threads_option
+from .options import PATH, device_option, format_of, start_torch, threads_option
 
 
 @click.command()
@@ -57,17 +57,15 @@ def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | No
     """
     if users is not None and histories is not None:
         raise click.UsageError("give either --users or --histories")
-    output_format = output_format or (out.suffix[1:] if out else "jsonl")
-    if output_format not in RECOMMENDATION_FORMATS:
-        raise click.UsageError(f"the format of {out} is not clear from its name; expected the ending "
-                               f".{', .'.join(RECOMMENDATION_FORMATS)}, or say it with --format")
-    if output_format == "parquet" and out is None:
+    if out is not None:
+        output_format = format_of(out, output_format, {f".{name}": name for name in RECOMMENDATION_FORMATS})
+    elif output_format == "parquet":
         raise click.UsageError("--format parquet needs a file: give --out")
     torch_device = start_torch(device, threads)
     from ..recommendation import RecommendOptions
     from ..recommendation import recommend as recommend_items
 
-    options = RecommendOptions(k, keep_seen, titles, unknown == "skip", output_format)
+    options = RecommendOptions(k, keep_seen, titles, unknown == "skip", output_format or "jsonl")
     summary = recommend_items(dataset, run, out or sys.stdout.buffer, options, users=users,
                               histories=histories, device=torch_device, threads=threads, overwrite=overwrite)
     if summary.skipped_items or summary.skipped_users:

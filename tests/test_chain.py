@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tslrec_min.adaptation import finetune, verify
 from tslrec_min.artifacts import open_artifact, read_json
 from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.data import finding
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.preparation import prepare
 from tslrec_min.embedding.artifact import load_embeddings
@@ -333,6 +335,51 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
         f"train/{arm}-{seed}" for seed in (0, 1) for arm in ("1-ids", "2-untuned", "3-tslrec")]
 
 
+@pytest.mark.parametrize(("given", "named", "example"), [
+    ([], ["my loans.csv has no column for --user-column user_id, --item-column item_id, --time-column timestamp",
+          "its columns are day, book, reader", "no titles beside my loans.csv", "--missing-titles blank"],
+     ["--items", "YOUR_TITLES.csv", "--user-column", "day", "--item-column", "book", "--time-column", "reader"]),
+    (["--items", "books.csv", "--time-column", "day"],
+     ["--user-column user_id, --item-column item_id; its columns are day, book, reader",
+      "books.csv has no column for --item-column item_id, --title-column title; its columns are shelf, book, called"],
+     ["--item-column", "book", "--user-column", "reader", "--title-column", "shelf"]),
+    (["--items", "books.csv", "--title-column", "called", "--user-column", "reader", "--time-column", "day"],
+     ["my loans.csv has no column for --item-column item_id", "books.csv has no column for --item-column item_id"],
+     ["--item-column", "book"]),
+    (["--missing-titles", "blank", "--columns", "reader,book"],
+     ["--time-column timestamp; its columns are reader, book"],
+     ["--user-column", "reader", "--item-column", "book", "--time-column", ""]),
+    (["--items", "other.csv"], ["other.csv has no column for --item-column item_id"], None),
+    (["--items", "books.csv", "--item-fields", "colour"], ["--item-fields colour"], None),
+])
+def test_run_names_all_that_is_missing_at_once(given: list[str], named: list[str], example: list[str] | None,
+                                               tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my loans.csv").write_text("day,book,reader\n2024-03-01,b1,r1\n", encoding="utf-8")
+    (tmp_path / "books.csv").write_text("shelf,book,called\n1,b1,Heat\n", encoding="utf-8")
+    (tmp_path / "other.csv").write_text("id,title\nb1,Heat\n", encoding="utf-8")
+    words = ["run", "my loans.csv", *given]
+    refused = CliRunner().invoke(main, words, prog_name="tslrec")
+    assert refused.exit_code == 1 and refused.stderr.count("\n") == 1 and not (tmp_path / "runs").exists()
+    assert all(text in refused.stderr for text in named), refused.stderr
+    _, _, command = refused.stderr.partition("; for example, as far as can be guessed: ")
+    assert shlex.split(command) == ([] if example is None else ["tslrec", *words, *example])
+
+
+def test_the_example_for_what_is_missing_works(cycle_raw: Path, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{reader},{book},{day}" for line in (cycle_raw / "sequences.txt").read_text().splitlines()
+            for reader, *books in [line.split()] for day, book in enumerate(books)]
+    (tmp_path / "loans.csv").write_text("reader,book,day\n" + "\n".join(rows), encoding="utf-8")
+    titles = (cycle_raw / "items.tsv").read_text(encoding="utf-8").replace("item_id\t", "book\t")
+    (tmp_path / "YOUR_TITLES.csv").write_text(titles, encoding="utf-8")
+    refused = CliRunner().invoke(main, ["prepare", "loans.csv", "-o", "dataset"], prog_name="tslrec")
+    _, _, command = refused.stderr.partition("guessed: tslrec ")
+    assert CliRunner().invoke(main, shlex.split(command)).exit_code == 0, refused.stderr
+    assert read_json(tmp_path / "dataset" / "dataset.json")["interactions"] == 840
+
+
 def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, tmp_path / "not-there", llm)
@@ -352,9 +399,11 @@ def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, t
     def tslrec(*words: str) -> Result:
         return CliRunner().invoke(main, [*words, "--threads", "1"] if words[0] != "similar" else list(words))
 
-    refused = tslrec("run", "my loans.csv", *own, "--k-core", "1000")  # by the built-in configuration
-    assert refused.exit_code == 1 and "lower --k-core" in refused.stderr
-    assert "--user-column user_id" in tslrec("run", "my loans.csv", "--items", "books.tsv").stderr
+    with monkeypatch.context() as patch:
+        patch.setattr(finding, "find_source", Mock(wraps=finding.find_source))
+        refused = tslrec("run", "my loans.csv", *own, "--k-core", "1000")  # by the built-in configuration
+        assert refused.exit_code == 1 and "lower --k-core" in refused.stderr
+        finding.find_source.assert_called_once()
     assert tslrec("run", "my loans.csv", *own, "--data", "x").exit_code == 2
     assert tslrec("run", "my loans.csv", *own, "--k-core", "-1").exit_code == 2
     assert not list((tmp_path / "runs").rglob("config.json"))

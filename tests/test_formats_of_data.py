@@ -334,7 +334,8 @@ def test_json_lines_with_named_keys(tmp_path: Path) -> None:
     check(prepared(file, tmp_path / "a", **NAMES))
     assert histories(prepared(tmp_path / "raw", tmp_path / "b", min_rating=4, **NAMES)) == {
         "u1": ["a", "b"], "u2": ["b"]}
-    with pytest.raises(TslrecError, match="no key for --user-column user_id in its first line; its keys are who, what"):
+    with pytest.raises(TslrecError, match="the first line of .* has no key for --user-column user_id, --item-column "
+                       "item_id, --time-column timestamp; its keys are who, .* --item-column item_id, --title-column"):
         prepared(file, tmp_path / "c")
 
 

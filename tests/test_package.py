@@ -6,14 +6,17 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.metadata import distribution
+from pathlib import Path
 
 import click
 import pytest
 
 from tslrec_min.cli import main
+from tslrec_min.pipeline import load_run_config
 
 from ._pages import PAGES, ROOT, commands_in
 
@@ -45,6 +48,26 @@ def test_readme_has_two_single_line_commands() -> None:
         assert block and "\n" not in block[1] and block[1].startswith("python3 -m venv .venv && ")
 
 
+@pytest.mark.parametrize(("tests", "quickstart", "status", "said"), [
+    ("touch made", "cat table && test ! -e made", 0, ""), ("false", "cat table", 1, ""),
+    ("true", "cat table && false", 1, ""), ("true", "head -4 table", 1, "has 2 of the 3 rows of its table"),
+])
+def test_continuous_integration_runs_both_and_wants_the_table(tmp_path: Path, tests: str, quickstart: str, status: int,
+                                                              said: str) -> None:
+    arms = load_run_config(ROOT / "tslrec_min" / "quickstart.toml").arms
+    rows = "".join(f"{arm.name:25} .1301±.0037\n" for arm in arms)
+    (tmp_path / "table").write_text(f"test: 9 users, full ranking, seen items left out; split 0\nHR@10\n{rows}\n"
+                                    "lift over it\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("".join(f"<!-- {name} -->\n```bash\n{command}\n```\n" for name, command in (
+        ("quickstart", quickstart), ("tests", tests))))
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True)
+    assert done.returncode == status and said in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("script", [path.name for path in sorted((ROOT / "benchmarks").glob("*.py"))
                                     if not path.name.startswith(("_", "recbole"))])
 def test_benchmarks_start(script: str) -> None:
@@ -55,8 +78,6 @@ def test_benchmarks_start(script: str) -> None:
 
 
 def test_configurations_of_a_study_share_the_stages_before_training() -> None:
-    from tslrec_min.pipeline import load_run_config
-
     folders = [path for path in sorted((ROOT / "benchmarks" / "study").iterdir()) if path.is_dir()]
     assert folders
     for folder in folders:

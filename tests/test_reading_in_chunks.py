@@ -108,11 +108,11 @@ def test_quotes_that_never_close_and_endless_lines(tmp_path: Path, monkeypatch: 
     file = tmp_path / "r.csv"
     file.write_text('user_id,item_id,timestamp\nu,a,1\nu,"b,2\n' + "u,a,1\n" * 60_000)
     with pytest.raises(TslrecError, match="r.csv, line 3: field larger than field limit"):
-        examine(file, PrepareConfig(), items=file)
+        examine(file, PrepareConfig(missing_titles="blank"))
     for text, line in (('u,"a",1\nu,b,"2\nu,c,3\n', 3), ('u,a,1\nu,b,"2\nu,c,3', 3), ('u,"a\nb",1\n"\n', 4)):
         file.write_text(f"user_id,item_id,timestamp\n{text}")  # what follows the quote would be one field
         with pytest.raises(TslrecError, match=f"r.csv, line {line}: the file ends inside quotes"):
-            examine(file, PrepareConfig(on_bad_row="skip"), items=file)
+            examine(file, PrepareConfig(on_bad_row="skip", missing_titles="blank"))
     monkeypatch.setattr(files, "LONGEST_LINE", 1000)
     monkeypatch.setattr(files, "BLOCK_CHARACTERS", 100)
     file.write_text("user_id,item_id,timestamp\nu,a,1\n" + "x" * 2000)

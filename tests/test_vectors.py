@@ -82,6 +82,13 @@ def test_the_texts_are_what_other_tools_document(cycle: Path, dataset: Dataset, 
     assert item == dataset.item_ids[-1] and len(numbers.split(" ")) == 12  # the last item keeps its own vector
 
 
+def test_export_names_the_endings_that_it_knows(cycle: Path, embed: Path, tmp_path: Path) -> None:
+    result = tslrec("export", cycle, embed, "-o", tmp_path / "vectors.bin")
+    assert result.exit_code == 2 and "the format of" in result.stderr and not list(tmp_path.iterdir())
+    assert "expected the ending .npy, .parquet, .txt, .vec, .itememb, or say it with --format" in result.stderr
+    assert tslrec("export", cycle, embed, "-o", tmp_path / "vectors.bin", "--format", "npy").exit_code == 0
+
+
 def test_the_table_of_a_recommender_is_exported_too(cycle: Path, dataset: Dataset, embed: Path, tmp_path: Path) -> None:
     train(cycle, tmp_path / "run", TrainConfig(**SMALL), embeddings_path=embed, device=CPU, threads=1)
     assert tslrec("export", cycle, tmp_path / "run", "-o", tmp_path / "table.npy").exit_code == 0

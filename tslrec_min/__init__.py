@@ -5,26 +5,26 @@ The functions of `tslrec_min.api` are here too: `prepare`, `pretrain`, `finetune
 Importing the package loads neither torch nor transformers nor llama_cpp: they come with the function that needs them.
 """
 
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+
+TYPE_CHECKING = False  # typing, which has it too, takes longer to import than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from .api import embed, evaluate, finetune, prepare, pretrain, recommend, similar, train
     from .errors import TslrecError
     from .progress import set_verbosity
+
+    __version__: str
 
 if find_spec(f"{__name__}._ranking") is None:
     raise ImportError(
         f"the compiled kernels of {__name__} are missing from {__path__[0]}: this looks like a source tree that "
         "was not built. Build it with `pip install --no-build-isolation -e .`, or, if the package is installed "
         "elsewhere, keep the working directory from shadowing it: `python -P`")
-
-try:
-    __version__ = version("tslrec-min")
-except PackageNotFoundError:  # used without being installed
-    __version__ = "0+unknown"
 
 _HOME = {"TslrecError": "errors", "set_verbosity": "progress"}
 __all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain", "recommend", "set_verbosity",
@@ -33,11 +33,25 @@ __all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain"
 
 def __getattr__(name: str) -> Any:
     """Import what the package offers when it is first asked for."""
+    if name == "__version__":
+        return _version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOME.get(name, 'api')}", __name__), name)
 
 
+def _version() -> str:
+    """Return the version that is installed, and keep it as `__version__`."""
+    global __version__
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+    try:
+        __version__ = version("tslrec-min")
+    except PackageNotFoundError:  # used without being installed
+        __version__ = "0+unknown"
+    return __version__
+
+
 def __dir__() -> list[str]:
     """Name what `__getattr__` finds, too."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), "__version__", *__all__})

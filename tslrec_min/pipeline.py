@@ -251,7 +251,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     import torch
 
     from .adaptation import finetune
-    from .data.preparation import find_files, prepare
+    from .data.finding import find_files
+    from .data.preparation import prepare_found
     from .distributed import refuse_several_processes
     from .embedding.stage import embed_base, embed_tuned
     from .evaluation import evaluate
@@ -264,7 +265,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": "reuse"}
     source, titles = _raw_files(config, data, items)
     settings = config.stages
-    find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
+    raw = find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
     wanted = {arm.embeddings for arm in config.arms}
     model = settings["finetune"].model
     if wanted != {"none"} and not is_built_in(model):
@@ -273,8 +274,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
     with sole_run(out), progress(total, "", "stage") as bar:
         stage = _Runner(out, bar)
-        dataset = stage("dataset", lambda path: prepare(source, path, settings["prepare"], items=titles,
-                                                        existing="reuse"))
+        dataset = stage("dataset", lambda path: prepare_found(raw, path, settings["prepare"], existing="reuse"))
         found = read_json(dataset / "dataset.json")
         duplicates = f"{found['duplicates']:,} duplicates left out, " if found["duplicates"] else ""
         note(f"{dataset}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "

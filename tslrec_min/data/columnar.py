@@ -30,6 +30,10 @@ class Parquet:
     per_second: int = 1
     timed: bool = True
 
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        named_columns(self.file, self.names, self.aliases, columns)
+
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """Read rows; see `Table.chunks`. No row is bad yet.
 
@@ -83,6 +87,10 @@ class Frame:
     def __str__(self) -> str:
         """Return what messages call it."""
         return self.what
+
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        named_columns(self, self.names, self.aliases, columns)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """Read rows; see `Table.chunks`. No row is bad yet.

@@ -44,8 +44,7 @@ def collect_items(rows: Rows, where: object, config: PrepareConfig, *, wanted: C
     """
     names = item_field_names(config)
     raw, bad = RawItems(fields={name: {} for name in names}), BadRows(skip=config.on_bad_row == "skip")
-    columns = {"item": config.item_column, "title": config.title_column or _title_column(rows, where),
-               **{name: name for name in names}}
+    columns = item_columns(rows, config)
     for chunk in rows.chunks(columns, bad):
         values = [chunk.columns[role] for role in columns]
         for line, item, *texts in zip(chunk.lines, *values, strict=True):
@@ -109,11 +108,8 @@ def item_field_names(config: PrepareConfig) -> tuple[str, ...]:
     return names
 
 
-def _title_column(rows: Rows, where: object) -> str:
-    if "title" in rows.aliases:
-        return "title"
-    for name in _TITLE_COLUMNS:
-        if name in rows.names:
-            return name
-    raise TslrecError(f"{where} has no column {', '.join(_TITLE_COLUMNS)}; its columns are "
-                      f"{', '.join(rows.names) or 'none (it is empty)'}; name the title's with --title-column")
+def item_columns(rows: Rows, config: PrepareConfig) -> dict[str, str]:
+    """Return the columns that are read of items: ``item``, ``title`` and further texts -> name."""
+    named = () if "title" in rows.aliases else (name for name in _TITLE_COLUMNS if name in rows.names)
+    return {"item": config.item_column, "title": config.title_column or next(iter(named), "title"),
+            **{name: name for name in item_field_names(config)}}

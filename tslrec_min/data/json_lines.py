@@ -31,7 +31,7 @@ from typing import Any
 from ..configs import PrepareConfig
 from ..errors import TslrecError
 from .files import RawFile, text_lines
-from .rows import BadRows, Chunk, flag_of
+from .rows import BadRows, Chunk, MissingColumns, flag_of
 
 LONGEST_LITERAL = 1 << 20
 """Characters of a line that is a Python dictionary: the parser takes about 100 bytes for each, for a moment."""
@@ -106,6 +106,12 @@ class JsonLines:
         """Whether its rows have times."""
         return self.form.timed
 
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if the first row lacks keys, role -> name; public data is known to have its own."""
+        missing = [role for role, name in columns.items() if name and name not in self.names]
+        if missing and self.form is _PLAIN:
+            raise MissingColumns(f"the first line of {self.file}", self.names, columns, missing, kind="key")
+
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """Read rows; what a row lacks is None.
 
@@ -117,7 +123,8 @@ class JsonLines:
             TslrecError: the first row lacks a key, no row has that of a further text of items, or a line can't be read
                 and is not to be skipped.
         """
-        keys = {role: self._keys(flag_of(role, columns), name) for role, name in columns.items() if name}
+        self.check(columns)
+        keys = {role: self._keys(name) for role, name in columns.items() if name}
         absent = {name for role, name in columns.items() if flag_of(role, columns) == "--item-fields"}
         lines: list[int] = []
         values: dict[str, list[Any]] = {role: [] for role in keys}
@@ -140,10 +147,7 @@ class JsonLines:
             raise TslrecError(f"no line of {self.file} has a key for --item-fields {', '.join(sorted(absent))}; the "
                               f"keys of its first line are {', '.join(self.names)}")
 
-    def _keys(self, flag: str, name: str) -> tuple[str, ...]:
-        if name not in self.form.keys and self.form is _PLAIN and name not in self.names:
-            raise TslrecError(f"{self.file} has no key for {flag} {name} in its first line; its keys are "
-                              f"{', '.join(self.names) or 'none (the file is empty)'}")
+    def _keys(self, name: str) -> tuple[str, ...]:
         found = self.form.keys.get(name, name)
         return (found,) if isinstance(found, str) else found
 

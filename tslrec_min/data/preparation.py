@@ -17,10 +17,11 @@ from ..progress import step
 from .columnar import Frame
 from .dataset import Dataset
 from .files import RawFile
+from .finding import find_files
 from .histories import Histories, offsets
 from .holding_out import hold_out_items
 from .item_texts import RawItems, collect_items, item_field_names
-from .readers import Source, collect, find_source, read_interactions, read_items
+from .readers import Source, collect, read_interactions, read_items
 from .rows import RawInteractions
 
 
@@ -42,7 +43,16 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     Raises:
         TslrecError: something can't be read, or nothing is left after the filters.
     """
-    interactions, titles, format = find_files(source, items, config)
+    return prepare_found(find_files(source, items, config), out, config, existing=existing)
+
+
+def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing: str = "refuse") -> dict[str, Any]:
+    """Do what `prepare` does, with files that `find_files` found.
+
+    Raises:
+        TslrecError: see `prepare`.
+    """
+    interactions, titles, format = source.interactions, source.items, source.format
     inputs = {name: sha256_of_file(file.path) for name, file in (("interactions", interactions), ("items", titles))
               if file}
     recipe = Recipe("dataset", asdict(config) | {"format": format}, inputs)
@@ -50,7 +60,7 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
         step(f"reads {interactions} ({format})")
-        raw = read_interactions(Source(format, interactions, titles), config)
+        raw = read_interactions(source, config)
         step(f"reads {titles}" if titles else "does without titles")
         texts = _texts(titles, config, raw)
         step(f"filters {len(raw.users):,} interactions: {config.k_core}-core")
@@ -63,9 +73,9 @@ def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -
     Raises:
         TslrecError: see `prepare`.
     """
-    interactions, titles, format = find_files(source, items, config)
-    raw = read_interactions(Source(format, interactions, titles), config)
-    return _prepared(raw, _texts(titles, config, raw), config)[1]
+    found = find_files(source, items, config)
+    raw = read_interactions(found, config)
+    return _prepared(raw, _texts(found.items, config, raw), config)[1]
 
 
 def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *, existing: str = "refuse"
@@ -93,20 +103,6 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
         return _save(folder, *_prepared(raw, texts, config))
-
-
-def find_files(source: Path, items: Path | None, config: PrepareConfig) -> tuple[RawFile, RawFile | None, str]:
-    """Return the file of interactions, the one of titles and the format of what `prepare` is given.
-
-    Raises:
-        TslrecError: a file is missing, or there is more than one that it could be.
-    """
-    found = find_source(source, items, config)
-    if found.items is None and config.missing_titles == "error":
-        raise TslrecError(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, "
-                          "movies.csv, meta_ and others); name the file with --items, or do without titles with "
-                          "--missing-titles blank")
-    return found.interactions, found.items, found.format
 
 
 def _texts(titles: RawFile | None, config: PrepareConfig, raw: RawInteractions) -> RawItems:

@@ -152,14 +152,18 @@ def collect(rows: Rows, where: object, config: PrepareConfig) -> RawInteractions
     Raises:
         TslrecError: a column is missing, or a row can't be read and is not to be skipped.
     """
-    timed = bool(config.time_column) and rows.timed
+    columns = interaction_columns(rows, config)
     per_second = 1000 if config.time_unit == "ms" else rows.per_second
-    collector = Collector(where, config, timed=timed, per_second=per_second)
-    columns = {"user": config.user_column, "item": config.item_column, "time": config.time_column if timed else "",
-               "rating": config.rating_column if config.min_rating is not None else ""}
+    collector = Collector(where, config, timed=bool(columns["time"]), per_second=per_second)
     for chunk in rows.chunks(columns, collector.bad):
         collector.add(chunk)
     return collector.finish()
+
+
+def interaction_columns(rows: Rows, config: PrepareConfig) -> dict[str, str]:
+    """Return the columns that are read of interactions: ``user``, ``item``, ``time``, ``rating`` -> name, or blank."""
+    return {"user": config.user_column, "item": config.item_column, "time": config.time_column if rows.timed else "",
+            "rating": config.rating_column if config.min_rating is not None else ""}
 
 
 def _read_sequences(file: RawFile, config: PrepareConfig) -> RawInteractions:

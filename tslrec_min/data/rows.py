@@ -101,6 +101,18 @@ class Chunk:
                                 list(compress(values, chosen)) for name, values in self.columns.items()})
 
 
+class MissingColumns(TslrecError):
+    """A table has no columns of some names."""
+
+    def __init__(self, where: object, names: Sequence[str], columns: Mapping[str, str], roles: Sequence[str], *,
+                 kind: str = "column") -> None:
+        """Take what messages call the table, its columns, what is read (role -> name), and the roles without one."""
+        flags = ", ".join(f"{flag_of(role, columns)} {columns[role]}" for role in roles)
+        super().__init__(f"{where} has no {kind} for {flags}; its {kind}s are "
+                         f"{', '.join(names) or 'none (it is empty)'}")
+        self.roles = roles
+
+
 def flag_of(role: str, columns: Mapping[str, str]) -> str:
     """Return the flag that the name of a role's column is from; `columns` are all that are read, role -> name."""
     return "--item-fields" if "title" in columns and role not in ("item", "title") else f"--{role}-column"
@@ -117,13 +129,12 @@ def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, str
         columns: role -> name as it was given; empty: none.
 
     Raises:
-        TslrecError: there is no such column; names the flags.
+        MissingColumns: there are no such columns; names the flags of all of them.
     """
     wanted = {role: aliases.get(name, name) for role, name in columns.items() if name}
-    missing = [f"{flag_of(role, columns)} {name}" for role, name in wanted.items() if name not in names]
+    missing = [role for role, name in wanted.items() if name not in names]
     if missing:
-        raise TslrecError(f"{where} has no column for {', '.join(missing)}; its columns are "
-                          f"{', '.join(names) or 'none (it is empty)'}")
+        raise MissingColumns(where, names, columns, missing)
     return wanted
 
 
@@ -145,6 +156,9 @@ class Rows(Protocol):
     @property
     def timed(self) -> bool:
         """Whether there can be times at all."""
+
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if there aren't all of these columns, role -> name."""
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """Read columns, role -> name, in chunks; see `tables.Table.chunks`."""

@@ -83,6 +83,10 @@ class Table:
         """Whether its rows can have times."""
         return True
 
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        self._places(columns)
+
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """Read rows.
 
