@@ -158,8 +158,9 @@ def print_embedding(out: Path, as_json: bool, neighbours: Mapping[str, float] | 
 def print_neighbours(found: Mapping[str, Mapping[str, float]]) -> None:
     """Print what `recommenders.category_neighbours` found of one or several sets of embeddings."""
     for name, values in found.items():
-        click.echo(f"{name}{': ' if name else ''}{values['share']:.1%} of an item's 10 nearest neighbours are of its "
-                   f"latent category; by chance {values['chance']:.1%}")
+        own = f" ({values['preferences']:.1%} by its preferences)" if "preferences" in values else ""
+        click.echo(f"{name}{': ' if name else ''}{values['share']:.1%}{own} of an item's 10 nearest neighbours are of "
+                   f"its latent category; by chance {values['chance']:.1%}")
 
 
 def mean_and_deviation(values: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ from tslrec_min.llm import load_language_model
 from tslrec_min.lora import add_lora
 from tslrec_min.model_files import F16_FILE, load_tokenizer, open_tuned, template_of
 from tslrec_min.prompts import PromptTemplate
-from tslrec_min.recommenders import load_categories, pretrain, train
+from tslrec_min.recommenders import category_neighbours, load_categories, pretrain, train
 from tslrec_min.samples import Samples, make_samples
 
 from .conftest import N_ITEMS
@@ -422,7 +422,8 @@ def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, t
     assert written.startswith("user,history,rank,item,score,title\n")
 
 
-def test_embed_writes_what_the_head_makes_of_the_states(cycle: Path, tuned: Path, tmp_path: Path) -> None:
+def test_embed_writes_what_the_head_makes_of_the_states(cycle: Path, pretrained: Path, tuned: Path, tmp_path: Path
+                                                        ) -> None:
     dataset, _ = load_dataset(cycle)
     embed_tuned(cycle, tuned, tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
     states, made_by = load_embeddings(tmp_path / "e", dataset)
@@ -431,6 +432,8 @@ def test_embed_writes_what_the_head_makes_of_the_states(cycle: Path, tuned: Path
     expected = torch.softmax(torch.from_numpy(states[1:]) @ head["weight"].T + head["bias"], dim=1)
     np.testing.assert_allclose(np.square(found[1:]), expected, atol=1e-5)
     assert found.dtype == np.float32 and not found[0].any() and made_by == same
+    shares = category_neighbours(cycle, pretrained, tmp_path / "e")
+    assert shares["preferences"] > shares["share"] > 0
     both, _ = load_embeddings(tmp_path / "e", dataset, "both")
     assert np.array_equal(both, load_embeddings(tmp_path / "e", dataset, "auto")[0])
     for block, part in ((both[1:, :64], states[1:]), (both[1:, 64:], found[1:])):

@@ -19,6 +19,7 @@ from .config_fields import from_mapping
 from .configs import PretrainConfig, TrainConfig
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
 from .embedding.artifact import load_embeddings
+from .embedding.preferences import PREFERENCES
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
 from .progress import step
@@ -206,15 +207,19 @@ def category_neighbours(dataset_path: Path, pretrain_path: Path, embeddings_path
     """Say how much of the latent categories item embeddings know.
 
     Returns:
-        ``share`` of an item's 10 nearest neighbours by cosine that are of its category, and what it is by ``chance``.
+        ``share`` of an item's 10 nearest neighbours by cosine that are of its category, by its states, and what it is
+        by ``chance``; of a fine-tuned model's embeddings also the share by its ``preferences``.
 
     Raises:
         TslrecError: an artifact is missing, damaged, or of another data set.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     labels = load_categories(pretrain_path, dataset, dataset_hash)[0].labels
-    vectors, _ = load_embeddings(embeddings_path, dataset)
-    return {"share": neighbour_share(vectors, labels), "chance": chance_share(labels)}
+    found = {"share": neighbour_share(load_embeddings(embeddings_path, dataset)[0], labels),
+             "chance": chance_share(labels)}
+    if (embeddings_path / PREFERENCES).is_file():
+        found["preferences"] = neighbour_share(load_embeddings(embeddings_path, dataset, "preferences")[0], labels)
+    return found
 
 
 def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> SequentialRecommender:
