@@ -11,7 +11,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from tslrec_min.adapters import build_adapter, restore_adapter
+from tslrec_min.adapters import build_adapter, item_parameters, restore_adapter
 from tslrec_min.adapters.cca import canonical_components
 from tslrec_min.adapters.components import Features, PrincipalComponents
 from tslrec_min.adapters.controls import controlled
@@ -304,6 +304,41 @@ def test_validation_and_test_items_change_no_start(cycle: Path, name: str) -> No
     other = dataset.histories.items[::-1].copy()  # what is in the training histories does count
     moved = replace(dataset, histories=replace(dataset.histories, items=np.where(other % 3, other, 1)))
     assert not torch.equal(tables[0], build_adapter(config, moved.n_items, embeddings, moved.training())())
+
+
+@pytest.mark.parametrize("name", ["init", "recpca", "cca"])
+def test_a_table_that_decays_starts_where_others_do(name: str) -> None:
+    plain, anchored = make_adapter(name), make_adapter(name, table_decay=0.5)
+    assert torch.equal(plain(), anchored()) and not anchored.weight.any()
+    anchored.weight.data[1:] = torch.randn(N_ITEMS, WIDTH)
+    again = restore_adapter(TrainConfig(adapter=name, width=WIDTH), anchored.state_dict())
+    assert torch.equal(again(), anchored()) and not again()[0].any()
+
+
+@pytest.mark.parametrize(("name", "decayed"), [("none", 1), ("init", 1), ("alphafuse", 1), ("gate", 1), ("linear", 0)])
+def test_what_is_learned_item_by_item(name: str, decayed: int) -> None:
+    adapter = make_adapter(name)
+    found = item_parameters(adapter)
+    assert len(found) == decayed and all(len(parameter) in (N_ITEMS, N_ITEMS + 1) for parameter in found)
+
+
+@pytest.mark.parametrize("name", ["none", "cca"])
+def test_decay_holds_items_where_they_started(cycle: Path, tmp_path: Path, name: str) -> None:
+    """At a decay of 1 / learning rate a step takes back all before it, so no entry is further off than one step."""
+    dataset, dataset_hash = load_dataset(cycle)
+    path = None
+    if name != "none":
+        path = tmp_path / "embed"
+        with write_artifact(path, Recipe("embed", {}, {})) as folder:
+            save_embeddings(folder, make_embeddings(dataset.n_items)[1:], dataset)
+    moved = []
+    for decay in (100.0, 0.01):
+        config = TrainConfig(adapter=name, width=8, blocks=1, max_len=8, epochs=2, learning_rate=0.01, warmup_steps=0,
+                             table_decay=decay)
+        train(cycle, tmp_path / f"run-{decay}", config, embeddings_path=path, device=CPU, threads=1)
+        adapter = load_recommender(tmp_path / f"run-{decay}", dataset_hash, CPU).adapter
+        moved.append(adapter.weight.abs().max())
+    assert 0 < moved[0] < 0.02 < moved[1]
 
 
 def test_an_item_uses_two_experts() -> None:

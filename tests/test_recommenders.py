@@ -104,7 +104,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: 
                                                          ) -> None:
     torch.set_num_threads(1)
     config = TrainConfig(**SMALL | {"model": model, "epochs": 4, "batch_size": 8, "loss": "sampled", "negatives": 4,
-                                    "decay": "linear", "weight_decay": 0.1, "units": 8})
+                                    "decay": "linear", "weight_decay": 0.1, "table_decay": 0.2, "units": 8})
     monkeypatch.setattr(checkpoints, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
     taken = []
     for out, most in (("whole", math.inf), ("parts", 0), ("parts", 3), ("parts", 20), ("parts", math.inf)):

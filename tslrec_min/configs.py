@@ -130,7 +130,10 @@ class TrainConfig:
     warmup_steps: int = option(50, "Steps over which the learning rate rises to its peak.", low=0)
     decay: str = option("none", "How the learning rate falls after that, down to 0 at the end of the last of "
                         "--epochs.", choices=("none", "linear", "cosine"))
-    weight_decay: float = option(0.0, "Weight decay of AdamW.", low=0)
+    weight_decay: float = option(0.0, "Weight decay of AdamW for all other weights.", low=0)
+    table_decay: float = option(0.0, "Weight decay of AdamW for what is learned item by item: ids towards 0, the "
+                                "tables of init, recpca and cca towards where they started, so that items which are "
+                                "seldom seen keep what their embedding says.", low=0)
     clip_norm: float = option(5.0, "Largest norm of a step's gradient; longer ones are scaled down.", low=0)
     precision: str = option("fp32", "Arithmetic of matrix products: fp32, or bf16 by autocast.",
                             choices=("fp32", "bf16"))

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from . import distributed
+from .adapters import item_parameters
 from .batching import (
     Batch,
     BatchBuffers,
@@ -129,8 +130,11 @@ class TrainingRun:
         self.device, self.threads = device, threads
         self.n_items = len(recommender.item_table()) - 1
         self.parameters = [parameter for parameter in recommender.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=config.weight_decay,
-                                           betas=(0.9, 0.98), fused=True)
+        by_item = item_parameters(recommender.adapter)
+        others = [parameter for parameter in self.parameters if all(parameter is not own for own in by_item)]
+        groups: list[dict[str, Any]] = [{"params": by_item, "weight_decay": config.table_decay}, {"params": others}]
+        self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=config.weight_decay, betas=(0.9, 0.98),
+                                           fused=True)
         self.buffers = BatchBuffers(config.batch_size * config.max_len)
         self.objective = Objective(training, self.n_items, config, device, threads)
         self.log = TrainingLog()

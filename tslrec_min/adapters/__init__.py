@@ -62,6 +62,11 @@ def build_adapter(config: TrainConfig, n_items: int, embeddings: np.ndarray | No
     return kind(kind.fit_features(embeddings, config), config)
 
 
+def item_parameters(adapter: nn.Module) -> list[nn.Parameter]:
+    """Return what is learned item by item: ids, or how far vectors are from where they started."""
+    return [parameter for name, parameter in adapter.named_parameters() if name in ("weight", "ids")]
+
+
 def restore_adapter(config: TrainConfig, state: dict[str, torch.Tensor]) -> nn.Module:
     """Rebuild a trained adapter from its configuration and its state dict."""
     from .components import Features

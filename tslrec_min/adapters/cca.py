@@ -42,8 +42,8 @@ def cca_table(embeddings: np.ndarray, config: TrainConfig, training: Histories) 
     fitted = PrincipalComponents.fit(embeddings)
     fitted.check(config.width, "--width")
     whitened = fitted.centred @ fitted.directions[:, :fitted.rank] / np.sqrt(fitted.variances[:fitted.rank])
-    return TrainableTable.normalised(canonical_components(whitened, config.width, training, config.cca_window)[0],
-                                     config.table_spread)
+    vectors, _ = canonical_components(whitened, config.width, training, config.cca_window)
+    return TrainableTable.normalised(vectors, config)
 
 
 def canonical_components(rows: np.ndarray, width: int, training: Histories, window: int

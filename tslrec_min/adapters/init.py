@@ -30,4 +30,4 @@ def initialised_table(embeddings: np.ndarray, config: TrainConfig) -> TrainableT
     rows = fitted.centred @ fitted.directions[:, :config.width]
     if config.init_whitening:
         rows /= np.sqrt(fitted.variances[:config.width])
-    return TrainableTable.normalised(rows, config.table_spread)
+    return TrainableTable.normalised(rows, config)

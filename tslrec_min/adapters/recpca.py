@@ -38,7 +38,7 @@ def recpca_table(embeddings: np.ndarray, config: TrainConfig, training: Historie
     fitted = PrincipalComponents.fit(embeddings)
     fitted.check(config.width, "--width")
     directions = smooth_directions(fitted.centred, config.width, config.recpca_lambda, training)
-    return TrainableTable.normalised(fitted.centred @ directions, config.table_spread)
+    return TrainableTable.normalised(fitted.centred @ directions, config)
 
 
 def smooth_directions(centred: np.ndarray, width: int, weight: float, training: Histories) -> np.ndarray:
