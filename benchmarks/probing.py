@@ -19,8 +19,7 @@ from tslrec_min.adapters.controls import controlled
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Dataset, Evaluation, load_dataset
-from tslrec_min.embedding.artifact import load_embeddings
-from tslrec_min.embedding.preferences import PREFERENCES
+from tslrec_min.embedding.artifact import PREFERENCES, load_embeddings
 from tslrec_min.errors import TslrecError
 from tslrec_min.metrics import metric_values
 from tslrec_min.ranking import rank_targets

@@ -27,8 +27,8 @@ from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, Pretr
 from tslrec_min.data import finding
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.preparation import prepare
-from tslrec_min.embedding.artifact import load_embeddings
-from tslrec_min.embedding.preferences import PreferenceHead, combined
+from tslrec_min.embedding.artifact import combined, load_embeddings
+from tslrec_min.embedding.preferences import PreferenceHead
 from tslrec_min.embedding.stage import embed_base, embed_tuned
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning import PreferenceModel, fine_tune

@@ -18,8 +18,7 @@ from .checkpoints import Checkpointing, is_trained, training_artifact
 from .config_fields import from_mapping
 from .configs import PretrainConfig, TrainConfig
 from .data.dataset import Dataset, Evaluation, Histories, load_dataset
-from .embedding.artifact import load_embeddings
-from .embedding.preferences import PREFERENCES
+from .embedding.artifact import PREFERENCES, load_embeddings
 from .errors import TslrecError
 from .models import SequentialRecommender, build_recommender
 from .progress import step

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -17,13 +17,17 @@ from ..artifacts import Artifact, Recipe, open_artifact, read_json
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 from .plan import KEY_WORDS
-from .preferences import PREFERENCES, PreferenceHead, combined
+
+if TYPE_CHECKING:
+    from .preferences import PreferenceHead
 
 BLOCK = 1024
 """Vectors looked at or copied at once."""
 _NAMED_IDS = 5
 _SAMPLED_PAIRS = 10_000
 _VECTORS, _PROMPTS = "item_embeddings.npy", "prompts.npy"
+PREFERENCES = "item_preferences.npy"
+"""What only a fine-tuned model's embeddings have."""
 _NOT_SETTINGS = ("dataset", "appended_to", "shard_size", "batch_tokens", "autotune", "gpu_layers", "torch_precision")
 """What may differ between an artifact and the one it is appended to: it changes states by no more than rounding. What
 torch_precision comes to on this machine is compared by `OlderEmbeddings.check_precision`."""
@@ -53,11 +57,16 @@ def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray
     path = folder / _VECTORS
     for rows, vectors in blocks:
         if not path.exists():
-            open_memmap(path, "w+", np.float32, (dataset.n_items + 1, vectors.shape[1]))  # zeros
-            if hasattr(os, "posix_fallocate"):  # on a full disk an error now, where the map would kill the process
-                with open(path, "r+b") as stream:
-                    os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+            _allocate(path, (dataset.n_items + 1, vectors.shape[1]))
         open_memmap(path, "r+")[rows + 1] = vectors  # mapped for one block: mapped pages count as this process's memory
+
+
+def _allocate(path: Path, shape: tuple[int, int]) -> None:
+    """Make an array of float32 zeros."""
+    open_memmap(path, "w+", np.float32, shape)
+    if hasattr(os, "posix_fallocate"):  # on a full disk an error now, where the map would kill the process
+        with open(path, "r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
 def describe_embeddings(folder: Path) -> dict[str, Any]:
@@ -162,7 +171,7 @@ def _short(value: Any) -> str:
 def write_preferences(folder: Path, head: PreferenceHead) -> None:
     """Write item_preferences.npy, float32 [I+C+1, K] with a zero row 0, of the states that `write_embeddings` wrote."""
     n_items = len(open_memmap(folder / _VECTORS, "r")) - 1
-    open_memmap(folder / PREFERENCES, "w+", np.float32, (n_items + 1, len(head.bias)))
+    _allocate(folder / PREFERENCES, (n_items + 1, len(head.bias)))
     for start in range(0, n_items, BLOCK):
         vectors = head.vectors(_rows(folder / _VECTORS, slice(start, start + BLOCK)))
         open_memmap(folder / PREFERENCES, "r+")[start + 1: start + 1 + len(vectors)] = vectors
@@ -225,6 +234,28 @@ def _checked(path: Path, dataset: Dataset) -> np.ndarray:
     if not np.isfinite(vectors).all() or vectors[0].any():
         raise TslrecError(f"{path}: a number is not finite, or the padding row 0 is not zero; run tslrec embed again")
     return vectors
+
+
+def combined(states: np.ndarray, preferences: np.ndarray, n_known: int) -> np.ndarray:
+    """Put item vectors of two kinds side by side, each centred and with a mean squared norm of 1.
+
+    Mean and norm are those of the items that may be learned from; cold ones follow them.
+
+    Args:
+        states: float32 [I+C+1, D] with a zero row 0.
+        preferences: float32 [I+C+1, K] with a zero row 0.
+        n_known: I.
+
+    Returns:
+        float32 [I+C+1, D+K] with a zero row 0.
+    """
+    blocks = []
+    for vectors in (states, preferences):
+        rows = vectors[1:].astype(np.float64)
+        rows -= rows[:n_known].mean(axis=0)
+        blocks.append(rows / max(np.sqrt(np.square(rows[:n_known]).sum(axis=1).mean()), 1e-12))
+    found = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
+    return np.concatenate([np.zeros_like(found[:1]), found])
 
 
 def _difference(ids: list[str], wanted: Sequence[str]) -> str:

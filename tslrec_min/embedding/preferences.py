@@ -3,7 +3,7 @@
 Stage 1 (TSLRec, arXiv 2406.00333) writes what it learns of users into those directions of the hidden state that the
 head reads, and in a plain state they are drowned by the many others, which say how a title is written. The head gives
 them back: p = softmax(W e + b), or the outputs themselves where the loss was ``mse``. The paper takes the state
-before the head alone; `combined`, which puts the two side by side, is ours.
+before the head alone; this is ours, and so is `artifact.combined`, which puts the two side by side.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from safetensors.numpy import load_file
 
 from ..errors import TslrecError
 from ..model_files import TunedModel
-
-PREFERENCES = "item_preferences.npy"
-"""File of an embed artifact that a fine-tuned model made."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,8 @@ class PreferenceHead:
         except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
             raise TslrecError(f"{path} can't be read as the head of a fine-tuned model: {error}; run tslrec finetune "
                               "again") from None
-        if weight.ndim != 2 or bias.shape != weight.shape[:1] or not np.isfinite(weight).all():
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or not (np.isfinite(weight).all() and (
+                np.isfinite(bias).all())):
             raise TslrecError(f"{path} has a weight of shape {weight.shape} and a bias of {bias.shape}; run tslrec "
                               "finetune again")
         return cls(weight, bias, tuned.artifact.config["loss"])
@@ -68,25 +66,3 @@ class PreferenceHead:
         do, and yet what is nearly 0 counts as 0, which the distances of logits would not have.
         """
         return np.sqrt(self.distributions(states)).astype(np.float32)
-
-
-def combined(states: np.ndarray, preferences: np.ndarray, n_known: int) -> np.ndarray:
-    """Put item vectors of two kinds side by side, each centred and with a mean squared norm of 1.
-
-    Mean and norm are those of the items that may be learned from; cold ones follow them.
-
-    Args:
-        states: float32 [I+C+1, D] with a zero row 0.
-        preferences: float32 [I+C+1, K] with a zero row 0.
-        n_known: I.
-
-    Returns:
-        float32 [I+C+1, D+K] with a zero row 0.
-    """
-    blocks = []
-    for vectors in (states, preferences):
-        rows = vectors[1:].astype(np.float64)
-        rows -= rows[:n_known].mean(axis=0)
-        blocks.append(rows / max(np.sqrt(np.square(rows[:n_known]).sum(axis=1).mean()), 1e-12))
-    found = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
-    return np.concatenate([np.zeros_like(found[:1]), found])
