@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..configs import VECTOR_FORMATS
-from .options import PATH, format_of, json_option, out_option, vector_file_options
+from .options import PATH, format_of, json_option, out_option, vector_file_options, vectors_option
 
 _BY_ENDING = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": "word2vec", ".itememb": "recbole"}
 
@@ -20,11 +20,12 @@ _BY_ENDING = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": 
 @click.option("--format", "output_format", type=click.Choice(VECTOR_FORMATS),
               help="Form of the file; parquet needs the extra tslrec-min[parquet].  [default: by the ending of --out: "
                    ".npy, .parquet, .txt or .vec, .itememb]")
+@vectors_option
 @vector_file_options
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @json_option
-def export(dataset: Path, source: Path, out: Path, output_format: str | None, embedding_ids: Path | None,
-           ignore_unknown: bool, overwrite: bool, as_json: bool) -> None:
+def export(dataset: Path, source: Path, out: Path, output_format: str | None, kind: str,
+           embedding_ids: Path | None, ignore_unknown: bool, overwrite: bool, as_json: bool) -> None:
     """Write item vectors with their ids for other tools.
 
     SOURCE is a folder that tslrec embed wrote (the item embeddings), one that tslrec train wrote (the recommender's
@@ -43,7 +44,7 @@ def export(dataset: Path, source: Path, out: Path, output_format: str | None, em
     \b
     Examples:
         tslrec export dataset embed -o items.npy
-        tslrec export dataset embed -o ml-100k.itememb
+        tslrec export dataset embed --vectors both -o ml-100k.itememb
         tslrec export dataset sasrec -o table.parquet
         tslrec export dataset embed -o vectors.txt --format word2vec
     """
@@ -51,7 +52,7 @@ def export(dataset: Path, source: Path, out: Path, output_format: str | None, em
     from ..vectors import export as export_vectors
 
     vectors, paths = export_vectors(dataset, source, out, output_format, ids_path=embedding_ids,
-                                    ignore_unknown=ignore_unknown, overwrite=overwrite)
+                                    ignore_unknown=ignore_unknown, kind=kind, overwrite=overwrite)
     n_items, width = vectors.rows.shape
     if as_json:
         click.echo(json.dumps({"items": n_items, "width": width, "files": [str(path) for path in paths]}))

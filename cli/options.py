@@ -13,6 +13,7 @@ import click
 from ..compute import start_torch as start_torch
 from ..compute import usable_processors
 from ..config_fields import from_mapping, plain_type
+from ..configs import VECTORS
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
@@ -75,6 +76,12 @@ threads_option = click.option("--threads", type=click.IntRange(1), default=usabl
                               show_default="all processors", help="Threads to compute with.")
 device_option = click.option("--device", default="cpu", show_default=True, help="Device of torch: cpu, cuda, mps.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of a table.")
+
+
+vectors_option = click.option(
+    "--vectors", "kind", type=click.Choice(VECTORS[1:]), default="states", show_default=True,
+    help="Of a folder that tslrec embed wrote with a fine-tuned model: its hidden states, the preferences that its "
+         "head makes of them, or both side by side, as for tslrec train.")
 
 
 def vector_file_options(command: Command) -> Command:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, check_vector_file_options, json_option, vector_file_options
+from .options import PATH, check_vector_file_options, json_option, vector_file_options, vectors_option
 from .tables import table
 
 
@@ -19,10 +19,11 @@ from .tables import table
                                               "for tslrec train.")
 @click.option("--run", type=PATH, help="Compare the item table of a recommender instead, a folder that tslrec train "
                                        "wrote.")
+@vectors_option
 @vector_file_options
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Items for each.")
 @json_option
-def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run: Path | None,
+def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run: Path | None, kind: str,
             embedding_ids: Path | None, ignore_unknown: bool, k: int, as_json: bool) -> None:
     """Show the items that are nearest to ITEM by the cosine of their vectors.
 
@@ -37,12 +38,15 @@ def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run:
     if (embeddings is None) == (run is None):
         raise click.UsageError("give either --embeddings PATH or --run PATH")
     check_vector_file_options(embeddings, embedding_ids, ignore_unknown)
+    if run is not None and kind != "states":
+        raise click.UsageError(f"--vectors {kind} goes with --embeddings")
     from ..data.dataset import load_dataset
     from ..similarity import similar_items
     from ..vectors import embedded_vectors, run_vectors
 
     loaded, dataset_hash = load_dataset(dataset)
-    vectors = embedded_vectors(embeddings, loaded, ids_path=embedding_ids, ignore_unknown=ignore_unknown) if (
+    vectors = embedded_vectors(
+        embeddings, loaded, ids_path=embedding_ids, ignore_unknown=ignore_unknown, kind=kind) if (
         embeddings) else run_vectors(Path(str(run)), loaded, dataset_hash)
     found = similar_items(loaded, vectors, items, k)
     if as_json:

@@ -447,6 +447,25 @@ def test_embed_writes_what_the_head_makes_of_the_states(cycle: Path, pretrained:
     assert weights["adapter.features.items"].shape == (N_ITEMS, 64 + 4)
 
 
+def test_preferences_are_exported_and_compared(cycle: Path, tuned: Path, tmp_path: Path) -> None:
+    def invoke(*words: object) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    dataset, _ = load_dataset(cycle)
+    embed_tuned(cycle, tuned, tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+    wanted = load_embeddings(tmp_path / "e", dataset, "preferences")[0][1:]
+    done = invoke("export", cycle, tmp_path / "e", "--vectors", "preferences", "-o", tmp_path / "p.npy")
+    assert not done.exit_code and np.array_equal(np.load(tmp_path / "p.npy"), wanted), done.output
+    done = invoke("similar", cycle, dataset.item_ids[3], "--embeddings", tmp_path / "e", "--vectors", "preferences",
+                  "-k", 2, "--json")
+    found = json.loads(done.output)[0]["similar"]
+    assert found[0]["cosine"] == pytest.approx(np.delete(wanted @ wanted[3], 3).max(), abs=1e-5)
+    assert invoke("similar", cycle, dataset.item_ids[3], "--run", tmp_path, "--vectors", "both").exit_code == 2
+    train(cycle, tmp_path / "t", TrainConfig(width=8, max_len=8, epochs=1), device=CPU, threads=1)
+    done = invoke("export", cycle, tmp_path / "t", "--vectors", "both", "-o", tmp_path / "t.npy")
+    assert done.exit_code == 1 and "is a trained recommender; --vectors both is for folders" in done.output
+
+
 def test_preferences_are_refused_where_there_is_no_head(cycle: Path, llm: Path, tuned: Path, tmp_path: Path) -> None:
     dataset, _ = load_dataset(cycle)
     embed_base(cycle, str(llm), PromptTemplate(), tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)

@@ -122,15 +122,16 @@ def run_vectors(path: Path, dataset: Dataset, dataset_hash: str) -> ItemVectors:
     return ItemVectors(dataset.item_ids, table[1:])
 
 
-def embedded_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = None, ignore_unknown: bool = False
-                     ) -> ItemVectors:
+def embedded_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = None, ignore_unknown: bool = False,
+                     kind: str = "states") -> ItemVectors:
     """Return what `load_item_vectors` reads, by item."""
-    vectors, _ = load_item_vectors(path, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown)
+    vectors, _ = load_item_vectors(path, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown, kind=kind)
     return ItemVectors(dataset.with_cold_items().item_ids, vectors[1:])
 
 
 def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path: Path | None = None,
-           ignore_unknown: bool = False, overwrite: bool = False) -> tuple[ItemVectors, Sequence[Path]]:
+           ignore_unknown: bool = False, kind: str = "states", overwrite: bool = False
+           ) -> tuple[ItemVectors, Sequence[Path]]:
     """Write item vectors with their ids for other tools.
 
     Args:
@@ -138,7 +139,7 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
         source: embed artifact, train artifact (its item table is written), or a file as for `load_item_vectors`.
         out: file to write; for ``npy`` the ids go into the file that `vector_files.ids_beside` names.
         format: one of `configs.VECTOR_FORMATS`.
-        ids_path, ignore_unknown: see `load_item_vectors`.
+        ids_path, ignore_unknown, kind: see `load_item_vectors`.
         overwrite: replace files that are there.
 
     Returns:
@@ -151,9 +152,12 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
     record = read_json(source / "config.json") if (source / "config.json").is_file() else None
     if isinstance(record, dict) and record.get("kind") == "train":
         _refuse_file_options(source, ids_path, ignore_unknown)
+        if kind != "states":
+            raise TslrecError(f"{source} is a trained recommender; --vectors {kind} is for folders that tslrec embed "
+                              "wrote")
         vectors = run_vectors(source, dataset, dataset_hash)
     else:
-        vectors = embedded_vectors(source, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown)
+        vectors = embedded_vectors(source, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown, kind=kind)
     paths = [out, ids_beside(out)] if format == "npy" else [out]
     with output_files(*paths, overwrite=overwrite) as temporary:
         write_vectors(temporary, format, vectors.item_ids, vectors.rows)
