@@ -425,6 +425,8 @@ def test_adapters_refuse_what_does_not_fit() -> None:
         build(np.ones_like(vectors), adapter="whiten")
     with pytest.raises(TslrecError, match="--id-width 5 is more than --width 4"):
         TrainConfig(adapter="alphafuse", width=4, id_width=5)
+    with pytest.raises(TslrecError, match="--vectors both is about item embeddings, and the adapter none takes none"):
+        TrainConfig(vectors="both")
     with pytest.raises(TslrecError, match="--control random replaces item embeddings, and the adapter none"):
         TrainConfig(control="random")
 

@@ -198,6 +198,17 @@ def test_run_file_problems_are_named_together(tmp_path: Path) -> None:
     assert "TOML" in tslrec("run", config).output
 
 
+def test_data_takes_the_place_of_a_missing_source(cycle_raw: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('[prepare]\nk_core = 0\n[train]\nepochs = 1\nwidth = 8\n[evaluate]\ntest = "none"\n'
+                      '[[arms]]\nname = "ids"\n')
+    refused = tslrec("run", config, "-o", tmp_path / "out")
+    assert refused.exit_code == 1 and "no key source" in refused.stderr and "--data" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    done = tslrec("run", config, "--data", cycle_raw, "-o", tmp_path / "out", "--threads", 1)
+    assert not done.exit_code and (tmp_path / "out" / "evaluate").is_dir(), done.stderr
+
+
 def test_help_of_the_quickstart_names_a_config_that_loads() -> None:
     from importlib.resources import files
 

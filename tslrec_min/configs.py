@@ -150,6 +150,9 @@ class TrainConfig:
         if self.adapter == "none" and self.control != "none":
             raise TslrecError(f"--control {self.control} replaces item embeddings, and the adapter none takes none; "
                               "choose another adapter")
+        if self.adapter == "none" and self.vectors != "auto":
+            raise TslrecError(f"--vectors {self.vectors} is about item embeddings, and the adapter none takes none; "
+                              "choose another adapter, such as --adapter init")
 
     @property
     def table_spread(self) -> float:

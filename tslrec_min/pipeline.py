@@ -63,7 +63,8 @@ class Arm:
 class RunConfig:
     """A parsed configuration file."""
 
-    source: str
+    source: str | None
+    """None: what is given in its place decides."""
     items: str | None
     seeds: list[int]
     arms: list[Arm]
@@ -97,13 +98,13 @@ def load_run_config(path: Path) -> RunConfig:
         problems.append(f"seeds: {seeds!r} is not a list of integers from 0 to 2^63 - 1")
     elif len(set(seeds)) < len(seeds):
         problems.append(f"seeds: {seeds!r} has one twice")
-    if not isinstance(values.get("source"), str):
+    if not isinstance(values.get("source", ""), str):
         problems.append("source: expected a built-in data set, a file or a folder of interactions")
     if not isinstance(values.get("items", ""), str):
         problems.append("items: expected a file with titles")
     if problems:
         raise TslrecError(f"{path}: " + "; ".join(problems))
-    return RunConfig(values["source"], values.get("items"), seeds, arms, stages)
+    return RunConfig(values.get("source"), values.get("items"), seeds, arms, stages)
 
 
 def _mapping(values: Mapping[str, Any], section: str) -> Mapping[str, Any]:
@@ -304,5 +305,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
 def _raw_files(config: RunConfig, data: Path | None, items: Path | None) -> tuple[Path, Path | None]:
     """Return the file or folder of interactions, and the items file where it is named apart."""
-    interactions, known = resolve_dataset(data or config.source)
+    if data is None and config.source is None:
+        raise TslrecError("there is no data: the configuration has no key source (a built-in data set, a file or a "
+                          "folder of interactions), and --data is not given either; add one")
+    interactions, known = resolve_dataset(data or str(config.source))
     return interactions, items or (Path(config.items) if config.items and data is None else known)

@@ -54,7 +54,8 @@ class PrincipalComponents:
         """Raise TslrecError if there are fewer than `count` components; `flag` asked for them."""
         if count > self.rank:
             raise TslrecError(f"{flag} {count} is more than the {self.rank} principal components of "
-                              f"{len(self.centred)} item embeddings of {len(self.mean)} numbers; lower it")
+                              f"{len(self.centred)} item embeddings of {len(self.mean)} numbers; lower it, or take "
+                              "vectors that have more (--vectors)")
 
 
 class Features(nn.Module):
