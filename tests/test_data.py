@@ -168,6 +168,8 @@ def test_same_input_gives_the_same_artifact_hash(cycle_raw: Path, tmp_path: Path
 def test_unknown_item_and_empty_core_and_bad_ids() -> None:
     with pytest.raises(TslrecError, match="1 items of the histories are not in the items file, the first is 'y'"):
         build_dataset(raw_of([("a", "x", 1), ("a", "y", 2)]), RawItems({"x": "t"}), k_core=0)
+    with pytest.raises(TslrecError, match="'Å'; add their rows .*, the two files have different encodings"):
+        build_dataset(raw_of([("a", "x", 1), ("a", "Å", 2)]), RawItems({"x": "t"}), k_core=0)
     with pytest.raises(TslrecError, match="lower --k-core"):
         build_dataset(raw_of([("a", "x", 1)]), RawItems({"x": "t"}), k_core=5)
     with pytest.raises(ValueError, match="a\tb"):

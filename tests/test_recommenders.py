@@ -122,8 +122,8 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: 
     assert not output.out and "going on after 1 epochs and 8 steps" in output.err
 
 
-def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: Path, tmp_path: Path, monkeypatch
-                                                                         ) -> None:
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: Path, tmp_path: Path, monkeypatch,
+                                                                         capfd) -> None:
     config = TrainConfig(**SMALL | {"epochs": 2})
     train(cycle, tmp_path / "whole", config, device=CPU, threads=1)
     wanted = open_artifact(tmp_path / "whole", "train").hash
@@ -132,11 +132,20 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: 
         patch.setattr(torch.nn.utils, "clip_grad_norm_", Steps(3))
         train(cycle, tmp_path / "run", replace(config, seed=5), device=CPU, threads=1)
     checkpoint = tmp_path / ".run.checkpoint"
-    for content in (checkpoint.read_bytes(), checkpoint.read_bytes()[:1000], b""):
+    capfd.readouterr()
+    whole = checkpoint.read_bytes()
+    for content, word in ((whole, "of other settings"), (whole[:1000], ""), (b"", "")):
         checkpoint.write_bytes(content)
         train(cycle, tmp_path / "run", config, device=CPU, threads=1, existing="reuse")
+        assert word in capfd.readouterr().err
         assert open_artifact(tmp_path / "run", "train").hash == wanted and not checkpoint.exists()
         shutil.rmtree(tmp_path / "run")
+
+
+def test_files_of_tensors_are_as_private_as_the_user_wants(cycle: Path, tmp_path: Path) -> None:
+    train(cycle, tmp_path / "run", TrainConfig(**SMALL | {"epochs": 1}), device=CPU, threads=1)
+    modes = {path.stat().st_mode for path in (tmp_path / "run").iterdir()}
+    assert len(modes) == 1
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

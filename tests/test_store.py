@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import save_file
 
 from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, PrepareConfig
 from tslrec_min.data.preparation import prepare
+from tslrec_min.embedding import stage
+from tslrec_min.embedding.artifact import PREFERENCES
 from tslrec_min.embedding.llama_engine import LlamaEngine
 from tslrec_min.embedding.stage import embed_base
 from tslrec_min.embedding.store import Part, ShardStore
@@ -411,9 +415,27 @@ def test_torch_resumes_shares_and_appends_too(catalogue: Path, cycle: Path, gguf
         embed(catalogue, gguf, tmp_path / "half", replace(config, torch_precision="bf16"), append_to=tmp_path / "once")
 
 
+def test_who_comes_last_leaves_no_store(cycle: Path, gguf: Path, whole: Path, tmp_path: Path, monkeypatch) -> None:
+    """Another process finishes, and removes its store, while this one makes its plan."""
+    planned = stage.plan_of
+
+    def late(*arguments: object) -> object:
+        shutil.copytree(whole, tmp_path / "out")
+        return planned(*arguments)
+
+    monkeypatch.setattr(stage, "plan_of", late)
+    with pytest.raises(TslrecError, match="exists"):
+        embed(cycle, gguf, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and files(tmp_path / "out") == files(whole)
+
+
 def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
-    with write_artifact(tmp_path / "finetune", Recipe("finetune", {"quant": "F16"}, {})) as folder:
+    with write_artifact(tmp_path / "finetune", Recipe("finetune", {"quant": "F16", "loss": "kl"}, {})) as folder:
         (folder / "model-f16.gguf").symlink_to(gguf)
+        width = np.load(whole / "item_embeddings.npy").shape[1]
+        width = np.load(whole / "item_embeddings.npy").shape[1]
+        save_file({"weight": np.zeros((4, width), np.float32), "bias": np.zeros(4, np.float32)},
+                  folder / "head.safetensors")
         PromptTemplate().save(folder / "prompt.json")
     program = ("import json, sys; from tslrec_min.cli import main\n"
                "for words in json.loads(sys.argv[1]): main(words, standalone_mode=False)\n"
@@ -423,6 +445,8 @@ def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path,
     tuned = [*map(str, ["embed", cycle, "--finetuned", tmp_path / "finetune", "-o", tmp_path / "tuned"]), *untuned[6:]]
     done = subprocess.run([sys.executable, "-c", program, json.dumps([untuned, tuned])], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
+    assert np.array_equal(np.load(tmp_path / "tuned" / PREFERENCES), [[0] * 4, *[[0.5] * 4] * N_ITEMS])
+    (tmp_path / "tuned" / PREFERENCES).unlink()
     assert files(tmp_path / "untuned") == files(tmp_path / "tuned") == files(whole)
 
 

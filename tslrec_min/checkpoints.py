@@ -87,6 +87,8 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
             text = file.metadata()["progress"]
             progress = json.loads(text)
             if progress["recipe"] != recipe:
+                note("an interrupted training of other settings or inputs is here: it is dropped, and this one begins "
+                     "anew")
                 return None
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if file.metadata()["sha256"] != _digest(parts, text):

@@ -16,7 +16,9 @@ from .adaptation import load_tuned
 from .configs import TrainConfig
 from .data.dataset import Dataset, load_dataset
 from .embedding import BatchedEngine
+from .embedding.artifact import combined
 from .embedding.llama_engine import LlamaEngine
+from .embedding.preferences import PreferenceHead
 from .embedding.torch_engine import TorchEngine
 from .errors import TslrecError
 from .gguf.parity import compare_states
@@ -66,6 +68,7 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     if min(items, dataset.n_items) < 2:
         raise TslrecError(f"{items} of {dataset.n_items} items are to be compared; at least 2 are needed")
     tuned = open_tuned(finetune_path)
+    head = PreferenceHead.load(tuned)
     compared = min(items, dataset.n_items)
     sample = np.arange(compared) * dataset.n_items // compared
     embedded = np.arange(dataset.n_items) if downstream else sample
@@ -75,7 +78,7 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     def outcome(states: np.ndarray, seconds: float) -> dict[str, Any]:
         found: dict[str, Any] = {"items_per_second": len(states) / seconds}
         if downstream:
-            found["validation_ndcg@10"] = _downstream(dataset, states, downstream, seeds, device, threads)
+            found["validation_ndcg@10"] = _downstream(dataset, states, head, downstream, seeds, device, threads)
         return found
 
     kept = np.searchsorted(embedded, sample)  # rows of the states
@@ -116,10 +119,12 @@ def _timed(engine: BatchedEngine, prompts: Sequence[TokenPrompt], warm_up: int) 
     return states, time.perf_counter() - started
 
 
-def _downstream(dataset: Dataset, states: np.ndarray, config: TrainConfig, seeds: Sequence[int], device: torch.device,
-                threads: int) -> dict[str, Any]:
+def _downstream(dataset: Dataset, states: np.ndarray, head: PreferenceHead, config: TrainConfig, seeds: Sequence[int],
+                device: torch.device, threads: int) -> dict[str, Any]:
     """Train with the items' states, float32 [I, D], as `tslrec train` does; the validation NDCG@10 of all seeds."""
-    vectors = np.concatenate([np.zeros_like(states[:1]), states])  # [I+1, D]
+    padded, preferences = (np.concatenate([np.zeros_like(rows[:1]), rows]) for rows in (states, head.vectors(states)))
+    vectors = padded if config.vectors == "states" else preferences if config.vectors == "preferences" else (
+        combined(padded, preferences, dataset.n_items))
     values = []
     for seed in seeds:
         _, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"),

@@ -193,8 +193,10 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
     item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
     unknown = [item for item in item_ids if item not in texts.titles]
     if unknown and not blank_titles:
+        both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: make it one"
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
-                          f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank")
+                          f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank"
+                          f"{both}")
     order = np.lexsort((users,) if times is None else (times, users))
     indptr = offsets(np.bincount(users, minlength=len(user_ids)))
     return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,

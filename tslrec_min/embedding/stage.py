@@ -27,6 +27,7 @@ from ..artifacts import (
 )
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
+from ..errors import TslrecError
 from ..model_files import F16_FILE, load_tokenizer, model_hash, open_tuned
 from ..progress import progress, step
 from ..prompts import PromptTemplate
@@ -223,6 +224,11 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         if may_be_done and is_current(job.out, recipe):  # meanwhile: the store is one made anew, and empty
             remove_store(job.out)
             return 0
+        try:
+            refuse_existing(job.out, "embed", overwrite=existing != "refuse")
+        except TslrecError:  # meanwhile: likewise
+            remove_store(job.out)
+            raise
         if job.config.autotune and store.missing(part.of(plan.n_shards)):
             engine.autotune(prompts.of(plan.shard(0)))
         _compute(store, engine, prompts, plan, part)
