@@ -6,6 +6,7 @@ evaluated users are divided by rank, and only gradients and counts travel (gloo 
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 
@@ -29,7 +30,14 @@ def start_processes(device: str) -> str:
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        atexit.register(_leave)
     return device
+
+
+def _leave() -> None:
+    """Close the connections: left to the interpreter's end, gloo's threads now and then abort the process there."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def refuse_several_processes() -> None:
