@@ -9,7 +9,6 @@ same vectors shuffled among the items: what those reach is no knowledge of the i
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +58,7 @@ def main() -> None:
                     config = TrainConfig(adapter=adapter, width=width, heads=1)
                     for control in ("none", "shuffled"):
                         try:
-                            found = probed(dataset, asked, controlled(vectors, control, 0),
-                                           replace(config, control=control))
+                            found = probed(dataset, asked, controlled(vectors, control, 0), config)
                             row.append(f"{found:.4f}")
                         except TslrecError:  # fewer components than that
                             row.append("")

@@ -19,7 +19,7 @@ from tslrec_min.adapters.cooccurrence import neighbour_sums
 from tslrec_min.adapters.recpca import smooth_directions, total_variation
 from tslrec_min.artifacts import Recipe, read_json, write_artifact
 from tslrec_min.configs import ADAPTERS, TrainConfig
-from tslrec_min.data.dataset import Histories, load_dataset
+from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.embedding.artifact import save_embeddings
 from tslrec_min.errors import TslrecError
 from tslrec_min.pipeline import load_run_config
@@ -43,6 +43,13 @@ def random_histories(seed: int = 0) -> Histories:
     """Forty histories of six items."""
     items = np.random.default_rng(seed).integers(1, N_ITEMS + 1, 240).astype(np.int32)
     return Histories(np.arange(0, 241, 6), items)
+
+
+def stored_embeddings(path: Path, dataset: Dataset) -> Path:
+    """Write an embed artifact of `make_embeddings`."""
+    with write_artifact(path, Recipe("embed", {}, {})) as folder:
+        save_embeddings(folder, make_embeddings(dataset.n_items)[1:], dataset)
+    return path
 
 
 def make_adapter(name: str, embeddings: np.ndarray | None = None, **settings) -> torch.nn.Module:
@@ -117,11 +124,7 @@ def test_new_items_are_projected_as_known_ones(name: str, pca_width: int) -> Non
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_stored_adapter_comes_back(cycle: Path, tmp_path: Path, name: str) -> None:
     dataset, dataset_hash = load_dataset(cycle)
-    path = None
-    if name != "none":
-        path = tmp_path / "embed"
-        with write_artifact(path, Recipe("embed", {}, {})) as folder:
-            save_embeddings(folder, make_embeddings(dataset.n_items)[1:], dataset)
+    path = stored_embeddings(tmp_path / "embed", dataset) if name != "none" else None
     config = TrainConfig(adapter=name, width=8, blocks=1, max_len=8, epochs=1, id_width=3, experts=3, pca_width=7)
     train(cycle, tmp_path / "run", config, embeddings_path=path, device=CPU, threads=1)
     found = load_recommender(tmp_path / "run", dataset_hash, CPU)
@@ -326,11 +329,7 @@ def test_what_is_learned_item_by_item(name: str, decayed: int) -> None:
 def test_decay_holds_items_where_they_started(cycle: Path, tmp_path: Path, name: str) -> None:
     """At a decay of 1 / learning rate a step takes back all before it, so no entry is further off than one step."""
     dataset, dataset_hash = load_dataset(cycle)
-    path = None
-    if name != "none":
-        path = tmp_path / "embed"
-        with write_artifact(path, Recipe("embed", {}, {})) as folder:
-            save_embeddings(folder, make_embeddings(dataset.n_items)[1:], dataset)
+    path = stored_embeddings(tmp_path / "embed", dataset) if name != "none" else None
     moved = []
     for decay in (100.0, 0.01):
         config = TrainConfig(adapter=name, width=8, blocks=1, max_len=8, epochs=2, learning_rate=0.01, warmup_steps=0,
