@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..configs import EmbedConfig, FinetuneConfig
-from .options import PATH, config_options, out_option, stage_options, start_torch
+from .options import DATASET, ArtifactFolder, config_options, out_option, stage_options, start_torch
 from .tables import print_embedding
 
 if TYPE_CHECKING:
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
+@click.argument("dataset", type=DATASET)
 @out_option("Folder of the item embeddings.")
-@click.option("--finetuned", type=PATH, help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
+@click.option("--finetuned", type=ArtifactFolder("finetune"),
+              help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
 @click.option("--model", help="Embed with a model as it is instead: an alias, a .gguf file, a folder or hub id.")
-@click.option("--append-to", type=PATH, help="Embeddings by the same model, template and engine: items whose prompt is "
-                                             "in them keep their vector, the others are computed.")
-@click.option("--pretrain", type=PATH, help="Also say how many of an item's 10 nearest neighbours are of its latent "
-                                            "category, by this folder of tslrec pretrain.")
+@click.option("--append-to", type=ArtifactFolder("embed"), help="Embeddings by the same model, template and engine: "
+              "items whose prompt is in them keep their vector, the others are computed.")
+@click.option("--pretrain", type=ArtifactFolder("pretrain"), help="Also say how many of an item's 10 nearest "
+              "neighbours are of its latent category, by this folder of tslrec pretrain.")
 @click.option("--shard", metavar="I/N", help="Compute the I-th of N parts; the part that finishes last puts all "
                                              "together. Processes and machines that see --out can work at once.")
 @config_options(EmbedConfig)

@@ -8,11 +8,11 @@ import click
 
 from ..configs import EvaluateConfig
 from .formats import format_option, formatted
-from .options import PATH, config_options, stage_options, start_torch, writes_output
+from .options import DATASET, PATH, config_options, stage_options, start_torch, writes_output
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
+@click.argument("dataset", type=DATASET)
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--out", "-o", type=PATH, help="Store the metrics and every user's rank in this folder too.")
 @format_option

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from ..configs import VECTOR_FORMATS
-from .options import PATH, format_of, json_option, out_option, vector_file_options, vectors_option
+from .options import DATASET, PATH, format_of, json_option, out_option, vector_file_options, vectors_option
 
 _BY_ENDING = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": "word2vec", ".itememb": "recbole"}
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
+@click.argument("dataset", type=DATASET)
 @click.argument("source", type=PATH)
 @out_option("File to write.")
 @click.option("--format", "output_format", type=click.Choice(VECTOR_FORMATS),

@@ -7,13 +7,21 @@ from pathlib import Path
 import click
 
 from ..configs import FinetuneConfig
-from .options import PATH, config_options, out_option, stage_options, start_torch, writes_output
+from .options import (
+    DATASET,
+    ArtifactFolder,
+    config_options,
+    out_option,
+    stage_options,
+    start_torch,
+    writes_output,
+)
 from .tables import print_finetuning
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
-@click.argument("pretrained", type=PATH)
+@click.argument("dataset", type=DATASET)
+@click.argument("pretrained", type=ArtifactFolder("pretrain"))
 @out_option("Folder of the fine-tuned model.")
 @config_options(FinetuneConfig)
 @stage_options

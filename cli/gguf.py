@@ -9,7 +9,16 @@ from pathlib import Path
 import click
 
 from ..configs import QUANTS, TrainConfig
-from .options import PATH, config_options, device_option, json_option, start_torch, threads_option
+from .options import (
+    DATASET,
+    PATH,
+    ArtifactFolder,
+    config_options,
+    device_option,
+    json_option,
+    start_torch,
+    threads_option,
+)
 from .tables import print_parity, print_quantisations
 
 _OF_TRAINING = ("width", "epochs", "patience")
@@ -75,8 +84,8 @@ def _print_file(target: Path, as_json: bool) -> None:
 
 
 @gguf.command()
-@click.argument("dataset", type=PATH)
-@click.argument("finetuned", type=PATH)
+@click.argument("dataset", type=DATASET)
+@click.argument("finetuned", type=ArtifactFolder("finetune"))
 @threads_option
 @json_option
 def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
@@ -106,8 +115,8 @@ def _parse_seeds(_context: click.Context, _parameter: click.Parameter, text: str
 
 
 @gguf.command()
-@click.argument("dataset", type=PATH)
-@click.argument("finetuned", type=PATH)
+@click.argument("dataset", type=DATASET)
+@click.argument("finetuned", type=ArtifactFolder("finetune"))
 @click.option("--quants", default=",".join(QUANTS), show_default=True, callback=_parse_quants,
               help="Quantisations, separated by commas.")
 @click.option("--items", type=click.IntRange(2), default=1000, show_default=True,

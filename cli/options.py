@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..artifacts import expect_artifact
 from ..compute import start_torch as start_torch
 from ..compute import usable_processors
 from ..config_fields import from_mapping, plain_type
@@ -17,6 +18,27 @@ from ..configs import VECTORS
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
+
+
+class ArtifactFolder(click.Path):
+    """The folder of a finished artifact, refused before anything slow is loaded."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(path_type=Path)
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            TslrecError: there is no such artifact, or it is of another kind.
+        """
+        path = super().convert(value, param, ctx)
+        expect_artifact(path, self.kind)
+        return path
+
+
+DATASET = ArtifactFolder("dataset")
 
 
 def config_options(config_class: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from ..configs import ADAPTER_OPTIONS, PretrainConfig
-from .options import PATH, config_options, out_option, stage_options, start_torch, writes_output
+from .options import DATASET, config_options, out_option, stage_options, start_torch, writes_output
 from .tables import print_training
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
+@click.argument("dataset", type=DATASET)
 @out_option("Folder of the pretrained recommender and its latent categories.")
 @config_options(PretrainConfig, without=ADAPTER_OPTIONS)
 @stage_options

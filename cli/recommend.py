@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from ..configs import RECOMMENDATION_FORMATS
-from .options import PATH, device_option, format_of, start_torch, threads_option
+from .options import DATASET, PATH, ArtifactFolder, device_option, format_of, start_torch, threads_option
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
-@click.argument("run", type=PATH)
+@click.argument("dataset", type=DATASET)
+@click.argument("run", type=ArtifactFolder("train"))
 @click.option("--users", type=PATH, help="Answer these users of the data set alone: a file with an id a line, or - for "
                                          "standard input.")
 @click.option("--histories", type=PATH, help="Answer new histories instead: a file with one a line, see above, or - "

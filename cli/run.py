@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import Any
 import click
 
 from ..configs import PrepareConfig
+from ..errors import TslrecError
+from ..sources import DATASETS
 from .formats import formatted
 from .options import PATH, device_option, given_options, json_option, threads_option
 from .tables import print_finetuning, print_neighbours, print_next_commands, print_stages
@@ -52,6 +55,11 @@ def run(source: str, out: Path | None, data: Path | None, items: Path | None, jo
     from ..pipeline import load_run_config
     from ..pipeline import run as run_chain
 
+    known = (BUILT_IN, *DATASETS)
+    if source not in known and not Path(source).exists():
+        alike = difflib.get_close_matches(source, known)
+        raise TslrecError(f"{source} does not exist; " + (f"did you mean {alike[0]}?" if alike else
+                          f"give interactions, a file or folder, a .toml file, or {' or '.join(known)}"))
     described = Path(source).suffix == ".toml" or (source == BUILT_IN and not Path(source).exists())
     if not described:
         if data is not None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, check_vector_file_options, json_option, vector_file_options, vectors_option
+from .options import DATASET, PATH, check_vector_file_options, json_option, vector_file_options, vectors_option
 from .tables import table
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
+@click.argument("dataset", type=DATASET)
 @click.argument("items", metavar="ITEM...", nargs=-1, required=True)
 @click.option("--embeddings", type=PATH, help="Compare item embeddings: a folder that tslrec embed wrote, or a file as "
                                               "for tslrec train.")

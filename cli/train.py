@@ -8,6 +8,7 @@ import click
 
 from ..configs import TrainConfig
 from .options import (
+    DATASET,
     PATH,
     check_vector_file_options,
     config_options,
@@ -21,7 +22,7 @@ from .tables import print_training
 
 
 @click.command()
-@click.argument("dataset", type=PATH)
+@click.argument("dataset", type=DATASET)
 @out_option("Folder of the trained recommender.")
 @click.option("--embeddings", type=PATH, help="Item embeddings: a folder that tslrec embed wrote, or a file of "
                                                "vectors: .npy, .npz, .parquet, word2vec's or RecBole's text.")

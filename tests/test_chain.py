@@ -351,6 +351,8 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
      ["--user-column", "reader", "--item-column", "book", "--time-column", ""]),
     (["--items", "other.csv"], ["other.csv has no column for --item-column item_id"], None),
     (["--items", "books.csv", "--item-fields", "colour"], ["--item-fields colour"], None),
+    (["--items", "books.csv", "--user-column", "called", "--item-column", "book", "--title-column", "reader"],
+     ["my loans.csv has no column for --user-column called", "they seem to be given in each other's place"], None),
 ])
 def test_run_names_all_that_is_missing_at_once(given: list[str], named: list[str], example: list[str] | None,
                                                tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,10 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("train", dataset, "-o", out, "--device", "quantum"), 1, "--device quantum"),
         (("evaluate", dataset, tmp_path / "nothing"), 1, "does not exist"),
         (("run", tmp_path / "nothing.toml"), 1, "does not exist"),
+        (("run", "quickstrat"), 1, "did you mean quickstart?"),
+        (("run", tmp_path / "nothing"), 1, "a .toml file, or quickstart or ml-100k"),
+        (("prepare", bad["wrong"], "-o", out, "--items", tmp_path), 1, "is a folder"),
+        (("finetune", dataset, dataset, "-o", out), 1, "expected a pretrain"),
         (("gguf", "quantize", bad["truncated"], out, "--threads", 1), 1, "truncated.gguf"),
         (("nonsense",), 2, "nonsense"),
         (("prepare", prepared / "raw", "-o", bad["wrong"] / "below-a-file"), 1, "check the path"),
@@ -169,6 +173,15 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         message = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
         assert len(message) == 1 and text in result.stderr, (words, result.stderr)
         assert not out.exists()
+
+
+@pytest.mark.parametrize("words", ["pretrain nothing -o x", "finetune nothing x -o x", "train nothing -o x",
+                                   "evaluate nothing x", "recommend nothing x -o x.csv", "run nothing"])
+def test_a_wrong_path_is_refused_before_anything_slow_is_loaded(words: str, tmp_path: Path) -> None:
+    program = (f"import sys, tslrec_min.cli\ntry: tslrec_min.cli.main({words.split()})\n"
+               "except SystemExit as end: assert end.code == 1, end\n"
+               "sys.exit('torch' in sys.modules)")
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
@@ -190,8 +203,10 @@ def test_run_file_problems_are_named_together(tmp_path: Path) -> None:
     config.write_text('source = 3\ncolour = 1\n[train]\nwidht = 2\n[[arms]]\nembeddings = "tuned"\n')
     result = tslrec("run", config)
     assert result.exit_code == 1
-    for part in ("source", "'colour'", "'widht'"):
+    for part in ("source", "'colour' (known: source,", "'widht' (did you mean width"):
         assert part in result.output, part
+    config.write_text('source = "x"\n[[arms]]\nembedings = "tuned"\n')
+    assert "unknown key 'embedings' (did you mean embeddings?)" in tslrec("run", config).output
     config.write_text('source = "x"\n[[arms]]\nembeddings = "tuned"\n')
     assert "embeddings 'tuned' with the adapter 'none'" in tslrec("run", config).output
     config.write_text("= nonsense")

@@ -142,6 +142,12 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: 
         shutil.rmtree(tmp_path / "run")
 
 
+def test_files_of_tensors_are_as_private_as_the_user_wants(cycle: Path, tmp_path: Path) -> None:
+    train(cycle, tmp_path / "run", TrainConfig(**SMALL | {"epochs": 1}), device=CPU, threads=1)
+    modes = {path.stat().st_mode for path in (tmp_path / "run").iterdir()}
+    assert len(modes) == 1
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
     config = TrainConfig(learning_rate=1.0, warmup_steps=10, decay="linear")
     rates = [learning_rate(config, step, 100) for step in range(100)]

@@ -97,6 +97,26 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
         TslrecError: there is no such artifact, it is of another kind, or a file is missing or changed.
     """
     path = Path(path)
+    record = expect_artifact(path, kind)
+    step(f"checks and reads {path}" if check_files else f"reads {path}")
+    for name, digest in record["files"].items() if check_files else ():
+        if not (path / name).is_file():
+            raise TslrecError(f"{path} lacks {name}; make the {kind} artifact again (--overwrite)")
+        if sha256_of_file(path / name) != digest:
+            raise TslrecError(f"{path / name} was changed or damaged after it was written; "
+                              f"make the {kind} artifact again (--overwrite)")
+    return Artifact(path, record)
+
+
+def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
+    """Return the record of a finished artifact without a look at its other files.
+
+    Args:
+        path, kind: as for `open_artifact`.
+
+    Raises:
+        TslrecError: there is no such artifact, or it is of another kind.
+    """
     wanted = _with_article(kind)
     if path.exists() and not path.is_dir():
         raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run tslrec "
@@ -110,14 +130,7 @@ def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifac
         raise TslrecError(f"{path / 'config.json'} is not the record of an artifact; make {path} again")
     if record["kind"] != kind:
         raise TslrecError(f"{path} is {_with_article(record['kind'])} artifact; expected {wanted} artifact")
-    step(f"checks and reads {path}" if check_files else f"reads {path}")
-    for name, digest in record["files"].items() if check_files else ():
-        if not (path / name).is_file():
-            raise TslrecError(f"{path} lacks {name}; make the {kind} artifact again (--overwrite)")
-        if sha256_of_file(path / name) != digest:
-            raise TslrecError(f"{path / name} was changed or damaged after it was written; "
-                              f"make the {kind} artifact again (--overwrite)")
-    return Artifact(path, record)
+    return record
 
 
 def _with_article(kind: str) -> str:

@@ -6,9 +6,10 @@ Importing this module is cheap: it loads none of the heavy libraries.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .errors import TslrecError
@@ -22,20 +23,22 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, l
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
-def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str) -> Config:
+def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str, *, also: Collection[str] = ()
+                 ) -> Config:
     """Build a configuration from keys and values, checking all of them.
 
     Args:
         config_class: one of the dataclasses of `configs`.
         values: key -> value, as parsed from TOML or JSON.
         where: where the values come from, for messages.
+        also: keys that can stand there beside the fields, and that the caller reads.
 
     Raises:
         TslrecError: names every unknown key and every bad value at once.
     """
     fields = {item.name: item for item in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(config_class)
-    problems = [f"unknown key {key!r} (known: {', '.join(fields)})" for key in values if key not in fields]
+    problems = unknown_keys(values, (*fields, *also))
     good: dict[str, Any] = {}
     for key in fields.keys() & values.keys():
         try:
@@ -45,6 +48,17 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
     if problems:
         raise TslrecError(f"{where}: " + "; ".join(sorted(problems)))
     return config_class(**good)
+
+
+def unknown_keys(values: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return a message for each key that isn't known: the known ones most like it, or all if none is."""
+    problems = []
+    for key in values:
+        if key not in known:
+            alike = difflib.get_close_matches(key, known)
+            problems.append(f"unknown key {key!r} " + (f"(did you mean {' or '.join(alike)}?)" if alike else
+                                                       f"(known: {', '.join(known)})"))
+    return problems
 
 
 def plain_type(hint: Any) -> type:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifacts import read_json
-from .config_fields import from_mapping
+from .config_fields import from_mapping, unknown_keys
 from .configs import (
     ADAPTERS,
     EmbedConfig,
@@ -39,6 +39,7 @@ EMBEDDINGS = ("none", "untuned", "tuned")
 _SECTIONS: dict[str, type] = {
     "prepare": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig, "embed": EmbedConfig,
     "train": TrainConfig, "evaluate": EvaluateConfig}
+_ARM_KEYS = ("name", "embeddings")
 _KEYS = ("source", "items", "seeds", "arms", *_SECTIONS)
 
 
@@ -84,7 +85,7 @@ def load_run_config(path: Path) -> RunConfig:
         raise TslrecError(f"{path} does not exist; give a TOML file, or quickstart") from None
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, endless digits, nested too deep
         raise TslrecError(f"{path} can't be read as TOML: {error}") from None
-    problems = [f"unknown key {key!r} (known: {', '.join(_KEYS)})" for key in values if key not in _KEYS]
+    problems = unknown_keys(values, _KEYS)
     stages: dict[str, Any] = {}
     for section, config_class in _SECTIONS.items():
         try:
@@ -129,9 +130,9 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
         if not isinstance(name, str) or not name or not name.isprintable():
             problems.append(f"{where}: name: {name!r} is not a text of printable characters")
             continue
-        own = {key: value for key, value in arm.items() if key not in ("name", "embeddings")}
+        own = {key: value for key, value in arm.items() if key not in _ARM_KEYS}
         try:
-            train = from_mapping(TrainConfig, {**shared, **own}, where)
+            train = from_mapping(TrainConfig, {**shared, **own}, where, also=_ARM_KEYS)
         except TslrecError as error:
             problems.append(str(error))
             continue

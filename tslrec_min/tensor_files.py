@@ -20,7 +20,10 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
+        path.touch()
+        mode = path.stat().st_mode  # what this user's files have; safetensors makes them private
         save_file(plain, path, None if metadata is None else dict(metadata))
+        path.chmod(mode)
     except SafetensorError as error:
         raise TslrecError(f"{path} can't be written ({error}); check the free space, and give the command again"
                           ) from None

@@ -41,6 +41,11 @@ class _Columns:
         """Roles without a column."""
         return self.problem.roles if self.problem else ()
 
+    @property
+    def missing_names(self) -> set[str]:
+        """Names of columns that are wanted and not there."""
+        return {self.wanted[role] for role in self.missing}
+
 
 def find_files(source: Path, items: Path | None, config: PrepareConfig) -> Source:
     """Find the files of interactions and titles, and check that they have the columns that are to be read.
@@ -63,6 +68,10 @@ def find_files(source: Path, items: Path | None, config: PrepareConfig) -> Sourc
         tables.append(_Columns.of(rows, item_columns(rows, config)))
     problems = [str(table.problem) for table in tables if table.problem]
     options = _guessed_options(tables)
+    if len(tables) > 1 and all(one.missing_names.intersection(other.names) for one, other in (tables, tables[::-1])):
+        problems.append("each of the two files has a column that the other one lacks: they seem to be given in each "
+                        "other's place")
+        options = None
     if found.items is None and config.missing_titles == "error":
         problems.append(f"no titles beside {found.interactions} (.item, items.tsv, items.csv, movies.dat, movies.csv, "
                         "meta_ and others); name the file with --items, or do without titles with --missing-titles "

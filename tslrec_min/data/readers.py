@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..configs import FORMATS, PrepareConfig
 from ..errors import TslrecError
+from ..sources import DATASETS
 from .columnar import open_parquet
 from .files import RawFile, members, text_lines
 from .item_texts import RawItems, collect_items
@@ -55,9 +56,11 @@ def find_source(path: Path, items: Path | None, config: PrepareConfig) -> Source
     """
     path = Path(path)
     if not path.exists():
-        raise TslrecError(f"{path} does not exist; give a file of interactions or a folder that holds one")
+        raise TslrecError(f"{path} does not exist; give a file of interactions or a folder that holds one, or the name "
+                          f"of a built-in data set ({', '.join(DATASETS)})")
     if items is not None and not items.is_file():
-        raise TslrecError(f"items file {items} does not exist, or is no file")
+        raise TslrecError(f"items file {items} " + ("is a folder; name the file in it" if items.is_dir() else
+                                                    "does not exist, or is no file"))
     if path.suffix == ".zip":
         file, beside = _in_archive(path)
     else:

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from ..artifacts import (
     Recipe,
     is_current,
+    recorded_versions,
     refuse_existing,
     sha256_of_json,
     start_measuring,
@@ -218,7 +218,8 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         precision = engine.describe().get("precision")
         if older:
             older.check_precision(precision)
-        key = sha256_of_json([asdict(recipe), [version(package) for package in _COMPUTED_BY[job.config.engine]],
+        versions = recorded_versions()
+        key = sha256_of_json([asdict(recipe), [versions.get(package) for package in _COMPUTED_BY[job.config.engine]],
                               precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
         store = ShardStore(job.out, key, [(len(plan.shard(number)), engine.width) for number in range(plan.n_shards)])
         if may_be_done and is_current(job.out, recipe):  # meanwhile: the store is one made anew, and empty
