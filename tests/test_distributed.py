@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +71,60 @@ def test_several_processes_pretrain_what_one_does(cycle: Path, tmp_path: Path) -
     np.testing.assert_allclose(found[0]["centroids"], found[1]["centroids"], atol=2e-3)
     assert outputs[1].count("latent categories") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def torchrun(folder: Path, words: list[str], *arguments: object) -> subprocess.Popen[str]:
+    """Start torchrun in a folder."""
+    command = [sys.executable, "-m", "torch.distributed.run", *words, "-m", "tslrec_min.cli", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+                            env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"})
+
+
+def test_two_machines_train_and_evaluate_what_one_does(cycle: Path, tmp_path: Path) -> None:
+    """Two launchers that know each other by address alone, each with a disk of its own; the first has the result."""
+    machines = [tmp_path / name for name in ("one", "two")]
+    for machine in machines:
+        shutil.copytree(cycle, machine / "dataset")
+    tslrec(machines[0], 1, "train", "dataset", "-o", "alone", *SMALL)
+    shutil.copytree(machines[0] / "alone", machines[1] / "alone")
+    for arguments in (["train", "dataset", "-o", "both", *SMALL],
+                      ["evaluate", "dataset", "alone", "-o", "ranks", "--threads", "1"]):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
+        started = [torchrun(machine, ["--nnodes", "2", "--node-rank", str(number), "--nproc-per-node", "1", *address],
+                            *arguments) for number, machine in enumerate(machines)]
+        outputs = [process.communicate(timeout=300) for process in started]
+        assert [process.returncode for process in started] == [0, 0], outputs
+        assert outputs[0][0] and not outputs[1][0]  # the first one prints
+    close(*(machines[0] / name / "model.safetensors" for name in ("alone", "both")), atol=2e-4, rtol=1e-3)
+    tslrec(machines[0], 1, "evaluate", "dataset", "alone", "-o", "expected", "--threads", "1")
+    assert read_json(machines[0] / "ranks" / "metrics.json") == read_json(machines[0] / "expected" / "metrics.json")
+    assert sorted(path.name for path in machines[0].iterdir()) == ["alone", "both", "dataset", "expected", "ranks"]
+    assert sorted(path.name for path in machines[1].iterdir()) == ["alone", "dataset"]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_training_goes_on_when_torchrun_replaces_a_killed_process(cycle: Path, tmp_path: Path, victim: int) -> None:
+    options = [*SMALL, "--epochs", "30", "--patience", "30"]
+    tslrec(tmp_path, 2, "train", cycle, "-o", "expected", *options)
+    process = torchrun(tmp_path, ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1"],
+                       "train", cycle, "-o", "run", *options)
+    checkpoint, end = tmp_path / ".run.checkpoint", time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    os.kill(_workers(process.pid)[victim], signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0 and "of an interrupted training" in said, said
+    close(*(tmp_path / name / "model.safetensors" for name in ("expected", "run")), atol=2e-4, rtol=1e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected", "run"]
+
+
+def _workers(launcher: int) -> list[int]:
+    """Return the processes that torchrun started, in the order of their ranks."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    ranks = {}
+    for child in children:
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        ranks |= {int(word[5:]): int(child) for word in variables if word.startswith(b"RANK=")}
+    return [ranks[number] for number in sorted(ranks)]

@@ -189,12 +189,13 @@ def _virtual_targets(training: Histories, users: np.ndarray, categories: Categor
     own = np.eye(categories.n_categories, dtype=np.float32)[categories.labels]
     if config.virtual_target == "category":
         return known, own[known]
-    preferences = preference_distributions(training, categories.labels, categories.n_categories)
+    of_users = None
+    if config.virtual_target == "users":
+        of_users = preference_distributions(training, categories.labels, categories.n_categories)
     sums = np.zeros((len(known), categories.n_categories), np.float32)
     for user in users:
         history = training.of(user)
-        shown = preferences[user] if config.virtual_target == "users" else window_means(own[history],
-                                                                                        config.max_history)
+        shown = window_means(own[history], config.max_history) if of_users is None else of_users[user]
         np.add.at(sums, np.searchsorted(known, history), shown)
     return known, sums / counts[:, None]
 
