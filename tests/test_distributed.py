@@ -77,7 +77,17 @@ def torchrun(folder: Path, words: list[str], *arguments: object) -> subprocess.P
     """Start torchrun in a folder."""
     command = [sys.executable, "-m", "torch.distributed.run", *words, "-m", "tslrec_min.cli", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+                            start_new_session=True,
                             env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"})
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return what torchrun printed to the two streams, at its end; none of its processes is left if it doesn't end."""
+    try:
+        return process.communicate(timeout=300)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_two_machines_train_and_evaluate_what_one_does(cycle: Path, tmp_path: Path) -> None:
@@ -94,7 +104,7 @@ def test_two_machines_train_and_evaluate_what_one_does(cycle: Path, tmp_path: Pa
             address = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
         started = [torchrun(machine, ["--nnodes", "2", "--node-rank", str(number), "--nproc-per-node", "1", *address],
                             *arguments) for number, machine in enumerate(machines)]
-        outputs = [process.communicate(timeout=300) for process in started]
+        outputs = [ended(process) for process in started]
         assert [process.returncode for process in started] == [0, 0], outputs
         assert outputs[0][0] and not outputs[1][0]  # the first one prints
     close(*(machines[0] / name / "model.safetensors" for name in ("alone", "both")), atol=2e-4, rtol=1e-3)
@@ -114,7 +124,7 @@ def test_a_training_goes_on_when_torchrun_replaces_a_killed_process(cycle: Path,
     while not checkpoint.exists() and time.monotonic() < end:
         time.sleep(0.01)
     os.kill(_workers(process.pid)[victim], signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
+    _, said = ended(process)
     assert process.returncode == 0 and "of an interrupted training" in said, said
     close(*(tmp_path / name / "model.safetensors" for name in ("expected", "run")), atol=2e-4, rtol=1e-3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["expected", "run"]
