@@ -356,7 +356,7 @@ def test_cut_off_file_is_an_error_without_noise(tiny_gguf: Path, tmp_path: Path,
     data = tiny_gguf.read_bytes()
     for size in (0, 10, 1000, len(data) // 2, len(data) - 1000):
         (tmp_path / "cut.gguf").write_bytes(data[:size])
-        with pytest.raises(TslrecError, match="llama.cpp can't load .*cut.gguf: .*get or write it again"):
+        with pytest.raises(TslrecError, match="cut.gguf .*get it again"):
             LlamaEngine(tmp_path / "cut.gguf", threads=1)
     with pytest.raises(TslrecError, match="does not exist"):
         LlamaEngine(tmp_path / "absent.gguf", threads=1)

@@ -304,6 +304,11 @@ def test_hostile_archives(tmp_path: Path) -> None:
     (tmp_path / "locked.zip").write_bytes(content)
     with pytest.raises(TslrecError, match="ratings.dat can't be decompressed: .*encrypted.* unpack it yourself"):
         prepared(tmp_path / "locked.zip", tmp_path / "e")
+    content = (tmp_path / "up.zip").read_bytes()
+    place = content.rindex(b"movies.dat")
+    (tmp_path / "renamed.zip").write_bytes(content[:place] + b"m0vies.dat" + content[place + 10:])
+    with pytest.raises(TslrecError, match="can't be read as a zip archive: .* differ"):
+        prepared(tmp_path / "renamed.zip", tmp_path / "f", missing_titles="blank")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("x.txt", b"x")
     with pytest.raises(TslrecError, match="no archive of MovieLens"):

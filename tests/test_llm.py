@@ -174,6 +174,13 @@ def test_missing_weights_are_not_replaced_by_random_ones(folder: Path) -> None:
         load_language_model(folder)
 
 
+def test_layers_without_weights_are_refused_before_they_are_made(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+    with pytest.raises(TslrecError, match="has 1000000000 layers, its weights are those of 2"):
+        load_language_model(folder)
+
+
 def test_other_architectures_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))

@@ -5,7 +5,8 @@ Importing this module loads torch and the tokenizer library; transformers is loa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from .artifacts import read_json, sha256_of_file
 from .errors import TslrecError
@@ -113,6 +115,9 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     if not weights:
         raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
     try:
+        layers, stored = described.get("num_hidden_layers"), _stored_layers(weights)
+        if isinstance(layers, int) and layers > stored:  # transformers would make what isn't there
+            raise ValueError(f"config.json says that it has {layers} layers, its weights are those of {stored}")
         with quiet_transformers():
             network, report = network_class.from_pretrained(
                 folder, attn_implementation="sdpa", torch_dtype=dtype, use_safetensors=True, local_files_only=True,
@@ -126,6 +131,16 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     metadata = {"general.name": text(name), "general.type": text("model"),
                 **metadata_from_tokenizer(tokenizer, description, config)}
     return LanguageModel(network.eval(), tokenizer, metadata, hash_of_folder(folder), name)
+
+
+def _stored_layers(weights: Sequence[Path]) -> int:
+    """Return the number of layers that safetensors files hold weights of."""
+    found = 0
+    for path in weights:
+        with safe_open(path, framework="pt") as file:
+            numbers = [re.search(r"\blayers\.(\d+)\.", name) for name in file.keys()]  # noqa: SIM118
+        found = max([found, *(int(number[1]) + 1 for number in numbers if number)])
+    return found
 
 
 @contextmanager

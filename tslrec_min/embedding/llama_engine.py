@@ -25,6 +25,7 @@ import numpy as np
 from llama_cpp import _ggml
 
 from ..errors import TslrecError
+from ..gguf.reader import check_gguf
 from ..llama_log import captured_llama_log
 from ..prompts import TokenPrompt
 from . import BatchedEngine, progress_bar
@@ -74,6 +75,7 @@ class LlamaEngine(BatchedEngine):
         self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
         if not self._path.is_file():
             raise TslrecError(f"{path} does not exist; give a .gguf file")
+        check_gguf(self._path)
         if gpu_layers and not self.gpu_offload:
             warnings.warn(f"gpu_layers is {gpu_layers}, but this build of llama-cpp-python has no GPU support: the "
                           "CPU does all the work. Reinstall llama-cpp-python for your GPU", stacklevel=2)

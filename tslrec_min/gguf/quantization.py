@@ -12,7 +12,7 @@ from gguf import GGMLQuantizationType
 
 from ..errors import TslrecError
 from ..llama_log import captured_llama_log
-from .reader import gguf_reader
+from .reader import check_gguf, gguf_reader
 
 QUANTS = {
     "F16": llama_cpp.LLAMA_FTYPE_MOSTLY_F16,
@@ -59,6 +59,7 @@ def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int, a
     source, target = Path(source), Path(target)
     if not source.is_file():
         raise TslrecError(f"{source} does not exist; give a .gguf file")
+    check_gguf(source)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = threads
     parameters.ftype = QUANTS[quant]

@@ -129,13 +129,26 @@ def read_metadata(path: Path) -> Metadata:
 def gguf_reader(path: Path) -> Iterator[GGUFReader]:
     """Open a file; damage that is found while it is read becomes a TslrecError."""
     try:
-        yield _Reader(path)
+        reader = _Reader(path)
+        if "" in reader.fields:  # llama.cpp would end the process
+            raise ValueError("a key has no name")
+        yield reader
     except FileNotFoundError:
         raise TslrecError(f"{path} does not exist; give a .gguf file") from None
     except TslrecError:
         raise
     except Exception as error:  # the reader maps the file and trusts its counts, so damage shows up as anything
         raise TslrecError(f"{path} is not a GGUF file, or it is damaged or cut off ({error}); get it again") from None
+
+
+def check_gguf(path: Path) -> None:
+    """Refuse what llama.cpp would end the process for.
+
+    Raises:
+        TslrecError: the file is damaged or cut off.
+    """
+    with gguf_reader(path):
+        pass
 
 
 def _architecture(reader: GGUFReader, path: Path) -> str:
