@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import click
@@ -36,7 +37,7 @@ class _Main(click.Group):
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **settings: Any) -> click.Context:
         set_verbosity("normal")  # of a command that ran before in this process
-        typed = shlex.join(args)
+        typed = list(args)
         context = super().make_context(info_name, args, *more, **settings)
         context.meta[_TYPED] = typed
         return context
@@ -51,7 +52,7 @@ class _Main(click.Group):
                 step("done")
                 return result
         except MissingInput as error:
-            example = f"{ctx.info_name} {ctx.meta[_TYPED]} {shlex.join(error.options)}"
+            example = f"{ctx.info_name} {shlex.join([*_without(ctx.meta[_TYPED], error.options[::2]), *error.options])}"
             raise click.ClickException(_one_line(error) + (
                 f"; for example, as far as can be guessed: {example}" if error.options else "")) from None
         except TslrecError as error:
@@ -65,6 +66,16 @@ class _Main(click.Group):
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror or error}; check the path, its "
                                        "permissions and the free space") from None
+
+
+def _without(words: Sequence[str], flags: Collection[str]) -> Iterator[str]:
+    """Iterate over what was typed, without options that are to be given otherwise."""
+    words = iter(words)
+    for word in words:
+        if word in flags:
+            next(words, None)
+        elif word.partition("=")[0] not in flags:
+            yield word
 
 
 def _one_line(error: TslrecError) -> str:

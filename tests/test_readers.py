@@ -94,7 +94,7 @@ def test_csv_columns_separators_quotes_dates(tmp_path: Path) -> None:
     ("user_id,item_id,timestamp\nu,i,nan\n", "line 2: time 'nan'"),
     (f"user_id,item_id,timestamp\nu,i,{'9' * 5000}\n", "line 2: time '9{79}… does not fit into 64 bits"),
     ("user_id,item_id,timestamp\nu,,3\n", "line 2: the user or item id is empty"),
-    ("", "it is empty"),
+    ("", "is empty: it has no column"),
 ])
 def test_bad_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.csv").write_text(text)

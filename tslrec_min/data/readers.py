@@ -60,7 +60,7 @@ def find_source(path: Path, items: Path | None, config: PrepareConfig) -> Source
                           f"of a built-in data set ({', '.join(DATASETS)})")
     if items is not None and not items.is_file():
         raise TslrecError(f"items file {items} " + ("is a folder; name the file in it" if items.is_dir() else
-                                                    "does not exist, or is no file"))
+                                                    "does not exist; name the file with the titles"))
     if path.suffix == ".zip":
         file, beside = _in_archive(path)
     else:

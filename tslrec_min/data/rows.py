@@ -108,8 +108,8 @@ class MissingColumns(TslrecError):
                  kind: str = "column") -> None:
         """Take what messages call the table, its columns, what is read (role -> name), and the roles without one."""
         flags = ", ".join(f"{flag_of(role, columns)} {columns[role]}" for role in roles)
-        super().__init__(f"{where} has no {kind} for {flags}; its {kind}s are "
-                         f"{', '.join(names) or 'none (it is empty)'}")
+        super().__init__(f"{where} has no {kind} for {flags}; its {kind}s are {', '.join(names)}" if names else
+                         f"{where} is empty: it has no {kind} for {flags}")
         self.roles = roles
 
 
