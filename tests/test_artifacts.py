@@ -116,6 +116,12 @@ def test_kind_is_checked(tmp_path: Path) -> None:
     make(tmp_path / "a")
     with pytest.raises(TslrecError, match="is a thing artifact; expected a dataset artifact"):
         open_artifact(tmp_path / "a", "dataset")
+    (tmp_path / "run" / "thing").mkdir(parents=True)
+    with pytest.raises(TslrecError, match="not a thing artifact; give the folder that tslrec thing wrote"):
+        open_artifact(tmp_path / "run", "thing")
+    (tmp_path / "run" / "thing" / "config.json").touch()
+    with pytest.raises(TslrecError, match="did you mean .*run/thing?"):
+        open_artifact(tmp_path / "run", "thing")
     with pytest.raises(TslrecError, match="is a thing artifact; expected an embed artifact"):
         open_artifact(tmp_path / "a", "embed")
     (tmp_path / "r.csv").touch()

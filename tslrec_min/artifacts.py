@@ -117,14 +117,17 @@ def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         TslrecError: there is no such artifact, or it is of another kind.
     """
-    wanted = _with_article(kind)
+    wanted, command = _with_article(kind), f"tslrec {_COMMANDS.get(kind, kind)}"
     if path.exists() and not path.is_dir():
-        raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run tslrec "
-                          f"{_COMMANDS.get(kind, kind)} first, and give the folder that it writes")
+        raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run {command} first, and give the "
+                          "folder that it writes")
     if not path.is_dir():
-        raise TslrecError(f"{path} does not exist; expected the folder of {wanted} artifact")
+        raise TslrecError(f"{path} does not exist; expected the folder of {wanted} artifact, which {command} writes")
     if not (path / "config.json").is_file():
-        raise TslrecError(f"{path} has no config.json: it is not {wanted} artifact; give the folder a stage wrote")
+        below = [path / kind, *sorted(path.glob(f"{kind}/[!.]*"))]  # in a folder of tslrec run
+        inside = next((folder for folder in below if (folder / "config.json").is_file()), None)
+        raise TslrecError(f"{path} has no config.json: it is not {wanted} artifact; " + (
+            f"did you mean {inside}?" if inside else f"give the folder that {command} wrote"))
     record = _record(path)
     if record is None:
         raise TslrecError(f"{path / 'config.json'} is not the record of an artifact; make {path} again")
