@@ -24,7 +24,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         mode = path.stat().st_mode  # what this user's files have; safetensors makes them private
         save_file(plain, path, None if metadata is None else dict(metadata))
         path.chmod(mode)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise TslrecError(f"{path} can't be written ({error}); check the free space, and give the command again"
                           ) from None
 

@@ -110,17 +110,16 @@ def members(path: Path) -> list[RawFile]:
     Raises:
         TslrecError: it is no zip archive.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
+    with open(path, "rb") as stream:
+        try:
+            archive = zipfile.ZipFile(stream)
             files = [info for info in archive.infolist() if not info.is_dir()]
             for info in files:  # a name is written twice and has no checksum: the two are compared by opening
                 with contextlib.suppress(RuntimeError):  # encrypted: a matter of whoever reads it
                     archive.open(info).close()
             return [RawFile(path, info.filename) for info in files]
-    except OSError:
-        raise
-    except Exception as error:  # zipfile's errors share no base class
-        raise TslrecError(f"{path} can't be read as a zip archive: {error}; fetch it again") from None
+        except Exception as error:  # zipfile's errors share no base class
+            raise TslrecError(f"{path} can't be read as a zip archive: {error}; fetch it again") from None
 
 
 @dataclass(frozen=True)
