@@ -277,14 +277,16 @@ def test_other_files_are_errors(tmp_path: Path) -> None:
         read_gguf(tmp_path / "other.gguf")
 
 
-def test_what_llama_cpp_ends_the_process_for_is_refused(tiny: LanguageModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"", b"\0eneral.name"])
+def test_keys_that_llama_cpp_ends_the_process_for_are_refused(tiny: LanguageModel, tmp_path: Path, damaged: bytes
+                                                              ) -> None:
     path = write(tiny, tmp_path / "model.gguf")
-    content = path.read_bytes()
-    start = content.index((len(key := b"general.name")).to_bytes(8, "little") + key)
-    path.write_bytes(content[:start] + bytes(8) + content[start + 8 + len(key):])  # the key without its letters
-    with pytest.raises(TslrecError, match="a key has no name"):
+    content, key = path.read_bytes(), b"general.name"
+    start = content.index(len(key).to_bytes(8, "little") + key)
+    path.write_bytes(content[:start] + len(damaged).to_bytes(8, "little") + damaged + content[start + 8 + len(key):])
+    with pytest.raises(TslrecError, match="a key is empty or has a NUL"):
         quantize(path, tmp_path / "small.gguf", threads=1)
-    with pytest.raises(TslrecError, match="a key has no name"):
+    with pytest.raises(TslrecError, match="a key is empty or has a NUL"):
         LlamaEngine(path, threads=1)
 
 

@@ -130,8 +130,8 @@ def gguf_reader(path: Path) -> Iterator[GGUFReader]:
     """Open a file; damage that is found while it is read becomes a TslrecError."""
     try:
         reader = _Reader(path)
-        if "" in reader.fields:  # llama.cpp would end the process
-            raise ValueError("a key has no name")
+        if any(not key or "\0" in key for key in reader.fields):  # llama.cpp would end the process
+            raise ValueError("a key is empty or has a NUL")
         yield reader
     except FileNotFoundError:
         raise TslrecError(f"{path} does not exist; give a .gguf file") from None
