@@ -164,6 +164,14 @@ def test_damaged_folders_are_refused(folder: Path) -> None:
         load_language_model(folder)
 
 
+def test_a_token_far_beyond_the_others_is_refused_at_once(folder: Path) -> None:
+    description = json.loads((folder / "tokenizer.json").read_text())
+    description["model"]["vocab"]["!"] = 2**31
+    (folder / "tokenizer.json").write_text(json.dumps(description))
+    with pytest.raises(TslrecError, match="numbers a token 2147483648 and has"):
+        load_language_model(folder)
+
+
 def test_missing_weights_are_not_replaced_by_random_ones(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 

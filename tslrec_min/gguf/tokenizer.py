@@ -114,6 +114,10 @@ def tokenizer_from_file(path: str) -> tuple[TextTokenizer, dict[str, Any]]:
     except Exception as error:  # the package raises bare Exception
         raise TslrecError(f"{path} can't be read as a tokenizer: {error}; save the model again with a fast "
                           "tokenizer, or give a .gguf") from None
+    vocabulary = tokenizer.get_vocab()
+    if (last := max(vocabulary.values(), default=0)) > 2 * len(vocabulary):  # the package would count up to it
+        raise TslrecError(f"{path} numbers a token {last} and has {len(vocabulary)} tokens: it can't be read as a "
+                          "tokenizer; get or save the model again")
     description = json.loads(tokenizer.to_str())
     bos, eos = _ends(tokenizer, path)
     if _is_sentencepiece(description):
