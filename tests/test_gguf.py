@@ -290,6 +290,16 @@ def test_keys_that_llama_cpp_ends_the_process_for_are_refused(tiny: LanguageMode
         LlamaEngine(path, threads=1)
 
 
+def test_no_layers_are_refused_before_llama_cpp_ends_the_process(tiny: LanguageModel, tmp_path: Path) -> None:
+    path = write(tiny, tmp_path / "model.gguf")
+    content, key = path.read_bytes(), b"llama.block_count"
+    place = content.index(key) + len(key) + 4  # behind the type, a uint32
+    assert int.from_bytes(content[place:place + 4], "little") == 2
+    path.write_bytes(content[:place] + bytes(4) + content[place + 4:])
+    with pytest.raises(TslrecError, match="it has 0 layers; expected 1 to 512"):
+        LlamaEngine(path, threads=1)
+
+
 @pytest.mark.parametrize("quant", QUANTS)
 def test_every_quantisation_stays_close(tmp_path: Path, quant: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", hidden_size=256, intermediate_size=256))

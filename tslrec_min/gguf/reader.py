@@ -22,6 +22,7 @@ from .metadata import Metadata, MetadataValue
 from .names import ARCHITECTURES, Architecture, TensorName, layers_by_period, to_hf_rows
 from .rope import scaling_of_factors
 
+_MOST_LAYERS = 512  # of llama.cpp
 _ROWS_AT_ONCE = 1024  # of a tensor that is dequantised
 _OF_THE_WEIGHTS = ("general.architecture", "general.file_type", "general.quantization_version")
 
@@ -147,8 +148,11 @@ def check_gguf(path: Path) -> None:
     Raises:
         TslrecError: the file is damaged or cut off.
     """
-    with gguf_reader(path):
-        pass
+    with gguf_reader(path) as reader:
+        architecture = reader.get_field("general.architecture")
+        layers = reader.get_field(f"{architecture.contents()}.block_count") if architecture else None
+        if layers and not 0 < int(layers.contents()) <= _MOST_LAYERS:
+            raise ValueError(f"it has {layers.contents()} layers; expected 1 to {_MOST_LAYERS}")
 
 
 def _architecture(reader: GGUFReader, path: Path) -> str:
