@@ -117,12 +117,10 @@ def test_arrays_are_read_within_bounds_and_without_pickle(tmp_path: Path) -> Non
     for name, message in (("bomb", "expands to 320,000"), ("objects", "never unpickled"), ("header", "damaged")):
         with pytest.raises(TslrecError, match=message):
             load_arrays(tmp_path / f"{name}.npz", ("a",))
-    np.savez(tmp_path / "single.npz", a=np.int64(1))
     with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
         archive.writestr("a.npy", b"\x93NUMPI")
-    for name in ("single", "bytes"):
-        with pytest.raises(TslrecError, match="a: no array with rows"):
-            load_arrays(tmp_path / f"{name}.npz", ("a",))
+    with pytest.raises(TslrecError, match="a: no array"):
+        load_arrays(tmp_path / "bytes.npz", ("a",))
     os.rename(tmp_path / "objects.npz", tmp_path / "a.npy")
     with pytest.raises(TslrecError, match="archive of arrays"):
         load_array(tmp_path / "a.npy")

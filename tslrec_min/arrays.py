@@ -42,10 +42,9 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
             raise ValueError(f"it expands to {expanded:,} bytes, more than {_GREATEST_EXPANSION} times its size")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        strange = [name for name, array in arrays.items()
-                   if not isinstance(array, np.ndarray) or (name in names and not array.ndim)]
+        strange = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
         if strange:  # a member with a damaged beginning comes as bytes
-            raise ValueError(f"{', '.join(strange)}: no array with rows")
+            raise ValueError(f"{', '.join(strange)}: no array")
     except Exception as error:  # as above
         raise TslrecError(_unreadable(path, error)) from None
     missing = [name for name in names if name not in arrays]

@@ -237,6 +237,7 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
     cuts = tuple(arrays["cuts"].reshape(-1).tolist()) if "cuts" in arrays else None
     dataset = Dataset(histories, users, item_ids, titles, timestamps, fields, cold, cuts)
     try:
+        check_range("items", as_int64("items", histories.items), 1, dataset.n_items)
         if timestamps is not None:
             _check_times("timestamps", timestamps)
             check_length("timestamps", timestamps, len(histories.items), "interaction")
@@ -245,7 +246,6 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
             if timestamps is None or len(cuts) != 2 or not cuts[0] < cuts[1]:
                 raise ValueError(f"cuts are {cuts}; expected two rising times, and timestamps")
         check_length("indptr", as_offsets("indptr", histories.indptr, len(histories.items)), len(users) + 1, "user")
-        check_range("items", as_int64("items", histories.items), 1, dataset.n_items)
     except ValueError as error:
         raise TslrecError(f"{path}: {error}; run tslrec prepare again") from None
     return dataset, artifact.hash
