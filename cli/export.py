@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 
 from ..configs import VECTOR_FORMATS
-from .options import DATASET, PATH, format_of, json_option, out_option, vector_file_options, vectors_option
+from .options import DATASET, GivenPath, format_of, json_option, out_option, vector_file_options, vectors_option
 
 _BY_ENDING = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": "word2vec", ".itememb": "recbole"}
 
 
 @click.command()
 @click.argument("dataset", type=DATASET)
-@click.argument("source", type=PATH)
+@click.argument("source", type=GivenPath("give a folder that tslrec embed or tslrec train wrote, or a file of "
+                                         "vectors"))
 @out_option("File to write.")
 @click.option("--format", "output_format", type=click.Choice(VECTOR_FORMATS),
               help="Form of the file; parquet needs the extra tslrec-min[parquet].  [default: by the ending of --out: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..compute import start_torch as start_torch
 from ..compute import usable_processors
 from ..config_fields import from_mapping, plain_type
 from ..configs import VECTORS
+from ..errors import missing_path
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
@@ -39,6 +40,35 @@ class ArtifactFolder(click.Path):
 
 
 DATASET = ArtifactFolder("dataset")
+
+
+class GivenPath(click.Path):
+    """A file or folder that is there, refused before anything slow is loaded if it isn't."""
+
+    def __init__(self, expected: str, *, names: Sequence[str] = ()) -> None:
+        super().__init__(path_type=Path)
+        self.expected = expected
+        self.names = names
+        """What can be given in place of a path."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            TslrecError: there is nothing; says what was expected, or probably meant.
+        """
+        path: Path = super().convert(value, param, ctx)
+        expect_path(path, self.expected, self.names)
+        return path
+
+
+def expect_path(path: Path, expected: str, names: Sequence[str]) -> None:
+    """Raise `missing_path` if nothing is there and it is none of the names."""
+    if str(path) not in names and not path.exists():
+        raise missing_path(path, expected, names)
+
+
+VECTORS_PATH = GivenPath("give a folder that tslrec embed wrote, or a file of vectors")
 
 
 def config_options(config_class: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
@@ -111,7 +141,8 @@ def vector_file_options(command: Command) -> Command:
     for add in (
         click.option("--ignore-unknown-items", "ignore_unknown", is_flag=True,
                      help="Leave out items of a file that the data set doesn't know; they are counted."),
-        click.option("--embedding-ids", type=PATH, help="The ids of an .npy file: a text file, one id a line."),
+        click.option("--embedding-ids", type=GivenPath("give a text file, one id a line"),
+                     help="The ids of an .npy file: a text file, one id a line."),
     ):
         command = add(command)
     return command

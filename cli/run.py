@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,28 +12,31 @@ from typing import Any
 import click
 
 from ..configs import PrepareConfig
-from ..errors import TslrecError
 from ..sources import DATASETS
 from .formats import formatted
-from .options import PATH, device_option, given_options, json_option, threads_option
+from .options import PATH, GivenPath, device_option, given_options, json_option, threads_option
 from .tables import print_finetuning, print_neighbours, print_next_commands, print_stages
 
 BUILT_IN = "quickstart"
 """Name of the configuration that comes with the package."""
+_NAMES = (BUILT_IN, *DATASETS)
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", type=GivenPath("give interactions, a file or folder, a .toml file, or "
+                                         f"{' or '.join(_NAMES)}", names=_NAMES))
 @click.option("--out", "-o", type=PATH, help="Folder of the run.  [default: runs/SOURCE, runs/SOURCE-DATA with --data]")
-@click.option("--data", type=PATH, help="File or folder of interactions, in place of the configuration's source.")
-@click.option("--items", type=PATH, help="File with the item titles.  [default: the one beside the interactions]")
+@click.option("--data", type=GivenPath("give a file or folder of interactions", names=DATASETS),
+              help="File or folder of interactions, in place of the configuration's source.")
+@click.option("--items", type=GivenPath("name the file with the titles"),
+              help="File with the item titles.  [default: the one beside the interactions]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Recommenders trained at a time. "
               "They share --threads; on a CPU as many jobs as threads are faster than one job with all threads.")
 @device_option
 @threads_option
 @json_option
 @given_options(PrepareConfig, "prepare")
-def run(source: str, out: Path | None, data: Path | None, items: Path | None, jobs: int, device: str, threads: int,
+def run(source: Path, out: Path | None, data: Path | None, items: Path | None, jobs: int, device: str, threads: int,
         as_json: bool, prepare: Mapping[str, Any]) -> None:
     """Run the whole chain on SOURCE: your interactions, a .toml file that describes the chain, or quickstart.
 
@@ -55,26 +57,22 @@ def run(source: str, out: Path | None, data: Path | None, items: Path | None, jo
     from ..pipeline import load_run_config
     from ..pipeline import run as run_chain
 
-    known = (BUILT_IN, *DATASETS)
-    if source not in known and not Path(source).exists():
-        alike = difflib.get_close_matches(source, known)
-        raise TslrecError(f"{source} does not exist; " + (f"did you mean {alike[0]}?" if alike else
-                          f"give interactions, a file or folder, a .toml file, or {' or '.join(known)}"))
-    described = Path(source).suffix == ".toml" or (source == BUILT_IN and not Path(source).exists())
+    built_in = str(source) == BUILT_IN and not source.exists()
+    described = built_in or source.suffix == ".toml"
     if not described:
         if data is not None:
             raise click.UsageError(f"{source} and --data {data} are both interactions; give one of them, or a .toml "
                                    "file and --data")
-        data = Path(source)
-    if described and source != BUILT_IN:
-        config = load_run_config(Path(source))
+        data = source
+    if described and not built_in:
+        config = load_run_config(source)
     else:
         with as_file(files("tslrec_min") / f"{BUILT_IN}.toml") as path:
             config = load_run_config(path)
     config = replace(config, stages={**config.stages, "prepare": replace(config.stages["prepare"], **prepare)})
     if out is None:  # a folder for each pair of a configuration and data
         names = [source, *([] if data is None or not described else [data])]
-        out = Path("runs") / "-".join(Path(name).resolve().name.split(".")[0] for name in names)
+        out = Path("runs") / "-".join(name.resolve().name.split(".")[0] for name in names)
     result = run_chain(config, out, data=data, items=items, device_name=device, threads=threads, jobs=jobs)
     if as_json:
         click.echo(json.dumps(result))

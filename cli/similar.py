@@ -8,17 +8,25 @@ from pathlib import Path
 
 import click
 
-from .options import DATASET, PATH, check_vector_file_options, json_option, vector_file_options, vectors_option
+from .options import (
+    DATASET,
+    VECTORS_PATH,
+    ArtifactFolder,
+    check_vector_file_options,
+    json_option,
+    vector_file_options,
+    vectors_option,
+)
 from .tables import table
 
 
 @click.command()
 @click.argument("dataset", type=DATASET)
 @click.argument("items", metavar="ITEM...", nargs=-1, required=True)
-@click.option("--embeddings", type=PATH, help="Compare item embeddings: a folder that tslrec embed wrote, or a file as "
-                                              "for tslrec train.")
-@click.option("--run", type=PATH, help="Compare the item table of a recommender instead, a folder that tslrec train "
-                                       "wrote.")
+@click.option("--embeddings", type=VECTORS_PATH,
+              help="Compare item embeddings: a folder that tslrec embed wrote, or a file as for tslrec train.")
+@click.option("--run", type=ArtifactFolder("train"),
+              help="Compare the item table of a recommender instead, a folder that tslrec train wrote.")
 @vectors_option
 @vector_file_options
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Items for each.")

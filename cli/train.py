@@ -9,7 +9,7 @@ import click
 from ..configs import TrainConfig
 from .options import (
     DATASET,
-    PATH,
+    VECTORS_PATH,
     check_vector_file_options,
     config_options,
     out_option,
@@ -24,8 +24,9 @@ from .tables import print_training
 @click.command()
 @click.argument("dataset", type=DATASET)
 @out_option("Folder of the trained recommender.")
-@click.option("--embeddings", type=PATH, help="Item embeddings: a folder that tslrec embed wrote, or a file of "
-                                               "vectors: .npy, .npz, .parquet, word2vec's or RecBole's text.")
+@click.option("--embeddings", type=VECTORS_PATH,
+              help="Item embeddings: a folder that tslrec embed wrote, or a file of vectors: .npy, .npz, "
+                   ".parquet, word2vec's or RecBole's text.")
 @vector_file_options
 @config_options(TrainConfig)
 @stage_options

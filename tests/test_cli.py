@@ -156,6 +156,13 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("run", tmp_path / "nothing.toml"), 1, "does not exist"),
         (("run", "quickstrat"), 1, "did you mean quickstart?"),
         (("run", tmp_path / "nothing"), 1, "a .toml file, or quickstart or ml-100k"),
+        (("prepare", prepared / "rav", "-o", out), 1, f"did you mean {prepared / 'raw'}?"),
+        (("prepare", "ml-10k", "-o", out), 1, "did you mean ml-100k?"),
+        (("pretrain", prepared.parent / f"{prepared.name}x" / "dataset", "-o", out), 1, f"did you mean {dataset}?"),
+        (("embed", dataset, "-o", out, "--model", "smolm2-135m"), 1, "did you mean smollm2-135m?"),
+        (("export", dataset, "nothing", "-o", out), 1, "tslrec embed or tslrec train wrote, or a file of vectors"),
+        (("train", dataset, "-o", out, "--embeddings", "none.npy"), 1, "give a folder that tslrec embed wrote, or a"),
+        (("similar", dataset, "1", "--run", dataset), 1, "expected a train artifact"),
         (("prepare", bad["wrong"], "-o", out, "--items", tmp_path), 1, "is a folder"),
         (("finetune", dataset, dataset, "-o", out), 1, "expected a pretrain"),
         (("gguf", "quantize", bad["truncated"], out, "--threads", 1), 1, "truncated.gguf"),
@@ -176,7 +183,8 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("words", ["pretrain nothing -o x", "finetune nothing x -o x", "train nothing -o x",
-                                   "evaluate nothing x", "recommend nothing x -o x.csv", "run nothing"])
+                                   "evaluate nothing x", "recommend nothing x -o x.csv", "run nothing",
+                                   "run . --data nothing", "run . --items nothing"])
 def test_a_wrong_path_is_refused_before_anything_slow_is_loaded(words: str, tmp_path: Path) -> None:
     program = (f"import sys, tslrec_min.cli\ntry: tslrec_min.cli.main({words.split()})\n"
                "except SystemExit as end: assert end.code == 1, end\n"

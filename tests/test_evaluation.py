@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +101,15 @@ def test_bootstrap_and_no_test(cycle: Path, runs: list[Path]) -> None:
     assert evaluate(cycle, arms, EvaluateConfig(test="none"), device=CPU, threads=1)["comparisons"] == []
 
 
-def test_runs_of_another_data_set_are_refused(runs: list[Path], tmp_path: Path) -> None:
+def test_runs_of_another_data_set_are_refused(cycle: Path, runs: list[Path], tmp_path: Path) -> None:
     prepare(write_cycle(tmp_path / "raw", seed=5), tmp_path / "other", PrepareConfig())
-    with pytest.raises(TslrecError, match="trained on another data set"):
+    with pytest.raises(TslrecError, match="trained on another data set; give the data set"):
         evaluate(tmp_path / "other", {"a": runs[:1]}, EvaluateConfig(), device=CPU, threads=1)
+    own, run = tmp_path / "run" / "dataset", tmp_path / "run" / "train" / "ids"
+    shutil.copytree(cycle, own)
+    shutil.copytree(runs[0], run)
+    with pytest.raises(TslrecError, match=f"trained on another data set, {own}; give that one"):
+        evaluate(tmp_path / "other", {"a": [run]}, EvaluateConfig(), device=CPU, threads=1)
 
 
 def test_arms_without_runs_or_with_one_twice_are_refused(cycle: Path, runs: list[Path]) -> None:

@@ -120,6 +120,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
     output = capfd.readouterr()
     assert not output.out and "going on after 1 epochs and 8 steps" in output.err
+    assert f"{tmp_path / 'parts'}: going on after" in output.err
 
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: Path, tmp_path: Path, monkeypatch,

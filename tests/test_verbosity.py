@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tslrec_min.cli import main, options
+from tslrec_min.cli import main
 from tslrec_min.cli.every_command import every_command
 from tslrec_min.progress import note, progress, set_verbosity, step, verbosity
 
@@ -121,12 +121,11 @@ def test_options_are_called_the_same_everywhere(path: tuple[str, ...], command: 
 
 @pytest.mark.parametrize(("path", "command", "option"), OPTIONS)
 def test_every_option_is_read_from_its_variable(path: tuple[str, ...], command: click.Command, option: click.Option,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+                                                monkeypatch: pytest.MonkeyPatch, any_paths: None) -> None:
     flag = next((flag for flag in option.opts if flag.startswith("--")), option.opts[0]).lstrip("-")
     assert option.envvar == "_".join(path).upper() + "_" + flag.replace("-", "_").upper()
     given, expected = an_example(option)
     monkeypatch.setenv(str(option.envvar), given)
-    monkeypatch.setattr(options, "expect_artifact", lambda *_: None)
     required = [parameter for parameter in command.params if parameter.required and parameter is not option]
     words = [word for parameter in required for word in (
         [parameter.opts[0], "x"] if isinstance(parameter, click.Option) else ["x"])]

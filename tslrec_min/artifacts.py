@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .errors import TslrecError
+from .errors import TslrecError, missing_path
 from .progress import step
 from .writing import REPLACED, alone_in, remove_leftovers, sync, sync_folder, temporary_beside
 
@@ -122,7 +122,7 @@ def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
         raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run {command} first, and give the "
                           "folder that it writes")
     if not path.is_dir():
-        raise TslrecError(f"{path} does not exist; expected the folder of {wanted} artifact, which {command} writes")
+        raise missing_path(path, f"expected the folder of {wanted} artifact, which {command} writes")
     if not (path / "config.json").is_file():
         below = [path / kind, *sorted(path.glob(f"{kind}/[!.]*"))]  # in a folder of tslrec run
         inside = next((folder for folder in below if (folder / "config.json").is_file()), None)
@@ -134,6 +134,17 @@ def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
     if record["kind"] != kind:
         raise TslrecError(f"{path} is {_with_article(record['kind'])} artifact; expected {wanted} artifact")
     return record
+
+
+def refuse_other_dataset(artifact: Artifact, dataset_hash: str) -> None:
+    """Raise TslrecError if an artifact isn't of this data set; names the one that it is of, if that is near it."""
+    wanted = artifact.record["inputs"].get("dataset")
+    if wanted == dataset_hash:
+        return
+    near = [folder for above in artifact.path.resolve().parents[:2] for folder in sorted(above.glob("[!.]*"))]
+    own = next((folder for folder in near if (_record(folder) or {}).get("hash") == wanted), None)
+    raise TslrecError(f"{artifact.path} was trained on another data set" + (
+        f", {own}; give that one" if own else "; give the data set it was trained on"))
 
 
 def _with_article(kind: str) -> str:

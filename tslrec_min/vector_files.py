@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .arrays import load_array, load_arrays
-from .errors import TslrecError
+from .errors import TslrecError, missing_path
 from .parquet import load_pyarrow
 
 _RECBOLE_HEADER = "iid:token\titem_emb:float_seq"
@@ -108,7 +108,8 @@ def read_vectors(path: Path, ids_path: Path | None) -> tuple[list[str], np.ndarr
         with open(path, encoding="utf-8", newline="\n") as stream:
             return _read_text(path, stream)
     except FileNotFoundError as error:
-        raise TslrecError(f"{error.filename or path} does not exist; give item embeddings") from None
+        raise missing_path(Path(error.filename or path), "give a folder that tslrec embed wrote, or a file of vectors"
+                           ) from None
     except UnicodeDecodeError as error:
         raise TslrecError(f"{ids_path or path}: it is not UTF-8 text ({error.reason}); expected a folder of tslrec "
                           "embed, .npy, .npz, .parquet, or texts in the format of word2vec or RecBole") from None

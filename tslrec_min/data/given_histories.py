@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import TslrecError
+from ..errors import TslrecError, missing_path
 from .dataset import Dataset, Histories
 from .values import id_text, is_text
 
@@ -227,7 +227,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 if text.strip():
                     yield number, text
     except FileNotFoundError:
-        raise TslrecError(f"{path} does not exist; give a file, or - for standard input") from None
+        raise missing_path(path, "give a file, or - for standard input") from None
     except UnicodeDecodeError as error:
         raise TslrecError(f"{_name(path)}, line {number}: it is not UTF-8 ({error.reason})") from None
 

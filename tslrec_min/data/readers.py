@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..configs import FORMATS, PrepareConfig
-from ..errors import TslrecError
+from ..errors import TslrecError, missing_path
 from ..sources import DATASETS
 from .columnar import open_parquet
 from .files import RawFile, members, text_lines
@@ -56,11 +56,12 @@ def find_source(path: Path, items: Path | None, config: PrepareConfig) -> Source
     """
     path = Path(path)
     if not path.exists():
-        raise TslrecError(f"{path} does not exist; give a file of interactions or a folder that holds one, or the name "
-                          f"of a built-in data set ({', '.join(DATASETS)})")
+        raise missing_path(path, "give a file of interactions or a folder that holds one, or the name of a built-in "
+                                 f"data set ({', '.join(DATASETS)})", DATASETS)
+    if items is not None and items.is_dir():
+        raise TslrecError(f"items file {items} is a folder; name the file in it")
     if items is not None and not items.is_file():
-        raise TslrecError(f"items file {items} " + ("is a folder; name the file in it" if items.is_dir() else
-                                                    "does not exist; name the file with the titles"))
+        raise missing_path(items, "name the file with the titles")
     if path.suffix == ".zip":
         file, beside = _in_archive(path)
     else:

@@ -24,7 +24,7 @@ import llama_cpp
 import numpy as np
 from llama_cpp import _ggml
 
-from ..errors import TslrecError
+from ..errors import TslrecError, missing_path
 from ..gguf.reader import check_gguf
 from ..llama_log import captured_llama_log
 from ..prompts import TokenPrompt
@@ -74,7 +74,7 @@ class LlamaEngine(BatchedEngine):
         self._max_sequences = min(max_sequences, llama_cpp.llama_max_parallel_sequences() - 1)  # 0: the prefix
         self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
         if not self._path.is_file():
-            raise TslrecError(f"{path} does not exist; give a .gguf file")
+            raise missing_path(self._path, "give a .gguf file")
         check_gguf(self._path)
         if gpu_layers and not self.gpu_offload:
             warnings.warn(f"gpu_layers is {gpu_layers}, but this build of llama-cpp-python has no GPU support: the "

@@ -17,7 +17,7 @@ import numpy as np
 from gguf import GGUFEndian, GGUFReader, GGUFValueType, ReaderTensor
 from gguf.quants import dequantize
 
-from ..errors import TslrecError
+from ..errors import TslrecError, missing_path
 from .metadata import Metadata, MetadataValue
 from .names import ARCHITECTURES, Architecture, TensorName, layers_by_period, to_hf_rows
 from .rope import scaling_of_factors
@@ -135,7 +135,7 @@ def gguf_reader(path: Path) -> Iterator[GGUFReader]:
             raise ValueError("a key is empty or has a NUL")
         yield reader
     except FileNotFoundError:
-        raise TslrecError(f"{path} does not exist; give a .gguf file") from None
+        raise missing_path(path, "give a .gguf file") from None
     except TslrecError:
         raise
     except Exception as error:  # the reader maps the file and trusts its counts, so damage shows up as anything
