@@ -18,7 +18,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from ..artifacts import sha256_of_file
 from ..errors import TslrecError
-from .reader import gguf_reader
+from .reader import gguf_reader, layers_of
 
 _KEPT_BY_WRITER = "GGUF."  # what the reader calls the header
 
@@ -35,7 +35,9 @@ def cut_layers(source: Path, target: Path, layers: int) -> None:
         TslrecError: the file is damaged, or has fewer layers.
     """
     with gguf_reader(source) as reader:
-        name, count = _layers_of(reader, source)
+        name, count = layers_of(reader)
+        if count is None:
+            raise TslrecError(f"{source} does not say how many layers it has; give another model")
         if not 1 <= layers <= count:
             raise TslrecError(f"{layers} layers of {source.name} are asked for, which has {count}; give 1 to {count}")
         temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
@@ -74,16 +76,6 @@ def cached_cut(source: Path, layers: int, folder: Path) -> Path:
     except OSError as error:
         raise TslrecError(f"{folder} can't be written: {error}; set TSLREC_CACHE to another folder") from None
     return target
-
-
-def _layers_of(reader: GGUFReader, path: Path) -> tuple[str, int]:
-    """Return the architecture's name and the number of layers."""
-    architecture = reader.get_field("general.architecture")
-    name = str(architecture.contents()) if architecture else ""
-    count = reader.get_field(f"{name}.block_count")
-    if count is None:
-        raise TslrecError(f"{path} does not say how many layers it has; give another model")
-    return name, int(count.contents())
 
 
 def _layer(tensor: str) -> int:

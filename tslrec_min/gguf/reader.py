@@ -149,10 +149,17 @@ def check_gguf(path: Path) -> None:
         TslrecError: the file is damaged or cut off.
     """
     with gguf_reader(path) as reader:
-        architecture = reader.get_field("general.architecture")
-        layers = reader.get_field(f"{architecture.contents()}.block_count") if architecture else None
-        if layers and not 0 < int(layers.contents()) <= _MOST_LAYERS:
-            raise ValueError(f"it has {layers.contents()} layers; expected 1 to {_MOST_LAYERS}")
+        _, layers = layers_of(reader)
+        if layers is not None and not 0 < layers <= _MOST_LAYERS:
+            raise ValueError(f"it has {layers} layers; expected 1 to {_MOST_LAYERS}")
+
+
+def layers_of(reader: GGUFReader) -> tuple[str, int | None]:
+    """Return the architecture's name and the number of its layers; where the file does not say them, "" and None."""
+    architecture = reader.get_field("general.architecture")
+    name = str(architecture.contents()) if architecture else ""
+    count = reader.get_field(f"{name}.block_count")
+    return name, int(count.contents()) if count else None
 
 
 def _architecture(reader: GGUFReader, path: Path) -> str:
