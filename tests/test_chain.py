@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from tslrec_min.adaptation import finetune, verify
-from tslrec_min.artifacts import open_artifact, read_json
+from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from tslrec_min.data import finding
@@ -160,6 +160,15 @@ def test_broken_conversion_fails_and_keeps_the_evidence(cycle: Path, pretrained:
     with pytest.raises(TslrecError, match="differs too much"):
         finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, epochs=1, users=8), device=CPU, threads=1)
     assert os.listdir(tmp_path) == ["ft.parity.json"] and not read_json(tmp_path / "ft.parity.json")["passed"]
+
+
+def test_a_record_of_other_settings_is_refused(tmp_path: Path) -> None:
+    for number, (config, message) in enumerate((({"quant": 8}, "quant: 8"), ({"quant": "Q3"}, "quant: 'Q3'"),
+                                                ({"colour": 1}, "'colour'"), ({}, "lacks model-"))):
+        with write_artifact(tmp_path / str(number), Recipe("finetune", config, {})):
+            pass
+        with pytest.raises(TslrecError, match=message):
+            open_tuned(tmp_path / str(number))
 
 
 def test_both_engines_embed_alike_and_last_item_keeps_its_vector(cycle: Path, tuned: Path, tmp_path: Path) -> None:
@@ -409,7 +418,7 @@ def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, t
         refused = tslrec("run", "my loans.csv", *own, "--k-core", "1000")  # by the built-in configuration
         assert refused.exit_code == 1 and "lower --k-core" in refused.stderr
         finding.find_source.assert_called_once()
-    assert tslrec("run", "my loans.csv", *own, "--data", "x").exit_code == 2
+    assert tslrec("run", "my loans.csv", *own, "--data", "books.tsv").exit_code == 2
     assert tslrec("run", "my loans.csv", *own, "--k-core", "-1").exit_code == 2
     assert not list((tmp_path / "runs").rglob("config.json"))
 
@@ -465,8 +474,8 @@ def test_preferences_are_exported_and_compared(cycle: Path, tuned: Path, tmp_pat
                   "-k", 2, "--json")
     found = json.loads(done.output)[0]["similar"]
     assert found[0]["cosine"] == pytest.approx(np.delete(wanted @ wanted[3], 3).max(), abs=1e-5)
-    assert invoke("similar", cycle, dataset.item_ids[3], "--run", tmp_path, "--vectors", "both").exit_code == 2
     train(cycle, tmp_path / "t", TrainConfig(width=8, max_len=8, epochs=1), device=CPU, threads=1)
+    assert invoke("similar", cycle, dataset.item_ids[3], "--run", tmp_path / "t", "--vectors", "both").exit_code == 2
     done = invoke("export", cycle, tmp_path / "t", "--vectors", "both", "-o", tmp_path / "t.npy")
     assert done.exit_code == 1 and "is a trained recommender; --vectors both is for folders" in done.output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tslrec_min.artifacts import Recipe, write_artifact, write_json
+from tslrec_min.artifacts import Recipe, read_json, write_artifact, write_json
 from tslrec_min.comparison import UserGroups, head_items, report_of, summarise, user_groups
 from tslrec_min.configs import EvaluateConfig
 from tslrec_min.data.dataset import Dataset, Histories
@@ -232,6 +233,18 @@ def test_results_that_do_not_belong_together_are_refused(dataset: Dataset, tmp_p
         np.savez(folder / "ranks.npz", greater=np.zeros(1))
     with pytest.raises(TslrecError, match="lacks users/target"):
         compare([str(first), str(tmp_path / "old")], FAST)
+    for key, value in (("users", None), ("items", "9"), ("split_hash", 9)):
+        folder = tmp_path / f"without-{key}"
+        shutil.copytree(first, folder)
+        report = read_json(folder / "metrics.json")
+        report["data"] = {name: old for name, old in report["data"].items() if name != key} | (
+            {} if value is None else {key: value})
+        with write_artifact(folder, Recipe("evaluate", {"head_share": 0.2}, {}), overwrite=True) as forged:
+            for name in ("ranks.npz", "users.txt"):
+                shutil.copy(folder / name, forged)
+            write_json(forged / "metrics.json", report)
+        with pytest.raises(TslrecError, match=f"is not what tslrec evaluate writes .*{key}"):
+            compare([str(first), str(folder)], FAST)
     (first / "ranks.npz").write_bytes(b"damaged")
     with pytest.raises(TslrecError, match="changed or damaged"):
         compare([str(first)], FAST)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -67,6 +68,19 @@ def test_a_list_longer_than_any_catalogue_takes_no_memory():
     finally:
         tracemalloc.stop()
     np.testing.assert_allclose(values, [1, 0.5], rtol=0, atol=1e-12)
+
+
+def test_ranks_beyond_any_catalogue_take_no_memory():
+    """Beyond the table of harmonic numbers too, against sums of fractions; its end included."""
+    tracemalloc.start()
+    try:
+        assert reciprocal_rank([2**31 - 1], [2**31 - 1])[0] == pytest.approx(math.log(2) / 2**31, rel=1e-6)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    for above, beside in ((65_533, 0), (65_534, 0), (65_534, 1), (65_535, 3), (65_500, 100), (200_000, 50_000)):
+        exact = math.fsum(1 / place for place in range(above + 1, above + beside + 2)) / (beside + 1)
+        assert reciprocal_rank([above], [beside])[0] == pytest.approx(exact, rel=1e-9)
 
 
 def test_no_users():

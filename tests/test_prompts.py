@@ -82,6 +82,9 @@ def test_round_trip_and_bad_templates(tmp_path: Path) -> None:
     (tmp_path / "prompt.json").write_text('{"colour": 1}')
     with pytest.raises(TslrecError, match="not a prompt template"):
         PromptTemplate.load(tmp_path / "prompt.json")
+    (tmp_path / "prompt.json").write_text('{"suffix": "\\ud800"}')
+    with pytest.raises(TslrecError, match="half of a surrogate pair"):
+        PromptTemplate.load(tmp_path / "prompt.json")
     with pytest.raises(TslrecError, match="expected one of last, mean"):
         PromptTemplate(pooling="max")
     with pytest.raises(TslrecError, match="expected one of title, fields, id"):

@@ -95,7 +95,7 @@ def test_the_table_of_a_recommender_is_exported_too(cycle: Path, dataset: Datase
     result = tslrec("export", cycle, tmp_path / "run", "-o", tmp_path / "t.npy", "--ignore-unknown-items")
     assert result.exit_code == 1 and "are for files of vectors" in result.stderr
     for words in (("similar", cycle, "i3", "--run", tmp_path / "run"), ("train", cycle, "-o", tmp_path / "other")):
-        for more in (["--ignore-unknown-items"], ["--embedding-ids", tmp_path / "ids.txt"]):
+        for more in (["--ignore-unknown-items"], ["--embedding-ids", tmp_path / "table.ids.txt"]):
             result = tslrec(*words, *more)
             assert result.exit_code == 2 and "go with a file as --embeddings" in result.stderr
     vectors = run_vectors(tmp_path / "run", dataset, load_dataset(cycle)[1])

@@ -14,7 +14,6 @@ import torch
 from . import distributed
 from .artifacts import Recipe, write_json
 from .checkpoints import is_trained, training_artifact
-from .config_fields import from_mapping
 from .configs import FinetuneConfig
 from .data.dataset import Dataset, load_dataset
 from .embedding.llama_engine import LlamaEngine
@@ -192,9 +191,9 @@ def load_tuned(tuned: TunedModel) -> LanguageModel:
     Raises:
         TslrecError: what the model's name stands for has changed since it was fine-tuned.
     """
-    base = load_language_model(tuned.artifact.config["model"])
+    base = load_language_model(tuned.config.model)
     if base.source_hash != tuned.artifact.record["inputs"]["model"]:
-        raise TslrecError(f"the base model {tuned.artifact.config['model']} is not the one that {tuned.artifact.path} "
+        raise TslrecError(f"the base model {tuned.config.model} is not the one that {tuned.artifact.path} "
                           "was fine-tuned from: its weights have changed; run tslrec finetune again")
     load_adapter(base.network, tuned.artifact.path / "adapter")
     return base
@@ -208,7 +207,7 @@ def verify(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str
     """
     dataset, _ = load_dataset(dataset_path)
     tuned = open_tuned(finetune_path)
-    config = from_mapping(FinetuneConfig, tuned.artifact.config, str(finetune_path))
+    config = tuned.config
     shown = dataset.training().last(config.max_history)
     tokenizer = load_tokenizer(tuned.quantised)
     users = np.random.default_rng(config.seed).permutation(np.flatnonzero(np.diff(shown.indptr)))

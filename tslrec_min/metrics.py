@@ -51,8 +51,7 @@ def reciprocal_rank(greater: ArrayLike, equal: ArrayLike) -> FloatArray:
     """Return the expected 1 / place over the whole list, float64 [B]; arguments as for `hit_rate`."""
     above, beside = _checked(greater, equal)
     last = above + beside + 1
-    gains = _cumulative_reciprocals(1 << int(last.max(initial=1)).bit_length())
-    return (gains[last] - gains[above]) / (beside + 1)
+    return (_harmonic_numbers(last) - _harmonic_numbers(above)) / (beside + 1)
 
 
 def metric_values(ranks: Ranks, name: str) -> FloatArray:
@@ -88,7 +87,16 @@ def _cumulative_discounts(k: int) -> FloatArray:
     return np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
 
 
-@lru_cache(maxsize=2)
-def _cumulative_reciprocals(n: int) -> FloatArray:
-    """Return the harmonic numbers of 0..n, float64 [n + 1]."""
-    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, n + 1))])
+def _harmonic_numbers(n: Int64Array) -> FloatArray:
+    """Return the sums of 1, 1/2 .. 1/n, float64 [B], in memory that doesn't grow with n."""
+    table = _cumulative_reciprocals()
+    far = np.maximum(n, len(table)).astype(np.float64)
+    # The asymptotic expansion: what it leaves out, 1 / (120 n^4), is below the table's rounding.
+    expansion = np.log(far) + np.euler_gamma + 1 / (2 * far) - 1 / (12 * far**2)
+    return np.where(n < len(table), table[np.minimum(n, len(table) - 1)], expansion)
+
+
+@lru_cache(maxsize=1)
+def _cumulative_reciprocals() -> FloatArray:
+    """Return the first harmonic numbers, from that of 0, float64."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 1 << 16))])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .artifacts import Artifact, open_artifact, sha256_of_file, sha256_of_json
+from .config_fields import from_mapping
 from .configs import FinetuneConfig
 from .errors import TslrecError
 from .gguf.reader import read_metadata
@@ -48,6 +49,7 @@ class TunedModel:
     """A finetune artifact, opened."""
 
     artifact: Artifact
+    config: FinetuneConfig
     template: PromptTemplate
     quantised: Path
     """The GGUF file for embedding."""
@@ -69,10 +71,11 @@ def open_tuned(path: Path) -> TunedModel:
     """Open a finetune artifact.
 
     Raises:
-        TslrecError: it is missing or damaged.
+        TslrecError: it is missing or damaged, or of a version with other settings.
     """
     artifact = open_artifact(path, "finetune")
-    quantised = artifact.path / quantised_name(artifact.config["quant"])
+    config = from_mapping(FinetuneConfig, artifact.config, str(path))
+    quantised = artifact.path / quantised_name(config.quant)
     if not quantised.is_file():
         raise TslrecError(f"{path} lacks {quantised.name}; run tslrec finetune again")
-    return TunedModel(artifact, PromptTemplate.load(artifact.path / "prompt.json"), quantised)
+    return TunedModel(artifact, config, PromptTemplate.load(artifact.path / "prompt.json"), quantised)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from .artifacts import read_json, write_json
 from .configs import TEXTS
+from .data.values import is_text
 from .errors import TslrecError
 
 UNTITLED = "(untitled)"
@@ -61,6 +62,10 @@ class PromptTemplate:
         """Check the fields."""
         if self.pooling not in POOLINGS:
             raise TslrecError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
+        for text in (self.prefix, self.item, self.suffix):
+            if not is_text(text):
+                raise TslrecError(f"the text {text!r} of the template has half of a surrogate pair, or bytes that are "
+                                  "not UTF-8")
         if "{title}" not in self.item:
             raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
         if self.text not in TEXTS:

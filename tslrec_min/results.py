@@ -81,6 +81,9 @@ def _results(path: Path, artifact: Artifact, report: Mapping[str, Any], arrays: 
                 array.dtype != (bool if name == "users/head" else np.int64)):
             raise ValueError(f"{name} is {array.dtype} {list(array.shape)}; there are {len(user_ids)} users")
         check_range(name, array.reshape(-1), 0, 2**31)
+    for key, kind in {"users": int, "items": int, "evaluated_users": int, "split_hash": str}.items():
+        if type(report["data"][key]) is not kind:
+            raise TypeError(f"data.{key} is {report['data'][key]!r}")
     ranks: dict[str, dict[str, list[Ranks]]] = {}
     for protocol in ("filtered", "unfiltered"):
         for arm in report["arms"]:

@@ -48,7 +48,7 @@ class PreferenceHead:
                 np.isfinite(bias).all())):
             raise TslrecError(f"{path} has a weight of shape {weight.shape} and a bias of {bias.shape}; run tslrec "
                               "finetune again")
-        return cls(weight, bias, tuned.artifact.config["loss"])
+        return cls(weight, bias, tuned.config.loss)
 
     def distributions(self, states: np.ndarray) -> np.ndarray:
         """Return the preference distributions of prompts, float64 [n, K], from their pooled states, float [n, D]."""
