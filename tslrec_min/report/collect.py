@@ -13,7 +13,7 @@ import numpy as np
 from ..artifacts import Artifact, open_artifact, read_json
 from ..categories import neighbour_share
 from ..data.dataset import Dataset, load_dataset
-from ..embedding.artifact import load_embeddings
+from ..embedding.artifact import PREFERENCES, load_embeddings
 from ..errors import TslrecError
 from ..recommenders import Categories, load_categories
 from ..results import Results, load_results, parse_named_folder
@@ -21,6 +21,9 @@ from ..results import Results, load_results, parse_named_folder
 KINDS = ("dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate")
 """Roles of artifacts in the order of the method; an embed artifact of a model as it is has the role embed-untuned."""
 EMBEDDINGS = ("embed-untuned", "embed")
+ITEM_VECTORS = {"embed-untuned": ("embed-untuned", "states"), "embed": ("embed", "states"),
+                "preferences": ("embed", "preferences")}
+"""Name of item vectors -> role of the artifact that has them, and which of its vectors they are."""
 """Roles of item embeddings: before and after fine-tuning."""
 MOST_NEIGHBOURS = 30_000
 """Items whose neighbours are looked for; more would take minutes."""
@@ -82,21 +85,26 @@ class Run:
         found: Mapping[str, Any] | None = self.file("evaluate", "metrics.json")
         return found
 
-    def embeddings(self, role: str) -> np.ndarray | None:
-        """Return float32 [I+1, D], if the data set is there too."""
+    def vectors(self, name: str) -> np.ndarray | None:
+        """Return the `ITEM_VECTORS` of a name, float32 [I+1, D], if they and the data set are there."""
+        role, kind = ITEM_VECTORS[name]
         stage = self.stage(role)
-        return load_embeddings(stage.path, self.dataset)[0] if stage and self.dataset else None
+        if stage is None or self.dataset is None:
+            return None
+        if kind == "preferences" and PREFERENCES not in stage.record["files"]:
+            return None
+        return load_embeddings(stage.path, self.dataset, kind)[0]
 
     @cached_property
     def neighbour_shares(self) -> dict[str, float]:
-        """Role of embeddings -> share of an item's 10 nearest neighbours in its latent category; empty if not known.
+        """Name of `ITEM_VECTORS` -> share of an item's 10 nearest neighbours in its latent category; empty: not known.
 
         Not worked out for more than `MOST_NEIGHBOURS` items: every item is compared with every other.
         """
         if self.categories is None or len(self.categories.labels) > MOST_NEIGHBOURS:
             return {}
-        vectors = {role: self.embeddings(role) for role in EMBEDDINGS}
-        return {role: neighbour_share(found, self.categories.labels) for role, found in vectors.items()
+        vectors = {name: self.vectors(name) for name in ITEM_VECTORS}
+        return {name: neighbour_share(found, self.categories.labels) for name, found in vectors.items()
                 if found is not None}
 
     def trainings(self) -> list[tuple[str, Artifact]]:

@@ -6,14 +6,16 @@ import numpy as np
 
 from ..artifacts import read_json
 from ..categories import chance_share
-from .collect import EMBEDDINGS, Run
+from .collect import EMBEDDINGS, ITEM_VECTORS, Run
 from .drawing import dot
 from .figures import category_colors, category_sizes, item_map
 from .markup import Content, Html, element, paragraph, quoted, table
 from .statistics import principal_plane
 
 _EXAMPLES = 5
-_WHEN = {"embed-untuned": "before fine-tuning", "embed": "after fine-tuning"}
+_WHEN = {"embed-untuned": "before fine-tuning", "embed": "after fine-tuning",
+         "preferences": "after fine-tuning, as preferences"}
+_MADE_OF = {"preferences": " (what the head makes of the embeddings)"}
 
 
 def categories(run: Run, name: str) -> Html | None:
@@ -52,24 +54,25 @@ def maps(run: Run, name: str, most: int) -> Html | None:
     there = [role for role in EMBEDDINGS if run.stage(role)]
     if not there:
         return None
-    return Html(_pictures(run, name, most, there) + table(
+    return Html(_pictures(run, name, most) + table(
         "Item embeddings", ["", *(_WHEN[role] for role in there)], _rows(run, there)))
 
 
-def _pictures(run: Run, name: str, most: int, there: list[str]) -> Html:
+def _pictures(run: Run, name: str, most: int) -> Html:
     if run.dataset is None:
         return paragraph("The maps need the data set artifact, whose items they show.", class_="note")
     labels = run.categories.labels[1:] if run.categories else np.zeros(run.dataset.n_items, np.int64)
     colors = category_colors(int(labels.max()) + 1)
     shown = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int))
     pictures: list[Html] = []
-    for role in there:
-        vectors = run.embeddings(role)
-        assert vectors is not None, "the data set is there"
+    for which in ITEM_VECTORS:
+        vectors = run.vectors(which)
+        if vectors is None:
+            continue
         points, variance = principal_plane(vectors)
-        title = f"Map of the item embeddings {_WHEN[role]}, coloured by latent category"
-        picture = item_map(f"{name}-{role}", title, points[shown], labels[shown], colors)
-        pictures.append(element("figure", picture, element("figcaption", _caption(run, role, variance))))
+        title = f"Map of the item embeddings {_WHEN[which]}, coloured by latent category"
+        picture = item_map(f"{name}-{which}", title, points[shown], labels[shown], colors)
+        pictures.append(element("figure", picture, element("figcaption", _caption(run, which, variance))))
     every = "Every item is a dot" if len(shown) == len(labels) else f"{len(shown):,} of {len(labels):,} items are dots"
     colored = ", coloured by its latent category as above" if run.categories else ""
     return Html(paragraph(f"{every}{colored}. Vectors are brought to length 1 and projected onto their first two "
@@ -78,9 +81,9 @@ def _pictures(run: Run, name: str, most: int, there: list[str]) -> Html:
                 + element("div", pictures, class_="figures"))
 
 
-def _caption(run: Run, role: str, variance: float) -> str:
-    caption = f"{_WHEN[role].capitalize()}: the plane holds {variance:.0%} of the variance."
-    share = run.neighbour_shares.get(role)
+def _caption(run: Run, which: str, variance: float) -> str:
+    caption = f"{_WHEN[which].capitalize()}{_MADE_OF.get(which, '')}: the plane holds {variance:.0%} of the variance."
+    share = run.neighbour_shares.get(which)
     if share is None or run.categories is None:
         return caption
     return (f"{caption} {share:.1%} of an item's 10 nearest neighbours by cosine, in all dimensions, are of its "

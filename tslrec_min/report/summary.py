@@ -141,7 +141,9 @@ def facts(run: Run) -> Html:
                                      f"{tuning['baseline']:.4f}: {tuning['improvement']:.1%} less"))
     shares = run.neighbour_shares
     if shares:
-        pairs.append(("neighbours in the category", " → ".join(f"{share:.1%}" for share in shares.values())))
+        states = " → ".join(f"{share:.1%}" for name, share in shares.items() if name != "preferences")
+        preferences = f", preferences {shares['preferences']:.1%}" if "preferences" in shares else ""
+        pairs.append(("neighbours in the category", states + preferences))
     parity = run.file("finetune", "parity.json") or run.failed_parity
     if parity:
         pairs.append(("parity of the GGUF", "passed" if parity["passed"] else "failed"))
