@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from tslrec_min.artifacts import Recipe, write_artifact, write_json
 from tslrec_min.cli import main
 from tslrec_min.cli.formats import CSV_COLUMNS, FORMATS, formatted, latex_text, markdown_text
+from tslrec_min.cli.tables import table
 from tslrec_min.comparison import UserGroups, report_of, summarise
 from tslrec_min.configs import EvaluateConfig
 from tslrec_min.ranking import Ranks
@@ -127,6 +128,12 @@ def literal(cell: str, undo: list[tuple[str, str]]) -> str:
         return cell
     pattern = "|".join(re.escape(escaped) for escaped, _ in sorted(undo, key=lambda pair: -len(pair[0])))
     return re.sub(pattern, lambda found: dict(undo)[found[0]], cell)
+
+
+def test_columns_of_a_table_stand_below_each_other_in_a_terminal() -> None:
+    text = table(["title", "item"], [["七人の侍", "12"], ["Amélie", "3"], ["Ame\u0301lie", "4"]])
+    assert text.splitlines() == ["title     item", "--------------", "七人の侍    12", "Amélie       3",
+                                 "Ame\u0301lie       4"]
 
 
 def test_escapes() -> None:
