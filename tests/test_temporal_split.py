@@ -143,15 +143,17 @@ def test_the_hash_is_of_the_parts_too(tmp_path: Path) -> None:
 def test_round_trip_and_damage(tmp_path: Path) -> None:
     dataset = split_of([(f"u{step % 4}", ITEMS[step % 5], step) for step in range(40)])
     for name, arrays in (("good", {}), ("cuts", {"cuts": [30, 20]}), ("three", {"cuts": [10, 20, 30]}),
-                         ("times", {"timestamps": np.arange(3)})):
+                         ("times", {"timestamps": np.arange(3)}),
+                         ("unsigned", {"indptr": dataset.histories.indptr.astype(np.uint64),
+                                       "items": dataset.histories.items.astype(np.uint64)})):
         with write_artifact(tmp_path / name, Recipe("dataset", {}, {})) as folder:
             dataset.save(folder)
             with np.load(folder / "interactions.npz") as stored:
                 np.savez(folder / "interactions.npz", **(dict(stored) | arrays))  # type: ignore[arg-type]
-        if name == "good":
+        if name in ("good", "unsigned"):
             loaded, _ = load_dataset(tmp_path / name)
             assert loaded.cuts == dataset.cuts and loaded.split_hash() == dataset.split_hash()
-            assert loaded.statistics() == dataset.statistics()
+            assert loaded.statistics() == dataset.statistics() and loaded.histories.items.dtype == np.int32
         else:
             with pytest.raises(TslrecError, match="run tslrec prepare again"):
                 load_dataset(tmp_path / name)

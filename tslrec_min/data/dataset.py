@@ -227,7 +227,7 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
     """
     artifact = open_artifact(path, "dataset")
     arrays = load_arrays(artifact.path / "interactions.npz", ("indptr", "items"))
-    histories, timestamps = Histories(arrays["indptr"], arrays["items"]), arrays.get("timestamps")
+    timestamps = arrays.get("timestamps")
     try:
         item_ids, titles, fields = load_item_table(artifact.path / "items.tsv")
         users = load_lines(artifact.path / "users.txt")
@@ -235,20 +235,22 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
     except (OSError, ValueError, IndexError, TypeError) as error:
         raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
     cuts = tuple(arrays["cuts"].reshape(-1).tolist()) if "cuts" in arrays else None
-    dataset = Dataset(histories, users, item_ids, titles, timestamps, fields, cold, cuts)
     try:
-        check_range("items", as_int64("items", histories.items), 1, dataset.n_items)
+        items = as_int64("items", arrays["items"])
+        check_range("items", items, 1, len(item_ids))
+        indptr = as_offsets("indptr", arrays["indptr"], len(items))
+        check_length("indptr", indptr, len(users) + 1, "user")
         if timestamps is not None:
             _check_times("timestamps", timestamps)
-            check_length("timestamps", timestamps, len(histories.items), "interaction")
+            check_length("timestamps", timestamps, len(items), "interaction")
         if cuts is not None:
             _check_times("cuts", arrays["cuts"])
             if timestamps is None or len(cuts) != 2 or not cuts[0] < cuts[1]:
                 raise ValueError(f"cuts are {cuts}; expected two rising times, and timestamps")
-        check_length("indptr", as_offsets("indptr", histories.indptr, len(histories.items)), len(users) + 1, "user")
     except ValueError as error:
         raise TslrecError(f"{path}: {error}; run tslrec prepare again") from None
-    return dataset, artifact.hash
+    histories = Histories(indptr, items.astype(np.int32, copy=False))  # whatever integers the file has
+    return Dataset(histories, users, item_ids, titles, timestamps, fields, cold, cuts), artifact.hash
 
 
 def _check_times(name: str, times: np.ndarray) -> None:
