@@ -30,6 +30,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -107,8 +108,11 @@ def start(words: Sequence[str], folder: Path, *, before: Callable[[], None] | No
     try:
         said = os.open(folder / f"{os.getpid()}.said", os.O_CREAT | os.O_WRONLY, 0o666)
         os.dup2(said, 1), os.dup2(said, 2)
+        from tqdm import tqdm
+
         from tslrec_min.cli import main as command_line
 
+        tqdm.set_lock(threading.RLock())  # its own lock is shared by forks, and a killed one never lets it go
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
         if before:
             before()

@@ -245,6 +245,14 @@ def test_results_that_do_not_belong_together_are_refused(dataset: Dataset, tmp_p
             write_json(forged / "metrics.json", report)
         with pytest.raises(TslrecError, match=f"is not what tslrec evaluate writes .*{key}"):
             compare([str(first), str(folder)], FAST)
+    report = read_json(first / "metrics.json")
+    report["arms"]["a"]["runs"] = 1.5
+    with write_artifact(tmp_path / "runs", Recipe("evaluate", {"head_share": 0.2}, {})) as forged:
+        for name in ("ranks.npz", "users.txt"):
+            shutil.copy(first / name, forged)
+        write_json(forged / "metrics.json", report)
+    with pytest.raises(TslrecError, match="is not what tslrec evaluate writes"):
+        compare([str(first), str(tmp_path / "runs")], FAST)
     (first / "ranks.npz").write_bytes(b"damaged")
     with pytest.raises(TslrecError, match="changed or damaged"):
         compare([str(first)], FAST)

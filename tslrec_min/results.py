@@ -91,7 +91,7 @@ def _results(path: Path, artifact: Artifact, report: Mapping[str, Any], arrays: 
             ranks.setdefault(protocol, {})[arm] = [Ranks(*run) for run in zip(*counts, strict=True)]
     groups = UserGroups(arrays["users/target"], arrays["users/training_length"], arrays["users/head"])
     return Results(path, report["split"], report["data"], artifact.config["head_share"],
-                   {arm: values["runs"] for arm, values in report["arms"].items()}, ranks, groups,
+                   {arm: list(values["runs"]) for arm, values in report["arms"].items()}, ranks, groups,
                    user_ids)
 
 
