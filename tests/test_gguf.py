@@ -19,7 +19,7 @@ from tslrec_min.gguf import quantization
 from tslrec_min.gguf.names import plain_config, to_gguf_rows, to_hf_rows
 from tslrec_min.gguf.parity import check_parity, compare_states
 from tslrec_min.gguf.quantization import QUANTS, quant_for_speed, quantize
-from tslrec_min.gguf.reader import _Reader, read_gguf, read_metadata
+from tslrec_min.gguf.reader import _Reader, check_gguf, read_gguf, read_metadata
 from tslrec_min.gguf.rope import LLAMA3_KEYS, frequency_factors, scaling_of_factors
 from tslrec_min.gguf.writer import write_gguf
 from tslrec_min.llama_log import captured_llama_log
@@ -298,6 +298,21 @@ def test_no_layers_are_refused_before_llama_cpp_ends_the_process(tiny: LanguageM
     path.write_bytes(content[:place] + bytes(4) + content[place + 4:])
     with pytest.raises(TslrecError, match="it has 0 layers; expected 1 to 512"):
         LlamaEngine(path, threads=1)
+
+
+@pytest.mark.parametrize("name", [b"bc", b"b\0"])
+def test_equal_tokens_are_refused_before_llama_cpp_ends_the_process(tmp_path: Path, name: bytes) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_block_count(1)
+    writer.add_token_list([b"", b"", b"bc", b"b", b"cd"])  # empty ones are no matter
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    check_gguf(tmp_path / "m.gguf")
+    content = (tmp_path / "m.gguf").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(content.replace(b"cd", name))
+    with pytest.raises(TslrecError, match="two of its tokens are the same"):
+        LlamaEngine(tmp_path / "m.gguf", threads=1)
 
 
 @pytest.mark.parametrize("quant", QUANTS)

@@ -108,7 +108,7 @@ class TrainConfig:
     table_std: float | None = option(None, "Spread of the entries of the item table at the start. Adam moves every "
                                      "entry by about the same step, so what a larger table starts with is kept "
                                      "longer; not set: 0.1 for init and cca, 0.02 for all others.", low=1e-6, high=10)
-    blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1)
+    blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1, high=256)
     heads: int = option(2, "Attention heads; must divide the width.", low=1)
     units: int = option(128, "Recurrent units of gru4rec.", low=1)
     dropout: float = option(0.3, "Dropout rate.", low=0, high=0.95)

@@ -152,6 +152,12 @@ def check_gguf(path: Path) -> None:
         _, layers = layers_of(reader)
         if layers is not None and not 0 < layers <= _MOST_LAYERS:
             raise ValueError(f"it has {layers} layers; expected 1 to {_MOST_LAYERS}")
+        tokens = reader.get_field("tokenizer.ggml.tokens")
+        if tokens and tokens.types == [GGUFValueType.ARRAY, GGUFValueType.STRING]:
+            texts = [bytes(tokens.parts[part]).partition(b"\0")[0] for part in tokens.data]  # as C reads them
+            named = [text for text in texts if text]  # llama.cpp makes empty ones different
+            if len(set(named)) < len(named):
+                raise ValueError("two of its tokens are the same")
 
 
 def layers_of(reader: GGUFReader) -> tuple[str, int | None]:
