@@ -40,6 +40,25 @@ def close(one: Path, other: Path, **tolerances: float) -> None:
         np.testing.assert_allclose(second[name], tensor, **tolerances, err_msg=name)
 
 
+def test_tensors_of_every_size_are_summed_in_place(tmp_path: Path) -> None:
+    program = tmp_path / "sums.py"
+    program.write_text("""
+import torch
+from tslrec_min import distributed
+distributed.start_processes("cpu")
+sizes = [(3,), (), (2, 5), (1 << 20,), ((1 << 20) + 1,), (3, 1 << 20), (0,)]
+for chosen in (sizes, sizes[:3], sizes[4:6], []):
+    tensors = [torch.full(size, float(place + 1) * (distributed.rank() + 1)) for place, size in enumerate(chosen)]
+    tensors += [torch.full((4, 6), distributed.rank() + 1.0).T] if chosen else []
+    distributed.sum_over_processes(iter(tensors))
+    wanted = [3.0 * (place + 1) for place in range(len(chosen))] + [3.0] * bool(chosen)
+    assert all((tensor == value).all() for tensor, value in zip(tensors, wanted, strict=True)), tensors
+""")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([sys.executable, *launcher, program], check=True, timeout=300,
+                   env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
 @pytest.mark.parametrize("options", [
     ["--model", "sasrec"], ["--model", "bert4rec", "--loss", "gbce", "--negatives", "4"],
     ["--model", "gru4rec", "--loss", "sampled", "--sampling", "batch"]], ids=lambda options: options[1])

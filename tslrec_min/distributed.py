@@ -16,6 +16,9 @@ from torch import distributed
 
 from .errors import TslrecError
 
+_SMALL = 1 << 20
+"""Numbers of a tensor that is copied to travel with others."""
+
 
 def start_processes(device: str) -> str:
     """Join the other processes if torchrun started this one.
@@ -68,10 +71,23 @@ def wait_for_all() -> None:
 
 
 def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
-    """Replace each of the `tensors`, of the same shape in every process, by its sum over all processes."""
-    if world_size() > 1:
-        for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
-            work.wait()
+    """Replace each of the `tensors`, of the same shape in every process, by its sum over all processes.
+
+    They are of one type and device. Small ones travel together: each message takes its time, whatever is in it.
+    """
+    if world_size() == 1:
+        return
+    small: list[torch.Tensor] = []
+    messages: list[torch.Tensor] = []
+    for tensor in tensors:
+        (small if tensor.numel() <= _SMALL else messages).append(tensor)
+    if small:
+        messages.append(torch.cat([tensor.reshape(-1) for tensor in small]))
+    for work in [distributed.all_reduce(message, async_op=True) for message in messages]:
+        work.wait()
+    if small:
+        for tensor, total in zip(small, messages[-1].split([tensor.numel() for tensor in small]), strict=True):
+            tensor.copy_(total.view_as(tensor))
 
 
 def gradients(parameters: Iterable[torch.Tensor]) -> list[torch.Tensor]:
