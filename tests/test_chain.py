@@ -163,8 +163,10 @@ def test_broken_conversion_fails_and_keeps_the_evidence(cycle: Path, pretrained:
 
 
 def test_a_record_of_other_settings_is_refused(tmp_path: Path) -> None:
-    for number, (config, message) in enumerate((({"quant": 8}, "quant: 8"), ({"quant": "Q3"}, "quant: 'Q3'"),
-                                                ({"colour": 1}, "'colour'"), ({}, "lacks model-"))):
+    own = {"model": "m", "loss": "kl", "quant": "F16"}
+    for number, (config, message) in enumerate((
+            (own | {"quant": 8}, "quant: 8"), (own | {"quant": "Q3"}, "quant: 'Q3'"), (own | {"colour": 1}, "'colour'"),
+            (own, "lacks model-f16.gguf"), ({}, "config.json lacks model, loss, quant"))):
         with write_artifact(tmp_path / str(number), Recipe("finetune", config, {})):
             pass
         with pytest.raises(TslrecError, match=message):

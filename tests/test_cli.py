@@ -156,7 +156,8 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("run", tmp_path / "nothing.toml"), 1, "does not exist"),
         (("run", "quickstrat"), 1, "did you mean quickstart?"),
         (("run", tmp_path / "nothing"), 1, "a .toml file, or quickstart or ml-100k"),
-        (("prepare", prepared / "rav", "-o", out), 1, f"did you mean {prepared / 'raw'}?"),
+        (("prepare", prepared / "rawe", "-o", out), 1, f"did you mean {prepared / 'raw'}?"),
+        (("prepare", "ml-1m", "-o", out), 1, "does not exist; give a file of interactions or a folder that holds one"),
         (("prepare", "ml-10k", "-o", out), 1, "did you mean ml-100k?"),
         (("pretrain", prepared.parent / f"{prepared.name}x" / "dataset", "-o", out), 1, f"did you mean {dataset}?"),
         (("embed", dataset, "-o", out, "--model", "smolm2-135m"), 1, "did you mean smollm2-135m?"),
@@ -166,6 +167,8 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("prepare", bad["wrong"], "-o", out, "--items", tmp_path), 1, "is a folder"),
         (("finetune", dataset, dataset, "-o", out), 1, "expected a pretrain"),
         (("gguf", "quantize", bad["truncated"], out, "--threads", 1), 1, "truncated.gguf"),
+        (("gguf", "quantize", tmp_path, out), 1, "is a folder; give a .gguf file"),
+        (("gguf", "quantize", tmp_path / "truncated.gguv", out), 1, "did you mean "),
         (("nonsense",), 2, "nonsense"),
         (("prepare", prepared / "raw", "-o", bad["wrong"] / "below-a-file"), 1, "check the path"),
         (("train", dataset, "-o", out, "--width", 10, "--heads", 3), 1, "--heads"),
@@ -184,9 +187,11 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("words", ["pretrain nothing -o x", "finetune nothing x -o x", "train nothing -o x",
                                    "evaluate nothing x", "recommend nothing x -o x.csv", "run nothing",
-                                   "run . --data nothing", "run . --items nothing"])
-def test_a_wrong_path_is_refused_before_anything_slow_is_loaded(words: str, tmp_path: Path) -> None:
-    program = (f"import sys, tslrec_min.cli\ntry: tslrec_min.cli.main({words.split()})\n"
+                                   "run . --data nothing", "run . --items nothing",
+                                   "evaluate {dataset} a=nothing"])
+def test_a_wrong_path_is_refused_before_anything_slow_is_loaded(words: str, prepared: Path, tmp_path: Path) -> None:
+    given = [word.format(dataset=prepared / "dataset") for word in words.split()]
+    program = (f"import sys, tslrec_min.cli\ntry: tslrec_min.cli.main({given})\n"
                "except SystemExit as end: assert end.code == 1, end\n"
                "sys.exit('torch' in sys.modules)")
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)

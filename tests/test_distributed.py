@@ -49,9 +49,9 @@ distributed.start_processes("cpu")
 sizes = [(3,), (), (2, 5), (1 << 20,), ((1 << 20) + 1,), (3, 1 << 20), (0,)]
 for chosen in (sizes, sizes[:3], sizes[4:6], []):
     tensors = [torch.full(size, float(place + 1) * (distributed.rank() + 1)) for place, size in enumerate(chosen)]
-    tensors += [torch.full((4, 6), distributed.rank() + 1.0).T] if chosen else []
+    tensors += [torch.full((4, 6), distributed.rank() + 1.0).T] if chosen is sizes else []
     distributed.sum_over_processes(iter(tensors))
-    wanted = [3.0 * (place + 1) for place in range(len(chosen))] + [3.0] * bool(chosen)
+    wanted = [3.0 * (place + 1) for place in range(len(chosen))] + [3.0] * (chosen is sizes)
     assert all((tensor == value).all() for tensor, value in zip(tensors, wanted, strict=True)), tensors
 """)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -122,7 +122,8 @@ def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
         raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run {command} first, and give the "
                           "folder that it writes")
     if not path.is_dir():
-        raise missing_path(path, f"expected the folder of {wanted} artifact, which {command} writes")
+        raise missing_path(path, f"expected the folder of {wanted} artifact, which {command} writes",
+                           fits=lambda candidate: (_record(candidate) or {}).get("kind") == kind)
     if not (path / "config.json").is_file():
         below = [path / kind, *sorted(path.glob(f"{kind}/[!.]*"))]  # in a folder of tslrec run
         inside = next((folder for folder in below if (folder / "config.json").is_file()), None)
@@ -142,9 +143,11 @@ def refuse_other_dataset(artifact: Artifact, dataset_hash: str) -> None:
     if wanted == dataset_hash:
         return
     near = [folder for above in artifact.path.resolve().parents[:2] for folder in sorted(above.glob("[!.]*"))]
-    own = next((folder for folder in near if (_record(folder) or {}).get("hash") == wanted), None)
-    raise TslrecError(f"{artifact.path} was trained on another data set" + (
-        f", {own}; give that one" if own else "; give the data set it was trained on"))
+    records = {folder: _record(folder) or {} for folder in near}
+    own = next((folder for folder, record in records.items() if record.get("kind") == "dataset"
+                and record["hash"] == wanted), None)
+    raise TslrecError(f"{artifact.path} was trained on another data set{f', {own}' if own else ''}; give that one, or "
+                      f"run tslrec {artifact.record['kind']} on this one")
 
 
 def _with_article(kind: str) -> str:

@@ -17,7 +17,7 @@ from torch import distributed
 from .errors import TslrecError
 
 _SMALL = 1 << 20
-"""Numbers of a tensor that is copied to travel with others."""
+"""Most numbers of a tensor that is copied to travel with others: their messages take longer than their copies."""
 
 
 def start_processes(device: str) -> str:

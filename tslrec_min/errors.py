@@ -1,7 +1,8 @@
 """The one exception that users are meant to see, and what is missing as a kind of it."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 
@@ -22,16 +23,23 @@ class MissingInput(TslrecError):
         self.options = options
 
 
-def missing_path(path: Path, expected: str, names: Iterable[str] = ()) -> TslrecError:
-    """Return the error that nothing is at `path`: with what was probably meant, or else what to give.
+_ALIKE = 0.8
+"""Least ratio of difflib of names that are taken for one misspelt: above train to pretrain, and ml-1m to ml-100k."""
+
+
+def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,
+                 fits: Callable[[Path], bool] = lambda _: True) -> TslrecError:
+    """Return the error that nothing is at `path`: what to give, and what was probably meant.
 
     Args:
         path: of a file or folder.
         expected: what to give, in the imperative.
         names: what can be given in place of a path.
+        fits: whether an existing path of almost that name could have been meant.
     """
-    meant = difflib.get_close_matches(str(path), list(names)) or _like(path)
-    return TslrecError(f"{path} does not exist; " + (f"did you mean {meant[0]}?" if meant else expected))
+    known = [*names, *(str(candidate) for candidate in _like(path) if fits(candidate))]
+    meant = difflib.get_close_matches(str(path), known, 1, _ALIKE)
+    return TslrecError(f"{path} does not exist; {expected}" + (f" (did you mean {meant[0]}?)" if meant else ""))
 
 
 def _like(path: Path) -> list[Path]:
@@ -39,7 +47,9 @@ def _like(path: Path) -> list[Path]:
     for folder in path.parents:
         if folder.is_dir():
             first, *others = path.relative_to(folder).parts
-            names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
-            meant = (folder.joinpath(name, *others) for name in difflib.get_close_matches(first, names))
-            return [candidate for candidate in meant if candidate.exists()]
+            with contextlib.suppress(OSError):  # a folder that may be entered but not listed
+                names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
+                meant = (folder.joinpath(name, *others) for name in difflib.get_close_matches(first, names, 3, _ALIKE))
+                return [candidate for candidate in meant if candidate.exists()]
+            break
     return []

@@ -164,7 +164,7 @@ def _numbers(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
         raise ValueError(f"its rank r is {rank!r}; expected a whole number from 1")
     for name, value in (("lora_alpha", alpha), ("lora_dropout", dropout)):
         if type(value) not in (int, float) or not abs(value) < _GREATEST:
-            raise ValueError(f"{name} is {value!r}; expected a number")
+            raise ValueError(f"{name} is {value!r}; expected a number below {_GREATEST:g}")
     if not 0 <= dropout <= 1:
         raise ValueError(f"lora_dropout is {dropout}; expected 0 to 1")
     for name, tensor in tensors.items():

@@ -74,6 +74,9 @@ def open_tuned(path: Path) -> TunedModel:
         TslrecError: it is missing or damaged, or of a version with other settings.
     """
     artifact = open_artifact(path, "finetune")
+    missing = [name for name in ("model", "loss", "quant") if name not in artifact.config]
+    if missing:
+        raise TslrecError(f"{path / 'config.json'} lacks {', '.join(missing)}; run tslrec finetune again")
     config = from_mapping(FinetuneConfig, artifact.config, str(path))
     quantised = artifact.path / quantised_name(config.quant)
     if not quantised.is_file():

@@ -117,9 +117,9 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
         step(f"{label or 'training'}: epoch {len(run.log.epochs)} of at most {config.epochs}, loss {last['loss']:.3f}, "
              f"validation NDCG@10 {last['validation_ndcg@10']:.4f}")
     bar.close()
-    if run.log.best_epoch == config.epochs:
-        note(f"{checkpointing.out if checkpointing else label}: the last of {config.epochs} epochs was the best one; "
-             "more may bring more (--epochs)")
+    if run.log.best_epoch == config.epochs > 1:
+        note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
+             "the best one; more epochs may bring more")
     recommender.load_state_dict(run.best)
     return run.log
 

@@ -22,7 +22,7 @@ def brief(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no integers of more than 4300 digits, hexadecimal ones can be longer
-        return "an endless number"
+        return "a value with a number of too many digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

@@ -24,7 +24,7 @@ import llama_cpp
 import numpy as np
 from llama_cpp import _ggml
 
-from ..errors import TslrecError, missing_path
+from ..errors import TslrecError
 from ..gguf.reader import check_gguf
 from ..llama_log import captured_llama_log
 from ..prompts import TokenPrompt
@@ -73,8 +73,6 @@ class LlamaEngine(BatchedEngine):
         self._path, self._threads, self._gpu_layers = Path(path), threads, gpu_layers
         self._max_sequences = min(max_sequences, llama_cpp.llama_max_parallel_sequences() - 1)  # 0: the prefix
         self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
-        if not self._path.is_file():
-            raise missing_path(self._path, "give a .gguf file")
         check_gguf(self._path)
         if gpu_layers and not self.gpu_offload:
             warnings.warn(f"gpu_layers is {gpu_layers}, but this build of llama-cpp-python has no GPU support: the "

@@ -10,7 +10,7 @@ from pathlib import Path
 import llama_cpp
 from gguf import GGMLQuantizationType
 
-from ..errors import TslrecError, missing_path
+from ..errors import TslrecError
 from ..llama_log import captured_llama_log
 from .reader import check_gguf, gguf_reader
 
@@ -57,8 +57,6 @@ def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int, a
     if quant not in QUANTS:
         raise TslrecError(f"the quantisation is {quant!r}; expected one of {', '.join(QUANTS)}")
     source, target = Path(source), Path(target)
-    if not source.is_file():
-        raise missing_path(source, "give a .gguf file")
     check_gguf(source)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = threads

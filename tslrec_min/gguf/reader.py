@@ -136,6 +136,8 @@ def gguf_reader(path: Path) -> Iterator[GGUFReader]:
         yield reader
     except FileNotFoundError:
         raise missing_path(path, "give a .gguf file") from None
+    except IsADirectoryError:
+        raise TslrecError(f"{path} is a folder; give a .gguf file") from None
     except TslrecError:
         raise
     except Exception as error:  # the reader maps the file and trusts its counts, so damage shows up as anything

@@ -21,10 +21,10 @@ from ..results import Results, load_results, parse_named_folder
 KINDS = ("dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate")
 """Roles of artifacts in the order of the method; an embed artifact of a model as it is has the role embed-untuned."""
 EMBEDDINGS = ("embed-untuned", "embed")
+"""Roles of item embeddings: before and after fine-tuning."""
 ITEM_VECTORS = {"embed-untuned": ("embed-untuned", "states"), "embed": ("embed", "states"),
                 "preferences": ("embed", "preferences")}
 """Name of item vectors -> role of the artifact that has them, and which of its vectors they are."""
-"""Roles of item embeddings: before and after fine-tuning."""
 MOST_NEIGHBOURS = 30_000
 """Items whose neighbours are looked for; more would take minutes."""
 _SINGLE = "single stages"

@@ -76,7 +76,7 @@ def _pictures(run: Run, name: str, most: int) -> Html:
     every = "Every item is a dot" if len(shown) == len(labels) else f"{len(shown):,} of {len(labels):,} items are dots"
     colored = ", coloured by its latent category as above" if run.categories else ""
     return Html(paragraph(f"{every}{colored}. Vectors are brought to length 1 and projected onto their first two "
-                          "principal components, of each set on its own: places in one map mean nothing in the other. "
+                          "principal components, of each set on its own: places in one map mean nothing in another. "
                           "What lies apart here is apart; what lies together may differ in the other dimensions.")
                 + element("div", pictures, class_="figures"))
 
