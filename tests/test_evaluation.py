@@ -103,7 +103,7 @@ def test_bootstrap_and_no_test(cycle: Path, runs: list[Path]) -> None:
 
 def test_runs_of_another_data_set_are_refused(cycle: Path, runs: list[Path], tmp_path: Path) -> None:
     prepare(write_cycle(tmp_path / "raw", seed=5), tmp_path / "other", PrepareConfig())
-    with pytest.raises(TslrecError, match="trained on another data set; give that one, or run tslrec train on this one"):
+    with pytest.raises(TslrecError, match="trained on another data set; give that one, or run tslrec train"):
         evaluate(tmp_path / "other", {"a": runs[:1]}, EvaluateConfig(), device=CPU, threads=1)
     own, run = tmp_path / "run" / "dataset", tmp_path / "run" / "train" / "ids"
     shutil.copytree(cycle, own)
