@@ -81,6 +81,7 @@ def load_run_config(path: Path) -> RunConfig:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
+        repr(values)  # a hexadecimal integer can be too long for any message
     except FileNotFoundError:
         raise missing_path(path, "give a TOML file, or quickstart") from None
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, endless digits, nested too deep
