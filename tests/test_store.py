@@ -430,7 +430,8 @@ def test_who_comes_last_leaves_no_store(cycle: Path, gguf: Path, whole: Path, tm
 
 
 def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path, whole: Path, tmp_path: Path) -> None:
-    with write_artifact(tmp_path / "finetune", Recipe("finetune", {"model": "tiny", "quant": "F16", "loss": "kl"}, {})) as folder:
+    recipe = Recipe("finetune", {"model": "tiny", "quant": "F16", "loss": "kl"}, {})
+    with write_artifact(tmp_path / "finetune", recipe) as folder:
         (folder / "model-f16.gguf").symlink_to(gguf)
         width = np.load(whole / "item_embeddings.npy").shape[1]
         width = np.load(whole / "item_embeddings.npy").shape[1]
