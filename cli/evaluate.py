@@ -8,7 +8,6 @@ import click
 
 from ..artifacts import expect_artifact
 from ..configs import EvaluateConfig
-from ..results import parse_named_folder
 from .formats import format_option, formatted
 from .options import DATASET, PATH, config_options, stage_options, start_torch, writes_output
 
@@ -36,6 +35,8 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, output_form
         tslrec evaluate dataset ids=ids-0 ids=ids-1 tslrec=tslrec-0 tslrec=tslrec-1
         tslrec evaluate dataset ids-0 tslrec-0 -o results --format markdown
     """
+    from ..results import parse_named_folder
+
     for run in runs:  # before torch is loaded
         expect_artifact(parse_named_folder(run)[1], "train")
     torch_device = start_torch(device, threads, processes=True)

@@ -434,7 +434,6 @@ def test_llama_cpp_needs_neither_torch_nor_transformers(cycle: Path, gguf: Path,
     with write_artifact(tmp_path / "finetune", recipe) as folder:
         (folder / "model-f16.gguf").symlink_to(gguf)
         width = np.load(whole / "item_embeddings.npy").shape[1]
-        width = np.load(whole / "item_embeddings.npy").shape[1]
         save_file({"weight": np.zeros((4, width), np.float32), "bias": np.zeros(4, np.float32)},
                   folder / "head.safetensors")
         PromptTemplate().save(folder / "prompt.json")
