@@ -187,7 +187,7 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("words", ["pretrain nothing -o x", "finetune nothing x -o x", "train nothing -o x",
                                    "evaluate nothing x", "recommend nothing x -o x.csv", "run nothing",
-                                   "run . --data nothing", "run . --items nothing",
+                                   "run . --data nothing", "run . --items nothing", "report nothing",
                                    "evaluate {dataset} a=nothing"])
 def test_a_wrong_path_is_refused_before_anything_slow_is_loaded(words: str, prepared: Path, tmp_path: Path) -> None:
     given = [word.format(dataset=prepared / "dataset") for word in words.split()]

@@ -281,7 +281,10 @@ def test_mistakes_are_named(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "other" / "config.json").write_text("[]")
     out = ("-o", tmp_path / "r.html")
     for words, code, text in (
-            ((tmp_path / "no", *out), 1, "is not a folder"), ((tmp_path / "empty", *out), 1, "holds no artifact"),
+            ((tmp_path / "no", *out), 1, "no does not exist; give the folder of a tslrec run"),
+            ((tmp_path / "othre", *out), 1, f"(did you mean {tmp_path / 'other'}?)"),
+            ((tmp_path / "other" / "config.json", *out), 1, "is not a folder"),
+            ((tmp_path / "empty", *out), 1, "holds no artifact"),
             ((tmp_path / "other", *out), 1, "is not the record"), ((whole, whole, *out), 1, "name them: NAME="),
             ((whole / "embed", whole / "dataset", whole / "embed", *out), 1, "two embed artifacts"),
             ((whole, "-o", tmp_path), 1, "is a folder"), (out, 2, "RUNS")):
@@ -294,7 +297,7 @@ def test_without_matplotlib_the_extra_is_named(whole: Path, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_svg", None)
     result = tslrec("report", whole, "-o", tmp_path / "r.html")
     assert result.exit_code == 1 and "tslrec-min[report]" in result.stderr and not (tmp_path / "r.html").exists()
-    assert "nothere is not a folder" in tslrec("report", "nothere", "-o", tmp_path / "r.html").stderr
+    assert "nothere does not exist" in tslrec("report", "nothere", "-o", tmp_path / "r.html").stderr
 
 
 def test_matplotlib_is_loaded_by_nothing_else() -> None:

@@ -104,6 +104,15 @@ def test_training_says_every_epoch(cycle: Path, tmp_path: Path) -> None:
     assert tslrec("--version").exit_code == 0 and verbosity() == "normal"
 
 
+def test_a_training_that_was_best_at_its_end_says_so(cycle: Path, tmp_path: Path) -> None:
+    """But not where the learning rate fell to 0 there."""
+    for decay in ("none", "linear"):
+        result = tslrec("train", cycle, "--epochs", 3, "--width", 32, "--learning-rate", 1e-2, "--decay", decay,
+                        "--threads", 1, "-o", tmp_path / decay)
+        assert "best epoch 3 of 3" in result.stdout
+        assert ("more epochs may bring more" in result.stderr) == (decay == "none")
+
+
 def test_quiet_and_verbose_at_once_are_refused(cycle_raw: Path, tmp_path: Path) -> None:
     result = tslrec("prepare", cycle_raw, "-o", tmp_path / "a", "-q", "-v")
     assert result.exit_code == 2 and "either --quiet or --verbose" in result.stderr

@@ -16,7 +16,7 @@ from .adaptation import load_tuned
 from .configs import TrainConfig
 from .data.dataset import Dataset, load_dataset
 from .embedding import BatchedEngine
-from .embedding.artifact import combined
+from .embedding.artifact import of_kind
 from .embedding.llama_engine import LlamaEngine
 from .embedding.preferences import PreferenceHead
 from .embedding.torch_engine import TorchEngine
@@ -122,9 +122,10 @@ def _timed(engine: BatchedEngine, prompts: Sequence[TokenPrompt], warm_up: int) 
 def _downstream(dataset: Dataset, states: np.ndarray, head: PreferenceHead, config: TrainConfig, seeds: Sequence[int],
                 device: torch.device, threads: int) -> dict[str, Any]:
     """Train with the items' states, float32 [I, D], as `tslrec train` does; the validation NDCG@10 of all seeds."""
-    padded, preferences = (np.concatenate([np.zeros_like(rows[:1]), rows]) for rows in (states, head.vectors(states)))
-    vectors = padded if config.vectors == "states" else preferences if config.vectors == "preferences" else (
-        combined(padded, preferences, dataset.n_items))
+    def padded(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros_like(rows[:1]), rows])
+
+    vectors = of_kind(config.vectors, lambda: padded(states), lambda: padded(head.vectors(states)), dataset.n_items)
     values = []
     for seed in seeds:
         _, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"),

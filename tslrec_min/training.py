@@ -117,7 +117,7 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
         step(f"{label or 'training'}: epoch {len(run.log.epochs)} of at most {config.epochs}, loss {last['loss']:.3f}, "
              f"validation NDCG@10 {last['validation_ndcg@10']:.4f}")
     bar.close()
-    if run.log.best_epoch == config.epochs > 1:
+    if ended_rising(run.log.best_epoch, config.epochs, config.decay):
         note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
              "the best one; more epochs may bring more")
     recommender.load_state_dict(run.best)
@@ -294,6 +294,11 @@ def learning_rate(config: TrainConfig, step: int, n_steps: int) -> float:
     left = 1 - step / n_steps
     falling = {"none": 1.0, "linear": left, "cosine": 0.5 * (1 - np.cos(np.pi * left))}[config.decay]
     return float(config.learning_rate * warm * falling)
+
+
+def ended_rising(best_epoch: int, epochs: int, decay: str) -> bool:
+    """Return whether a training of `epochs` was best at its end, and not because its learning rate fell to 0 there."""
+    return best_epoch == epochs > 1 and decay == "none"
 
 
 @torch.no_grad()

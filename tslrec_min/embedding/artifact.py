@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,16 +213,14 @@ def load_all_embeddings(path: Path, dataset: Dataset, kind: str = "states") -> t
     if ids != list(dataset.item_ids):
         raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
                           "run tslrec embed on this data set")
-    states, preferences = artifact.path / _VECTORS, artifact.path / PREFERENCES
-    if kind == "auto":
-        kind = "both" if preferences.is_file() else "states"
-    if kind == "states":
-        return _checked(states, dataset), artifact.hash
-    if not preferences.is_file():
+    preferences = artifact.path / PREFERENCES
+    if kind == "auto" and not preferences.is_file():
+        kind = "states"
+    if kind != "states" and not preferences.is_file():
         raise TslrecError(f"{path} has states alone: preferences come from the head of a fine-tuned model (tslrec "
                           "embed --finetuned); take --vectors states")
-    found = _checked(preferences, dataset)
-    return found if kind == "preferences" else combined(_checked(states, dataset), found, n_known), artifact.hash
+    return of_kind(kind, lambda: _checked(artifact.path / _VECTORS, dataset), lambda: _checked(preferences, dataset),
+                   n_known), artifact.hash
 
 
 def _checked(path: Path, dataset: Dataset) -> np.ndarray:
@@ -234,6 +232,21 @@ def _checked(path: Path, dataset: Dataset) -> np.ndarray:
     if not np.isfinite(vectors).all() or vectors[0].any():
         raise TslrecError(f"{path}: a number is not finite, or the padding row 0 is not zero; run tslrec embed again")
     return vectors
+
+
+def of_kind(kind: str, states: Callable[[], np.ndarray], preferences: Callable[[], np.ndarray], n_known: int
+            ) -> np.ndarray:
+    """Return item vectors of a kind where there are states and preferences.
+
+    Args:
+        kind: one of `configs.VECTORS`; ``auto`` is both.
+        states: returns them, if they are wanted; see `combined`.
+        preferences: likewise.
+        n_known: I, see `combined`.
+    """
+    if kind == "states":
+        return states()
+    return preferences() if kind == "preferences" else combined(states(), preferences(), n_known)
 
 
 def combined(states: np.ndarray, preferences: np.ndarray, n_known: int) -> np.ndarray:

@@ -11,6 +11,9 @@ from pathlib import Path
 from ..errors import TslrecError
 from ..output_file import output_files
 
+FOLDER_OF_A_RUN = "give the folder of a tslrec run, or of one of its stages"
+"""What every message says that refuses a specification."""
+
 
 def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = False) -> dict[str, list[str]]:
     """Write the page on runs.

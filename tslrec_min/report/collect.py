@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..artifacts import Artifact, open_artifact, read_json
 from ..categories import neighbour_share
 from ..data.dataset import Dataset, load_dataset
 from ..embedding.artifact import PREFERENCES, load_embeddings
-from ..errors import TslrecError
+from ..errors import TslrecError, missing_path
 from ..recommenders import Categories, load_categories
 from ..results import Results, load_results, parse_named_folder
+from . import FOLDER_OF_A_RUN
+from .statistics import FloatArray, principal_plane
 
 KINDS = ("dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate")
 """Roles of artifacts in the order of the method; an embed artifact of a model as it is has the role embed-untuned."""
@@ -30,6 +30,19 @@ MOST_NEIGHBOURS = 30_000
 _SINGLE = "single stages"
 _DEPTH = 2
 """Folders of a run lie at most so deep: train/NAME."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How item vectors lie among each other."""
+
+    points: FloatArray
+    """float64 [I, 2], see `principal_plane`."""
+    variance: float
+    """Share of the variance that the plane holds."""
+    neighbour_share: float | None
+    """Of an item's 10 nearest neighbours, those in its latent category; None without categories, and for more than
+    `MOST_NEIGHBOURS` items: every item is compared with every other."""
 
 
 @dataclass(frozen=True)
@@ -85,27 +98,21 @@ class Run:
         found: Mapping[str, Any] | None = self.file("evaluate", "metrics.json")
         return found
 
-    def vectors(self, name: str) -> np.ndarray | None:
-        """Return the `ITEM_VECTORS` of a name, float32 [I+1, D], if they and the data set are there."""
-        role, kind = ITEM_VECTORS[name]
-        stage = self.stage(role)
-        if stage is None or self.dataset is None:
-            return None
-        if kind == "preferences" and PREFERENCES not in stage.record["files"]:
-            return None
-        return load_embeddings(stage.path, self.dataset, kind)[0]
-
     @cached_property
-    def neighbour_shares(self) -> dict[str, float]:
-        """Name of `ITEM_VECTORS` -> share of an item's 10 nearest neighbours in its latent category; empty: not known.
-
-        Not worked out for more than `MOST_NEIGHBOURS` items: every item is compared with every other.
-        """
-        if self.categories is None or len(self.categories.labels) > MOST_NEIGHBOURS:
-            return {}
-        vectors = {name: self.vectors(name) for name in ITEM_VECTORS}
-        return {name: neighbour_share(found, self.categories.labels) for name, found in vectors.items()
-                if found is not None}
+    def spreads(self) -> dict[str, Spread]:
+        """Name of `ITEM_VECTORS` -> how they lie, for those that are there; one array at a time is in memory."""
+        found: dict[str, Spread] = {}
+        for name, (role, kind) in ITEM_VECTORS.items():
+            stage = self.stage(role)
+            if stage is None or self.dataset is None:
+                continue
+            if kind == "preferences" and PREFERENCES not in stage.record["files"]:
+                continue
+            vectors, _ = load_embeddings(stage.path, self.dataset, kind)
+            labels = self.categories.labels if self.categories else None
+            share = neighbour_share(vectors, labels) if labels is not None and len(labels) <= MOST_NEIGHBOURS else None
+            found[name] = Spread(*principal_plane(vectors), share)
+        return found
 
     def trainings(self) -> list[tuple[str, Artifact]]:
         """Return the arm of every trained recommender, by the hashes that evaluate recorded, else its folder's name."""
@@ -133,16 +140,18 @@ def collect(specifications: Sequence[str]) -> list[Run]:
     evidence: dict[str, Mapping[str, Any]] = {}
     for specification in specifications:
         name, path = parse_named_folder(specification)
+        if not path.exists():
+            raise missing_path(path, FOLDER_OF_A_RUN, fits=Path.is_dir)
         if not path.is_dir():
-            raise TslrecError(f"{path} is not a folder; give the folder of a tslrec run, or of one of its stages")
+            raise TslrecError(f"{path} is not a folder; {FOLDER_OF_A_RUN}")
         if (path / "config.json").is_file():
             found.setdefault(name or _SINGLE, []).append(_opened(path))
             continue
         artifacts = [_opened(folder) for folder in _artifact_folders(path)]
         name = name or path.resolve().name
         if not artifacts:
-            raise TslrecError(f"{path} holds no artifact of tslrec: no folder in it has a config.json; give the folder "
-                              "of a tslrec run, or of one of its stages")
+            raise TslrecError(f"{path} holds no artifact of tslrec: no folder in it has a config.json; "
+                              f"{FOLDER_OF_A_RUN}")
         if name in found:
             raise TslrecError(f"two runs are called {name!r}; name them: NAME={path}")
         found[name] = artifacts

@@ -6,11 +6,10 @@ import numpy as np
 
 from ..artifacts import read_json
 from ..categories import chance_share
-from .collect import EMBEDDINGS, ITEM_VECTORS, Run
+from .collect import EMBEDDINGS, Run, Spread
 from .drawing import dot
 from .figures import category_colors, category_sizes, item_map
 from .markup import Content, Html, element, paragraph, quoted, table
-from .statistics import principal_plane
 
 _EXAMPLES = 5
 _WHEN = {"embed-untuned": "before fine-tuning", "embed": "after fine-tuning",
@@ -65,14 +64,10 @@ def _pictures(run: Run, name: str, most: int) -> Html:
     colors = category_colors(int(labels.max()) + 1)
     shown = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int))
     pictures: list[Html] = []
-    for which in ITEM_VECTORS:
-        vectors = run.vectors(which)
-        if vectors is None:
-            continue
-        points, variance = principal_plane(vectors)
+    for which, spread in run.spreads.items():
         title = f"Map of the item embeddings {_WHEN[which]}, coloured by latent category"
-        picture = item_map(f"{name}-{which}", title, points[shown], labels[shown], colors)
-        pictures.append(element("figure", picture, element("figcaption", _caption(run, which, variance))))
+        picture = item_map(f"{name}-{which}", title, spread.points[shown], labels[shown], colors)
+        pictures.append(element("figure", picture, element("figcaption", _caption(run, which, spread))))
     every = "Every item is a dot" if len(shown) == len(labels) else f"{len(shown):,} of {len(labels):,} items are dots"
     colored = ", coloured by its latent category as above" if run.categories else ""
     return Html(paragraph(f"{every}{colored}. Vectors are brought to length 1 and projected onto their first two "
@@ -81,13 +76,13 @@ def _pictures(run: Run, name: str, most: int) -> Html:
                 + element("div", pictures, class_="figures"))
 
 
-def _caption(run: Run, which: str, variance: float) -> str:
-    caption = f"{_WHEN[which].capitalize()}{_MADE_OF.get(which, '')}: the plane holds {variance:.0%} of the variance."
-    share = run.neighbour_shares.get(which)
-    if share is None or run.categories is None:
+def _caption(run: Run, which: str, spread: Spread) -> str:
+    caption = (f"{_WHEN[which].capitalize()}{_MADE_OF.get(which, '')}: the plane holds {spread.variance:.0%} of the "
+               "variance.")
+    if spread.neighbour_share is None or run.categories is None:
         return caption
-    return (f"{caption} {share:.1%} of an item's 10 nearest neighbours by cosine, in all dimensions, are of its "
-            f"category; by chance {chance_share(run.categories.labels):.1%}.")
+    return (f"{caption} {spread.neighbour_share:.1%} of an item's 10 nearest neighbours by cosine, in all dimensions, "
+            f"are of its category; by chance {chance_share(run.categories.labels):.1%}.")
 
 
 def _rows(run: Run, there: list[str]) -> list[list[Content]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..artifacts import Artifact, read_json
+from ..training import ended_rising
 from .accuracy import legend
 from .collect import Run
 from .figures import Curve, curves, held_out_losses, training_losses
@@ -43,7 +44,7 @@ def _curves(trained: Sequence[tuple[str, Artifact]], name: str) -> list[Html]:
     unfinished = False
     for arm, artifact, log in logs:
         epochs = len(log["epochs"])
-        late = epochs > 1 and log["best_epoch"] == epochs
+        late = ended_rising(log["best_epoch"], epochs, artifact.config["decay"])
         rows.append([quoted(arm), str(artifact.record["seed"]), f"{log['best_epoch']} of {epochs}{' †' * late}",
                      short(log["validation_ndcg@10"]), short(log["validation_hr@10"])])
         unfinished |= late

@@ -139,7 +139,8 @@ def facts(run: Run) -> Html:
                                         f"{stage.config['quant']}"))
         pairs.append(("fine-tuning", f"held-out {tuning['loss']} {tuning['best']:.4f}, constant predictor "
                                      f"{tuning['baseline']:.4f}: {tuning['improvement']:.1%} less"))
-    shares = run.neighbour_shares
+    shares = {name: spread.neighbour_share for name, spread in run.spreads.items()
+              if spread.neighbour_share is not None}
     if shares:
         states = " → ".join(f"{share:.1%}" for name, share in shares.items() if name != "preferences")
         preferences = f", preferences {shares['preferences']:.1%}" if "preferences" in shares else ""
