@@ -62,7 +62,7 @@ class GivenPath(click.Path):
         return path
 
 
-def expect_path(path: Path, expected: str, names: Sequence[str] = ()) -> None:
+def expect_path(path: Path, expected: str, names: Sequence[str]) -> None:
     """Raise `missing_path` if nothing is there and it is none of the names."""
     if str(path) not in names and not path.exists():
         raise missing_path(path, expected, names)

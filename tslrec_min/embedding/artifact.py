@@ -214,11 +214,11 @@ def load_all_embeddings(path: Path, dataset: Dataset, kind: str = "states") -> t
         raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
                           "run tslrec embed on this data set")
     preferences = artifact.path / PREFERENCES
-    if kind == "auto" and not preferences.is_file():
+    if not preferences.is_file():
+        if kind not in ("auto", "states"):
+            raise TslrecError(f"{path} has states alone: preferences come from the head of a fine-tuned model (tslrec "
+                              "embed --finetuned); take --vectors states")
         kind = "states"
-    if kind != "states" and not preferences.is_file():
-        raise TslrecError(f"{path} has states alone: preferences come from the head of a fine-tuned model (tslrec "
-                          "embed --finetuned); take --vectors states")
     return of_kind(kind, lambda: _checked(artifact.path / _VECTORS, dataset), lambda: _checked(preferences, dataset),
                    n_known), artifact.hash
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import TslrecError
+from ..errors import TslrecError, missing_path
 from ..output_file import output_files
 
 FOLDER_OF_A_RUN = "give the folder of a tslrec run, or of one of its stages"
@@ -31,6 +31,12 @@ def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = 
         TslrecError: matplotlib is missing, `out` exists, an artifact is missing or damaged, or the page would be
             larger than `page.MOST_BYTES`.
     """
+    from ..results import parse_named_folder
+
+    for specification in specifications:  # before torch is loaded
+        _, path = parse_named_folder(specification)
+        if not path.exists():
+            raise missing_path(path, FOLDER_OF_A_RUN, fits=Path.is_dir)
     from .collect import collect
     from .drawing import check_matplotlib
     from .page import MOST_BYTES, page

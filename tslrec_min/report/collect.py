@@ -12,7 +12,7 @@ from ..artifacts import Artifact, open_artifact, read_json
 from ..categories import neighbour_share
 from ..data.dataset import Dataset, load_dataset
 from ..embedding.artifact import PREFERENCES, load_embeddings
-from ..errors import TslrecError, missing_path
+from ..errors import TslrecError
 from ..recommenders import Categories, load_categories
 from ..results import Results, load_results, parse_named_folder
 from . import FOLDER_OF_A_RUN
@@ -102,15 +102,17 @@ class Run:
     def spreads(self) -> dict[str, Spread]:
         """Name of `ITEM_VECTORS` -> how they lie, for those that are there; one array at a time is in memory."""
         found: dict[str, Spread] = {}
+        if self.dataset is None:
+            return found
+        labels = self.categories.labels if self.categories else None
+        if labels is not None and len(labels) > MOST_NEIGHBOURS:
+            labels = None
         for name, (role, kind) in ITEM_VECTORS.items():
             stage = self.stage(role)
-            if stage is None or self.dataset is None:
-                continue
-            if kind == "preferences" and PREFERENCES not in stage.record["files"]:
+            if stage is None or (kind == "preferences" and PREFERENCES not in stage.record["files"]):
                 continue
             vectors, _ = load_embeddings(stage.path, self.dataset, kind)
-            labels = self.categories.labels if self.categories else None
-            share = neighbour_share(vectors, labels) if labels is not None and len(labels) <= MOST_NEIGHBOURS else None
+            share = None if labels is None else neighbour_share(vectors, labels)
             found[name] = Spread(*principal_plane(vectors), share)
         return found
 
@@ -140,8 +142,6 @@ def collect(specifications: Sequence[str]) -> list[Run]:
     evidence: dict[str, Mapping[str, Any]] = {}
     for specification in specifications:
         name, path = parse_named_folder(specification)
-        if not path.exists():
-            raise missing_path(path, FOLDER_OF_A_RUN, fits=Path.is_dir)
         if not path.is_dir():
             raise TslrecError(f"{path} is not a folder; {FOLDER_OF_A_RUN}")
         if (path / "config.json").is_file():
