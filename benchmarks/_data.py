@@ -14,11 +14,11 @@ import numpy as np
 
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
-from tslrec_min.data.preparation import prepare
+from tslrec_min.data.prepare import prepare
 
 if TYPE_CHECKING:
-    from tslrec_min.batching import Windows
-    from tslrec_min.training import TrainingRun
+    from tslrec_min.recommenders.batching import Windows
+    from tslrec_min.recommenders.training import TrainingRun
 
 
 def real_dataset(name: str) -> Dataset:

@@ -15,15 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from tslrec_min import pipeline, results, vectors
-from tslrec_min.artifacts import Recipe, _own_hash, read_json, sha256_of_file, sha256_of_json
 from tslrec_min.configs import EvaluateConfig, PrepareConfig, TrainConfig
-from tslrec_min.data import files, preparation
+from tslrec_min.data import prepare as preparation
 from tslrec_min.data.dataset import load_dataset
-from tslrec_min.data.given_histories import GivenIds, histories_in, users_in
-from tslrec_min.embedding.artifact import load_all_embeddings, open_older
+from tslrec_min.data.raw import text as files
 from tslrec_min.embedding.store import ShardStore
 from tslrec_min.errors import TslrecError
+from tslrec_min.evaluation import compare as results
+from tslrec_min.item_vectors import align as vectors
+from tslrec_min.item_vectors.artifact import load_all_embeddings, open_older
+from tslrec_min.pipeline import run as pipeline
+from tslrec_min.recommendation.requests import GivenIds, histories_in, users_in
+from tslrec_min.storage.artifacts import Recipe, _own_hash, read_json, sha256_of_file, sha256_of_json
 
 N_USERS, N_ITEMS, LENGTH = 16, 10, 7
 SMALL = {"width": 8, "blocks": 1, "max_len": 6, "epochs": 1}
@@ -235,9 +238,10 @@ def artifact_subjects(folder: Path, base: dict[str, Path], heavy: bool) -> list[
 def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]:
     import torch
 
-    from tslrec_min import lora, recommenders
-    from tslrec_min.llm import load_language_model
-    from tslrec_min.model_files import load_tokenizer, open_tuned
+    from tslrec_min.llm import lora
+    from tslrec_min.llm.files import load_tokenizer, open_tuned
+    from tslrec_min.llm.model import load_language_model
+    from tslrec_min.recommenders import train as recommenders
 
     dataset, dataset_hash = load_dataset(base["dataset"])
     llm = base["dataset"].parent / "llm"
@@ -263,11 +267,11 @@ def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]
 
 def llama_subjects(folder: Path, base: dict[str, Path]) -> list[Subject]:
     """Return the readers of GGUF files that hand them to llama.cpp."""
-    from tslrec_min.embedding.llama_engine import LlamaEngine
-    from tslrec_min.gguf.cut import cut_layers
-    from tslrec_min.gguf.quantization import quantize
-    from tslrec_min.model_files import load_tokenizer
-    from tslrec_min.prompts import PromptTemplate
+    from tslrec_min.llm.engines.llama_engine import LlamaEngine
+    from tslrec_min.llm.files import load_tokenizer
+    from tslrec_min.llm.gguf.cut import cut_layers
+    from tslrec_min.llm.gguf.quantization import quantize
+    from tslrec_min.llm.prompts import PromptTemplate
 
     for name in ("gguf-llama", "gguf-tools"):
         (folder / "apart" / name).mkdir()
@@ -288,10 +292,10 @@ def llama_subjects(folder: Path, base: dict[str, Path]) -> list[Subject]:
 
 def model_subjects(folder: Path, base: dict[str, Path]) -> list[Subject]:
     """Return the readers of language models and adapters that need torch."""
-    from tslrec_min import lora
-    from tslrec_min.embedding.torch_engine import TorchEngine
-    from tslrec_min.llm import load_language_model
-    from tslrec_min.prompts import PromptTemplate
+    from tslrec_min.llm import lora
+    from tslrec_min.llm.engines.torch_engine import TorchEngine
+    from tslrec_min.llm.model import load_language_model
+    from tslrec_min.llm.prompts import PromptTemplate
 
     llm = base["dataset"].parent / "llm"
     shutil.copytree(folder / "apart" / "gguf-llama", folder / "apart" / "gguf")
@@ -368,7 +372,8 @@ def _shard(apart: Path) -> Subject:
 def _checkpoint(apart: Path) -> Subject:
     import torch
 
-    from tslrec_min import checkpoints, recommenders
+    from tslrec_min.recommenders import train as recommenders
+    from tslrec_min.storage import checkpoints
 
     model = recommenders.build_recommender(recommenders.build_adapter(TrainConfig(**SMALL), N_ITEMS, None, None),
                                            TrainConfig(**SMALL))

@@ -17,8 +17,13 @@ from _data import real_dataset, step_seconds
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from tslrec_min.adapters import build_adapter
-from tslrec_min.batching import (
+from tslrec_min.bench.figures import medians
+from tslrec_min.cli.options import usable_processors
+from tslrec_min.cli.tables import table
+from tslrec_min.configs import TrainConfig
+from tslrec_min.data.dataset import Histories
+from tslrec_min.recommenders.adapters import build_adapter
+from tslrec_min.recommenders.batching import (
     BatchBuffers,
     cloze_batch,
     length_parts,
@@ -26,13 +31,8 @@ from tslrec_min.batching import (
     next_item_windows,
     window_phases,
 )
-from tslrec_min.bench.figures import medians
-from tslrec_min.cli.options import usable_processors
-from tslrec_min.cli.tables import table
-from tslrec_min.configs import TrainConfig
-from tslrec_min.data.dataset import Histories
-from tslrec_min.models import build_recommender
-from tslrec_min.training import TrainingRun
+from tslrec_min.recommenders.models import build_recommender
+from tslrec_min.recommenders.training import TrainingRun
 
 CONFIG = TrainConfig(max_len=200, batch_size=64)
 

@@ -29,7 +29,7 @@ def measure(repeats: int) -> dict[str, Any]:
     from precision import random_tokens, small_llama
 
     from tslrec_min.bench.environment import cpu_name
-    from tslrec_min.llm import last_hidden_states
+    from tslrec_min.llm.model import last_hidden_states
 
     network, token_ids, seconds = small_llama().eval(), random_tokens(), []
     with torch.inference_mode():

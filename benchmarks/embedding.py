@@ -29,13 +29,13 @@ from tslrec_min.bench.figures import medians
 from tslrec_min.bench.padded import pooled_states
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
-from tslrec_min.embedding.llama_engine import LlamaEngine
-from tslrec_min.embedding.torch_engine import TorchEngine
-from tslrec_min.gguf.parity import compare_states
-from tslrec_min.gguf.quantization import quantize
-from tslrec_min.gguf.writer import write_gguf
-from tslrec_min.llm import load_language_model
-from tslrec_min.prompts import PromptTemplate, TokenPrompt
+from tslrec_min.finetuning.parity import compare_states
+from tslrec_min.llm.engines.llama_engine import LlamaEngine
+from tslrec_min.llm.engines.torch_engine import TorchEngine
+from tslrec_min.llm.gguf.quantization import quantize
+from tslrec_min.llm.gguf.writer import write_gguf
+from tslrec_min.llm.model import load_language_model
+from tslrec_min.llm.prompts import PromptTemplate, TokenPrompt
 
 TEMPLATES = {
     "default template": PromptTemplate(suffix=""),

@@ -194,7 +194,7 @@ def kill_after(process: int, seconds: float, sent: signal.Signals) -> None:
 
 def artifacts_in(folder: Path) -> dict[str, str]:
     """Return the hash of every artifact that has its name; raises TslrecError if one isn't whole."""
-    from tslrec_min.artifacts import open_artifact, read_json
+    from tslrec_min.storage.artifacts import open_artifact, read_json
 
     found = {}
     for record in sorted(folder.rglob("config.json")):
@@ -360,7 +360,7 @@ def stages(folder: Path) -> list[Stage]:
     """Make the inputs of all stages; returns the stages."""
     from _readers import SMALL, artifacts
 
-    from tslrec_min.llm import load_language_model
+    from tslrec_min.llm.model import load_language_model
 
     base = artifacts(folder)
     load_language_model(folder / "llm")
@@ -401,8 +401,9 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork
     import torch
 
-    from tslrec_min import checkpoints, set_verbosity
+    from tslrec_min import set_verbosity
     from tslrec_min.cli.tables import table
+    from tslrec_min.storage import checkpoints
 
     torch.set_num_threads(1)
     set_verbosity("quiet")

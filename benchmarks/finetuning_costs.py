@@ -59,12 +59,12 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
     from tslrec_min.configs import FinetuneConfig
     from tslrec_min.data.dataset import load_dataset
-    from tslrec_min.finetuning import FinetuningRun, PreferenceModel, resolve_precision
-    from tslrec_min.llm import load_language_model
-    from tslrec_min.lora import add_lora
-    from tslrec_min.model_files import template_of
-    from tslrec_min.recommenders import load_categories
-    from tslrec_min.samples import make_samples
+    from tslrec_min.finetuning.samples import make_samples
+    from tslrec_min.finetuning.training import FinetuningRun, PreferenceModel, resolve_precision
+    from tslrec_min.llm.files import template_of
+    from tslrec_min.llm.lora import add_lora
+    from tslrec_min.llm.model import load_language_model
+    from tslrec_min.recommenders.train import load_categories
 
     torch.set_num_threads(options.threads)
     config = FinetuneConfig(users=options.users, **VARIANTS[options.run])

@@ -48,10 +48,10 @@ def write_raw(folder: Path, n_rows: int) -> Path:
 
 def measure(work: str, file: Path) -> dict[str, float]:
     """Do one work in this process; return its seconds and the peak memory in GiB."""
-    from tslrec_min.artifacts import peak_memory_mib, start_measuring
     from tslrec_min.configs import PrepareConfig
-    from tslrec_min.data.preparation import prepare
-    from tslrec_min.data.readers import find_source, read_interactions
+    from tslrec_min.data.prepare import prepare
+    from tslrec_min.data.raw.readers import find_source, read_interactions
+    from tslrec_min.storage.artifacts import peak_memory_mib, start_measuring
 
     config = PrepareConfig()
     if work == "pandas.read_csv":

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tslrec_min.adapters import build_adapter
-from tslrec_min.adapters.controls import controlled
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Dataset, Evaluation, load_dataset
-from tslrec_min.embedding.artifact import PREFERENCES, load_embeddings
 from tslrec_min.errors import TslrecError
-from tslrec_min.metrics import metric_values
-from tslrec_min.ranking import rank_targets
+from tslrec_min.item_vectors.artifact import PREFERENCES, load_embeddings
+from tslrec_min.ranking.metrics import metric_values
+from tslrec_min.ranking.ranks import rank_targets
+from tslrec_min.recommenders.adapters import build_adapter
+from tslrec_min.recommenders.adapters.controls import controlled
 
 LAST, FADING = 10, 0.7
 

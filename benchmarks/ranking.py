@@ -1,4 +1,4 @@
-"""`tslrec_min.ranking.rank_targets` against the bare matrix product and against what others rank with.
+"""`tslrec_min.ranking.ranks.rank_targets` against the bare matrix product and against what others rank with.
 
 `torch.mm` of the same factors at the same number of threads is the least that ranking by a stored product can cost;
 its second column writes into memory that is kept, which spares it the kernel's page faults. "torch top 10" masks the
@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from tslrec_min._ranking import levels
 from tslrec_min.bench.figures import medians
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
-from tslrec_min.ranking import rank_targets
-from tslrec_min.sampling import SeenItems
+from tslrec_min.ranking._ranking import levels
+from tslrec_min.ranking.ranks import rank_targets
+from tslrec_min.recommenders.sampling import SeenItems
 
 WIDTH = 64
 MOST_OF_PRODUCT = 1.3

@@ -26,9 +26,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tslrec_min._ranking import levels
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
+from tslrec_min.ranking._ranking import levels
 
 MOST_OF_PRODUCT = 1.5
 _PRODUCT_USERS = 512
@@ -41,7 +41,7 @@ class Case:
 
     def __init__(self, sizes: argparse.Namespace) -> None:
         from tslrec_min.data.dataset import Histories
-        from tslrec_min.recommendation import BLOCK_USERS
+        from tslrec_min.recommendation.recommend import BLOCK_USERS
 
         random = np.random.default_rng(0)
         self.k, self.threads = sizes.k, sizes.threads
@@ -56,8 +56,8 @@ class Case:
     def answer(self, block: slice, write: Callable[..., None]) -> None:
         """Do what `recommendation.recommend` does with a block whose states are known."""
         from tslrec_min.data.dataset import Histories
-        from tslrec_min.recommendation import best_items
-        from tslrec_min.recommendation_formats import Recommendations
+        from tslrec_min.recommendation.recommend import best_items
+        from tslrec_min.recommendation.writers import Recommendations
 
         states, users = self.states[block], self.user_ids[block]
         items = self.histories.items[block.start * _SEEN:block.stop * _SEEN]
@@ -67,7 +67,7 @@ class Case:
 
     def writer(self, stream: BinaryIO) -> AbstractContextManager[Callable[..., None]]:
         """Write answers as `recommendation.recommend` does."""
-        from tslrec_min.recommendation_formats import ItemNames, open_writer
+        from tslrec_min.recommendation.writers import ItemNames, open_writer
 
         return open_writer("jsonl", stream, ItemNames(self.item_ids, None, "stored"))
 
@@ -75,7 +75,7 @@ class Case:
 def works(case: Case) -> dict[str, Callable[[slice], None]]:
     import torch
 
-    from tslrec_min.ranking import top_k
+    from tslrec_min.ranking.ranks import top_k
 
     torch.set_num_threads(case.threads)
     kept = np.empty((_PRODUCT_USERS, len(case.item_table)), np.float32)

@@ -1,4 +1,4 @@
-"""`tslrec_min.sampling.sample_negatives` on one thread, beside the sampler of RecBole 1.2.1.
+"""`tslrec_min.recommenders.sampling.sample_negatives` on one thread, beside the sampler of RecBole 1.2.1.
 
 Both draw negatives for the training interactions of MovieLens-1M, never one of the user's training items: in batches
 of 2048 rows (RecBole's default), of consecutive rows of the data set or of rows in random order, uniformly and by
@@ -19,7 +19,7 @@ import numpy as np
 from _data import real_dataset
 
 from tslrec_min.cli.tables import table
-from tslrec_min.sampling import AliasTable, SeenItems, sample_negatives
+from tslrec_min.recommenders.sampling import AliasTable, SeenItems, sample_negatives
 
 ALPHA = 0.75
 LEAST_RATE = 25e6

@@ -45,11 +45,11 @@ def training(n_users: int, n_items: int, loss: str) -> Callable[[], object]:
     """Return an epoch of SASRec, of which at most 8 steps are taken."""
     import torch
 
-    from tslrec_min.adapters import build_adapter
     from tslrec_min.configs import TrainConfig
     from tslrec_min.data.dataset import Histories
-    from tslrec_min.models import build_recommender
-    from tslrec_min.training import TrainingRun
+    from tslrec_min.recommenders.adapters import build_adapter
+    from tslrec_min.recommenders.models import build_recommender
+    from tslrec_min.recommenders.training import TrainingRun
 
     items = np.random.default_rng(0).integers(1, n_items + 1, n_users * _HISTORY, dtype=np.int32)
     histories = Histories(np.arange(n_users + 1) * _HISTORY, items)
@@ -62,7 +62,7 @@ def training(n_users: int, n_items: int, loss: str) -> Callable[[], object]:
 
 
 def ranking(n_users: int, n_items: int) -> Callable[[], object]:
-    from tslrec_min.ranking import rank_targets
+    from tslrec_min.ranking.ranks import rank_targets
 
     random = np.random.default_rng(0)
     states = random.standard_normal((n_users, _WIDTH), dtype=np.float32)
@@ -76,9 +76,9 @@ def reading(n_tokens: int) -> Callable[[], object]:
     import torch
     from precision import small_llama
 
-    from tslrec_min.finetuning import PreferenceModel
-    from tslrec_min.lora import add_lora
-    from tslrec_min.prompts import TokenPrompt
+    from tslrec_min.finetuning.training import PreferenceModel
+    from tslrec_min.llm.lora import add_lora
+    from tslrec_min.llm.prompts import TokenPrompt
 
     network = small_llama()
     add_lora(network, rank=8, alpha=16.0)
@@ -130,7 +130,7 @@ def print_processes(folder: Path, repeats: int) -> None:
     from tslrec_min.bench.synthetic import Sizes, write_interactions
     from tslrec_min.bench.tiny_model import write_tiny_model
     from tslrec_min.configs import PrepareConfig
-    from tslrec_min.data.preparation import prepare
+    from tslrec_min.data.prepare import prepare
 
     (folder / "raw").mkdir()
     prepare(write_interactions(folder / "raw", Sizes(users=8_000, items=2_000), 0), folder / "dataset",

@@ -18,7 +18,7 @@ import click
 from tslrec_min.cli.formats import formatted
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.errors import TslrecError
-from tslrec_min.pipeline import load_run_config, run
+from tslrec_min.pipeline.run import load_run_config, run
 
 CONFIGURATIONS = Path(__file__).parent / "study"
 

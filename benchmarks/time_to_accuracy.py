@@ -25,15 +25,15 @@ import numpy as np
 import torch
 from _data import real_dataset
 
-from tslrec_min.adapters import build_adapter
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Dataset, Evaluation
-from tslrec_min.metrics import metric_values
-from tslrec_min.models import build_recommender
-from tslrec_min.ranking import rank_targets
-from tslrec_min.training import TrainingRun, final_states
+from tslrec_min.ranking.metrics import metric_values
+from tslrec_min.ranking.ranks import rank_targets
+from tslrec_min.recommenders.adapters import build_adapter
+from tslrec_min.recommenders.models import build_recommender
+from tslrec_min.recommenders.training import TrainingRun, final_states
 
 TARGET = 0.050
 LEAST_RATIO = 5

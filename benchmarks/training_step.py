@@ -15,14 +15,14 @@ import torch
 from _data import real_dataset, step_seconds
 from torch.profiler import ProfilerActivity, profile
 
-from tslrec_min.adapters import build_adapter
-from tslrec_min.batching import length_parts
 from tslrec_min.bench.figures import medians
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
-from tslrec_min.models import build_recommender
-from tslrec_min.training import TrainingRun
+from tslrec_min.recommenders.adapters import build_adapter
+from tslrec_min.recommenders.batching import length_parts
+from tslrec_min.recommenders.models import build_recommender
+from tslrec_min.recommenders.training import TrainingRun
 
 KINDS = (
     ("matrix products", ("aten::mm", "aten::addmm", "aten::bmm", "aten::addmm_")),

@@ -43,10 +43,10 @@ def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | No
         tslrec bench -o baseline.json
         tslrec bench --check baseline.json --json
     """
-    from ..artifacts import write_json
     from ..bench.gate import compare_reports, load_baseline, other_environment
-    from ..output_file import output_files
-    from ..progress import note
+    from ..runtime.progress import note
+    from ..storage.artifacts import write_json
+    from ..storage.output_files import output_files
 
     baseline = load_baseline(check) if check else None
     with output_files(*([out] if out else []), overwrite=overwrite) as files:

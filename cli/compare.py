@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import EvaluateConfig
-from ..output_file import output_files
+from ..storage.output_files import output_files
 from .formats import check_metrics, format_option, formatted
 from .options import PATH, config_options, json_option
 
@@ -37,7 +37,7 @@ def compare(results: tuple[str, ...], baseline: str | None, metrics: tuple[str, 
         tslrec compare results-1 gru4rec=results-3 --baseline ids --metric hr@50 --metric ndcg@50
         tslrec compare results-1 results-2 --format latex -o table.tex
     """
-    from ..results import compare as compare_results
+    from ..evaluation.compare import compare as compare_results
 
     with output_files(*([out] if out else []), overwrite=overwrite) as temporary:  # refuses what is there at once
         text = formatted(compare_results(results, config, baseline=baseline, metrics=metrics),

@@ -50,13 +50,13 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
     if (finetuned is None) == (model is None):
         raise click.UsageError("give either --finetuned PATH or --model MODEL")
     if pretrain is not None:
-        from ..artifacts import open_artifact
+        from ..storage.artifacts import open_artifact
 
         open_artifact(pretrain, "pretrain", check_files=False)  # a wrong folder is named before the work, not after
     part = _part(shard)
     torch_device = start_torch(device, threads, processes=True) if config.engine == "torch" else device
-    from ..embedding.stage import embed_base, embed_tuned
-    from ..model_files import template_of
+    from ..embedding.embed import embed_base, embed_tuned
+    from ..llm.files import template_of
 
     if finetuned is not None:
         missing = embed_tuned(dataset, finetuned, out, config, device=torch_device, threads=threads, existing=existing,
@@ -74,7 +74,7 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
 def _neighbours(dataset: Path, pretrain: Path | None, out: Path) -> dict[str, float] | None:
     if pretrain is None:
         return None
-    from ..recommenders import category_neighbours
+    from ..recommenders.train import category_neighbours
 
     return category_neighbours(dataset, pretrain, out)
 

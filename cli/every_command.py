@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from ..progress import set_verbosity
+from ..runtime.progress import set_verbosity
 
 
 def every_command(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:

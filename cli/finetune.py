@@ -7,15 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import FinetuneConfig
-from .options import (
-    DATASET,
-    ArtifactFolder,
-    config_options,
-    out_option,
-    stage_options,
-    start_torch,
-    writes_output,
-)
+from .options import DATASET, ArtifactFolder, config_options, out_option, stage_options, start_torch, writes_output
 from .tables import print_finetuning
 
 
@@ -38,7 +30,7 @@ def finetune(dataset: Path, pretrained: Path, out: Path, config: FinetuneConfig,
         tslrec finetune dataset pretrain -o finetune --model smollm2-135m --users 500
     """
     torch_device = start_torch(device, threads, processes=True)
-    from ..adaptation import finetune as finetune_model
+    from ..finetuning.finetune import finetune as finetune_model
 
     finetune_model(dataset, pretrained, out, config, device=torch_device, threads=threads, existing=existing)
     if writes_output():

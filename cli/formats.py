@@ -56,8 +56,8 @@ def formatted(report: Mapping[str, Any], output_format: str) -> str:
 
 def check_metrics(context: click.Context, parameter: click.Parameter, names: Sequence[str]) -> tuple[str, ...] | None:
     """Click callback of --metric: the names in lower case, or None if there is none."""
-    from ..metrics import metric_values  # with NumPy, which --help does without
-    from ..ranking import Ranks
+    from ..ranking.metrics import metric_values  # with NumPy, which --help does without
+    from ..ranking.ranks import Ranks
 
     nobody = Ranks(*[()] * 3)  # type: ignore[arg-type]
     for name in names:
@@ -98,7 +98,7 @@ def _groups_sheet(report: Mapping[str, Any]) -> Sheet:
 
 
 def _cold_sheet(cold: Mapping[str, Any]) -> Sheet:
-    from ..metrics import COLD_METRICS
+    from ..ranking.metrics import COLD_METRICS
 
     columns = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
     rows = [[arm, *("-" if "reason" in found else mean_and_deviation(found[among][metric])
@@ -142,7 +142,7 @@ def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
 
 
 def _lift(found: Mapping[str, Any]) -> tuple[str, str]:
-    from ..significance import stars
+    from ..ranking.significance import stars
 
     relative = found["relative"]
     lift = f"{relative:+.1%}" if relative is not None else f"{found['difference']:+.4f}"
@@ -202,7 +202,7 @@ def latex_text(text: str) -> str:
 
 def _csv(report: Mapping[str, Any]) -> str:
     """Return a header and the report's rows."""
-    from ..comparison import report_rows
+    from ..evaluation.summary import report_rows
 
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")

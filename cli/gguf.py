@@ -43,7 +43,7 @@ def merge(model: str, adapter: Path, target: Path, overwrite: bool, as_json: boo
     Example:
         tslrec gguf merge smollm2-135m finetune/adapter merged-f16.gguf
     """
-    from ..adaptation import merge as merge_adapter
+    from ..finetuning.finetune import merge as merge_adapter
 
     _refuse_existing(target, overwrite)
     merge_adapter(model, adapter, target)
@@ -64,7 +64,7 @@ def quantize(source: Path, target: Path, quant: str, threads: int, overwrite: bo
     Example:
         tslrec gguf quantize merged-f16.gguf merged-Q4_K_M.gguf --quant Q4_K_M
     """
-    from ..gguf.quantization import quantize as quantize_file
+    from ..llm.gguf.quantization import quantize as quantize_file
 
     _refuse_existing(target, overwrite)
     quantize_file(source, target, quant, threads=threads)
@@ -96,7 +96,7 @@ def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
         tslrec gguf verify dataset finetune
     """
     start_torch("cpu", threads)
-    from ..adaptation import verify as verify_artifact
+    from ..finetuning.finetune import verify as verify_artifact
 
     report = verify_artifact(dataset, finetuned, threads=threads)
     click.echo(json.dumps(report)) if as_json else print_parity(report)
@@ -147,7 +147,7 @@ def report(dataset: Path, finetuned: Path, quants: list[str], items: int, gpu_la
         tslrec gguf report dataset finetune --quants Q8_0,Q4_K_M --downstream --epochs 20 --seeds 0,1,2
     """
     torch_device = start_torch(device, threads)
-    from ..quant_report import report_quantisations
+    from ..finetuning.quantisations import report_quantisations
 
     found = report_quantisations(dataset, finetuned, quants, items=items,
                                  downstream=dataclasses.replace(config, adapter="init") if downstream else None,

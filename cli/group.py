@@ -10,7 +10,7 @@ import click
 
 from .. import __version__
 from ..errors import MissingInput, TslrecError
-from ..progress import set_verbosity, step
+from ..runtime.progress import set_verbosity, step
 from .bench import bench
 from .compare import compare
 from .embed import embed

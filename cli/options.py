@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from ..artifacts import expect_artifact
-from ..compute import start_torch as start_torch
-from ..compute import usable_processors
 from ..config_fields import from_mapping, plain_type
 from ..configs import VECTORS
 from ..errors import missing_path
+from ..runtime.device import start_torch as start_torch
+from ..runtime.device import usable_processors
+from ..storage.artifacts import expect_artifact
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
@@ -176,6 +176,6 @@ def stage_options(command: Command) -> Command:
 
 def writes_output() -> bool:
     """Return whether this process prints: of those that torchrun started, the first one."""
-    from ..distributed import rank
+    from ..runtime.distributed import rank
 
     return rank() == 0

@@ -62,8 +62,8 @@ def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | No
     elif output_format == "parquet":
         raise click.UsageError("--format parquet needs a file: give --out")
     torch_device = start_torch(device, threads)
-    from ..recommendation import RecommendOptions
-    from ..recommendation import recommend as recommend_items
+    from ..recommendation.recommend import RecommendOptions
+    from ..recommendation.recommend import recommend as recommend_items
 
     options = RecommendOptions(k, keep_seen, titles, unknown == "skip", output_format or "jsonl")
     summary = recommend_items(dataset, run, out or sys.stdout.buffer, options, users=users,

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from ..artifacts import read_json
-from ..progress import note
+from ..runtime.progress import note
+from ..storage.artifacts import read_json
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

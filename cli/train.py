@@ -50,7 +50,7 @@ def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path
     """
     check_vector_file_options(embeddings, embedding_ids, ignore_unknown)
     torch_device = start_torch(device, threads, processes=True)
-    from ..recommenders import train as train_recommender
+    from ..recommenders.train import train as train_recommender
 
     train_recommender(dataset, out, config, embeddings_path=embeddings, embedding_ids=embedding_ids,
                       ignore_unknown=ignore_unknown, device=torch_device, threads=threads, existing=existing)

@@ -1,4 +1,4 @@
-"""Kernel of tslrec_min.batching: slices of a flat item array as the rows of a padded batch."""
+"""Kernel of tslrec_min.recommenders.batching: slices of a flat item array as the rows of a padded batch."""
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t

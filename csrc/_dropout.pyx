@@ -1,4 +1,4 @@
-"""Kernel of tslrec_min.models.dropout: counter-based dropout, so no mask is stored or sent."""
+"""Kernel of tslrec_min.recommenders.models.dropout: counter-based dropout, so no mask is stored or sent."""
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint32_t, uint64_t

@@ -1,4 +1,4 @@
-"""Kernels of tslrec_min.ranking: counts of the scores above and beside each user's target, and the best items."""
+"""Kernels of tslrec_min.ranking.ranks: counts of the scores above and beside each user's target, and the best items."""
 
 from cython cimport floating
 from cython.parallel cimport prange

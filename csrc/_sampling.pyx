@@ -1,4 +1,4 @@
-"""Kernels of tslrec_min.sampling: draws from the items that a user has not seen.
+"""Kernels of tslrec_min.recommenders.sampling: draws from the items that a user has not seen.
 
 A candidate from the whole catalogue is drawn again as long as the user has seen it, which leaves the probabilities
 of the unseen items in proportion. After `attempts` candidates an exact draw from the unseen items alone takes over:

@@ -10,7 +10,7 @@ import pytest
 
 from tslrec_min.cli import options
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.preparation import prepare
+from tslrec_min.data.prepare import prepare
 
 os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
 

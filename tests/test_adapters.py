@@ -11,19 +11,19 @@ import pytest
 import scipy.linalg
 import torch
 
-from tslrec_min.adapters import build_adapter, item_parameters, restore_adapter
-from tslrec_min.adapters.cca import canonical_components
-from tslrec_min.adapters.components import Features, PrincipalComponents
-from tslrec_min.adapters.controls import controlled
-from tslrec_min.adapters.cooccurrence import neighbour_sums
-from tslrec_min.adapters.recpca import smooth_directions, total_variation
-from tslrec_min.artifacts import Recipe, read_json, write_artifact
 from tslrec_min.configs import ADAPTERS, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
-from tslrec_min.embedding.artifact import save_embeddings
 from tslrec_min.errors import TslrecError
-from tslrec_min.pipeline import load_run_config
-from tslrec_min.recommenders import load_recommender, train
+from tslrec_min.item_vectors.artifact import save_embeddings
+from tslrec_min.pipeline.run import load_run_config
+from tslrec_min.recommenders.adapters import build_adapter, item_parameters, restore_adapter
+from tslrec_min.recommenders.adapters.cca import canonical_components
+from tslrec_min.recommenders.adapters.components import Features, PrincipalComponents
+from tslrec_min.recommenders.adapters.controls import controlled
+from tslrec_min.recommenders.adapters.cooccurrence import neighbour_sums
+from tslrec_min.recommenders.adapters.recpca import smooth_directions, total_variation
+from tslrec_min.recommenders.train import load_recommender, train
+from tslrec_min.storage.artifacts import Recipe, read_json, write_artifact
 
 CPU = torch.device("cpu")
 N_ITEMS, WIDTH = 30, 8

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tslrec_min.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
 from tslrec_min.errors import TslrecError
+from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
 
 RECIPE = Recipe("thing", {"a": 1}, {"input": "abc"}, seed=3)
 
@@ -152,7 +152,7 @@ def test_is_current_not_for_another_version_or_damage(tmp_path: Path) -> None:
 
 
 def test_kill_leaves_no_artifact_and_the_next_run_cleans_up(tmp_path: Path) -> None:
-    program = ("import sys, time; from pathlib import Path; from tslrec_min.artifacts import *\n"
+    program = ("import sys, time; from pathlib import Path; from tslrec_min.storage.artifacts import *\n"
                "with write_artifact(Path(sys.argv[1]), Recipe('thing', {}, {})) as folder:\n"
                "    (folder / 'half').write_text('x'); print('ready', flush=True); time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "a")], stdout=subprocess.PIPE,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min._batching import hide_items, pad_rows
-from tslrec_min.batching import (
+from tslrec_min.recommenders._batching import hide_items, pad_rows
+from tslrec_min.recommenders.batching import (
     BatchBuffers,
     Windows,
     cloze_batch,

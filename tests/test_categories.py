@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from tslrec_min.categories import (
+from tslrec_min.categories.clustering import (
     _lloyd,
     chance_share,
     k_means,

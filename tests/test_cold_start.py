@@ -11,8 +11,6 @@ import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
-from tslrec_min.cold_start import ColdTargets, evaluate_cold
 from tslrec_min.configs import (
     ADAPTERS,
     EmbedConfig,
@@ -24,21 +22,30 @@ from tslrec_min.configs import (
 )
 from tslrec_min.data.cold import ColdItems
 from tslrec_min.data.dataset import Dataset, load_dataset
-from tslrec_min.data.holding_out import hold_out_items
-from tslrec_min.data.item_texts import RawItems
-from tslrec_min.data.preparation import build_dataset, prepare
-from tslrec_min.data.rows import RawInteractions
-from tslrec_min.embedding.artifact import load_all_embeddings, load_embeddings, save_embeddings
-from tslrec_min.embedding.stage import embed_base
+from tslrec_min.data.hold_out import hold_out_items
+from tslrec_min.data.prepare import build_dataset, prepare
+from tslrec_min.data.raw.rows import RawInteractions
+from tslrec_min.data.raw.titles import RawItems
+from tslrec_min.embedding.embed import embed_base
 from tslrec_min.embedding.store import Part
 from tslrec_min.errors import TslrecError
-from tslrec_min.evaluation import evaluate
-from tslrec_min.metrics import COLD_METRICS, hit_rate, metric_values, ndcg
-from tslrec_min.model_files import load_tokenizer, template_of
-from tslrec_min.prompts import PromptTemplate
-from tslrec_min.recommenders import load_categories, load_cold_rows, load_recommender, pretrain, projected_rows, train
-from tslrec_min.samples import make_samples
-from tslrec_min.training import final_states
+from tslrec_min.evaluation.cold_start import ColdTargets, evaluate_cold
+from tslrec_min.evaluation.evaluate import evaluate
+from tslrec_min.finetuning.samples import make_samples
+from tslrec_min.item_vectors.artifact import load_all_embeddings, load_embeddings, save_embeddings
+from tslrec_min.llm.files import load_tokenizer, template_of
+from tslrec_min.llm.prompts import PromptTemplate
+from tslrec_min.ranking.metrics import COLD_METRICS, hit_rate, metric_values, ndcg
+from tslrec_min.recommenders.train import (
+    load_categories,
+    load_cold_rows,
+    load_recommender,
+    pretrain,
+    projected_rows,
+    train,
+)
+from tslrec_min.recommenders.training import final_states
+from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
 
 from .conftest import N_ITEMS
 from .test_cli import tslrec

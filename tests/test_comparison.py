@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tslrec_min.artifacts import Recipe, read_json, write_artifact, write_json
-from tslrec_min.comparison import UserGroups, head_items, report_of, summarise, user_groups
 from tslrec_min.configs import EvaluateConfig
 from tslrec_min.data.dataset import Dataset, Histories
 from tslrec_min.errors import TslrecError
-from tslrec_min.ranking import Ranks
-from tslrec_min.results import compare, load_results, save_ranks
-from tslrec_min.significance import holm
+from tslrec_min.evaluation.compare import compare, load_results, save_ranks
+from tslrec_min.evaluation.summary import UserGroups, head_items, report_of, summarise, user_groups
+from tslrec_min.ranking.ranks import Ranks
+from tslrec_min.ranking.significance import holm
+from tslrec_min.storage.artifacts import Recipe, read_json, write_artifact, write_json
 
 from . import _reference as reference
 

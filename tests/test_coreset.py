@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.coreset import _FLOOR, TOLERANCE, _greedy, choose, user_features
 from tslrec_min.data.dataset import Histories
+from tslrec_min.finetuning.coreset import _FLOOR, TOLERANCE, _greedy, choose, user_features
 
 HISTORIES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=12)
 N_CATEGORIES = 3

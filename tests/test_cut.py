@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from tslrec_min.embedding.llama_engine import LlamaEngine
-from tslrec_min.embedding.torch_engine import TorchEngine
 from tslrec_min.errors import TslrecError
-from tslrec_min.gguf.cut import cut_layers
-from tslrec_min.gguf.quantization import quantize
-from tslrec_min.gguf.writer import write_gguf
-from tslrec_min.llm import load_language_model
-from tslrec_min.model_files import load_tokenizer, model_hash
-from tslrec_min.prompts import PromptTemplate
-from tslrec_min.sources import resolve_model
+from tslrec_min.llm.engines.llama_engine import LlamaEngine
+from tslrec_min.llm.engines.torch_engine import TorchEngine
+from tslrec_min.llm.files import load_tokenizer, model_hash
+from tslrec_min.llm.gguf.cut import cut_layers
+from tslrec_min.llm.gguf.quantization import quantize
+from tslrec_min.llm.gguf.writer import write_gguf
+from tslrec_min.llm.model import load_language_model
+from tslrec_min.llm.prompts import PromptTemplate
+from tslrec_min.llm.resolve import resolve_model
 
 from .tiny_llm import ARCHITECTURES, make_tiny_llm
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.histories import Histories
-from tslrec_min.data.item_texts import RawItems
-from tslrec_min.data.preparation import build_dataset, k_core_mask, prepare
-from tslrec_min.data.rows import RawInteractions
+from tslrec_min.data.prepare import build_dataset, k_core_mask, prepare
+from tslrec_min.data.raw.rows import RawInteractions
+from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.errors import TslrecError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)

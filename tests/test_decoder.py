@@ -10,9 +10,9 @@ import torch
 import transformers
 from torch import nn
 
-from tslrec_min.decoder import PackedDecoder, pack
-from tslrec_min.lora import add_lora, lora_layers
-from tslrec_min.prompts import TokenPrompt
+from tslrec_min.llm.lora import add_lora, lora_layers
+from tslrec_min.llm.packed_decoder import PackedDecoder, pack
+from tslrec_min.llm.prompts import TokenPrompt
 
 SIZES = {"vocab_size": 101, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3,
          "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128,

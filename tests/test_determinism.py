@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from tslrec_min.adaptation import finetune
-from tslrec_min.artifacts import open_artifact, read_json
 from tslrec_min.configs import EvaluateConfig, FinetuneConfig, TrainConfig
-from tslrec_min.evaluation import evaluate
-from tslrec_min.recommenders import train
+from tslrec_min.evaluation.evaluate import evaluate
+from tslrec_min.finetuning.finetune import finetune
+from tslrec_min.recommenders.train import train
+from tslrec_min.storage.artifacts import open_artifact, read_json
 
 SMALL = ["--width", "8", "--blocks", "1", "--max-len", "8", "--epochs", "2"]
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def test_kernel_threads_change_no_training_and_no_evaluation(cycle: Path, tmp_pa
 
 def test_threads_of_torch_change_fine_tuning_by_rounding_alone(cycle: Path, llm: Path, tmp_path: Path) -> None:
     from tslrec_min.configs import PretrainConfig
-    from tslrec_min.recommenders import pretrain
+    from tslrec_min.recommenders.train import pretrain
 
     pretrain(cycle, tmp_path / "pretrain", PretrainConfig(categories=4, width=8, blocks=1, max_len=8, epochs=2),
              device=CPU, threads=1)

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tslrec_min.arrays import load_arrays
-from tslrec_min.artifacts import read_json
+from tslrec_min.storage.arrays import load_arrays
+from tslrec_min.storage.artifacts import read_json
 
 SMALL = ["--width", "16", "--blocks", "1", "--units", "16", "--max-len", "8", "--batch-size", "17", "--epochs", "3",
          "--learning-rate", "0.005", "--dropout", "0.2", "--threads", "1"]

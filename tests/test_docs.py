@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from tslrec_min.cli import main
 from tslrec_min.cli.every_command import every_command
-from tslrec_min.pipeline import load_run_config
+from tslrec_min.pipeline.run import load_run_config
 
 from ._pages import PAGES, ROOT, anchors, blocks
 
@@ -96,7 +96,7 @@ def test_the_readme_goes_from_own_files_to_recommendations(tmp_path: Path, monke
     assert (tmp_path / "recommendations.csv").read_text(encoding="utf-8").count("\n") > 100
     assert len(whole) == 2 and whole[0].split("books.csv")[1] == ids[0].split("books.csv")[1].replace(" -o dataset", "")
     folders = shlex.split(whole[1])[2:4]  # as run names them by its own configuration
-    config = load_run_config(Path(str(files("tslrec_min") / "quickstart.toml")))
+    config = load_run_config(Path(str(files("tslrec_min") / "pipeline" / "quickstart.toml")))
     assert folders == ["runs/loans/dataset", f"runs/loans/train/{config.arms[2].folder}-{config.seeds[0]}"]
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min._dropout import drop_rows
-from tslrec_min.models.dropout import Dropout, set_dropout
+from tslrec_min.recommenders.models._dropout import drop_rows
+from tslrec_min.recommenders.models.dropout import Dropout, set_dropout
 
 from . import _reference as reference
 

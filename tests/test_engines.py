@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from tslrec_min.decoder import PackedDecoder
-from tslrec_min.embedding import llama_engine
-from tslrec_min.embedding.llama_engine import LlamaEngine
-from tslrec_min.embedding.packing import PackedBatch, packed_batches, shared_prefix
-from tslrec_min.embedding.torch_engine import TorchEngine
 from tslrec_min.errors import TslrecError
-from tslrec_min.gguf.parity import compare_states
-from tslrec_min.gguf.quantization import quantize
-from tslrec_min.gguf.writer import write_gguf
-from tslrec_min.llm import LanguageModel, last_hidden_states, load_language_model
-from tslrec_min.prompts import PromptTemplate, TokenPrompt
+from tslrec_min.finetuning.parity import compare_states
+from tslrec_min.llm.engines import llama_engine
+from tslrec_min.llm.engines.llama_engine import LlamaEngine
+from tslrec_min.llm.engines.torch_engine import TorchEngine
+from tslrec_min.llm.gguf.quantization import quantize
+from tslrec_min.llm.gguf.writer import write_gguf
+from tslrec_min.llm.model import LanguageModel, last_hidden_states, load_language_model
+from tslrec_min.llm.packed_decoder import PackedDecoder
+from tslrec_min.llm.packing import PackedBatch, packed_batches, shared_prefix
+from tslrec_min.llm.prompts import PromptTemplate, TokenPrompt
 
 from .tiny_llm import ARCHITECTURES, GEMMA3, make_tiny_llm
 
@@ -252,7 +252,7 @@ def test_bfloat16_states_are_near_those_of_float32(tmp_path: Path) -> None:
 
 
 def test_llama_engine_loads_neither_torch_nor_transformers() -> None:
-    code = ("import sys, tslrec_min.embedding.llama_engine\n"
+    code = ("import sys, tslrec_min.llm.engines.llama_engine\n"
             "print(sorted({'torch', 'transformers'} & set(sys.modules)))")
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"

@@ -15,20 +15,20 @@ import numpy as np
 import pytest
 import torch
 
-from tslrec_min.arrays import load_array, load_arrays
-from tslrec_min.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
-from tslrec_min.checkpoints import load_checkpoint, save_checkpoint
 from tslrec_min.errors import TslrecError
-from tslrec_min.llm import load_language_model
-from tslrec_min.lora import add_lora, load_adapter, save_adapter
-from tslrec_min.output_file import output_files
-from tslrec_min.tensor_files import save_tensors
-from tslrec_min.writing import sole_run
+from tslrec_min.llm.lora import add_lora, load_adapter, save_adapter
+from tslrec_min.llm.model import load_language_model
+from tslrec_min.storage.arrays import load_array, load_arrays
+from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
+from tslrec_min.storage.atomic import sole_run
+from tslrec_min.storage.checkpoints import load_checkpoint, save_checkpoint
+from tslrec_min.storage.output_files import output_files
+from tslrec_min.storage.tensors import save_tensors
 
 from .test_fuzzing import BENCHMARKS, run
 
 RECIPE = Recipe("thing", {"a": 1}, {})
-WRITER = ("import sys, time; from pathlib import Path; from tslrec_min.artifacts import *\n"
+WRITER = ("import sys, time; from pathlib import Path; from tslrec_min.storage.artifacts import *\n"
           "with write_artifact(Path(sys.argv[1]), Recipe('thing', {'a': 1}, {})) as folder:\n"
           "    (folder / 'file').write_text('x'); print('ready', flush=True); sys.stdin.readline()")
 
@@ -102,7 +102,7 @@ def test_output_files_of_one_set_are_never_mixed(tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
         renamed.append(os.rename(source, target))
 
-    monkeypatch.setattr("tslrec_min.output_file.os.replace", stop_at_second)
+    monkeypatch.setattr("tslrec_min.storage.output_files.os.replace", stop_at_second)
     with pytest.raises(KeyboardInterrupt), output_files(*paths, overwrite=True) as temporary:
         for path in temporary:
             path.write_text("new")
@@ -176,7 +176,7 @@ def test_an_adapter_can_not_ask_for_memory(llm: Path, tmp_path: Path, change: di
 def test_interrupts_within_llama_cpp_are_not_lost() -> None:
     import llama_cpp
 
-    from tslrec_min.llama_log import captured_llama_log
+    from tslrec_min.llm.llama_log import captured_llama_log
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     with pytest.raises(KeyboardInterrupt), captured_llama_log() as log:

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from tslrec_min.artifacts import Recipe, write_artifact, write_json
 from tslrec_min.cli import main
 from tslrec_min.cli.formats import CSV_COLUMNS, FORMATS, formatted, latex_text, markdown_text
 from tslrec_min.cli.tables import table
-from tslrec_min.comparison import UserGroups, report_of, summarise
 from tslrec_min.configs import EvaluateConfig
-from tslrec_min.ranking import Ranks
-from tslrec_min.results import save_ranks
-from tslrec_min.significance import stars
+from tslrec_min.evaluation.compare import save_ranks
+from tslrec_min.evaluation.summary import UserGroups, report_of, summarise
+from tslrec_min.ranking.ranks import Ranks
+from tslrec_min.ranking.significance import stars
+from tslrec_min.storage.artifacts import Recipe, write_artifact, write_json
 
 ARMS = ("ids_only", r"50% & more | *x* \y", "gru #4 {z} <a> ~^$")
 N_USERS = 80

@@ -17,7 +17,7 @@ import pytest
 import tslrec_min
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
-from tslrec_min.data.preparation import prepare, prepare_frames
+from tslrec_min.data.prepare import prepare, prepare_frames
 from tslrec_min.errors import TslrecError
 
 ROWS = [("u1", "b", 5.0, 1400000030), ("u2", "a", 3.0, 1400000010), ("u1", "a", 4.0, 1400000020),

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min import _decoder
-from tslrec_min.fused import (
+from tslrec_min.llm import _llm_kernels
+from tslrec_min.llm.kernels import (
     attention,
     gated_gradient,
     gated_values,
@@ -155,7 +155,7 @@ def test_a_row_of_zeros_has_a_finite_norm_and_gradient():
 
 
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
-    monkeypatch.setattr("tslrec_min.fused._THREAD_ELEMENTS", 1000)  # or these would be too few for a second thread
+    monkeypatch.setattr("tslrec_min.llm.kernels._THREAD_ELEMENTS", 1000)  # else too few for two threads
     rows, (cos, sin) = 301, angles(301, 32)
     states, weight, gate_up, heads = normal(rows, 576), normal(576), normal(rows, 1000), normal(rows, 9, 64)
 
@@ -179,7 +179,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
     assert torch.equal(alone, found[1][0][7:8])
 
 
-LEVELS = range(len(_decoder.attention_levels()))
+LEVELS = range(len(_llm_kernels.attention_levels()))
 ATTENTION = {  # shared, lengths, heads, key heads, width, window
     "a fine-tuning batch": (9, (60, 21, 1, 48), 9, 3, 64, None),
     "nothing shared": (0, (33, 7), 6, 2, 16, None),
@@ -232,7 +232,7 @@ def wide_with_gradients(heads, d_out, *arguments):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", ATTENTION)
 def test_attention_and_its_gradients(kind, level, monkeypatch):
-    monkeypatch.setattr("tslrec_min.fused._LEVEL", level)
+    monkeypatch.setattr("tslrec_min.llm.kernels._LEVEL", level)
     heads, d_out, arguments = attended(kind)
     layout, scale, window = arguments
     found = with_gradients(attention, heads, d_out, *arguments)
@@ -259,7 +259,7 @@ def test_attention_of_other_types_is_left_to_torch(kind):
 @pytest.mark.parametrize("level", LEVELS)
 def test_extreme_scores_of_attention(level, monkeypatch):
     """Up to +-1e4 and more: the largest one takes all, and nothing overflows."""
-    monkeypatch.setattr("tslrec_min.fused._LEVEL", level)
+    monkeypatch.setattr("tslrec_min.llm.kernels._LEVEL", level)
     (queries, keys, values), d_out, arguments = attended("a fine-tuning batch")
     queries, keys = queries * 300, keys * 300
     found = with_gradients(attention, (queries, keys, values), d_out, *arguments)
@@ -275,7 +275,7 @@ def test_extreme_scores_of_attention(level, monkeypatch):
 
 
 def test_attention_does_not_depend_on_the_number_of_threads_nor_on_the_prompts_beside(monkeypatch):
-    monkeypatch.setattr("tslrec_min.fused._THREAD_PRODUCTS", 1)
+    monkeypatch.setattr("tslrec_min.llm.kernels._THREAD_PRODUCTS", 1)
     before, found = torch.get_num_threads(), []
     heads, d_out, arguments = attended("a fine-tuning batch")
     try:

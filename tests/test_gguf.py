@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from tslrec_min.embedding.llama_engine import LlamaEngine
 from tslrec_min.errors import TslrecError
-from tslrec_min.gguf import quantization
-from tslrec_min.gguf.names import plain_config, to_gguf_rows, to_hf_rows
-from tslrec_min.gguf.parity import check_parity, compare_states
-from tslrec_min.gguf.quantization import QUANTS, quant_for_speed, quantize
-from tslrec_min.gguf.reader import _Reader, check_gguf, read_gguf, read_metadata
-from tslrec_min.gguf.rope import LLAMA3_KEYS, frequency_factors, scaling_of_factors
-from tslrec_min.gguf.writer import write_gguf
-from tslrec_min.llama_log import captured_llama_log
-from tslrec_min.llm import LanguageModel, load_language_model
+from tslrec_min.finetuning.parity import check_parity, compare_states
+from tslrec_min.llm.engines.llama_engine import LlamaEngine
+from tslrec_min.llm.gguf import quantization
+from tslrec_min.llm.gguf.names import plain_config, to_gguf_rows, to_hf_rows
+from tslrec_min.llm.gguf.quantization import QUANTS, quant_for_speed, quantize
+from tslrec_min.llm.gguf.reader import _Reader, check_gguf, read_gguf, read_metadata
+from tslrec_min.llm.gguf.rope import LLAMA3_KEYS, frequency_factors, scaling_of_factors
+from tslrec_min.llm.gguf.writer import write_gguf
+from tslrec_min.llm.llama_log import captured_llama_log
+from tslrec_min.llm.model import LanguageModel, load_language_model
 
 from .tiny_llm import ARCHITECTURES, LLAMA3_ROPE, make_tiny_llm
 

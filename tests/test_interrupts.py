@@ -44,7 +44,7 @@ def training(dataset: Path, out: Path, epochs: int = 100_000) -> list[str]:
 
 
 @pytest.mark.parametrize("module", ["tslrec_min.cli.group", "click", "tslrec_min.configs", "importlib.metadata",
-                                    "numpy", "numpy.exceptions", "torch", "tslrec_min.recommenders"])
+                                    "numpy", "numpy.exceptions", "torch", "tslrec_min.recommenders.train"])
 def test_while_modules_are_imported(cycle: Path, tmp_path: Path, module: str) -> None:
     done = interrupted(module, *training(cycle, tmp_path / "out", epochs=1))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -13,7 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.batching import (
+from tslrec_min.llm.kernels import PromptLayout, attention, gated_values, prompt_layout, rms_norm_values, rotated_values
+from tslrec_min.ranking.ranks import rank_scores, rank_targets, top_k
+from tslrec_min.recommenders.batching import (
     BatchBuffers,
     Windows,
     cloze_batch,
@@ -23,11 +25,9 @@ from tslrec_min.batching import (
     next_item_windows,
     window_phases,
 )
-from tslrec_min.checks import as_offsets
-from tslrec_min.fused import PromptLayout, attention, gated_values, prompt_layout, rms_norm_values, rotated_values
-from tslrec_min.models.dropout import Dropout
-from tslrec_min.ranking import rank_scores, rank_targets, top_k
-from tslrec_min.sampling import AliasTable, SeenItems, sample_negatives
+from tslrec_min.recommenders.models.dropout import Dropout
+from tslrec_min.recommenders.sampling import AliasTable, SeenItems, sample_negatives
+from tslrec_min.runtime.validation import as_offsets
 
 CPU = torch.device("cpu")
 N_ITEMS, N_USERS, WIDTH = 7, 4, 5

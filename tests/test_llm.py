@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.gguf.writer import write_gguf
-from tslrec_min.llm import LanguageModel, last_hidden_states, load_language_model
-from tslrec_min.model_files import load_tokenizer
-from tslrec_min.prompts import PromptTemplate
+from tslrec_min.llm.files import load_tokenizer
+from tslrec_min.llm.gguf.writer import write_gguf
+from tslrec_min.llm.model import LanguageModel, last_hidden_states, load_language_model
+from tslrec_min.llm.prompts import PromptTemplate
 
 from .tiny_llm import ARCHITECTURES, make_tiny_llm, make_tokenizer
 

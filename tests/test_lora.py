@@ -11,7 +11,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.lora import TARGETS, LoraLinear, add_lora, load_adapter, lora_layers, merge_lora, save_adapter
+from tslrec_min.llm.lora import TARGETS, LoraLinear, add_lora, load_adapter, lora_layers, merge_lora, save_adapter
 
 from .tiny_llm import make_tiny_llm
 

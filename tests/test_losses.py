@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tslrec_min import losses
-from tslrec_min.losses import (
+from tslrec_min.recommenders import losses
+from tslrec_min.recommenders.losses import (
     binary_cross_entropy,
     constant_loss,
     full_softmax_loss,

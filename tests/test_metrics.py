@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.metrics import DEFAULT_METRICS, hit_rate, metric_values, ndcg, reciprocal_rank
-from tslrec_min.ranking import Ranks, rank_scores
+from tslrec_min.ranking.metrics import DEFAULT_METRICS, hit_rate, metric_values, ndcg, reciprocal_rank
+from tslrec_min.ranking.ranks import Ranks, rank_scores
 
 from . import _reference as reference
 

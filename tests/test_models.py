@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tslrec_min.configs import TrainConfig
-from tslrec_min.models import BACKBONES
-from tslrec_min.models.backbone import Backbone
-from tslrec_min.models.bert4rec import BERT4Rec
-from tslrec_min.models.gru4rec import GRU4Rec
-from tslrec_min.models.sasrec import SASRec
-from tslrec_min.models.transformer import Transformer
+from tslrec_min.recommenders.models import BACKBONES
+from tslrec_min.recommenders.models.backbone import Backbone
+from tslrec_min.recommenders.models.bert4rec import BERT4Rec
+from tslrec_min.recommenders.models.gru4rec import GRU4Rec
+from tslrec_min.recommenders.models.sasrec import SASRec
+from tslrec_min.recommenders.models.transformer import Transformer
 
 CONFIG = TrainConfig(width=16, blocks=2, heads=2, units=12, max_len=6, dropout=0.5)
 TABLE = torch.randn(10, 16, generator=torch.Generator().manual_seed(1))

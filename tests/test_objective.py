@@ -9,7 +9,7 @@ import torch
 from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Histories
 from tslrec_min.errors import TslrecError
-from tslrec_min.objective import Objective
+from tslrec_min.recommenders.negatives import Objective
 
 N_ITEMS, CPU = 30, torch.device("cpu")
 RANDOM = np.random.default_rng(0)

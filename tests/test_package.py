@@ -16,7 +16,7 @@ import click
 import pytest
 
 from tslrec_min.cli import main
-from tslrec_min.pipeline import Arm, load_run_config
+from tslrec_min.pipeline.run import Arm, load_run_config
 
 from ._pages import PAGES, ROOT, commands_in
 
@@ -54,7 +54,7 @@ def test_readme_has_two_single_line_commands() -> None:
 ])
 def test_continuous_integration_runs_both_and_wants_the_table(tmp_path: Path, tests: str, quickstart: str, status: int,
                                                               said: str) -> None:
-    arms = load_run_config(ROOT / "tslrec_min" / "quickstart.toml").arms
+    arms = load_run_config(ROOT / "tslrec_min" / "pipeline" / "quickstart.toml").arms
     rows = "".join(f"{arm.name:25} .1301±.0037\n" for arm in arms)
     (tmp_path / "table").write_text(f"test: 9 users, full ranking, seen items left out; split 0\nHR@10\n{rows}\n"
                                     "lift over it\n", encoding="utf-8")
@@ -107,4 +107,4 @@ def test_installed_files_are_the_source_files() -> None:
     expected = {f"{place}/{file.relative_to(ROOT / folder).as_posix()}" for folder, place in SHIPPED.items()
                 for file in (ROOT / folder).rglob("*") if file.is_file() and "__pycache__" not in file.parts}
     assert installed == expected
-    assert {"tslrec_min/py.typed", "tslrec_min/quickstart.toml", "tslrec_min/cli/__main__.py"} <= installed
+    assert {"tslrec_min/py.typed", "tslrec_min/pipeline/quickstart.toml", "tslrec_min/cli/__main__.py"} <= installed

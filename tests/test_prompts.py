@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.gguf.tokenizer import TextTokenizer
-from tslrec_min.prompts import UNTITLED, PromptTemplate
+from tslrec_min.llm.gguf.tokenizer import TextTokenizer
+from tslrec_min.llm.prompts import UNTITLED, PromptTemplate
 
 from .tiny_llm import make_tokenizer
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min import ranking
-from tslrec_min._ranking import levels
-from tslrec_min.ranking import rank_scores, rank_targets, top_k
-from tslrec_min.sampling import SeenItems
+from tslrec_min.ranking import ranks as ranking
+from tslrec_min.ranking._ranking import levels
+from tslrec_min.ranking.ranks import rank_scores, rank_targets, top_k
+from tslrec_min.recommenders.sampling import SeenItems
 
 from . import _reference as reference
 
@@ -246,7 +246,7 @@ def test_memory_does_not_grow_with_users_times_items(call):
     """The scores would take 400 MB, a copy of the table 64 MB."""
     program = f"""
 import numpy as np
-from tslrec_min.ranking import rank_targets, top_k
+from tslrec_min.ranking.ranks import rank_targets, top_k
 states, table, targets = np.ones((200, 32), np.float32), np.ones((500_001, 32), np.float32), np.ones(200, int)
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))

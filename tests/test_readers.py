@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.files import RawFile
-from tslrec_min.data.readers import find_source, read_interactions, read_items
-from tslrec_min.data.rows import RawInteractions
+from tslrec_min.data.raw.readers import find_source, read_interactions, read_items
+from tslrec_min.data.raw.rows import RawInteractions
+from tslrec_min.data.raw.text import RawFile
 from tslrec_min.errors import TslrecError
 
 EXPECTED = [("u1", "b", 30), ("u2", "a", 10), ("u1", "a", 20)]

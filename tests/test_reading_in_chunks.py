@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data import files
-from tslrec_min.data.cells import CodeTable, cut
 from tslrec_min.data.dataset import load_dataset
-from tslrec_min.data.files import Block, RawFile, text_blocks
-from tslrec_min.data.preparation import examine, prepare
-from tslrec_min.data.readers import find_source, read_interactions
-from tslrec_min.data.rows import BadRows, Chunk, Codes, Collector, RawInteractions
-from tslrec_min.data.tables import Table, simple_chunk
-from tslrec_min.data.values import parse_time
+from tslrec_min.data.prepare import examine, prepare
+from tslrec_min.data.raw import text as files
+from tslrec_min.data.raw.ascii_columns import CodeTable, cut
+from tslrec_min.data.raw.readers import find_source, read_interactions
+from tslrec_min.data.raw.rows import BadRows, Chunk, Codes, Collector, RawInteractions
+from tslrec_min.data.raw.tables import Table, simple_chunk
+from tslrec_min.data.raw.text import Block, RawFile, text_blocks
+from tslrec_min.data.raw.values import parse_time
 from tslrec_min.errors import TslrecError
 
 CELLS = st.text(st.sampled_from("ab1:.,;|\t \u00a0\x1c\x85é'"), max_size=4) | st.text(

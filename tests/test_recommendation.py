@@ -15,17 +15,17 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from tslrec_min import recommendation
 from tslrec_min.cli import main
 from tslrec_min.configs import MODELS, TrainConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
-from tslrec_min.data.given_histories import GivenIds, histories_in
 from tslrec_min.errors import TslrecError
-from tslrec_min.output_file import output_files
-from tslrec_min.recommendation import RecommendOptions, recommend, recommended_blocks
-from tslrec_min.recommendation_formats import Recommendations
-from tslrec_min.recommenders import load_recommender, train
-from tslrec_min.training import final_states
+from tslrec_min.recommendation import recommend as recommendation
+from tslrec_min.recommendation.recommend import RecommendOptions, recommend, recommended_blocks
+from tslrec_min.recommendation.requests import GivenIds, histories_in
+from tslrec_min.recommendation.writers import Recommendations
+from tslrec_min.recommenders.train import load_recommender, train
+from tslrec_min.recommenders.training import final_states
+from tslrec_min.storage.output_files import output_files
 
 from . import _reference as reference
 

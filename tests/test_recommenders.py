@@ -14,16 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tslrec_min import checkpoints
-from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
-from tslrec_min.checkpoints import Checkpointing
 from tslrec_min.configs import PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
-from tslrec_min.embedding.artifact import load_embeddings, save_embeddings
 from tslrec_min.errors import TslrecError
-from tslrec_min.metrics import metric_values
-from tslrec_min.recommenders import load_categories, load_recommender, pretrain, train
-from tslrec_min.training import learning_rate, rank
+from tslrec_min.item_vectors.artifact import load_embeddings, save_embeddings
+from tslrec_min.ranking.metrics import metric_values
+from tslrec_min.recommenders.train import load_categories, load_recommender, pretrain, train
+from tslrec_min.recommenders.training import learning_rate, rank
+from tslrec_min.storage import checkpoints
+from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
+from tslrec_min.storage.checkpoints import Checkpointing
 
 CPU = torch.device("cpu")
 CLIP = torch.nn.utils.clip_grad_norm_

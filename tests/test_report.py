@@ -17,15 +17,15 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.artifacts import read_json
-from tslrec_min.categories import neighbour_share
+from tslrec_min.categories.clustering import neighbour_share
 from tslrec_min.cli import main
 from tslrec_min.data.dataset import load_dataset
-from tslrec_min.embedding.artifact import load_embeddings
-from tslrec_min.recommenders import load_categories
+from tslrec_min.item_vectors.artifact import load_embeddings
+from tslrec_min.recommenders.train import load_categories
 from tslrec_min.report.drawing import draw
 from tslrec_min.report.markup import element, quoted, setting, short, table
 from tslrec_min.report.statistics import bins, principal_plane, smoothed
+from tslrec_min.storage.artifacts import read_json
 
 pytest.importorskip("matplotlib")
 
@@ -75,7 +75,7 @@ def tslrec(*words: object) -> Result:
 
 
 def make_run(folder: Path, raw: Path, llm: Path) -> Path:
-    from tslrec_min.pipeline import load_run_config, run
+    from tslrec_min.pipeline.run import load_run_config, run
 
     shutil.copytree(raw, folder / "raw")
     titles = folder / "raw" / "items.tsv"

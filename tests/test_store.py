@@ -19,19 +19,19 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-from tslrec_min.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, PrepareConfig
-from tslrec_min.data.preparation import prepare
-from tslrec_min.embedding import stage
-from tslrec_min.embedding.artifact import PREFERENCES
-from tslrec_min.embedding.llama_engine import LlamaEngine
-from tslrec_min.embedding.stage import embed_base
+from tslrec_min.data.prepare import prepare
+from tslrec_min.embedding import embed as stage
+from tslrec_min.embedding.embed import embed_base
 from tslrec_min.embedding.store import Part, ShardStore
 from tslrec_min.errors import TslrecError
-from tslrec_min.gguf.writer import write_gguf
-from tslrec_min.llm import load_language_model
-from tslrec_min.prompts import PromptTemplate
+from tslrec_min.item_vectors.artifact import PREFERENCES
+from tslrec_min.llm.engines.llama_engine import LlamaEngine
+from tslrec_min.llm.gguf.writer import write_gguf
+from tslrec_min.llm.model import load_language_model
+from tslrec_min.llm.prompts import PromptTemplate
+from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
 
 from .conftest import N_ITEMS, write_cycle
 from .tiny_llm import make_tiny_llm

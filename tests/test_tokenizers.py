@@ -17,20 +17,20 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from transformers.convert_slow_tokenizer import generate_merges
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.files import RawFile
-from tslrec_min.data.readers import read_items
+from tslrec_min.data.raw.readers import read_items
+from tslrec_min.data.raw.text import RawFile
 from tslrec_min.errors import TslrecError
-from tslrec_min.gguf.metadata import Metadata
-from tslrec_min.gguf.reader import read_metadata
-from tslrec_min.gguf.sentencepiece import merges_of
-from tslrec_min.gguf.tokenizer import (
+from tslrec_min.llm.gguf.metadata import Metadata
+from tslrec_min.llm.gguf.reader import read_metadata
+from tslrec_min.llm.gguf.sentencepiece import merges_of
+from tslrec_min.llm.gguf.tokenizer import (
     TextTokenizer,
     metadata_from_tokenizer,
     tokenizer_from_file,
     tokenizer_from_metadata,
 )
-from tslrec_min.prompts import PromptTemplate
-from tslrec_min.sources import resolve_model
+from tslrec_min.llm.prompts import PromptTemplate
+from tslrec_min.llm.resolve import resolve_model
 
 from .tiny_llm import SMOLLM, SPECIAL, make_sentencepiece_tokenizer, make_tokenizer
 

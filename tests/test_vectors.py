@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tslrec_min
-from tslrec_min import similarity
-from tslrec_min.artifacts import Recipe, open_artifact, sha256_of_file, write_artifact
 from tslrec_min.cli import main
 from tslrec_min.configs import VECTOR_FORMATS, TrainConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
-from tslrec_min.embedding.artifact import load_embeddings, save_embeddings
 from tslrec_min.errors import TslrecError
-from tslrec_min.recommenders import train
-from tslrec_min.similarity import nearest
-from tslrec_min.vector_files import read_vectors, write_vectors
-from tslrec_min.vectors import embedded_vectors, load_item_vectors, run_vectors
+from tslrec_min.item_vectors.align import embedded_vectors, load_item_vectors, run_vectors
+from tslrec_min.item_vectors.artifact import load_embeddings, save_embeddings
+from tslrec_min.item_vectors.formats import read_vectors, write_vectors
+from tslrec_min.recommendation import similar as similarity
+from tslrec_min.recommendation.similar import nearest
+from tslrec_min.recommenders.train import train
+from tslrec_min.storage.artifacts import Recipe, open_artifact, sha256_of_file, write_artifact
 
 CPU = torch.device("cpu")
 SMALL = {"width": 8, "blocks": 1, "max_len": 6, "epochs": 1, "adapter": "linear"}

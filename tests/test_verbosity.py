@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from tslrec_min.cli import main
 from tslrec_min.cli.every_command import every_command
-from tslrec_min.progress import note, progress, set_verbosity, step, verbosity
+from tslrec_min.runtime.progress import note, progress, set_verbosity, step, verbosity
 
 COMMANDS = [(path, command) for path, command in every_command(main, ("tslrec",))
             if not isinstance(command, click.Group)]

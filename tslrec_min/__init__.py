@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from .api import embed, evaluate, finetune, prepare, pretrain, recommend, similar, train
     from .errors import TslrecError
-    from .progress import set_verbosity
+    from .runtime.progress import set_verbosity
 
     __version__: str
 
-if find_spec(f"{__name__}._ranking") is None:
+if find_spec(f"{__name__}.ranking._ranking") is None:
     raise ImportError(
         f"the compiled kernels of {__name__} are missing from {__path__[0]}: this looks like a source tree that "
         "was not built. Build it with `pip install --no-build-isolation -e .`, or, if the package is installed "
         "elsewhere, keep the working directory from shadowing it: `python -P`")
 
-_HOME = {"TslrecError": "errors", "set_verbosity": "progress"}
+_HOME = {"TslrecError": "errors", "set_verbosity": "runtime.progress"}
 __all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain", "recommend", "set_verbosity",
            "similar", "train"]
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..artifacts import read_json
 from ..configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from ..data.dataset import Dataset, load_dataset
-from ..metrics import metric_values
-from ..ranking import rank_scores
-from ..recommenders import category_neighbours
+from ..ranking.metrics import metric_values
+from ..ranking.ranks import rank_scores
+from ..recommenders.train import category_neighbours
+from ..storage.artifacts import read_json
 from .figures import Figure
 
 CPU = torch.device("cpu")
@@ -44,10 +44,10 @@ class Chain:
 
     def run(self, interactions: Path) -> None:
         """Run the stages one after the other."""
-        from ..adaptation import finetune
-        from ..data.preparation import prepare
-        from ..embedding.stage import embed_tuned
-        from ..recommenders import pretrain, train
+        from ..data.prepare import prepare
+        from ..embedding.embed import embed_tuned
+        from ..finetuning.finetune import finetune
+        from ..recommenders.train import pretrain, train
 
         settings: dict[str, Any] = {"device": CPU, "threads": self.threads}
         pretraining = PretrainConfig(**asdict(self.config.train), categories=self.config.categories)
@@ -72,7 +72,7 @@ class Chain:
         return self.folder / "dataset"
 
     def _evaluate(self) -> Mapping[str, Any]:
-        from ..evaluation import evaluate
+        from ..evaluation.evaluate import evaluate
 
         arms = {name: [self.folder / name] for name in ("ids", "tslrec")}
         return evaluate(self.dataset, arms, EvaluateConfig(resamples=1000), device=CPU, threads=self.threads)

@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import recorded_versions
-from ..compute import usable_processors
+from ..runtime.device import usable_processors
+from ..storage.artifacts import recorded_versions
 
 
 def cpu_name() -> str:
@@ -21,7 +21,7 @@ def cpu_name() -> str:
 
 def environment() -> dict[str, Any]:
     """Return processor, operating system and versions; JSON-able."""
-    from .._ranking import levels
+    from ..ranking._ranking import levels
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {"cpu": cpu_name(), "processors": usable_processors(), "instruction_set": levels()[-1],

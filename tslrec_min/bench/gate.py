@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import read_json
 from ..errors import TslrecError
+from ..storage.artifacts import read_json
 from .figures import BETTER
 
 SCHEMA = 1

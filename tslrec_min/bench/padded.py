@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..llm import last_hidden_states
-from ..prompts import TokenPrompt
+from ..llm.model import last_hidden_states
+from ..llm.prompts import TokenPrompt
 
 
 def pooled_states(network: Any, prompts: Sequence[TokenPrompt], device: torch.device) -> torch.Tensor:

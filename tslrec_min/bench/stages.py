@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapters import build_adapter
-from ..batching import history_batch
 from ..configs import PrepareConfig, TrainConfig
 from ..data.dataset import Dataset, load_dataset
-from ..embedding.llama_engine import LlamaEngine
-from ..finetuning import PreferenceModel
-from ..llm import LanguageModel, load_language_model
-from ..lora import add_lora
-from ..losses import preference_loss
-from ..model_files import open_tuned
-from ..models import build_recommender
-from ..prompts import TokenPrompt
-from ..recommenders import load_categories, load_recommender
-from ..samples import make_samples
-from ..training import TrainingRun, rank
+from ..finetuning.samples import make_samples
+from ..finetuning.training import PreferenceModel
+from ..llm.engines.llama_engine import LlamaEngine
+from ..llm.files import open_tuned
+from ..llm.lora import add_lora
+from ..llm.model import LanguageModel, load_language_model
+from ..llm.prompts import TokenPrompt
+from ..recommenders.adapters import build_adapter
+from ..recommenders.batching import history_batch
+from ..recommenders.losses import preference_loss
+from ..recommenders.models import build_recommender
+from ..recommenders.train import load_categories, load_recommender
+from ..recommenders.training import TrainingRun, rank
 from .chain import CPU, Chain
 from .figures import Effort, Figure, relative_time
 from .padded import pooled_states
@@ -53,7 +53,7 @@ def stage_figures(chain: Chain, interactions: Path, effort: Effort) -> Iterator[
 
 
 def _preparing(interactions: Path, folder: Path, effort: Effort) -> Figure:
-    from ..data.preparation import prepare
+    from ..data.prepare import prepare
 
     numbers = itertools.count()
     return relative_time(lambda: prepare(interactions, folder / str(next(numbers)), PrepareConfig(k_core=2)),

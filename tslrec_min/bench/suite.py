@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import FinetuneConfig, TrainConfig
-from ..progress import progress, step
+from ..runtime.progress import progress, step
 from .chain import Chain, ChainConfig, quality_figures
 from .environment import environment
 from .figures import Effort, Figure
@@ -77,7 +77,7 @@ def run_suite(size: str, *, model: str | None, threads: int) -> dict[str, Any]:
 
 
 def _chain(folder: Path, suite: Suite, model: str | None, threads: int) -> Chain:
-    from ..model_files import template_of
+    from ..llm.files import template_of
     from .synthetic import ADJECTIVES, KINDS
     from .tiny_model import write_tiny_model
 

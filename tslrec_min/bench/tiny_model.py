@@ -20,7 +20,7 @@ def write_tiny_model(folder: Path, texts: Sequence[str], seed: int) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from ..llm import quiet_transformers
+    from ..llm.model import quiet_transformers
 
     tokenizer = _tokenizer(texts)
     torch.manual_seed(seed)

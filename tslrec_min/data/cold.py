@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arrays import load_arrays
-from ..checks import as_int64, as_offsets, check_length, check_range
+from ..runtime.validation import as_int64, as_offsets, check_length, check_range
+from ..storage.arrays import load_arrays
 from .item_table import load_item_table, save_item_table
 
 _ARRAYS, _ITEMS = "cold.npz", "cold_items.tsv"

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arrays import load_arrays
-from ..artifacts import open_artifact, sha256_of_json
-from ..checks import as_int64, as_offsets, check_length, check_range
 from ..errors import TslrecError
-from ..prompts import UNTITLED
+from ..llm.prompts import UNTITLED
+from ..runtime.validation import as_int64, as_offsets, check_length, check_range
+from ..storage.arrays import load_arrays
+from ..storage.artifacts import open_artifact, sha256_of_json
 from .cold import ColdItems
 from .histories import Evaluation, Histories
 from .item_table import load_item_table, load_lines, save_item_table

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..prompts import PromptTemplate, Tokenizer, TokenPrompt
+from ..llm.prompts import PromptTemplate, Tokenizer, TokenPrompt
 
 KEY_WORDS = 2
 """A key is so many 64-bit words."""

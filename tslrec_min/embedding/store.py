@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arrays import load_arrays
-from ..artifacts import sha256_of_json
 from ..errors import TslrecError
+from ..storage.arrays import load_arrays
+from ..storage.artifacts import sha256_of_json
 
 _POLL_SECONDS = 0.1
 _LAUNCH = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")

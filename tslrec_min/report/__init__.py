@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import TslrecError, missing_path
-from ..output_file import output_files
+from ..storage.output_files import output_files
 
 FOLDER_OF_A_RUN = "give the folder of a tslrec run, or of one of its stages"
 """What every message says that refuses a specification."""
@@ -31,7 +31,7 @@ def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = 
         TslrecError: matplotlib is missing, `out` exists, an artifact is missing or damaged, or the page would be
             larger than `page.MOST_BYTES`.
     """
-    from ..results import parse_named_folder
+    from ..evaluation.compare import parse_named_folder
 
     for specification in specifications:  # before torch is loaded
         _, path = parse_named_folder(specification)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import COLD_METRICS, DEFAULT_METRICS, metric_values
-from ..results import Results
+from ..evaluation.compare import Results
+from ..ranking.metrics import COLD_METRICS, DEFAULT_METRICS, metric_values
 from .collect import Run
 from .figures import hit_curves, intervals, style
 from .markup import Content, Html, bullets, element, paragraph, quoted, short, table

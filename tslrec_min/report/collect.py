@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifact, open_artifact, read_json
-from ..categories import neighbour_share
+from ..categories.clustering import neighbour_share
 from ..data.dataset import Dataset, load_dataset
-from ..embedding.artifact import PREFERENCES, load_embeddings
 from ..errors import TslrecError
-from ..recommenders import Categories, load_categories
-from ..results import Results, load_results, parse_named_folder
+from ..evaluation.compare import Results, load_results, parse_named_folder
+from ..item_vectors.artifact import PREFERENCES, load_embeddings
+from ..recommenders.train import Categories, load_categories
+from ..storage.artifacts import Artifact, open_artifact, read_json
 from . import FOLDER_OF_A_RUN
 from .statistics import FloatArray, principal_plane
 

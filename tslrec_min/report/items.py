@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..artifacts import read_json
-from ..categories import chance_share
+from ..categories.clustering import chance_share
+from ..storage.artifacts import read_json
 from .collect import EMBEDDINGS, Run, Spread
 from .drawing import dot
 from .figures import category_colors, category_sizes, item_map

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..artifacts import Artifact, read_json
-from ..training import ended_rising
+from ..recommenders.training import ended_rising
+from ..storage.artifacts import Artifact, read_json
 from .accuracy import legend
 from .collect import Run
 from .figures import Curve, curves, held_out_losses, training_losses

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..artifacts import Artifact
 from ..configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from ..storage.artifacts import Artifact
 from .collect import Run
 from .markup import Content, Html, definitions, details, element, hash_code, paragraph, quoted, setting, table
 from .summary import duration

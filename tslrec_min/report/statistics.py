@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..comparison import BoolArray
-from ..metrics import metric_values
-from ..results import Results
-from ..significance import BootstrapTest, paired_bootstrap
+from ..evaluation.compare import Results
+from ..evaluation.summary import BoolArray
+from ..ranking.metrics import metric_values
+from ..ranking.significance import BootstrapTest, paired_bootstrap
 
 RESAMPLES = 2000
 """Resamples of the users for an interval: its ends move by about 2% of its width from seed to seed."""

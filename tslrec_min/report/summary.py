@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..significance import stars
+from ..ranking.significance import stars
 from .collect import Run
 from .markup import (
     Content,

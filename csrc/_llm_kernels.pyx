@@ -1,0 +1,167 @@
+"""Kernels of tslrec_min.llm.kernels: the element-wise work of a language model's layers, each row by itself; attention.
+
+The caller has checked that the shapes agree. Every element of an output is written.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int64_t
+
+
+cdef extern from "decoder.h" nogil:
+    void tslrec_gated(const float* gate, const float* up, float* out, Py_ssize_t n, float linear,
+                      float cubic) noexcept
+    void tslrec_gated_gradient(const float* d_out, const float* gate, const float* up, float* d_gate, float* d_up,
+                               Py_ssize_t n, float linear, float cubic) noexcept
+    float tslrec_rms_norm(const float* x, const float* weight, float* out, Py_ssize_t n, float eps) noexcept
+    void tslrec_rms_norm_gradient(const float* d_out, const float* x, const float* weight, float inverse, float* d_x,
+                                  Py_ssize_t n) noexcept
+    void tslrec_rotate(const float* x, const float* cosines, const float* sines, float direction, float* out,
+                       Py_ssize_t half) noexcept
+
+
+def rms_norm(const float[:, ::1] states, const float[::1] weight, float eps, float[:, ::1] out,
+             float[::1] inverse_rms, int num_threads):
+    """Rows of `out` [rows, D]: states / rms(states) * weight, with `eps` added to the mean square."""
+    cdef Py_ssize_t row
+    for row in prange(states.shape[0], nogil=True, schedule='static', num_threads=num_threads):
+        inverse_rms[row] = tslrec_rms_norm(&states[row, 0], &weight[0], &out[row, 0], states.shape[1], eps)
+
+
+def rms_norm_gradient(const float[:, ::1] d_out, const float[:, ::1] states, const float[::1] weight,
+                      const float[::1] inverse_rms, float[:, ::1] d_states, int num_threads):
+    """Rows of `d_states` [rows, D] from the gradient of `rms_norm`'s output."""
+    cdef Py_ssize_t row
+    for row in prange(states.shape[0], nogil=True, schedule='static', num_threads=num_threads):
+        tslrec_rms_norm_gradient(&d_out[row, 0], &states[row, 0], &weight[0], inverse_rms[row], &d_states[row, 0],
+                                 states.shape[1])
+
+
+def gated(const float[:, ::1] gate_up, float linear, float cubic, float[:, ::1] out, int num_threads):
+    """Rows of `out` [T, F]: gate * sigmoid(linear * gate + cubic * gate**3) * up; gate_up [T, 2F] has gate first."""
+    cdef Py_ssize_t row, width = out.shape[1]
+    for row in prange(out.shape[0], nogil=True, schedule='static', num_threads=num_threads):
+        tslrec_gated(&gate_up[row, 0], &gate_up[row, width], &out[row, 0], width, linear, cubic)
+
+
+def gated_gradient(const float[:, ::1] d_out, const float[:, ::1] gate_up, float linear, float cubic,
+                   float[:, ::1] d_gate_up, int num_threads):
+    """Rows of `d_gate_up` [T, 2F] from the gradient of `gated`'s output."""
+    cdef Py_ssize_t row, width = d_out.shape[1]
+    for row in prange(d_out.shape[0], nogil=True, schedule='static', num_threads=num_threads):
+        tslrec_gated_gradient(&d_out[row, 0], &gate_up[row, 0], &gate_up[row, width], &d_gate_up[row, 0],
+                              &d_gate_up[row, width], width, linear, cubic)
+
+
+def rotated(const float[:, :, :] heads, const float[:, ::1] cosines, const float[:, ::1] sines, float direction,
+            float[:, :, ::1] out, int num_threads):
+    """Every head of row t of `heads` [T, H, hd], turned by the angles of row t (their left halves are read).
+
+    Rows and heads may lie any distance apart; a head's elements are next to each other.
+    """
+    cdef Py_ssize_t row, head
+    for row in prange(out.shape[0], nogil=True, schedule='static', num_threads=num_threads):
+        for head in range(out.shape[1]):
+            tslrec_rotate(&heads[row, head, 0], &cosines[row, 0], &sines[row, 0], direction, &out[row, head, 0],
+                          out.shape[2] // 2)
+
+
+cdef extern from "_attention_kernels.h" nogil:
+    ctypedef struct attention_query:
+        Py_ssize_t heads
+        Py_ssize_t kv_heads
+        Py_ssize_t width
+        Py_ssize_t shared
+        Py_ssize_t n_prompts
+        const int64_t* starts
+        const int64_t* lengths
+        Py_ssize_t window
+        float scale
+        const float* queries
+        const float* keys
+        const float* values
+        Py_ssize_t query_row
+        Py_ssize_t key_row
+        Py_ssize_t value_row
+        float* out
+        float* peaks
+        float* inverse
+        const float* d_out
+        float* d_queries
+        float* d_keys
+        float* d_values
+        float* shared_parts
+
+    const char* attention_level_name(int level)
+    Py_ssize_t attention_scratch(int level, Py_ssize_t longest, Py_ssize_t width)
+    void attention_forward(const attention_query* query, int level, Py_ssize_t prompt, Py_ssize_t kv_head,
+                           float* scratch)
+    void attention_backward(const attention_query* query, int level, Py_ssize_t prompt, Py_ssize_t kv_head,
+                            float* scratch)
+    void attention_add_shared(const attention_query* query, Py_ssize_t token)
+
+
+def attention_levels():
+    """Return the names of the instruction sets that this CPU has an attention kernel for, the fastest last."""
+    names = []
+    while attention_level_name(len(names)):
+        names.append(attention_level_name(len(names)).decode())
+    return names
+
+
+def scratch_size(int level, Py_ssize_t longest, Py_ssize_t width):
+    """Return how many numbers of scratch memory a thread needs for heads of `width` and up to `longest` tokens."""
+    return attention_scratch(level, longest, width)
+
+
+cdef attention_query new_query(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values,
+                               Py_ssize_t shared, const int64_t[::1] starts, const int64_t[::1] lengths, float scale,
+                               Py_ssize_t window, float[:, :, ::1] statistics) noexcept:
+    """What both functions below ask; there is at least one token and one prompt."""
+    cdef attention_query query
+    query.heads, query.kv_heads, query.width = queries.shape[1], keys.shape[1], queries.shape[2]
+    query.shared, query.n_prompts, query.window, query.scale = shared, starts.shape[0], window, scale
+    query.starts, query.lengths = &starts[0], &lengths[0]
+    query.queries, query.keys, query.values = &queries[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0]
+    query.query_row = queries.strides[0] // <Py_ssize_t>sizeof(float)
+    query.key_row = keys.strides[0] // <Py_ssize_t>sizeof(float)
+    query.value_row = values.strides[0] // <Py_ssize_t>sizeof(float)
+    query.peaks, query.inverse = &statistics[0, 0, 0], &statistics[1, 0, 0]
+    return query
+
+
+def attention(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values, Py_ssize_t shared,
+              const int64_t[::1] starts, const int64_t[::1] lengths, float scale, Py_ssize_t window,
+              float[:, :, ::1] out, float[:, :, ::1] statistics, float[:, ::1] scratch, int level):
+    """Fill `out` [T, H, d] and `statistics` [2, T, H]: each row's largest score, and 1 / sum of exp(score - largest).
+
+    Rows of queries [T, H, d], keys and values [T, G, d] may lie any distance apart; what is in a row is contiguous.
+    `scratch` [threads, scratch_size] has a row for each thread.
+    """
+    cdef attention_query query = new_query(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef Py_ssize_t piece
+    cdef int num_threads = <int>scratch.shape[0]
+    query.out = &out[0, 0, 0]
+    for piece in prange((query.n_prompts + 1) * query.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
+                        num_threads=num_threads):
+        attention_forward(&query, level, piece // query.kv_heads, piece % query.kv_heads, &scratch[threadid(), 0])
+
+
+def attention_gradient(const float[:, :, ::1] d_out, const float[:, :, :] queries, const float[:, :, :] keys,
+                       const float[:, :, :] values, Py_ssize_t shared, const int64_t[::1] starts,
+                       const int64_t[::1] lengths, float scale, Py_ssize_t window, float[:, :, ::1] statistics,
+                       float[:, :, ::1] d_queries, float[:, :, ::1] d_keys, float[:, :, ::1] d_values,
+                       float[::1] shared_parts, float[:, ::1] scratch, int level):
+    """Fill d_queries [T, H, d], d_keys and d_values [T, G, d] from the gradient of `attention`'s output.
+
+    `shared_parts` has room for [B, G, 2, P, d]; P may be 0, but there is at least one number.
+    """
+    cdef attention_query query = new_query(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef Py_ssize_t piece, token
+    cdef int num_threads = <int>scratch.shape[0]
+    query.d_out, query.shared_parts = &d_out[0, 0, 0], &shared_parts[0]
+    query.d_queries, query.d_keys, query.d_values = &d_queries[0, 0, 0], &d_keys[0, 0, 0], &d_values[0, 0, 0]
+    for piece in prange((query.n_prompts + 1) * query.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
+                        num_threads=num_threads):
+        attention_backward(&query, level, piece // query.kv_heads, piece % query.kv_heads, &scratch[threadid(), 0])
+    for token in prange(shared, nogil=True, schedule='static', num_threads=num_threads):
+        attention_add_shared(&query, token)

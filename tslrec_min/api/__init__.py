@@ -1,0 +1,308 @@
+r"""The stages as functions: what the commands of ``tslrec`` do, from Python. Each is ``tslrec_min.NAME`` too.
+
+Keyword options are the flags of the command of that name; `help` of a function lists them. Everything is read from and
+written into folders, as on the command line, and the two can be mixed; torchrun is for the commands alone. How much is
+said on standard error is up to `progress.set_verbosity`. The examples share a folder, where ``tiny-llm`` is a model:
+
+>>> from pathlib import Path
+>>> import tslrec_min
+>>> rows = [f"u{user},i{(user + day) % 12},{day}" for user in range(40) for day in range(8)]
+>>> _ = Path("ratings.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
+>>> titles = [f"i{item},Amélie {item}" for item in range(12)]
+>>> _ = Path("items.csv").write_text("item_id,title\n" + "\n".join(titles), encoding="utf-8")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import configs
+from ..config_fields import from_mapping
+from . import arguments as arguments
+from .arguments import Histories, StrPath
+from .results import Embeddings, Result, Rows, category_rows, item_rows
+from .signatures import with_options
+
+
+@with_options(configs.PrepareConfig)
+def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None = None, existing: str = "refuse",
+            **options: Any) -> Result:
+    """Read interactions and titles, filter, order and split them.
+
+    >>> dataset = tslrec_min.prepare("ratings.csv", "dataset", k_core=2)
+    >>> dataset
+    Result(path=PosixPath('dataset'))
+    >>> dataset.metrics["users"], dataset.metrics["items"]
+    (40, 12)
+    >>> dataset.rows[0]
+    {'item_id': 'i0', 'title': 'Amélie 0'}
+
+    Args:
+        source: a file of interactions, a folder that holds one, or ``ml-100k``; or a data frame of pandas or polars.
+        out: folder of the data set.
+        items: file with the titles; None: the one beside the interactions. With a data frame, a data frame too.
+        existing: what to do with a data set at `out`: ``refuse`` it, ``overwrite`` it, or ``reuse`` it if it was made
+            from the same inputs with the same options.
+        options: see below.
+
+    Returns:
+        The statistics of the data set; a row is an item.
+
+    Raises:
+        TslrecError: something can't be read, or nothing is left after the filters.
+    """
+    from ..data.prepare import prepare as prepare_dataset
+    from ..data.prepare import prepare_frames
+    from ..llm.resolve import resolve_dataset
+
+    config, existing = from_mapping(configs.PrepareConfig, options, "prepare"), arguments.existing(existing)
+    if arguments.are_frames(source, items):
+        metrics = prepare_frames(source, items, Path(out), config, existing=existing)
+    else:
+        interactions, known_items = resolve_dataset(Path(source))
+        metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known_items,
+                                  existing=existing)
+    return Result(Path(out), metrics, lambda: item_rows(Path(out)))
+
+
+@with_options(configs.PretrainConfig, without=configs.ADAPTER_OPTIONS)
+def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: int | None = None,
+             existing: str = "refuse", **options: Any) -> Result:
+    """Train a recommender on item ids and cluster its items into latent categories.
+
+    >>> sorted(tslrec_min.pretrain("dataset", "pretrain", categories=3, width=8, epochs=2).rows[0])
+    ['category', 'item_id', 'title']
+
+    Args:
+        dataset: folder of `prepare`.
+        out: folder of the recommender and the categories.
+        device: of torch, such as ``cuda``.
+        threads: to compute with; None: all processors.
+        existing: as for `prepare`.
+        options: see below.
+
+    Returns:
+        What training reached; a row is an item with its latent category, 0..K-1.
+
+    Raises:
+        TslrecError: the data set is damaged or too small, or an option has a bad value.
+    """
+    from ..recommenders.train import pretrain as pretrain_recommender
+
+    config, folder = from_mapping(configs.PretrainConfig, options, "pretrain"), Path(out)
+    pretrain_recommender(Path(dataset), folder, config, **arguments.settings(device, threads, existing))
+    return Result(folder, arguments.read(folder, "metrics.json"), lambda: category_rows(Path(dataset), folder))
+
+
+@with_options(configs.FinetuneConfig)
+def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str = "cpu", threads: int | None = None,
+             existing: str = "refuse", **options: Any) -> Result:
+    """Teach a language model the users' preferences, and write it as a verified, quantised GGUF file.
+
+    >>> tuned = tslrec_min.finetune("dataset", "pretrain", "finetune", model="tiny-llm", users=16, parity_prompts=8)
+    >>> tuned.metrics["parity"]["passed"], tuned.metrics["best"] <= tuned.rows[0]["loss"]
+    (True, True)
+
+    Args:
+        dataset: folder of `prepare`.
+        pretrained: folder of `pretrain`.
+        out: folder of the fine-tuned model.
+        device: of torch, such as ``cuda``.
+        threads: to compute with; None: all processors.
+        existing: as for `prepare`.
+        options: see below.
+
+    Returns:
+        What fine-tuning reached, and the parity check; a row is a check on held-out users.
+
+    Raises:
+        TslrecError: an input is missing or damaged, or the GGUF file's states differ too much from the model's.
+    """
+    from ..finetuning.finetune import finetune as finetune_model
+
+    config, folder = from_mapping(configs.FinetuneConfig, options, "finetune"), Path(out)
+    finetune_model(Path(dataset), Path(pretrained), folder, config, **arguments.settings(device, threads, existing))
+    metrics = arguments.read(folder, "metrics.json") | {"parity": arguments.read(folder, "parity.json")}
+    return Result(folder, metrics, lambda: metrics["checks"])
+
+
+@with_options(configs.EmbedConfig)
+def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, model: str | None = None,
+          append_to: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
+          **options: Any) -> Embeddings:
+    """Embed every item with a language model.
+
+    >>> embeddings = tslrec_min.embed("dataset", "embed", finetuned="finetune")
+    >>> embeddings.vectors.shape, embeddings.item_ids[:2]
+    ((12, 64), ['i0', 'i1'])
+
+    Args:
+        dataset: folder of `prepare`.
+        out: folder of the embeddings.
+        finetuned: folder of `finetune`; this or `model` has to be given.
+        model: a model as it is: an alias, a .gguf file, a folder or hub id; reads the default prompt of `finetune`.
+        append_to: older embeddings by the same model; items whose prompt is in them keep their vector.
+        device: of the torch engine.
+        threads: to compute with; None: all processors.
+        existing: as for `prepare`.
+        options: see below.
+
+    Returns:
+        The vectors, and how they were made; a row is an item.
+
+    Raises:
+        TslrecError: an input is missing or damaged, or `append_to` was made otherwise.
+        ValueError: not one of `finetuned` and `model` is given.
+    """
+    from ..embedding.embed import embed_base, embed_tuned
+    from ..llm.files import template_of
+
+    if (finetuned is None) == (model is None):
+        raise ValueError(f"finetuned is {finetuned!r} and model {model!r}; give one of them")
+    config, folder = from_mapping(configs.EmbedConfig, options, "embed"), Path(out)
+    settings = arguments.settings(device, threads, existing, with_torch=config.engine == "torch")
+    settings["append_to"] = arguments.path(append_to)
+    if finetuned is not None:
+        embed_tuned(Path(dataset), Path(finetuned), folder, config, **settings)
+    else:
+        embed_base(Path(dataset), str(model), template_of(configs.FinetuneConfig()), folder, config, **settings)
+    return Embeddings(folder, arguments.read(folder, "embed.json"), lambda: item_rows(Path(dataset)))
+
+
+@with_options(configs.TrainConfig)
+def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
+          ignore_unknown_items: bool = False, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
+          **options: Any) -> Result:
+    """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
+
+    >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
+    >>> sasrec = tslrec_min.train("dataset", "sasrec", embeddings="embed", adapter="init", epochs=2, width=8)
+    >>> list(sasrec.rows[0])
+    ['loss', 'validation_ndcg@10', 'validation_hr@10']
+
+    Args:
+        dataset: folder of `prepare`.
+        out: folder of the recommender.
+        embeddings: folder of `embed`, or a file of anybody's item vectors (npy, Parquet, word2vec text); None: item ids
+            only.
+        embedding_ids: text file with the ids of an .npy file's rows, one a line.
+        ignore_unknown_items: leave out a file's items that the data set doesn't know.
+        device: of torch, such as ``cuda``.
+        threads: to compute with; None: all processors.
+        existing: as for `prepare`.
+        options: see below.
+
+    Returns:
+        What training reached; a row is an epoch.
+
+    Raises:
+        TslrecError: an input is missing, damaged or of another catalogue, or an option has a bad value.
+    """
+    from ..recommenders.train import train as train_recommender
+
+    config, folder = from_mapping(configs.TrainConfig, options, "train"), Path(out)
+    train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
+                      embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
+                      **arguments.settings(device, threads, existing))
+    metrics = arguments.read(folder, "metrics.json")
+    return Result(folder, metrics, lambda: metrics["epochs"])
+
+
+@with_options(configs.EvaluateConfig)
+def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]], *,
+             out: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
+             **options: Any) -> Result:
+    """Rank every user's target among all items: HR@k, NDCG@k and MRR, and paired tests.
+
+    >>> report = tslrec_min.evaluate("dataset", {"ids": "ids", "tslrec": ["sasrec"]}, resamples=100)
+    >>> 0 <= report.metrics["arms"]["tslrec"]["filtered"]["hr@10"]["mean"] <= 1
+    True
+    >>> list(report.rows[0])[:6]
+    ['arm', 'metric', 'protocol', 'group', 'users', 'mean']
+
+    Args:
+        dataset: folder of `prepare`.
+        runs: name of an arm -> its folders of `train`, one for each seed; or folders, or texts ``NAME=PATH``, as for
+            the command. The other arms are compared with the first one.
+        out: folder to store the metrics and every user's rank in; None: they are returned alone.
+        device: of torch, such as ``cuda``.
+        threads: to compute with; None: all processors.
+        existing: as for `prepare`.
+        options: see below.
+
+    Returns:
+        The report; a row is a metric of an arm under a protocol (``filtered``: items of the history are left out) for a
+        group of users.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set.
+    """
+    from ..evaluation.evaluate import evaluate as evaluate_runs
+    from ..evaluation.summary import report_rows
+
+    config = from_mapping(configs.EvaluateConfig, options, "evaluate")
+    report = evaluate_runs(Path(dataset), arguments.arms(runs), config, out=arguments.path(out),
+                           **arguments.settings(device, threads, existing))
+    return Result(arguments.path(out), report, lambda: report_rows(report))
+
+
+def recommend(dataset: StrPath, run: StrPath, *, users: Iterable[Any] | None = None,
+              histories: Histories | None = None, k: int = 10, keep_seen: bool = False, unknown: str = "refuse",
+              device: str = "cpu", threads: int | None = None) -> Rows:
+    """Recommend items: the best ones of every user for what comes after the whole history.
+
+    >>> tslrec_min.recommend("dataset", "sasrec", users=["u7"], k=1)
+    [{'user': 'u7', 'history': 'stored', 'rank': 1, 'item': 'i...', 'score': ..., 'title': 'Amélie ...'}]
+    >>> tslrec_min.recommend("dataset", "sasrec", histories={"me": ["i3", "i4"]}, k=1)
+    [{'user': 'me', 'history': 'given', 'rank': 1, 'item': 'i...', 'score': ..., 'title': 'Amélie ...'}]
+
+    Args:
+        dataset: folder of `prepare`.
+        run: folder of `train`.
+        users: ids of users of the data set; None, and no `histories`: all of them.
+        histories: new ones, the oldest item first: user -> item ids, or lists of item ids, of users "0", "1", ...
+        k: items for each.
+        keep_seen: recommend items of the history too.
+        unknown: ``refuse`` ids that the data set doesn't know, or ``skip`` them.
+        device: of torch, such as ``cuda``.
+        threads: to compute with; None: all processors.
+
+    Returns:
+        A row for every user and item, the best first, as in the command's CSV with titles.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.
+    """
+    from ..recommendation.recommend import RecommendOptions, recommended_rows
+
+    options = RecommendOptions(arguments.count(k), keep_seen, titles=True, skip_unknown=arguments.skips(unknown))
+    return recommended_rows(Path(dataset), Path(run), options, users=users, histories=histories,
+                            **arguments.computing(device, threads))
+
+
+def similar(dataset: StrPath, items: str | Sequence[str], *, embeddings: StrPath | None = None,
+            run: StrPath | None = None, k: int = 10) -> Rows:
+    """Find the items that are nearest to others by the cosine of their vectors.
+
+    >>> tslrec_min.similar("dataset", "i3", embeddings="embed", k=1)
+    [{'item': 'i3', 'rank': 1, 'similar': 'i...', 'title': 'Amélie ...', 'cosine': ...}]
+
+    Args:
+        dataset: folder of `prepare`.
+        items: an id, or several.
+        embeddings: folder of `embed`, or a file of vectors with their ids.
+        run: folder of `train`, in place of `embeddings`: compare the recommender's item table.
+        k: items for each.
+
+    Returns:
+        A row for every item and similar item, the nearest first.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.
+    """
+    from ..recommendation.similar import similar_rows
+
+    return similar_rows(Path(dataset), arguments.several(items), arguments.count(k),
+                        embeddings=arguments.path(embeddings), run=arguments.path(run))

@@ -1,0 +1,104 @@
+"""Arguments of the functions of `api`, as the library wants them; each function here is named after what it returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import TslrecError
+from ..runtime.device import start_torch, usable_processors
+
+StrPath = str | os.PathLike[str]
+Histories = Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]]
+"""User -> ids of items, or lists of ids alone."""
+_EXISTING = ("refuse", "overwrite", "reuse")
+
+
+def computing(device: str, threads: int | None) -> dict[str, Any]:
+    """Load torch, and return where and with how many threads to compute."""
+    count = threads or usable_processors()
+    return {"device": start_torch(device, count), "threads": count}
+
+
+def settings(device: str, threads: int | None, on_existing: str, *, with_torch: bool = True) -> dict[str, Any]:
+    """Return the settings that the stages share, torch's threads set."""
+    where = computing(device, threads) if with_torch else {"device": device, "threads": threads or usable_processors()}
+    return where | {"existing": existing(on_existing)}
+
+
+def are_frames(interactions: Any, items: Any) -> bool:
+    """Return whether both are data frames, which have columns.
+
+    Raises:
+        TypeError: one is and the other isn't.
+    """
+    of_interactions, of_items = hasattr(interactions, "columns"), hasattr(items, "columns")
+    if of_interactions != of_items:
+        raise TypeError(f"interactions are a {type(interactions).__name__} and items a {type(items).__name__}; "
+                        "expected two data frames, or two files")
+    return of_interactions
+
+
+def existing(what: str) -> str:
+    """Return what to do with existing results.
+
+    Raises:
+        ValueError: it is none of its values.
+    """
+    if what not in _EXISTING:
+        raise ValueError(f"existing is {what!r}; expected one of {', '.join(_EXISTING)}")
+    return what
+
+
+def count(k: int) -> int:
+    """Return how many items are asked for.
+
+    Raises:
+        TslrecError: it is no integer from 1.
+    """
+    if type(k) is not int or k < 1:
+        raise TslrecError(f"k is {k!r}; expected a number of items, at least 1")
+    return k
+
+
+def skips(unknown: str) -> bool:
+    """Return whether unknown ids are left out.
+
+    Raises:
+        TslrecError: it is neither ``refuse`` nor ``skip``.
+    """
+    if unknown not in ("refuse", "skip"):
+        raise TslrecError(f"unknown is {unknown!r}; expected refuse or skip")
+    return unknown == "skip"
+
+
+def path(given: StrPath | None) -> Path | None:
+    """Return a path, if one is given."""
+    return None if given is None else Path(given)
+
+
+def several(given: Any) -> list[Any]:
+    """Return a list of what is given: one value, such as a text or a path, or many."""
+    return [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else list(given)
+
+
+def arms(runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]]) -> dict[str, list[Path]]:
+    """Return the folders of every arm.
+
+    Raises:
+        TslrecError: see `evaluation.parse_arms`.
+    """
+    from ..evaluation.evaluate import parse_arms
+
+    if isinstance(runs, Mapping):
+        return {name: [Path(path) for path in several(paths)] for name, paths in runs.items()}
+    return parse_arms([os.fspath(run) for run in several(runs)])
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    """Return what is in a JSON file of an artifact."""
+    from ..storage.artifacts import read_json
+
+    return dict(read_json(folder / name))

@@ -1,0 +1,1 @@
+"""Raw interactions and titles in the formats that people have them in."""

@@ -1,0 +1,118 @@
+"""Columns that are typed already: Parquet files, and data frames of pandas or polars.
+
+Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]``, ``to_numpy`` and,
+of columns of integers with gaps, ``dtype`` and ``to_list``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import TslrecError
+from ...storage.parquet import load_pyarrow
+from .rows import BadRows, Chunk, named_columns
+from .text import RawFile
+
+_CHUNK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """A Parquet file; its rows are numbered from 1."""
+
+    file: RawFile
+    names: tuple[str, ...]
+    aliases: Mapping[str, str]
+    per_second: int = 1
+    timed: bool = True
+
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        named_columns(self.file, self.names, self.aliases, columns)
+
+    def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
+        """Read rows; see `Table.chunks`. No row is bad yet.
+
+        Raises:
+            TslrecError: a column is missing, or the file is damaged.
+        """
+        wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
+        _, parquet = load_pyarrow()
+        try:
+            with parquet.ParquetFile(self.file.path) as table:
+                for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
+                    lines = range(start, start + batch.num_rows)
+                    yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
+                    start += batch.num_rows
+        except Exception as error:  # pyarrow's errors are of many kinds
+            raise TslrecError(f"{self.file} can't be read as Parquet: {error}; it is damaged: get it again") from None
+
+
+def open_parquet(file: RawFile) -> Parquet:
+    """Read the names of a Parquet file's columns.
+
+    Raises:
+        TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
+    """
+    _, parquet = load_pyarrow()
+    if file.path.suffix == ".gz":
+        raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
+    try:
+        return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
+    except Exception as error:  # pyarrow's errors are of many kinds
+        raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says"
+                          ) from None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A data frame; its rows are numbered from 1."""
+
+    frame: Any
+    what: str
+    """What messages call it."""
+    aliases: Mapping[str, str]
+    per_second: int = 1
+    timed: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its columns."""
+        return tuple(map(str, self.frame.columns))
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return self.what
+
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        named_columns(self, self.names, self.aliases, columns)
+
+    def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
+        """Read rows; see `Table.chunks`. No row is bad yet.
+
+        Raises:
+            TslrecError: a column is missing.
+        """
+        wanted = named_columns(self, self.names, self.aliases, columns)
+        arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
+        for start in range(0, len(self.frame), _CHUNK_ROWS):
+            parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}
+            yield Chunk(range(start + 1, 1 + min(start + _CHUNK_ROWS, len(self.frame))), parts)
+
+
+def _array(column: Any) -> np.ndarray:
+    """Return a column as an array; whole numbers beside gaps, of which ``to_numpy`` makes floats, as objects."""
+    array = np.asarray(column.to_numpy())
+    if array.dtype.kind == "f" and "int" in str(getattr(column, "dtype", "")).lower():
+        return np.array(column.to_list(), object)
+    return array
+
+
+def _values(array: np.ndarray) -> list[Any]:
+    """Return Python's values; of times, which NumPy would give as integers of any unit, dates."""
+    return array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()

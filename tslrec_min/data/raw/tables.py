@@ -1,0 +1,247 @@
+"""Tables: CSV and TSV, RecBole atomic files, and MovieLens' files of all ages.
+
+Formats by their own documentation:
+
+- RecBole atomic files (recbole.io, "Data: Atomic Files"): tab-separated, ``name:type`` in the header;
+- MovieLens, by the READMEs: 100K (u.data: ``user item rating timestamp``, tab-separated; u.item: 24 fields with ``|``,
+  latin-1); 1M (``UserID::MovieID::Rating::Timestamp`` and ``MovieID::Title::Genres``, latin-1); 10M (the same, UTF-8);
+  20M, 25M, 32M and latest (ratings.csv: ``userId,movieId,rating,timestamp``; movies.csv: ``movieId,title,genres``);
+- the ratings-only files of Amazon Reviews 2023: ``user_id,parent_asin,rating,timestamp``, in milliseconds.
+
+Blocks of lines without quotes are split all at once. Where that can't be right, or a row has another number of fields,
+they are read row by row, with the same result.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+
+from ...configs import PrepareConfig
+from ...errors import TslrecError
+from .ascii_columns import cut
+from .rows import BadRows, Chunk, named_columns
+from .text import Block, RawFile, is_utf8, text_blocks, text_lines
+
+CHUNK_ROWS = 1 << 15
+_TYPED_SUFFIXES = (".inter", ".item")
+_GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
+           "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
+_FIXED = {
+    ".data": ("\t", ("user_id", "item_id", "rating", "timestamp")),
+    ".dat": ("::", ("user_id", "item_id", "rating", "timestamp")),
+    "movies.dat": ("::", ("item_id", "title", "genres")),
+    "u.item": ("|", ("item_id", "title", "release_date", "video_release_date", "imdb_url", *_GENRES)),
+}
+"""Name or suffix -> delimiter and columns of files without a header."""
+KNOWN_HEADERS = {
+    ("userId", "movieId", "rating", "timestamp"): ("movielens", {"user_id": "userId", "item_id": "movieId"}),
+    ("movieId", "title", "genres"): ("movielens", {"item_id": "movieId"}),
+    ("user_id", "parent_asin", "rating", "timestamp"): ("amazon", {"item_id": "parent_asin"}),
+}
+"""Header -> format, and which columns the flags' defaults stand for."""
+_SPACES = " \t\x0b\x0c\x1c\x1d\x1e\x1f"
+"""What str.strip removes of ASCII text, line ends aside."""
+
+
+class _Quoted(csv.excel):
+    """How fields are quoted: ``a, "b, c"`` has two, since white space around a field is not part of it."""
+
+    skipinitialspace = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table and how it is written."""
+
+    file: RawFile
+    names: tuple[str, ...]
+    """Of its columns."""
+    delimiter: str
+    quoted: bool
+    """Whether fields may be in double quotes, as in CSV."""
+    stripped: bool
+    """Whether white space around a field is not part of it."""
+    encoding: str
+    header_line: int
+    """Number of the line with the names, 0 if there is none."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Column that is meant by a name."""
+    format: str = "csv"
+    """Of the configuration, as far as the header tells."""
+
+    @property
+    def per_second(self) -> int:
+        """Units of its times in a second."""
+        return 1000 if self.format == "amazon" else 1
+
+    @property
+    def timed(self) -> bool:
+        """Whether its rows can have times."""
+        return True
+
+    def check(self, columns: Mapping[str, str]) -> None:
+        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        self._places(columns)
+
+    def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
+        """Read rows.
+
+        Args:
+            columns: role -> name of the column; roles with an empty name are left out.
+            bad: gets the rows with another number of fields than the header.
+
+        Raises:
+            TslrecError: a column is missing, or a row can't be read and is not to be skipped.
+        """
+        places = self._places(columns)
+        blocks = self._blocks()
+        for block in blocks:
+            if self.quoted and '"' in block.text:  # what is quoted may go on in the next block
+                yield from self._row_by_row(chain([block], blocks), places, bad)
+                return
+            chunk = simple_chunk(self, block, places)
+            if chunk is None:  # a row has another number of fields
+                yield from self._row_by_row([block], places, bad)
+            else:
+                yield chunk
+
+    def _places(self, columns: Mapping[str, str]) -> dict[str, int]:
+        return {role: self.names.index(name)
+                for role, name in named_columns(self.file, self.names, self.aliases, columns).items()}
+
+    def _blocks(self) -> Iterator[Block]:
+        """Read the blocks without the header and what is above it."""
+        for block in text_blocks(self.file, self.encoding):
+            above = self.header_line - block.first_line + 1
+            if above <= 0:
+                yield block
+            elif block.text.count("\n") >= above:
+                yield Block(self.header_line + 1, block.text.split("\n", above)[above])
+
+    def _row_by_row(self, blocks: Iterable[Block], places: Mapping[str, int], bad: BadRows) -> Iterator[Chunk]:
+        lines: list[int] = []
+        rows: list[list[str]] = []
+        for line, cells in self._csv_rows(blocks) if self.quoted else self._split_rows(blocks):
+            if len(cells) != len(self.names):
+                if rows and not bad.skip:  # one of those before may be bad too, and the first one is to be named
+                    yield _chunk_of(lines, rows, places)
+                bad.add(self.file, line, "wrong number of fields",
+                        f"{len(cells)} fields; expected {len(self.names)} ({', '.join(self.names)})")
+                continue
+            lines.append(line)
+            rows.append([cells[place].strip() if self.stripped else cells[place] for place in places.values()])
+            if len(rows) == CHUNK_ROWS:
+                yield _chunk_of(lines, rows, places)
+                lines, rows = [], []
+        if rows:
+            yield _chunk_of(lines, rows, places)
+
+    def _split_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
+        for block in blocks:
+            for number, text in enumerate(block.text.split("\n"), block.first_line):
+                if text.strip(" "):
+                    yield number, text.split(self.delimiter)
+
+    def _csv_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
+        remaining = iter(blocks)
+        first = next(remaining)
+        above, ended = first.first_line - 1, False
+
+        def lines() -> Iterator[str]:
+            nonlocal ended
+            for block in chain([first], remaining):
+                yield from io.StringIO(block.text, newline="")
+            ended = True
+            yield "\n"  # a row of its own, unless a quote is open
+
+        reader, line = csv.reader(lines(), _Quoted, delimiter=self.delimiter), above
+        try:
+            for cells in reader:
+                if ended and cells:
+                    raise csv.Error("the file ends inside quotes")
+                line = above + reader.line_num
+                if len(cells) > 1 or "".join(cells).strip():
+                    yield line, cells
+        except csv.Error as error:
+            raise TslrecError(f"{self.file}, line {line + 1}: {error}; a field that begins with a double quote in this "
+                              "row is not closed, or is too long") from None
+
+
+def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
+    """Split lines without quotes all at once; None if they aren't all of the same number of fields.
+
+    Plain ASCII is cut without touching the fields (`cells.cut`). In other text a line feed becomes a field of its own:
+    every row is regular exactly if these are where they have to be.
+    """
+    mark, width = table.delimiter, len(table.names)
+    text = block.text if block.text.endswith("\n") else block.text + "\n"
+    spaces = table.stripped and (not text.isascii() or any(space in text for space in _SPACES if space != mark))
+    fields = None if spaces else cut(text, mark, width)
+    if fields is not None:
+        return Chunk(range(block.first_line, block.first_line + len(fields[0])),
+                     {role: fields[place] for role, place in places.items()}, is_text=True)
+    cells = text.replace("\n", f"{mark}\n{mark}").split(mark)
+    count, step = text.count("\n"), width + 1
+    if len(cells) != count * step + 1 or cells[width::step].count("\n") != count:
+        return None
+    cells.pop()
+    columns = {role: cells[place::step] for role, place in places.items()}
+    if spaces:
+        columns = {role: list(map(str.strip, values)) for role, values in columns.items()}
+    return Chunk(range(block.first_line, block.first_line + count), columns, is_text=True)
+
+
+def _chunk_of(lines: list[int], rows: list[list[str]], places: Mapping[str, int]) -> Chunk:
+    return Chunk(lines, dict(zip(places, map(list, zip(*rows, strict=True)), strict=True)), is_text=True)
+
+
+def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> Table:
+    """Find out how a table is written, from its name and its first line.
+
+    Args:
+        file: what to read.
+        config: encoding, format and, of interactions, the names of columns; the format ``csv`` takes every column as it
+            is.
+        items: whether it is to hold items, not interactions.
+
+    Raises:
+        TslrecError: it can't be read.
+    """
+    as_it_is = config.format == "csv"
+    fixed = _FIXED.get(file.name) or (None if as_it_is else _FIXED.get(file.suffix))
+    if fixed:
+        delimiter, names = fixed
+        return Table(file, _renamed(names, config), delimiter, False, False, config.encoding or _age(file), 0)
+    encoding = config.encoding or "utf-8"
+    number, first = next(text_lines(file, encoding), (0, ""))
+    if file.suffix in _TYPED_SUFFIXES or (config.format == "recbole" and not items):
+        names = _renamed([cell.split(":")[0] for cell in first.split("\t")], config)
+        return Table(file, names, "\t", False, False, encoding, number)
+    delimiter = "\t" if "\t" in first else next((mark for mark in ";," if mark in first), ",")
+    quoted = delimiter != "\t"  # TSV: bare inch marks
+    if config.columns and not items:
+        return Table(file, tuple(name.strip() for name in config.columns.split(",")), delimiter, quoted, True,
+                     encoding, 0)
+    try:
+        cells = next(csv.reader([first], _Quoted, delimiter=delimiter), []) if quoted else first.split(delimiter)
+    except csv.Error as error:
+        raise TslrecError(f"{file}, line {number}: {error}; expected a header with the names of columns") from None
+    names = tuple(cell.strip() for cell in cells) if first else ()
+    format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
+    return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format)
+
+
+def _age(file: RawFile) -> str:
+    """Return the encoding of a MovieLens file without a header: titles are latin-1 in old ones, UTF-8 in 10M."""
+    return "utf-8" if file.name == "movies.dat" and is_utf8(file) else "latin-1"
+
+
+def _renamed(header: Iterable[str], config: PrepareConfig) -> tuple[str, ...]:
+    """Name the columns of formats with fixed names as the flags do, so that the flags' values don't matter."""
+    names = {"user_id": config.user_column, "item_id": config.item_column, "rating": config.rating_column,
+             "timestamp": config.time_column or "timestamp"}
+    return tuple(names.get(name, name) for name in header)

@@ -1,0 +1,189 @@
+"""Raw files as text: plain, gzip, or a member of a zip archive; read in blocks of whole lines, within bounds.
+
+Nothing is ever unpacked to the disk, so names inside an archive can't lead anywhere. What a file may expand to and how
+long a line may be is bounded: memory does not depend on what is in the file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from ...errors import TslrecError
+
+BLOCK_CHARACTERS = 1 << 20
+"""Of a block, up to the end of its last line."""
+LONGEST_LINE = 16 << 20
+"""Characters; of published review data the longest line has far fewer than one million."""
+_SMALL_BYTES, _GREATEST_EXPANSION = 64 << 20, 200
+"""A compressed file may always expand to the first, and further up to so many times its size: text expands 3 to 20
+times."""
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file of raw data, or a member of a zip archive."""
+
+    path: Path
+    member: str = ""
+    """Name inside the zip archive `path`; empty: the file itself."""
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Last part of the name, without the .gz of a compressed file."""
+        return PurePosixPath(self.member).name if self.member else self.path.name.removesuffix(".gz")
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of `name`, such as ``.csv``."""
+        return PurePosixPath(self.name).suffix
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open for reading, decompressed.
+
+        Raises:
+            TslrecError: it can't be read or decompressed, or expands beyond all measure.
+        """
+        with contextlib.ExitStack() as opened:
+            if self.member:
+                with _decompressing(self):
+                    archive = opened.enter_context(zipfile.ZipFile(self.path))
+                    member = opened.enter_context(archive.open(self.member))
+                yield _bounded(member, archive.getinfo(self.member).compress_size, self)
+            elif self.path.suffix == ".gz":
+                yield _bounded(opened.enter_context(gzip.open(self.path)), self.path.stat().st_size, self)
+            else:
+                yield opened.enter_context(open(self.path, "rb"))
+
+
+@contextlib.contextmanager
+def _decompressing(file: RawFile) -> Iterator[None]:
+    """Turn what is raised of damaged archives into TslrecError: the errors of their modules share no base class."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise TslrecError(f"{file} can't be decompressed: {error or type(error).__name__}; it is damaged, encrypted, "
+                          "or not what its name says. Fetch it again, or unpack it yourself") from None
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to give more than a number of bytes."""
+
+    def __init__(self, stream: io.BufferedIOBase, most: int, file: RawFile) -> None:
+        self.stream, self.left, self.file = stream, most, file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _decompressing(self.file):
+            count = self.stream.readinto(buffer)
+        self.left -= count
+        if self.left < 0:
+            raise TslrecError(f"{self.file} expands to more than {_GREATEST_EXPANSION} times its size, which data does "
+                              "not; if it is sound, decompress it yourself and give the plain file")
+        return count
+
+
+def _bounded(stream: object, compressed: int, file: RawFile) -> BinaryIO:
+    most = max(_SMALL_BYTES, _GREATEST_EXPANSION * compressed)
+    return cast(BinaryIO, io.BufferedReader(_Bounded(cast(io.BufferedIOBase, stream), most, file), 1 << 17))
+
+
+def members(path: Path) -> list[RawFile]:
+    """Return the files of a zip archive.
+
+    Raises:
+        TslrecError: it is no zip archive.
+    """
+    with open(path, "rb") as stream:
+        try:
+            archive = zipfile.ZipFile(stream)
+            files = [info for info in archive.infolist() if not info.is_dir()]
+            for info in files:  # a name is written twice and has no checksum: the two are compared by opening
+                with contextlib.suppress(RuntimeError):  # encrypted: a matter of whoever reads it
+                    archive.open(info).close()
+            return [RawFile(path, info.filename) for info in files]
+        except Exception as error:  # zipfile's errors share no base class
+            raise TslrecError(f"{path} can't be read as a zip archive: {error}; fetch it again") from None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some whole lines of a file."""
+
+    first_line: int
+    """Number of the first one, from 1."""
+    text: str
+    """The lines, each with a line feed: only the last line of the file may have none."""
+
+
+def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
+    """Read a file in blocks of about `BLOCK_CHARACTERS`; of UTF-8 a byte order mark is no part of the text.
+
+    Raises:
+        TslrecError: it can't be read or is not text of this encoding, or a line is longer than `LONGEST_LINE`.
+    """
+    line = 1
+    with file.open() as stream:
+        try:
+            marked = codecs.lookup(encoding).name == "utf-8"
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig" if marked else encoding, newline="")
+        except LookupError:
+            raise TslrecError(f"unknown --encoding {encoding!r}; try utf-8 or latin-1") from None
+        try:
+            while block := text.read(BLOCK_CHARACTERS):
+                rest = text.readline(LONGEST_LINE)
+                if len(rest) == LONGEST_LINE:
+                    raise TslrecError(f"{file}: a line after line {line + block.count(chr(10))} is longer than "
+                                      f"{LONGEST_LINE:,} characters: it is not the text that was expected")
+                whole = _with_line_feeds(block + rest)
+                yield Block(line, whole)
+                line += whole.count("\n")
+        except UnicodeError as error:  # of UTF-16 without a mark it is no UnicodeDecodeError
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else error
+            raise TslrecError(f"{file} is not {encoding} text ({reason}, after line {line}); name "
+                              "its encoding with --encoding") from None
+        finally:
+            text.detach()
+
+
+def text_lines(file: RawFile, encoding: str) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, text without line end) of the lines that are not blank.
+
+    Raises:
+        TslrecError: see `text_blocks`.
+    """
+    for block in text_blocks(file, encoding):
+        for number, text in enumerate(block.text.split("\n"), block.first_line):
+            if text and not text.isspace():
+                yield number, text
+
+
+def _with_line_feeds(text: str) -> str:
+    """Return text whose lines all end with a line feed alone."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def is_utf8(file: RawFile) -> bool:
+    """Return whether a file is UTF-8 throughout; reads all of it."""
+    try:
+        for _ in text_blocks(file, "utf-8"):
+            pass
+    except TslrecError:
+        return False
+    return True

@@ -1,0 +1,290 @@
+"""The stage ``embed``: every item as a virtual user whose history is that item (TSLRec, arXiv 2406.00333, stage 2).
+
+Neither torch nor transformers is imported for llama.cpp and a .gguf file: they would take most of the memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..configs import EmbedConfig
+from ..data.dataset import Dataset, load_dataset
+from ..errors import TslrecError
+from ..finetuning.preference_head import PreferenceHead
+from ..item_vectors.artifact import (
+    BLOCK,
+    OlderEmbeddings,
+    describe_embeddings,
+    open_older,
+    save_prompt_keys,
+    write_embeddings,
+    write_preferences,
+)
+from ..llm.engines import BatchedEngine
+from ..llm.files import F16_FILE, load_tokenizer, model_hash, open_tuned
+from ..llm.prompts import PromptTemplate
+from ..llm.resolve import resolve_model
+from ..runtime.progress import progress, step
+from ..storage.artifacts import (
+    Recipe,
+    is_current,
+    recorded_versions,
+    refuse_existing,
+    sha256_of_json,
+    start_measuring,
+    write_artifact,
+    write_json,
+)
+from .plan import KEY_WORDS, ItemPrompts, Plan, plan_of
+from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..llm.engines.llama_engine import LlamaEngine
+    from ..llm.engines.torch_engine import TorchEngine
+
+_COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-min", "torch", "transformers")}
+
+
+def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: EmbedConfig, *,
+                device: torch.device | str, threads: int, existing: str = "refuse", append_to: Path | None = None,
+                part: Part = WHOLE) -> int:
+    """Embed every item with a fine-tuned model and the prompt it was tuned with.
+
+    Finished shards of an interrupted run with the same recipe are taken up.
+
+    Args:
+        dataset_path: data set artifact.
+        finetune_path: finetune artifact.
+        out: folder of the artifact: item_embeddings.npy, item_preferences.npy, items.txt, prompts.npy, embed.json.
+        config: engine settings.
+        device: of the torch engine.
+        threads: of llama.cpp.
+        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+        append_to: embed artifact whose vectors are kept where an item has the same prompt in it.
+        part: the part of the work that is this process's.
+
+    Returns:
+        The number of shards that other parts have yet to compute, damaged ones too; with 0 the artifact is there,
+        unless torchrun's first process is still to make it.
+
+    Raises:
+        TslrecError: an input is missing or damaged, or `append_to` was made by another model, template or engine.
+    """
+    tuned = open_tuned(finetune_path)
+
+    def engine() -> AbstractContextManager[BatchedEngine]:
+        if config.engine == "llama":
+            half = tuned.artifact.path / F16_FILE
+            stored = {"auto": tuned.quantised, "F16": half}.get(config.quant)
+            return _llama(stored, config, threads) if stored else _quantised(half, config.quant, config, threads)
+        from ..finetuning.finetune import load_tuned
+        from ..llm.lora import merge_lora
+
+        model = load_tuned(tuned)
+        merge_lora(model.network)
+        return _torch(model.network, config, device)
+
+    dataset, dataset_hash = load_dataset(dataset_path)
+    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, tuned.template, tuned.quantised,
+               {"finetune": tuned.artifact.hash}, engine, PreferenceHead.load(tuned))
+    return _embed(job, existing, append_to, part)
+
+
+def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Path, config: EmbedConfig, *,
+               device: torch.device | str, threads: int, existing: str = "refuse", append_to: Path | None = None,
+               part: Part = WHOLE) -> int:
+    """Embed every item with a model as it is, before any fine-tuning; otherwise like `embed_tuned`.
+
+    The llama engine reads a .gguf as it stands, unless `config.quant` says otherwise; a model in another format is
+    written as an f16 GGUF first.
+    """
+
+    def engine() -> AbstractContextManager[BatchedEngine]:
+        if config.engine == "torch":
+            from ..llm.model import load_language_model
+
+            return _torch(load_language_model(model).network, config, device)
+        resolved = resolve_model(model)
+        if resolved.kind != "gguf":
+            return _converted(model, config, threads)
+        from ..llm.gguf.quantization import quant_for_speed
+
+        quant = quant_for_speed(resolved.path) if config.quant == "auto" else config.quant
+        return _quantised(resolved.path, quant, config, threads) if quant else _llama(resolved.path, config, threads)
+
+    dataset, dataset_hash = load_dataset(dataset_path)
+    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, template, model, {"model": model_hash(model)},
+               engine)
+    return _embed(job, existing, append_to, part)
+
+
+def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
+    from ..finetuning.training import resolve_precision
+    from ..llm.engines.torch_engine import TorchEngine
+
+    return TorchEngine(network, device=device, batch_tokens=config.batch_tokens,
+                       dtype=resolve_precision(config.torch_precision, device))
+
+
+def _llama(path: Path, config: EmbedConfig, threads: int) -> LlamaEngine:
+    from ..llm.engines.llama_engine import LlamaEngine
+
+    return LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens)
+
+
+@contextmanager
+def _converted(model: str, config: EmbedConfig, threads: int) -> Iterator[LlamaEngine]:
+    """Write a model as a temporary GGUF and open it."""
+    from ..llm.gguf.writer import write_gguf
+    from ..llm.model import load_language_model
+
+    loaded = load_language_model(model)
+    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
+        path = Path(folder) / F16_FILE
+        write_gguf(path, loaded.network, loaded.network.config.to_dict(), loaded.metadata)
+        del loaded
+        whole = config.quant in ("auto", "F16")
+        with _llama(path, config, threads) if whole else _quantised(path, config.quant, config, threads) as engine:
+            yield engine
+
+
+@contextmanager
+def _quantised(source: Path, quant: str, config: EmbedConfig, threads: int) -> Iterator[LlamaEngine]:
+    """Write a GGUF file in another quantisation, to a temporary file, and open it."""
+    from ..llm.gguf.quantization import quantize
+
+    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
+        path = Path(folder) / f"model-{quant}.gguf"
+        step(f"writes {source.name} as {quant}")
+        quantize(source, path, quant, threads=threads, again=True)
+        with _llama(path, config, threads) as engine:
+            yield engine
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is embedded, and by what."""
+
+    dataset: Dataset
+    """Its cold items are in the catalogue like all others."""
+    dataset_hash: str
+    out: Path
+    config: EmbedConfig
+    template: PromptTemplate
+    tokenizer_of: str | Path
+    model: dict[str, str]
+    """The model's hash by its kind of input."""
+    engine: Callable[[], AbstractContextManager[BatchedEngine]]
+    head: PreferenceHead | None = None
+    """Of a fine-tuned model."""
+
+    def recipe(self, append_to: Path | None) -> tuple[Recipe, OlderEmbeddings | None]:
+        """Return the recipe, and the artifact that is appended to, opened."""
+        recipe = Recipe("embed", asdict(self.config) | {"template": asdict(self.template)},
+                        {"dataset": self.dataset_hash} | self.model)
+        if append_to is None:
+            return recipe, None
+        older = open_older(append_to, recipe)
+        return Recipe("embed", recipe.config, {**recipe.inputs, "appended_to": older.artifact.hash}), older
+
+
+def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
+    started = start_measuring()
+    if part.launch:
+        forget_check_in(job.out, part)  # before all that takes time: the first process may look for it soon
+    recipe, older = job.recipe(append_to)
+    # Of parts started one by one, a later one may find that an earlier one has finished the work.
+    may_be_done = existing == "reuse" or (existing == "refuse" and part.count > 1 and not part.launch)
+    if may_be_done and is_current(job.out, recipe):
+        remove_store(job.out)  # a process killed after its last step leaves it
+        return 0
+    refuse_existing(job.out, "embed", overwrite=existing != "refuse")
+    texts, tokenizer = job.dataset.texts(job.template.text, job.template.fields), load_tokenizer(job.tokenizer_of)
+    step(f"tokenises {len(texts)} texts")
+    prompts = ItemPrompts(texts, job.template, tokenizer)
+    plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
+    step(f"loads the engine {job.config.engine}; {plan.n_shards} shards")
+    with job.engine() as engine:
+        precision = engine.describe().get("precision")
+        if older:
+            older.check_precision(precision)
+        versions = recorded_versions()
+        key = sha256_of_json([asdict(recipe), [versions.get(package) for package in _COMPUTED_BY[job.config.engine]],
+                              precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
+        store = ShardStore(job.out, key, [(len(plan.shard(number)), engine.width) for number in range(plan.n_shards)])
+        if may_be_done and is_current(job.out, recipe):  # meanwhile: the store is one made anew, and empty
+            remove_store(job.out)
+            return 0
+        try:
+            refuse_existing(job.out, "embed", overwrite=existing != "refuse")
+        except TslrecError:  # meanwhile: likewise
+            remove_store(job.out)
+            raise
+        if job.config.autotune and store.missing(part.of(plan.n_shards)):
+            engine.autotune(prompts.of(plan.shard(0)))
+        _compute(store, engine, prompts, plan, part)
+        settings = engine.describe()
+    if part.launch:
+        if part.number:
+            return 0
+        store.wait_for_others(part)
+    with store.alone() as is_there:
+        if part.count > 1 and not part.launch and not store.missing(range(plan.n_shards)):
+            store.remove_damaged(range(plan.n_shards))  # so far each part has looked at its own alone
+        missing = len(store.missing(range(plan.n_shards)))
+        if is_there and not missing:
+            with write_artifact(job.out, recipe, overwrite=existing != "refuse", started=started) as folder:
+                _assemble(folder, job, store, prompts, plan, older)
+                if job.head:
+                    write_preferences(folder, job.head)
+                write_json(folder / "embed.json", describe_embeddings(folder) | {
+                    "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
+                    "catalogue_hash": job.dataset.catalogue_hash(), "tokens": prompts.n_tokens,
+                    "different_prompts": len(np.unique(prompts.keys, axis=0)),
+                    "titles_cut": len(job.template.cut(texts, tokenizer)),
+                    "kept": int((plan.kept >= 0).sum()), "computed": int((plan.kept < 0).sum())})
+            remove_store(job.out)
+        return missing
+
+
+def _compute(store: ShardStore, engine: BatchedEngine, prompts: ItemPrompts, plan: Plan, part: Part) -> None:
+    """Compute the shards of this process that are not there yet."""
+    mine = part.of(plan.n_shards)
+    store.remove_damaged(mine)
+    if part.launch:
+        store.check_in(part)
+    missing = store.missing(mine)
+    with progress(len(mine), "embed", "shard", initial=len(mine) - len(missing), leave=False) as bar:
+        for number in missing:
+            if store.missing(range(number, number + 1)):  # else another process has made it meanwhile
+                store.write(number, engine.embed(prompts.of(plan.shard(number))))
+            bar.update()
+
+
+def _assemble(folder: Path, job: _Job, store: ShardStore, prompts: ItemPrompts, plan: Plan,
+              older: OlderEmbeddings | None) -> None:
+    """Write the vectors, shard by shard, and what items are known by."""
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        by_place = np.argsort(plan.place, kind="stable")  # kept items first: their place is -1
+        first = np.searchsorted(plan.place[by_place], np.arange(plan.n_shards + 1) * plan.shard_size)
+        for start in range(0, first[0], BLOCK):
+            rows = by_place[start: min(start + BLOCK, first[0])]
+            assert older is not None  # for mypy: without it nothing is kept
+            yield rows, older.vectors(plan.kept[rows])
+        for number in range(plan.n_shards):
+            rows = by_place[first[number]: first[number + 1]]
+            yield rows, store.read(number)[plan.place[rows] - number * plan.shard_size]
+
+    write_embeddings(folder, blocks(), job.dataset)
+    save_prompt_keys(folder, prompts.keys)

@@ -1,0 +1,1 @@
+"""Full-ranking evaluation, stored ranks, comparisons of arms."""

@@ -1,0 +1,121 @@
+"""Cold start: how high stand items that nothing has learned from, scored by what an adapter makes of their embeddings.
+
+Every user's cold target (`data.cold`) is ranked twice: among ``all`` items, warm and cold, and among the ``cold``
+ones alone. What the user had before it is left out of both, and ties are kept as in `ranking`. Two orders that need
+no model stand beside the arms: a random one, and popularity, by which all cold items share the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.dataset import Dataset
+from ..ranking.metrics import COLD_METRICS, metric_values
+from ..ranking.ranks import Ranks, rank_targets
+from ..recommenders.sampling import SeenItems
+from ..recommenders.train import load_cold_rows, load_recommender
+from ..recommenders.training import final_states, gathered_ranks
+from ..runtime import distributed
+from ..storage.artifacts import open_artifact
+from .summary import over_runs
+
+
+class ColdTargets:
+    """The cold targets of a data set, and what is left out when each is ranked."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        cold = dataset.cold
+        if cold is None:
+            raise ValueError("the data set has no cold items")
+        self.asked = dataset.cold_evaluation()
+        self.n_items, self.n_cold = dataset.n_items, cold.n_items
+        before = np.repeat(np.arange(len(cold.users)), np.diff(cold.indptr))
+        history = self.asked.histories
+        lengths = np.diff(history.indptr)
+        own = np.zeros(len(lengths), bool)
+        own[cold.users] = True
+        rows = np.concatenate([before, np.repeat(np.arange(len(cold.users)), lengths[cold.users])])
+        items = np.concatenate([cold.earlier + self.n_items, history.items[np.repeat(own, lengths)]])
+        order = np.argsort(rows, kind="stable")
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(cold.users)))])
+        self.seen = {"all": SeenItems.from_histories(indptr, items[order], self.n_items + self.n_cold),
+                     "cold": SeenItems.from_histories(cold.indptr, cold.earlier, self.n_cold)}
+        """By the items that are ranked; row e is of the e-th user with a target."""
+
+    def rank(self, states: np.ndarray, table: np.ndarray, cold_rows: np.ndarray, chosen: np.ndarray, threads: int
+             ) -> dict[str, Ranks]:
+        """Rank targets among all items and among the cold ones.
+
+        Args:
+            states: float32 or float64 [n, d].
+            table: of the same dtype [I+1, d]; row 0 is padding.
+            cold_rows: of the same dtype [C, d].
+            chosen: int64 [n], which of the targets the states are for.
+            threads: of the ranking kernel.
+        """
+        targets = self.asked.targets[chosen]
+        whole, alone = np.concatenate([table, cold_rows]), np.concatenate([table[:1], cold_rows])
+        return {
+            "all": rank_targets(states, whole, targets, self.seen["all"], users=chosen, num_threads=threads),
+            "cold": rank_targets(states, alone, targets - self.n_items, self.seen["cold"], users=chosen,
+                                 num_threads=threads)}
+
+    def rank_by(self, scores: np.ndarray, threads: int) -> dict[str, Ranks]:
+        """Rank all targets by one score an item, float64 [I+C+1]; entry 0 is padding."""
+        everyone = np.arange(len(self.asked.users))
+        table = scores[:, None]  # with the state 1, a row's score is the row
+        return self.rank(np.ones((len(everyone), 1)), table[:self.n_items + 1], table[self.n_items + 1:], everyone,
+                         threads)
+
+
+def evaluate_cold(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[Path]], *, device: torch.device,
+                  threads: int) -> dict[str, Any]:
+    """Rank the cold targets by every run and summarise.
+
+    Args:
+        dataset: with cold items.
+        dataset_hash: of its artifact.
+        arms: arm name -> its train artifacts.
+        device: where the models run.
+        threads: kernel threads.
+
+    Returns:
+        ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
+        items; ``arms``: for each its ``runs`` and the mean, standard deviation and values of the runs likewise, or the
+        ``reason`` why there are none.
+
+    Raises:
+        TslrecError: a run is missing, damaged or of another data set.
+    """
+    targets = ColdTargets(dataset)
+    popularity = np.bincount(dataset.training().items, minlength=dataset.n_items + targets.n_cold + 1)
+    orders = {"random": np.zeros(len(popularity)), "popularity": popularity.astype(np.float64)}
+    return {"users": len(targets.asked.users), "items": targets.n_cold} | {
+        name: {among: {metric: float(metric_values(ranks, metric).mean()) for metric in COLD_METRICS}
+               for among, ranks in targets.rank_by(scores, threads).items()}
+        for name, scores in orders.items()} | {
+        "arms": {arm: _evaluated_arm(targets, dataset_hash, paths, device, threads) for arm, paths in arms.items()}}
+
+
+def _evaluated_arm(targets: ColdTargets, dataset_hash: str, paths: Sequence[Path], device: torch.device, threads: int
+                   ) -> dict[str, Any]:
+    found: list[dict[str, Ranks]] = []
+    for path in paths:
+        cold_rows = load_cold_rows(path, targets.n_cold)
+        if cold_rows is None:
+            adapter = open_artifact(path, "train", check_files=False).config["adapter"]
+            return {"reason": f"{path.name}: the adapter {adapter} has vectors for the items it was trained with alone"}
+        recommender = load_recommender(path, dataset_hash, device)
+        mine = distributed.share(np.arange(len(targets.asked.users)))
+        states, table = final_states(recommender, targets.asked.histories, targets.asked.users[mine], device=device,
+                                     threads=threads)
+        found.append({among: gathered_ranks(ranks, mine, len(targets.asked.users), device)
+                      for among, ranks in targets.rank(states, table, cold_rows, mine, threads).items()})
+    return {"runs": [path.name for path in paths]} | {
+        among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in found])
+                for metric in COLD_METRICS} for among in ("all", "cold")}

@@ -1,0 +1,121 @@
+"""Evaluation of trained recommenders: the targets' ranks by full ranking, summarised by `comparison`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configs import EvaluateConfig
+from ..data.dataset import Dataset, load_dataset
+from ..errors import TslrecError
+from ..ranking.ranks import Ranks
+from ..recommenders.train import load_recommender
+from ..recommenders.training import rank
+from ..runtime import distributed
+from ..runtime.progress import step
+from ..storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from .cold_start import evaluate_cold
+from .compare import parse_named_folder, save_ranks
+from .summary import UserGroups, report_of, summarise, user_groups
+
+
+def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: EvaluateConfig, *,
+             out: Path | None = None, device: torch.device, threads: int, existing: str = "refuse"
+             ) -> dict[str, Any]:
+    """Rank every user's target by every run and summarise.
+
+    Both protocols are reported: with the items of the history left out of the ranking (``filtered``, the one to
+    quote), and with them kept (``unfiltered``, as RecBole's sequential models are evaluated).
+
+    Args:
+        dataset_path: data set artifact.
+        arms: arm name -> its train artifacts.
+        config: split and test.
+        out: artifact to write (metrics.json, ranks.npz, users.txt), or None.
+        device: where the models run.
+        threads: kernel threads.
+        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+
+    Returns:
+        The contents of metrics.json.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, or there is no run, or one twice.
+    """
+    _check_arms(arms)
+    hashes = {f"{arm}[{index}]": open_artifact(path, "train").hash
+              for arm, paths in arms.items() for index, path in enumerate(paths)}
+    dataset, dataset_hash = load_dataset(dataset_path)
+    names = [[arm, [path.name for path in paths]] for arm, paths in arms.items()]
+    recipe = Recipe("evaluate", asdict(config) | {"arms": names}, {"dataset": dataset_hash} | hashes, config.seed)
+    if out is None:
+        return _evaluated(dataset, dataset_hash, arms, config, device, threads)[0]
+    if existing == "reuse" and is_current(out, recipe):
+        return read_json(out / "metrics.json")
+    with write_artifact(out, recipe, overwrite=existing != "refuse", keep=distributed.rank() == 0) as folder:
+        report, ranks, groups = _evaluated(dataset, dataset_hash, arms, config, device, threads)
+        write_json(folder / "metrics.json", report)
+        users = dataset.evaluation(config.split).users
+        save_ranks(folder, ranks, groups, [dataset.user_ids[user] for user in users])
+    return report
+
+
+def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[Path]], config: EvaluateConfig,
+               device: torch.device, threads: int
+               ) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]], UserGroups]:
+    """Return the report, the ranks by protocol, arm and run, and the users' groups."""
+    asked = dataset.evaluation(config.split)
+    if not len(asked.users):
+        raise TslrecError(f"no user of the data set has a {config.split} target, so there is nothing to evaluate: "
+                          "histories have fewer than 3 items, or nobody comes back after the training period")
+    left_out = {"filtered": asked.seen(dataset.n_items), "unfiltered": None}
+    ranks: dict[str, dict[str, list[Ranks]]] = {protocol: {} for protocol in left_out}
+    for arm, paths in arms.items():
+        for path in paths:
+            recommender = load_recommender(path, dataset_hash, device)
+            step(f"ranks the targets of {len(asked.users)} users by {arm} ({path})")
+            found = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
+            for protocol, run in zip(left_out, found, strict=True):
+                ranks[protocol].setdefault(arm, []).append(run)
+    step("summarises and tests")
+    groups = user_groups(dataset, asked, config.head_share)
+    cold = {"cold": evaluate_cold(dataset, dataset_hash, arms, device=device, threads=threads)} if (
+        dataset.cold and config.split == "test") else {}  # who chooses by validation figures must not see these
+    data = dataset.statistics() | {"evaluated_users": len(asked.users)}
+    run_names = {arm: [path.name for path in paths] for arm, paths in arms.items()}
+    return report_of(config.split, data, run_names, summarise(ranks, groups, config)) | cold, ranks, groups
+
+
+def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:
+    """Parse ``FOLDER`` and ``NAME=FOLDER``; runs of one name are the seeds of one arm.
+
+    Raises:
+        TslrecError: two runs would be of one arm without its name being given.
+    """
+    arms: dict[str, list[Path]] = {}
+    unnamed: set[str] = set()
+    for specification in specifications:
+        name, path = parse_named_folder(specification)
+        if name is None:
+            name = path.name
+            unnamed.add(name)
+        arms.setdefault(name, []).append(path)
+    _check_arms(arms)
+    for name, paths in arms.items():
+        if len(paths) > 1 and name in unnamed:
+            raise TslrecError(f"two runs are called {name!r}; name them: NAME={paths[-1]}")
+    return arms
+
+
+def _check_arms(arms: Mapping[str, Sequence[Path]]) -> None:
+    if not arms:
+        raise TslrecError("there is no run to evaluate; give at least one folder that tslrec train wrote")
+    for name, paths in arms.items():
+        if not paths:
+            raise TslrecError(f"the arm {name!r} has no run; give its folders, one for each seed")
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise TslrecError(f"the arm {name!r} has the same run twice")

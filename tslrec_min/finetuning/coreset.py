@@ -1,0 +1,188 @@
+"""User coresets: few users whose prompts together show every item and every latent category.
+
+With m_j(S) the mass of feature j in the chosen users S (an item's share of a user's prompt, a category's share of a
+user's preferences: every user brings the mass 1 of each kind, so that long histories are not worth more than short
+ones) and w_j its mean mass in all users,
+
+    F(S) = sum_j w_j log(1 + m_j(S) / e).
+
+With a small e, what no chosen user covers yet gains most. Beyond that the mixtures of items and of categories tend to
+those of all users: sum_j w_j log m_j is, up to a constant, minus |S| times the Kullback-Leibler divergence of m / |S|
+from w, and is largest where m is proportional to w.
+
+F is monotone and submodular. Taking the best user again and again gives at least 1 - 1/e of the best possible F
+(Nemhauser, Wolsey and Fisher, 1978); taking any user within the share t of the best, as here, at least 1 - 1/e - t
+(decreasing thresholds: Badanidiyuru and Vondrak, SODA 2014). Gains only fall as S grows, so an old gain is an upper
+bound, and most users need no second look under a threshold (lazy evaluation: Minoux, 1978).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.dataset import Histories
+
+TOLERANCE = 0.1
+"""t: every user taken gains at least 1 - t of what the best one would."""
+_FLOOR = 0.001
+"""e of the formula, in users: the less, the more the first sight of an item counts against further ones."""
+_BLOCK = 512
+"""Users that are weighed at once."""
+_STEPS = 20
+"""In so many parts of all those chosen the last ones give way to users who complete the coverage."""
+_NOBODY = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What every user covers, as a sparse matrix of masses (CSR); columns are items, then categories."""
+
+    indptr: np.ndarray
+    """int64 [C+1]."""
+    columns: np.ndarray
+    """int64 [N], different ones in each row."""
+    masses: np.ndarray
+    """float64 [N], above 0."""
+    weights: np.ndarray
+    """float64 [J], w_j of every column: its mean mass."""
+
+    def __len__(self) -> int:
+        """Return the number of users C."""
+        return len(self.indptr) - 1
+
+    def entries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the entries of some rows, one row after the other.
+
+        Returns:
+            Their places in `columns` and `masses`, and for each row where its entries start and how many they are.
+        """
+        lengths = self.indptr[rows + 1] - self.indptr[rows]
+        starts = np.cumsum(lengths) - lengths
+        return np.repeat(self.indptr[rows] - starts, lengths) + np.arange(lengths.sum()), starts, lengths
+
+
+def user_features(shown: Histories, preferences: np.ndarray, users: np.ndarray) -> Features:
+    """Return what users cover: the items of their prompts and the latent categories that they prefer.
+
+    Args:
+        shown: the items of every user's prompt.
+        preferences: float32 [U, K], rows sum to 1.
+        users: int64 [C], the users to choose among; each has at least one item.
+    """
+    lengths = np.diff(shown.indptr)[users]
+    flat = np.repeat(shown.indptr[users] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    n_items = int(shown.items.max(initial=0)) + 1
+    owners = np.repeat(np.arange(len(users)), lengths)
+    pairs, counts = np.unique(owners * n_items + shown.items[flat], return_counts=True)  # an item may be shown twice
+    rows, columns = np.divmod(pairs, n_items)
+    category_rows, categories = np.nonzero(preferences[users])
+    all_rows = np.concatenate([rows, category_rows])
+    order = np.argsort(all_rows, kind="stable")
+    masses = np.concatenate([counts / lengths[rows], preferences[users[category_rows], categories]])[order]
+    columns = np.concatenate([columns, n_items + categories])[order]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(all_rows, minlength=len(users)))])
+    weights = np.bincount(columns, masses, n_items + preferences.shape[1]) / len(users)
+    return Features(indptr, columns, masses, weights)
+
+
+def choose(features: Features, count: int) -> np.ndarray:
+    """Choose users greedily; of equally good ones the first rows.
+
+    If something is not covered in the end, the last ones give way to users who cover it, as long as that takes no
+    more than half of all: the formula alone leaves a few items out that hardly anybody is shown.
+
+    Args:
+        features: what each of C users covers.
+        count: how many to choose, at most C.
+
+    Returns:
+        Row numbers in the order of choice, int64 [count].
+    """
+    if not 0 <= count <= len(features):
+        raise ValueError(f"count is {count}; expected 0 to the number of users, {len(features)}")
+    chosen = _greedy(features, count)
+    kept = count
+    while kept >= count - count // 2:
+        completing = _completing(features, chosen[:kept], count - kept)
+        if completing is not None:
+            # Where fewer complete than gave way, the formula chooses the rest: it knows what is covered by then.
+            return _greedy(features, count, np.concatenate([chosen[:kept], completing]))
+        kept -= max(1, count // _STEPS)
+    return chosen
+
+
+def _greedy(features: Features, count: int, chosen: np.ndarray = _NOBODY) -> np.ndarray:
+    """Return `chosen` and who is added to them until they are `count`."""
+    covered = _covered(features, chosen)
+    bounds = np.concatenate([_gains(features, np.arange(start, min(start + _BLOCK, len(features))), covered)
+                             for start in range(0, len(features), _BLOCK)])
+    bounds[chosen] = -np.inf
+    parts, left = [chosen], count - len(chosen)
+    threshold = np.inf
+    while left:
+        threshold = min(threshold, bounds.max()) * (1 - TOLERANCE)
+        candidates = np.flatnonzero(bounds >= threshold)
+        for start in range(0, len(candidates), _BLOCK):
+            rows = candidates[start:start + _BLOCK]
+            while left and len(rows):
+                bounds[rows] = _gains(features, rows, covered)
+                rows = rows[bounds[rows] >= threshold]
+                taken = rows[_gains_in_turn(features, rows, covered) >= threshold][:left]
+                places, _, _ = features.entries(taken)
+                np.add.at(covered, features.columns[places], features.masses[places])
+                bounds[taken] = -np.inf
+                rows = rows[bounds[rows] >= threshold]
+                parts.append(taken)
+                left -= len(taken)
+    return np.concatenate(parts)
+
+
+def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray | None:
+    """Return at most so many users who cover all that `chosen` don't, or None if greed finds no such set."""
+    missing = features.weights > 0
+    missing[features.columns[features.entries(chosen)[0]]] = False
+    if not missing.any():
+        return _NOBODY
+    useful = missing[features.columns]
+    owners = np.repeat(np.arange(len(features)), np.diff(features.indptr))[useful]
+    rows, starts = np.unique(owners, return_index=True)
+    columns = features.columns[useful]
+    of_missing = Features(np.append(starts, len(owners)), columns, np.ones(len(owners)), missing.astype(float))
+    order = _greedy(of_missing, min(most, len(rows)))
+    for place, row in enumerate(order):
+        missing[of_missing.columns[of_missing.indptr[row]:of_missing.indptr[row + 1]]] = False
+        if not missing.any():
+            return rows[order[:place + 1]]
+    return None
+
+
+def _covered(features: Features, rows: np.ndarray) -> np.ndarray:
+    """Return m_j + e after some rows, float64 [J]."""
+    places, _, _ = features.entries(rows)
+    return _FLOOR + np.bincount(features.columns[places], features.masses[places], len(features.weights))
+
+
+def _gains(features: Features, rows: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Return what each row would add to F if it came next, float64 [n]."""
+    if not len(rows):
+        return np.empty(0)
+    places, starts, _ = features.entries(rows)
+    columns = features.columns[places]
+    return np.add.reduceat(features.weights[columns] * np.log1p(features.masses[places] / covered[columns]), starts)
+
+
+def _gains_in_turn(features: Features, rows: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Return what each row would add to F after all rows before it: at most what it adds after some of them."""
+    if not len(rows):
+        return np.empty(0)
+    places, starts, _ = features.entries(rows)
+    columns, masses = features.columns[places], features.masses[places]
+    order = np.argsort(columns, kind="stable")
+    before = np.cumsum(masses[order]) - masses[order]
+    first = np.flatnonzero(np.diff(columns[order], prepend=-1))
+    before -= np.repeat(before[first], np.diff(first, append=len(order)))
+    earlier = np.empty(len(order))
+    earlier[order] = np.maximum(before, 0)
+    return np.add.reduceat(features.weights[columns] * np.log1p(masses / (covered[columns] + earlier)), starts)

@@ -1,0 +1,135 @@
+"""What every quantisation of a fine-tuned model costs and keeps: file size, speed, states, NDCG@10 downstream."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..configs import TrainConfig
+from ..data.dataset import Dataset, load_dataset
+from ..errors import TslrecError
+from ..item_vectors.artifact import of_kind
+from ..llm.engines import BatchedEngine
+from ..llm.engines.llama_engine import LlamaEngine
+from ..llm.engines.torch_engine import TorchEngine
+from ..llm.files import F16_FILE, TunedModel, load_tokenizer, open_tuned
+from ..llm.gguf.quantization import QUANTS, quantize
+from ..llm.lora import merge_lora
+from ..llm.prompts import TokenPrompt
+from ..recommenders.train import trained
+from .finetune import load_tuned
+from .parity import compare_states
+from .preference_head import PreferenceHead
+
+_WARM_UP = 64
+"""Items for each thread embedded before the clock starts, so that no engine is timed while its weights are read from
+the disk or its contexts are made: as many as a batch has at most, so every thread gets a batch."""
+
+
+def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequence[str], *, items: int,
+                         downstream: TrainConfig | None = None, seeds: Sequence[int] = (0,), device: torch.device,
+                         gpu_layers: int = 0, threads: int) -> dict[str, Any]:
+    """Compare quantisations of a finetune artifact with its merged float32 model in torch.
+
+    Each is written from model-f16.gguf, as `finetune` does, into a temporary folder, one at a time. Speeds are those
+    of one pass: they mean something if nothing else keeps the machine busy. Where a model's width is no multiple of
+    256, the block of k-quants, llama.cpp stores most of a Q6_K in Q8_0, of a Q5_K_M in Q5_1, of a Q4_K_M in Q5_0.
+
+    Args:
+        dataset_path: data set artifact.
+        finetune_path: finetune artifact.
+        quants: names in `QUANTS`.
+        items: compare the states of at most so many items, evenly spaced in the catalogue; at least 2.
+        downstream: train a recommender with the vectors of all items, too; its adapter must take vectors.
+        seeds: of those trainings.
+        device: of the torch engine and of the trainings.
+        gpu_layers: layers that llama.cpp puts on a GPU, -1 = all.
+        threads: of llama.cpp and of kernels.
+
+    Returns:
+        ``items`` (compared), ``embedded_items`` (timed), ``threads``; ``reference``: ``items_per_second`` of the
+        float32 model; ``quants``: the same for each quantisation, with ``size_mib`` and what `compare_states`
+        returns. With `downstream` all have ``validation_ndcg@10``: mean, standard deviation and values of the runs.
+
+    Raises:
+        TslrecError: an input is missing or damaged, a quantisation is unknown, or a model's states are not finite.
+    """
+    unknown = [quant for quant in quants if quant not in QUANTS]
+    if unknown or not quants:
+        raise TslrecError(f"the quantisations are {', '.join(quants) or 'none'}; expected some of {', '.join(QUANTS)}")
+    dataset, _ = load_dataset(dataset_path)
+    if min(items, dataset.n_items) < 2:
+        raise TslrecError(f"{items} of {dataset.n_items} items are to be compared; at least 2 are needed")
+    tuned = open_tuned(finetune_path)
+    head = PreferenceHead.load(tuned)
+    compared = min(items, dataset.n_items)
+    sample = np.arange(compared) * dataset.n_items // compared
+    embedded = np.arange(dataset.n_items) if downstream else sample
+    texts = dataset.texts(tuned.template.text, tuned.template.fields)
+    prompts = tuned.template.tokenize_all([[texts[item]] for item in embedded], load_tokenizer(tuned.quantised))
+
+    def outcome(states: np.ndarray, seconds: float) -> dict[str, Any]:
+        found: dict[str, Any] = {"items_per_second": len(states) / seconds}
+        if downstream:
+            found["validation_ndcg@10"] = _downstream(dataset, states, head, downstream, seeds, device, threads)
+        return found
+
+    kept = np.searchsorted(embedded, sample)  # rows of the states
+    reference, seconds = _reference(tuned, prompts, device)
+    report: dict[str, Any] = {"items": compared, "embedded_items": len(embedded), "threads": threads,
+                              "reference": outcome(reference, seconds), "quants": {}}
+    for quant in dict.fromkeys(quants):
+        states, seconds, size = _quantised(tuned.artifact.path / F16_FILE, quant, prompts, gpu_layers, threads)
+        report["quants"][quant] = {"size_mib": size / 2**20, **compare_states(reference[kept], states[kept]),
+                                   **outcome(states, seconds)}
+    return report
+
+
+def _reference(tuned: TunedModel, prompts: Sequence[TokenPrompt], device: torch.device) -> tuple[np.ndarray, float]:
+    """Return the states by the merged model, and the seconds that they took."""
+    network = load_tuned(tuned).network
+    merge_lora(network)
+    with TorchEngine(network, device=device) as engine:
+        return _timed(engine, prompts, _WARM_UP)
+
+
+def _quantised(source: Path, quant: str, prompts: Sequence[TokenPrompt], gpu_layers: int, threads: int
+               ) -> tuple[np.ndarray, float, int]:
+    """Return the states by a quantisation, the seconds that they took, and the bytes of its file."""
+    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
+        path = source
+        if quant != "F16":
+            path = Path(folder) / f"{quant}.gguf"
+            quantize(source, path, quant, threads=threads)
+        with LlamaEngine(path, threads=threads, gpu_layers=gpu_layers) as engine:
+            return *_timed(engine, prompts, _WARM_UP * threads), path.stat().st_size
+
+
+def _timed(engine: BatchedEngine, prompts: Sequence[TokenPrompt], warm_up: int) -> tuple[np.ndarray, float]:
+    engine.embed(prompts[:warm_up])
+    started = time.perf_counter()
+    states = engine.embed(prompts)
+    return states, time.perf_counter() - started
+
+
+def _downstream(dataset: Dataset, states: np.ndarray, head: PreferenceHead, config: TrainConfig, seeds: Sequence[int],
+                device: torch.device, threads: int) -> dict[str, Any]:
+    """Train with the items' states, float32 [I, D], as `tslrec train` does; the validation NDCG@10 of all seeds."""
+    def padded(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros_like(rows[:1]), rows])
+
+    vectors = of_kind(config.vectors, lambda: padded(states), lambda: padded(head.vectors(states)), dataset.n_items)
+    values = []
+    for seed in seeds:
+        _, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"),
+                             replace(config, seed=seed), vectors, device, threads)
+        values.append(metrics["validation_ndcg@10"])
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "std": deviation, "runs": values}

@@ -1,0 +1,273 @@
+"""Training samples of the language model: prompts and the distributions over latent categories that they stand for.
+
+One sample per user (TSLRec, arXiv 2406.00333, stage 1): the titles of the training history in, the user's
+distribution over latent categories out. Beside them, if wanted, virtual users of one item, which is how stage 2 shows
+every item; or instead, for comparison, one sample per interaction, as other methods have it. Which users are learned
+from, and which window of their histories is shown, is decided here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..categories.clustering import preference_distributions
+from ..configs import FinetuneConfig
+from ..data.dataset import Dataset, Histories
+from ..errors import TslrecError
+from ..llm.gguf.tokenizer import TextTokenizer
+from ..llm.prompts import PromptTemplate, TokenPrompt
+from ..recommenders.train import Categories
+from .coreset import choose, user_features
+
+_TOKENS_BESIDE_TITLE = 32
+"""Of an item's text in a prompt, and of the rest of the prompt divided by the items: more than any template has."""
+_WINDOWS, _VIRTUAL = 1, 2
+"""Keep these random numbers apart from those that draw the held-out users."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is learned from, or measured on, in one epoch."""
+
+    prompts: list[TokenPrompt]
+    """[n]"""
+    preferences: torch.Tensor
+    """float32 [n, K], rows sum to 1."""
+    redraw: Callable[[int], Samples] | None = None
+    """Makes the samples of an epoch, where epochs differ; these are those of epoch 0."""
+    n_virtual: int = 0
+    """So many of the last samples are virtual users."""
+
+    def __len__(self) -> int:
+        """Return the number of samples n."""
+        return len(self.prompts)
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """Return some of the samples, int64 [n]."""
+        return Samples([self.prompts[row] for row in rows], self.preferences[torch.from_numpy(rows)])
+
+    def epoch(self, number: int) -> Samples:
+        """Return the samples of epoch 0, 1, ...: as many, in the same order of users."""
+        return self.redraw(number) if self.redraw and number else self
+
+    @property
+    def mean_preference(self) -> torch.Tensor:
+        """Return the mean preference of the users, float32 [K]; virtual ones, whom nobody asks for, don't count."""
+        return self.preferences[:len(self) - self.n_virtual].mean(dim=0)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens that the model computes: of every prompt those up to the last one pooled."""
+        return sum(prompt.pool_stop for prompt in self.prompts)
+
+
+@dataclass(frozen=True)
+class SampleSplit:
+    """The samples of a fine-tuning."""
+
+    training: Samples
+    held_out: Samples
+    """Users that are not learned from, on user level: what fine-tunings are compared by."""
+    held_out_instances: Samples | None
+    """With ``level = "instance"``: the last training interaction of each of these users."""
+    report: dict[str, Any]
+    """What metrics.json says of the samples; JSON-able."""
+
+
+def user_prompts(dataset: Dataset, shown: Histories, users: np.ndarray, template: PromptTemplate,
+                 tokenizer: TextTokenizer) -> list[TokenPrompt]:
+    """Return the prompts of users, int64 [n], made of the texts of their `shown` items."""
+    return _prompts(dataset, [shown.of(user) for user in users], template, tokenizer)
+
+
+def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
+                 config: FinetuneConfig, *, context_length: int) -> SampleSplit:
+    """Draw the held-out users, choose the training users, and make their samples, from training histories alone.
+
+    The held-out users depend on the seed alone, not on how training users are chosen or shown.
+
+    Raises:
+        TslrecError: there are too few users, or a prompt is longer than the model can read.
+    """
+    training = dataset.training()
+    shown = training.last(config.max_history)
+    preferences = _preferences(training, shown, categories, config)
+    users = np.flatnonzero(np.diff(shown.indptr) > 0)
+    if len(users) < 4:
+        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
+    order = np.random.default_rng(config.seed).permutation(users)
+    n_held_out = max(2, round(config.holdout * len(users)))
+    held_out, available = order[:n_held_out], order[n_held_out:]
+    trained = _chosen(shown, preferences, available, config)
+
+    def sampled(items: Sequence[np.ndarray], targets: np.ndarray, redraw: Callable[[int], Samples] | None = None
+                ) -> Samples:
+        prompts = _prompts(dataset, items, template, tokenizer)
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        if longest > context_length:
+            raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most {context_length}; "
+                              "lower --max-history or --max-title-tokens")
+        return Samples(prompts, torch.from_numpy(targets), redraw)
+
+    def windows(number: int) -> Histories:
+        return random_windows(training, config.max_history, seed=config.seed, epoch=number)
+
+    def of_epoch(number: int) -> Samples:
+        window = windows(number) if config.window == "random" else shown
+        targets = _preferences(training, window, categories, config)
+        users = sampled([window.of(user) for user in trained], targets[trained], of_epoch)
+        return with_virtual_users(users, number) if config.virtual_users else users
+
+    known, virtual_targets = _virtual_targets(training, available, categories, config)
+
+    def with_virtual_users(users: Samples, number: int) -> Samples:
+        drawn = np.random.default_rng([config.seed, number, _VIRTUAL]).permutation(len(known))
+        drawn = drawn[:max(1, round(config.virtual_users * len(known)))]
+        virtual = sampled([known[row:row + 1] for row in drawn], virtual_targets[drawn])
+        return Samples(users.prompts + virtual.prompts, torch.cat([users.preferences, virtual.preferences]),
+                       of_epoch, len(virtual))
+
+    of_held_out = sampled([shown.of(user) for user in held_out], preferences[held_out])
+    of_instances, seen = None, shown
+    if config.level == "instance":
+        seen = training
+        samples = sampled(*_instances(training, trained, categories, config.max_history))
+        if np.diff(training.indptr)[held_out].max() > 1:
+            of_instances = sampled(*_instances(training, held_out, categories, config.max_history, last_only=True))
+    elif config.window == "random" or config.virtual_users:
+        seen, samples = windows(0) if config.window == "random" else shown, of_epoch(0)
+        longest = config.max_history * (config.max_title_tokens + _TOKENS_BESIDE_TITLE)
+        if config.window == "random" and longest > context_length:
+            for number in range(1, config.epochs):  # a window too long is found now, not hours later
+                of_epoch(number)
+    else:
+        samples = sampled([shown.of(user) for user in trained], preferences[trained])
+    report = {"level": config.level, "training_users": len(trained), "training_samples": len(samples),
+              "virtual_users": samples.n_virtual, "training_tokens": samples.tokens,
+              **_coverage(seen, preferences, trained, available, config),
+              **_cut_titles(dataset, seen, np.concatenate([trained, held_out]), template, tokenizer)}
+    return SampleSplit(samples, of_held_out, of_instances, report)
+
+
+def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) -> Histories:
+    """Return a window of at most `length` items in a row of every history, drawn for (seed, epoch, user)."""
+    lengths = np.diff(histories.indptr)
+    kept = np.minimum(lengths, length)
+    draws = np.random.default_rng([seed, epoch, _WINDOWS]).random(len(histories))
+    starts = np.floor(draws * (lengths - kept + 1)).astype(np.int64)
+    position = np.arange(len(histories.items)) - np.repeat(histories.indptr[:-1], lengths)
+    inside = (position >= np.repeat(starts, lengths)) & (position < np.repeat(starts + kept, lengths))
+    return Histories(np.concatenate([[0], np.cumsum(kept)]).astype(np.int64), histories.items[inside])
+
+
+def _prompts(dataset: Dataset, items: Sequence[np.ndarray], template: PromptTemplate, tokenizer: TextTokenizer
+             ) -> list[TokenPrompt]:
+    texts = dataset.texts(template.text, template.fields)
+    return template.tokenize_all([[texts[item - 1] for item in history] for history in items], tokenizer)
+
+
+def _preferences(training: Histories, shown: Histories, categories: Categories, config: FinetuneConfig) -> np.ndarray:
+    counted = shown if config.target == "shown" else training
+    return preference_distributions(counted, categories.labels, categories.n_categories)
+
+
+def _virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig
+                     ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items that `users` have, [n], and what the prompt that shows nothing else stands for, float32 [n, K].
+
+    That is the mean preference distribution of the users who have the item, or of the windows that show it, or its own
+    latent category.
+    """
+    lengths = np.diff(training.indptr)
+    items = training.items[np.isin(np.repeat(np.arange(len(lengths)), lengths), users)]
+    known, counts = np.unique(items, return_counts=True)
+    own = np.eye(categories.n_categories, dtype=np.float32)[categories.labels]
+    if config.virtual_target == "category":
+        return known, own[known]
+    of_users = None
+    if config.virtual_target == "users":
+        of_users = preference_distributions(training, categories.labels, categories.n_categories)
+    sums = np.zeros((len(known), categories.n_categories), np.float32)
+    for user in users:
+        history = training.of(user)
+        shown = window_means(own[history], config.max_history) if of_users is None else of_users[user]
+        np.add.at(sums, np.searchsorted(known, history), shown)
+    return known, sums / counts[:, None]
+
+
+def window_means(rows: np.ndarray, length: int) -> np.ndarray:
+    """Return for every place the mean over the windows, of `length` rows in a row or of all, that it is in.
+
+    Args:
+        rows: float [n, K], n at least 1.
+        length: rows of a window.
+
+    Returns:
+        float32 [n, K].
+    """
+    length = min(length, len(rows))
+    ends = np.cumsum(np.vstack([np.zeros_like(rows[:1], np.float64), rows]), axis=0)
+    windows = (ends[length:] - ends[:-length]) / length
+    ends = np.cumsum(np.vstack([np.zeros_like(windows[:1]), windows]), axis=0)
+    places = np.arange(len(rows))
+    first, stop = np.maximum(places - length + 1, 0), np.minimum(places + 1, len(windows))
+    return ((ends[stop] - ends[first]) / (stop - first)[:, None]).astype(np.float32)
+
+
+def _chosen(shown: Histories, preferences: np.ndarray, available: np.ndarray, config: FinetuneConfig) -> np.ndarray:
+    """Return the users to learn from, of those `available` in random order."""
+    if not config.users or config.users >= len(available):
+        return available
+    if config.select == "random":
+        return available[:config.users]
+    return available[choose(user_features(shown, preferences, available), config.users)]
+
+
+def _instances(training: Histories, users: np.ndarray, categories: Categories, max_history: int, *,
+               last_only: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return for every interaction but a user's first the items before it and its category, one-hot.
+
+    Returns:
+        The items, at most `max_history` each, and float32 [n, K].
+
+    Raises:
+        TslrecError: no user has two interactions.
+    """
+    before, labels = [], []
+    for user in users:
+        history = training.of(user)
+        for place in range(max(1, len(history) - 1) if last_only else 1, len(history)):
+            before.append(history[max(0, place - max_history):place])
+            labels.append(categories.labels[history[place]])
+    if not before:
+        raise TslrecError("no user has two training interactions, which --level instance needs; use --level user")
+    return before, np.eye(categories.n_categories, dtype=np.float32)[labels]
+
+
+def _coverage(seen: Histories, preferences: np.ndarray, trained: np.ndarray, available: np.ndarray,
+              config: FinetuneConfig) -> dict[str, Any]:
+    """Say how the users were chosen, and which share they cover of what all that could be chosen do.
+
+    `seen`: the items that prompts show; of random windows those of the first epoch.
+    """
+    def covered(users: np.ndarray) -> tuple[int, int]:
+        items = np.concatenate([seen.of(user) for user in users])
+        return len(np.unique(items)), int((preferences[users] > 0).any(axis=0).sum())
+
+    (items, kinds), (most_items, most_kinds) = covered(trained), covered(available)
+    return {"selection": config.select if len(trained) < len(available) else "all", "available_users": len(available),
+            "items_covered": items / most_items, "categories_covered": kinds / most_kinds}
+
+
+def _cut_titles(dataset: Dataset, seen: Histories, users: np.ndarray, template: PromptTemplate,
+                tokenizer: TextTokenizer) -> dict[str, int]:
+    """Count the different texts of items that are too long for the template: of the catalogue, and in prompts."""
+    texts = dataset.texts(template.text, template.fields)
+    cut = template.cut(texts, tokenizer)
+    in_prompts = {texts[item - 1] for item in np.unique(np.concatenate([seen.of(user) for user in users]))}
+    return {"titles_cut": len(cut), "titles_cut_in_prompts": len(in_prompts & cut.keys())}

@@ -1,0 +1,1 @@
+"""Language models: finding, loading, prompts, LoRA, the packed forward pass, engines and GGUF files."""

@@ -1,0 +1,75 @@
+"""Quantisation of GGUF files by llama.cpp itself."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import uuid
+from pathlib import Path
+
+import llama_cpp
+from gguf import GGMLQuantizationType
+
+from ...errors import TslrecError
+from ..llama_log import captured_llama_log
+from .reader import check_gguf, gguf_reader
+
+QUANTS = {
+    "F16": llama_cpp.LLAMA_FTYPE_MOSTLY_F16,
+    "BF16": llama_cpp.LLAMA_FTYPE_MOSTLY_BF16,
+    "Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
+    "Q6_K": llama_cpp.LLAMA_FTYPE_MOSTLY_Q6_K,
+    "Q5_K_M": llama_cpp.LLAMA_FTYPE_MOSTLY_Q5_K_M,
+    "Q4_K_M": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
+    "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
+}
+
+_SLOW = (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q5_1)
+"""Types that llama.cpp multiplies row by row on a CPU; half as fast as Q8_0 or slower."""
+
+
+def quant_for_speed(path: Path) -> str | None:
+    """Return ``"Q8_0"`` if most of the layers' weights are of types that llama.cpp is slow with, else None.
+
+    Raises:
+        TslrecError: the file can't be read.
+    """
+    with gguf_reader(path) as reader:
+        sizes = [(tensor.tensor_type, int(tensor.n_bytes)) for tensor in reader.tensors
+                 if tensor.name.startswith("blk.")]
+    slow = sum(size for kind, size in sizes if kind in _SLOW)
+    return "Q8_0" if 2 * slow > sum(size for _, size in sizes) else None
+
+
+def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int, again: bool = False) -> None:
+    """Quantise a GGUF file; the target appears under its name when it is whole.
+
+    Args:
+        source: an f16 or f32 GGUF; one that is quantised already is refused, unless `again`.
+        target: the file to write; replaced if it exists.
+        quant: a name in `QUANTS`.
+        threads: at least 1.
+        again: take a quantised file too; what its weights are rounded to is rounded once more.
+
+    Raises:
+        TslrecError: llama.cpp refuses the file; the message holds its last error lines.
+    """
+    if quant not in QUANTS:
+        raise TslrecError(f"the quantisation is {quant!r}; expected one of {', '.join(QUANTS)}")
+    source, target = Path(source), Path(target)
+    check_gguf(source)
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.nthread = threads
+    parameters.ftype = QUANTS[quant]
+    parameters.allow_requantize = again
+    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with captured_llama_log() as log:
+            failed = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(temporary),
+                                                    ctypes.byref(parameters))
+        if failed or not temporary.is_file():
+            raise TslrecError(f"llama.cpp could not quantise {source} to {quant}: {log}; write the "
+                              "model again as f16")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,154 @@
+"""Transformers -> GGUF, through the ``gguf`` package's writer and the table in `names`.
+
+Norms and biases stay float32. One tensor at a time is converted and written, so the memory needed beyond the model is
+that of its largest tensor.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFileType
+from gguf.quants import quantize
+
+from ...errors import TslrecError
+from .metadata import Metadata
+from .names import ARCHITECTURES, Architecture, TensorName, architecture_of_config, plain_config, to_gguf_rows
+from .rope import frequency_factors
+
+
+class _Stored(NamedTuple):
+    """How matrices are stored."""
+
+    name: str
+    file: LlamaFileType
+    tensor: GGMLQuantizationType
+    largest: float
+
+
+_DTYPES = {
+    "f32": _Stored("float32", LlamaFileType.ALL_F32, GGMLQuantizationType.F32, float(np.finfo(np.float32).max)),
+    "f16": _Stored("float16", LlamaFileType.MOSTLY_F16, GGMLQuantizationType.F16, float(np.finfo(np.float16).max)),
+    "bf16": _Stored("bfloat16", LlamaFileType.MOSTLY_BF16, GGMLQuantizationType.BF16, (2 - 2**-7) * 2.0**127),
+}
+
+
+def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Metadata, *,
+               dtype: str = "f16") -> None:
+    """Write a model; the file appears under its name when it is whole.
+
+    Args:
+        path: the file to write; replaced if it exists.
+        network: a transformers model, or its state dict of tensors or arrays.
+        config: its config as a dict (``network.config.to_dict()``).
+        metadata: tokenizer and description (`LanguageModel.metadata`).
+        dtype: ``"f16"``, ``"bf16"`` or ``"f32"``.
+
+    Raises:
+        TslrecError: a tensor is missing, unknown, not finite or too large for `dtype`, or the model has something
+            that GGUF's architecture can't express.
+    """
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(_DTYPES)}")
+    state = network.state_dict() if hasattr(network, "state_dict") else network
+    name = architecture_of_config(config)
+    plain = plain_config(config)
+    expected = _check_names(ARCHITECTURES[name], state, plain)
+    _check_vocabulary(metadata, plain)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        writer = GGUFWriter(temporary, name)
+        _add_metadata(writer, name, plain, metadata, dtype)
+        factors = _rope_factors(plain)
+        for tensor in factors:
+            _announce(writer, "rope_freqs.weight", tensor.shape, "f32")
+        for _, gguf, entry, shape in expected:
+            _announce(writer, gguf, shape, _stored_dtype(entry, dtype))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor in factors:
+            writer.write_tensor_data(tensor)
+        for hf, _, entry, _ in expected:
+            writer.write_tensor_data(_convert(hf, state[hf], entry, plain, _stored_dtype(entry, dtype)))
+        writer.close()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_names(architecture: Architecture, state: Mapping[str, Any],
+                 config: Mapping[str, Any]) -> list[tuple[str, str, TensorName, tuple[int, ...]]]:
+    """Return (transformers name, GGUF name, table entry, shape) of every tensor to write."""
+    tied = bool(config.get("tie_word_embeddings"))
+    expected = list(architecture.expected_tensors(config["num_hidden_layers"], tied))
+    known = {hf for hf, _, _ in expected} | ({"lm_head.weight"} if tied else set())
+    missing = [hf for hf, _, _ in expected if hf not in state]
+    extra = sorted(state.keys() - known)
+    if missing or extra:
+        raise TslrecError(f"the model lacks {len(missing)} tensors ({', '.join(missing[:3])}) and has {len(extra)} "
+                          f"unknown ones ({', '.join(extra[:3])}); merge adapters first, or give another model")
+    if tied and "lm_head.weight" in state and not np.array_equal(
+            _to_float32(state["lm_head.weight"]), _to_float32(state["model.embed_tokens.weight"])):
+        raise TslrecError("the config ties the output layer to the embeddings, but their weights differ; "
+                          "set tie_word_embeddings to false")
+    return [(hf, gguf, entry, tuple(state[hf].shape)) for hf, gguf, entry in expected]
+
+
+def _check_vocabulary(metadata: Metadata, config: Mapping[str, Any]) -> None:
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if tokens is None or len(tokens.value) != config["vocab_size"]:
+        raise TslrecError(f"the tokenizer has {len(tokens.value) if tokens else 0} tokens, the model "
+                          f"{config['vocab_size']} embeddings; give the tokenizer that belongs to the model")
+
+
+def _add_metadata(writer: GGUFWriter, name: str, config: Mapping[str, Any], metadata: Metadata, dtype: str) -> None:
+    for key in ARCHITECTURES[name].keys:
+        add = writer.add_float32 if key.kind is float else writer.add_uint32
+        add(f"{name}.{key.gguf}", key.kind(config[key.hf]))
+    writer.add_file_type(_DTYPES[dtype].file)
+    writer.add_quantization_version(GGML_QUANT_VERSION)
+    for entry, (value, kind, item_kind) in metadata.items():
+        if value != []:  # the format has no empty arrays
+            writer.add_key_value(entry, value, kind, item_kind)
+
+
+def _rope_factors(config: Mapping[str, Any]) -> list[np.ndarray]:
+    """Return the tensor of rope scaling, or nothing for a model without."""
+    scaling = config["rope_scaling"]
+    return [frequency_factors(scaling, config["rope_theta"], config["head_dim"])] if scaling else []
+
+
+def _stored_dtype(entry: TensorName, dtype: str) -> str:
+    return "f32" if entry.is_vector else dtype
+
+
+def _announce(writer: GGUFWriter, name: str, shape: tuple[int, ...], dtype: str) -> None:
+    size = int(np.prod(shape)) * (4 if dtype == "f32" else 2)
+    writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=_DTYPES[dtype].tensor)
+
+
+def _convert(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any], dtype: str) -> np.ndarray:
+    weight = _to_float32(tensor)
+    largest = float(max(weight.max(), -weight.min()))  # NaN if any is
+    if not np.isfinite(largest):
+        raise TslrecError(f"{hf} has values that are not finite; the model diverged: train it again at a lower rate")
+    if largest > _DTYPES[dtype].largest:
+        raise TslrecError(f"{hf} has the value {largest:.3g}, too large for {_DTYPES[dtype].name}; write it as f32")
+    if entry.rotated_heads:
+        weight = to_gguf_rows(weight, config[entry.rotated_heads])
+    if entry.offset:
+        weight = weight + np.float32(entry.offset)
+    return quantize(np.ascontiguousarray(weight), _DTYPES[dtype].tensor)
+
+
+def _to_float32(tensor: Any) -> np.ndarray:
+    if isinstance(tensor, np.ndarray):
+        return tensor.astype(np.float32, copy=False)
+    return tensor.detach().cpu().float().numpy()

@@ -1,0 +1,163 @@
+"""Language models: one way in for .gguf files, folders of transformers, aliases and hub ids.
+
+Importing this module loads torch and the tokenizer library; transformers is loaded with the first model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from ..errors import TslrecError
+from ..storage.artifacts import read_json, sha256_of_file
+from .files import hash_of_folder
+from .gguf.metadata import Metadata, text
+from .gguf.names import ARCHITECTURES, architecture_of_config, plain_config
+from .gguf.reader import read_gguf
+from .gguf.tokenizer import (
+    TextTokenizer,
+    metadata_from_tokenizer,
+    tokenizer_from_file,
+    tokenizer_from_metadata,
+)
+from .resolve import resolve_model
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model with all that is needed to write it again."""
+
+    network: Any
+    """The transformers model (``LlamaForCausalLM`` or that of another architecture), in eval mode."""
+    tokenizer: TextTokenizer
+    metadata: Metadata
+    """Tokenizer and description for a GGUF file."""
+    source_hash: str
+    """SHA-256 of the .gguf file, or over those of the folder's configuration, tokenizer and weights."""
+    name: str
+
+
+def load_language_model(spec: str | Path, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """Load a model.
+
+    Args:
+        spec: see `sources.resolve_model`.
+        dtype: of the weights in memory; quantised ones are dequantised.
+
+    Raises:
+        TslrecError: it can't be found, is damaged, or is of a kind that can't be converted to GGUF and back.
+    """
+    resolved = resolve_model(spec)
+    if resolved.kind == "gguf":
+        return _load_gguf(resolved.path, resolved.name, dtype)
+    return _load_folder(resolved.path, resolved.name, dtype)
+
+
+def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Return the states after the final norm.
+
+    Args:
+        network: `LanguageModel.network`.
+        token_ids: int64 [B, T].
+        attention_mask: int64 [B, T], 1 = token, 0 = padding (on the right).
+
+    Returns:
+        [B, T, D] in the network's dtype.
+    """
+    return network.model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+
+
+class _StoredTensor:
+    """A weight that is still in its file: transformers reads it by ``[...]``, as it does those of safetensors."""
+
+    def __init__(self, state: Mapping[str, np.ndarray], name: str) -> None:
+        self._state, self._name = state, name
+
+    def __getitem__(self, _whole: object) -> torch.Tensor:
+        return torch.from_numpy(self._state[self._name])
+
+
+def _load_gguf(path: Path, name: str, dtype: torch.dtype) -> LanguageModel:
+    import transformers
+
+    model = read_gguf(path)
+    tokenizer = tokenizer_from_metadata(model.metadata)
+    network_class = getattr(transformers, ARCHITECTURES[model.architecture].network)
+    state = {key: _StoredTensor(model.state, key) for key in model.state}
+    try:
+        with quiet_transformers():
+            config = network_class.config_class(**model.config)
+            network = network_class.from_pretrained(None, config=config, state_dict=state,
+                                                    attn_implementation="sdpa", torch_dtype=dtype)
+    except Exception as error:  # transformers' errors share no base class
+        raise TslrecError(f"{path} has a configuration that doesn't hold or fit its tensors ({_first_line(error)}); "
+                          "get it again") from None
+    return LanguageModel(network.eval(), tokenizer, model.metadata, sha256_of_file(path), name)
+
+
+def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
+    import transformers
+
+    described = read_json(folder / "config.json")
+    if not isinstance(described, dict):
+        raise TslrecError(f"{folder / 'config.json'} is not the configuration of a model; get or save the model again")
+    network_class = getattr(transformers, ARCHITECTURES[architecture_of_config(described)].network)
+    tokenizer, description = tokenizer_from_file(str(folder / "tokenizer.json"))
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
+    try:
+        layers, stored = described.get("num_hidden_layers"), _stored_layers(weights)
+        if isinstance(layers, int) and layers > stored:  # transformers would make what isn't there
+            raise ValueError(f"config.json says that it has {layers} layers, its weights are those of {stored}")
+        with quiet_transformers():
+            network, report = network_class.from_pretrained(
+                folder, attn_implementation="sdpa", torch_dtype=dtype, use_safetensors=True, local_files_only=True,
+                output_loading_info=True)
+    except Exception as error:  # transformers' errors share no base class
+        raise TslrecError(f"{folder} can't be loaded ({_first_line(error)}); get or save the model again") from None
+    if report["missing_keys"]:
+        raise TslrecError(f"{folder} lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; "
+                          "get or save the model again")
+    config = plain_config(network.config.to_dict())
+    metadata = {"general.name": text(name), "general.type": text("model"),
+                **metadata_from_tokenizer(tokenizer, description, config)}
+    return LanguageModel(network.eval(), tokenizer, metadata, hash_of_folder(folder), name)
+
+
+def _stored_layers(weights: Sequence[Path]) -> int:
+    """Return the number of layers that safetensors files hold weights of."""
+    found = 0
+    for path in weights:
+        with safe_open(path, framework="pt") as file:
+            numbers = [re.search(r"\blayers\.(\d+)\.", name) for name in file.keys()]  # noqa: SIM118
+        found = max([found, *(int(number[1]) + 1 for number in numbers if number)])
+    return found
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from showing bars and warnings during a block."""
+    from transformers.utils import logging
+
+    had_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what it warns of is an error here
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bar:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,151 @@
+"""Prompts: what the language model reads of a user, or of an item as a virtual user.
+
+The same template serves user-level fine-tuning (many titles) and item embedding (one title), as in TSLRec
+(arXiv 2406.00333); it is saved with the fine-tuned model. The paper's own wording is not known: this template
+is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..configs import TEXTS
+from ..data.raw.values import is_text
+from ..errors import TslrecError
+from ..storage.artifacts import read_json, write_json
+
+UNTITLED = "(untitled)"
+POOLINGS = ("last", "mean")
+
+
+class Tokenizer(Protocol):
+    """What prompts need of a tokenizer."""
+
+    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        """Yield of every text the token ids (BOS/EOS as the model wants them) and the tokens' character spans."""
+
+
+@dataclass(frozen=True)
+class TokenPrompt:
+    """A prompt as the model gets it; its pooled state is the mean of the hidden states in a token span."""
+
+    token_ids: tuple[int, ...]
+    pool_start: int
+    """First token of the span."""
+    pool_stop: int
+    """End of the span, exclusive."""
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """The text around the titles, and which tokens are pooled."""
+
+    prefix: str = "A person liked these items, oldest first:"
+    """Text before the titles; the same for every prompt, so that an engine can decode it once."""
+    item: str = "\n- {title}"
+    """Text of one item; ``{title}`` stands for its title."""
+    suffix: str = "\nIn short, the items this person prefers are:"
+    """Text after the titles."""
+    pooling: str = "mean"
+    """``last``: the state of the last token; ``mean``: the mean over the tokens of the items."""
+    max_title_tokens: int = 48
+    """Longer texts of an item are cut to so many tokens."""
+    text: str = "title"
+    """What stands for an item: its ``title``, the title and further ``fields``, or its ``id`` (`Dataset.texts`)."""
+    fields: tuple[str, ...] = ()
+    """Columns of the items that are shown if text is ``fields``."""
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.pooling not in POOLINGS:
+            raise TslrecError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
+        for text in (self.prefix, self.item, self.suffix):
+            if not is_text(text):
+                raise TslrecError(f"the text {text!r} of the template has half of a surrogate pair, or bytes that are "
+                                  "not UTF-8")
+        if "{title}" not in self.item:
+            raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
+        if self.text not in TEXTS:
+            raise TslrecError(f"text is {self.text!r}; expected one of {', '.join(TEXTS)}")
+        if (self.text == "fields") != bool(self.fields):
+            raise TslrecError(f"--text {self.text} with the columns {', '.join(self.fields) or '(none)'}; name columns "
+                              "by --text-fields for --text fields, and for that alone")
+        if self.max_title_tokens < 1:
+            raise TslrecError(f"max_title_tokens is {self.max_title_tokens}; expected at least 1")
+
+    def tokenize(self, titles: Sequence[str], tokenizer: Tokenizer) -> TokenPrompt:
+        """Make the prompt of one history; see `tokenize_all`."""
+        return self.tokenize_all([titles], tokenizer)[0]
+
+    def tokenize_all(self, histories: Sequence[Sequence[str]], tokenizer: Tokenizer) -> list[TokenPrompt]:
+        """Make the prompts of histories.
+
+        Args:
+            histories: texts of items, oldest first, at least one in each; blank ones read ``(untitled)``.
+            tokenizer: the model's.
+
+        Raises:
+            TslrecError: there is no title, or the text gives no token to pool.
+        """
+        if not all(histories):
+            raise TslrecError("a prompt needs at least one title; got none")
+        titles = dict.fromkeys(title for history in histories for title in history)
+        cut = self.cut(titles, tokenizer)
+        pieces = {title: self.item.replace("{title}", cut.get(title) or _clean(title)) for title in titles}
+        items = ["".join(pieces[title] for title in history) for history in histories]
+        encoded = tokenizer.encode_all_with_offsets([self.prefix + text + self.suffix for text in items])
+        # Whole texts are encoded: the tokens of a text are not those of its parts.
+        return [self._prompt(token_ids, offsets, len(text))
+                for text, (token_ids, offsets) in zip(items, encoded, strict=True)]
+
+    def cut(self, titles: Iterable[str], tokenizer: Tokenizer) -> dict[str, str]:
+        """Return the titles that have too many tokens, and what of them prompts show."""
+        # A token has at least one byte, so most titles need not be encoded.
+        long = [title for title in dict.fromkeys(titles) if len(_clean(title).encode()) > self.max_title_tokens]
+        shown: dict[str, str] = {}
+        texts = [_clean(title) for title in long]
+        for title, text, (_, offsets) in zip(long, texts, tokenizer.encode_all_with_offsets(texts), strict=True):
+            ends = [stop for start, stop in offsets if stop > start]
+            if len(ends) > self.max_title_tokens:
+                shown[title] = text[: ends[self.max_title_tokens - 1]].rstrip()
+        return shown
+
+    def _prompt(self, token_ids: list[int], offsets: list[tuple[int, int]], length: int) -> TokenPrompt:
+        """Return a prompt whose items take `length` characters after the prefix."""
+        if not token_ids:
+            raise TslrecError("the prompt has no tokens; give the template some text")
+        if self.pooling == "last":
+            return TokenPrompt(tuple(token_ids), len(token_ids) - 1, len(token_ids))
+        begin, end = len(self.prefix), len(self.prefix) + length
+        inside = [index for index, (start, stop) in enumerate(offsets) if stop > begin and start < end]
+        if not inside:
+            raise TslrecError("the titles give no tokens to pool; check the item text of the template")
+        return TokenPrompt(tuple(token_ids), inside[0], inside[-1] + 1)
+
+    def save(self, path: Path) -> None:
+        """Write the template as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> PromptTemplate:
+        """Read a template that `save` wrote.
+
+        Raises:
+            TslrecError: the file is missing or has other fields.
+        """
+        fields = read_json(path)
+        try:
+            given, usual = {**fields, "fields": tuple(fields.get("fields", ()))}, asdict(cls())
+            wrong = [name for name in given.keys() & usual.keys() if type(given[name]) is not type(usual[name])]
+            if wrong or not all(isinstance(name, str) for name in given["fields"]):
+                raise TypeError(f"{', '.join(wrong) or 'fields'} is of another type")
+            return cls(**given)
+        except (AttributeError, TypeError) as error:
+            raise TslrecError(f"{path} is not a prompt template: {error}") from None
+
+
+def _clean(title: str) -> str:
+    return " ".join(title.split()) or UNTITLED

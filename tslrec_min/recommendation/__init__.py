@@ -1,0 +1,1 @@
+"""Recommendations, similar items, and vectors for other tools."""

@@ -1,0 +1,179 @@
+"""Recommendations: the best items of users, of the data set or with histories given anew, streamed block by block.
+
+What is recommended is what comes *next*: a stored user's history is the whole one, validation and test items
+included, unlike in an evaluation, which asks for these. Candidates are the items that the recommender was trained with;
+scores are states @ item table^T, ties go to the item that comes first in the data set. In memory are one block of
+users, the data set and the model, so memory does not grow with the number of users that are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import torch
+
+from ..data.dataset import Histories, load_dataset
+from ..errors import TslrecError
+from ..ranking.ranks import top_k
+from ..recommenders.models import SequentialRecommender
+from ..recommenders.sampling import SeenItems
+from ..recommenders.train import load_recommender
+from ..recommenders.training import final_states
+from ..runtime.progress import progress
+from ..storage.output_files import output_files
+from .requests import AskedHistory, AskedUser, GivenIds, HistoryBlock, histories_in, histories_of, users_in, users_of
+from .writers import ItemNames, Recommendations, open_writer, rows_of
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+BLOCK_USERS = 4096
+"""Users answered at once: so many that packing the item table for them takes no time beside multiplying it."""
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """What is asked for."""
+
+    k: int = 10
+    """Items for each user."""
+    keep_seen: bool = False
+    """Recommend items of the user's history too."""
+    titles: bool = False
+    """Write the items' titles beside their ids."""
+    skip_unknown: bool = False
+    """Leave out and count ids that the data set doesn't know, instead of refusing them."""
+    format: str = "jsonl"
+    """``jsonl``, ``csv`` or ``parquet``."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `recommend` did."""
+
+    users: int
+    """Users that were answered."""
+    skipped_users: int
+    """Unknown users, and histories without a known item."""
+    skipped_items: int
+    """Unknown items of histories."""
+
+
+def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options: RecommendOptions, *,
+              users: Path | None = None, histories: Path | None = None, device: torch.device, threads: int,
+              overwrite: bool = False) -> Summary:
+    """Write the best items of users.
+
+    Args:
+        dataset_path: data set artifact.
+        run_path: train artifact of it.
+        out: file to write, or an open stream.
+        options: see `RecommendOptions`.
+        users: file of user ids, a line each, or ``-``; None, and no `histories`: all users of the data set.
+        histories: file of new histories, or ``-``, see `data.given_histories`; only one of both may be given.
+        device: where the model runs.
+        threads: kernel threads.
+        overwrite: replace the file at `out`.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, `out` exists, or both
+            `users` and `histories` are given.
+    """
+    given, found, names = _answers(dataset_path, run_path, options, None if users is None else users_in(users),
+                                   None if histories is None else histories_in(histories), device, threads)
+    if not isinstance(out, Path):
+        return _summary(_write(found, out, names, options.format), given)
+    with output_files(out, overwrite=overwrite) as (temporary,), open(temporary, "wb") as stream:
+        total = given.dataset.n_users if users is None and histories is None else None
+        with progress(total, "recommend", "user") as bar:
+            return _summary(_write(found, stream, names, options.format, bar), given)
+
+
+def recommended_rows(dataset_path: Path, run_path: Path, options: RecommendOptions, *,
+                     users: Iterable[Any] | None = None,
+                     histories: Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]] | None = None,
+                     device: torch.device, threads: int) -> list[dict[str, Any]]:
+    """Return the best items of users as rows, see `recommendation_formats.rows_of`; all of them are in memory.
+
+    Args:
+        dataset_path, run_path, options, device, threads: see `recommend`; the format is without effect.
+        users: ids of users; None, and no `histories`: all users of the data set.
+        histories: new histories, see `data.given_histories.histories_of`; only one of both may be given.
+
+    Raises:
+        TslrecError: see `recommend`.
+    """
+    _, found, names = _answers(dataset_path, run_path, options, None if users is None else users_of(users),
+                               None if histories is None else histories_of(histories), device, threads)
+    return [row for block in found for row in rows_of(block, names)]
+
+
+def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, users: Iterable[AskedUser] | None,
+             histories: Iterable[AskedHistory] | None, device: torch.device, threads: int
+             ) -> tuple[GivenIds, Iterator[Recommendations], ItemNames]:
+    """Return what is known of the ids, the recommendations, block by block, and the names of what is in them."""
+    if users is not None and histories is not None:
+        raise TslrecError("users and histories are both given; give either users of the data set or new histories")
+    dataset, dataset_hash = load_dataset(dataset_path)
+    recommender = load_recommender(run_path, dataset_hash, device)
+    given = GivenIds(dataset, options.skip_unknown)
+    blocks = given.stored_blocks(users, BLOCK_USERS) if histories is None else given.given_blocks(histories,
+                                                                                                BLOCK_USERS)
+    found = recommended_blocks(recommender, blocks, options.k, keep_seen=options.keep_seen, device=device,
+                               threads=threads)
+    return given, found, ItemNames.of(dataset, "stored" if histories is None else "given", titles=options.titles)
+
+
+def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[HistoryBlock], k: int, *, keep_seen: bool,
+                       device: torch.device, threads: int) -> Iterator[Recommendations]:
+    """Yield the k best items of each block's users.
+
+    Raises:
+        TslrecError: the model's numbers are not finite.
+    """
+    for block in blocks:
+        states, table = final_states(recommender, block.histories, np.arange(len(block.histories)), device=device,
+                                     threads=threads)
+        yield Recommendations(block.user_ids, *best_items(states, table, block.histories, k, keep_seen=keep_seen,
+                                                          threads=threads))
+
+
+def best_items(states: np.ndarray, table: np.ndarray, histories: Histories, k: int, *, keep_seen: bool, threads: int
+               ) -> tuple[np.ndarray, np.ndarray]:
+    """Find the best items of some users.
+
+    Args:
+        states: float32 [B, d].
+        table: float32 [I+1, d], row 0 is padding.
+        histories: of these users, in the same order.
+        k: items for each; at most I are found.
+        keep_seen: recommend items of the histories too.
+        threads: kernel threads.
+
+    Returns:
+        items int64 [B, min(k, I)] and scores float32 of the same shape; item 0 where a user has no further one.
+    """
+    n_items = len(table) - 1
+    seen = None if keep_seen else SeenItems.from_histories(histories.indptr, histories.items, n_items)
+    return top_k(states, table, min(k, n_items), seen, num_threads=threads)
+
+
+def _write(found: Iterator[Recommendations], stream: BinaryIO, names: ItemNames, format: str,
+           bar: tqdm | None = None) -> int:
+    """Write all that is found; returns the number of users."""
+    n_users = 0
+    with open_writer(format, stream, names) as write:
+        for block in found:
+            write(block)
+            n_users += len(block.user_ids)
+            if bar is not None:
+                bar.update(len(block.user_ids))
+    return n_users
+
+
+def _summary(n_users: int, given: GivenIds) -> Summary:
+    return Summary(n_users, given.left_out.users, given.left_out.items)

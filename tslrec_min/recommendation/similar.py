@@ -1,0 +1,133 @@
+"""Items that are similar to an item: the cosine of item vectors, in float32, block by block over the catalogue."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.dataset import Dataset, load_dataset
+from ..errors import TslrecError
+from ..item_vectors.align import ItemVectors, embedded_vectors, run_vectors
+from ..ranking.ranks import top_k
+
+BLOCK = 1 << 14
+"""Items compared at once: their normalised vectors are all that is in memory beside the given ones."""
+_SUGGESTED = 5
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An item near another."""
+
+    item: str
+    """External id."""
+    title: str
+    cosine: float
+
+
+def similar_items(dataset: Dataset, vectors: ItemVectors, items: Sequence[str], k: int) -> list[list[Neighbour]]:
+    """Find the k nearest neighbours of items by cosine; an item is no neighbour of its own.
+
+    Args:
+        dataset: the catalogue; cold items are looked at where they have vectors.
+        vectors: of its items.
+        items: external ids.
+        k: neighbours of each.
+
+    Returns:
+        For each item its neighbours, the nearest first; ties go to the item that comes first in the data set.
+
+    Raises:
+        TslrecError: an id is unknown; the message suggests those whose titles contain the text.
+    """
+    titles = dict(zip(dataset.with_cold_items().item_ids, dataset.with_cold_items().titles, strict=True))
+    rows = {item: row for row, item in enumerate(vectors.item_ids)}
+    for item in items:
+        if item not in rows:
+            raise TslrecError(_unknown(item, vectors.item_ids, titles))
+    places, cosines = nearest(vectors.rows, np.array([rows[item] for item in items], np.int64), k)
+    return [[Neighbour(vectors.item_ids[place], titles[vectors.item_ids[place]], float(cosine))
+             for place, cosine in zip(*found, strict=True)] for found in zip(places, cosines, strict=True)]
+
+
+def similar_rows(dataset_path: Path, items: Sequence[str], k: int, *, embeddings: Path | None, run: Path | None
+                 ) -> list[dict[str, Any]]:
+    """Find neighbours by the vectors of an artifact, or of a file, as rows for a data frame.
+
+    Args:
+        dataset_path: data set artifact.
+        items, k: see `similar_items`.
+        embeddings: see `vectors.embedded_vectors`.
+        run: train artifact, in place of `embeddings`.
+
+    Returns:
+        A row for every item asked for and neighbour: item, rank (from 1), similar, title (of the similar one), cosine.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, or not one of
+            `embeddings` and `run` is given.
+    """
+    dataset, dataset_hash = load_dataset(dataset_path)
+    if embeddings is not None and run is None:
+        vectors = embedded_vectors(embeddings, dataset)
+    elif run is not None and embeddings is None:
+        vectors = run_vectors(run, dataset, dataset_hash)
+    else:
+        raise TslrecError(f"embeddings is {embeddings} and run {run}; give one of them")
+    return [{"item": item, "rank": rank, "similar": near.item, "title": near.title, "cosine": near.cosine}
+            for item, neighbours in zip(items, similar_items(dataset, vectors, items, k), strict=True)
+            for rank, near in enumerate(neighbours, 1)]
+
+
+def nearest(rows: np.ndarray, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest rows by cosine; a row of zeros has the cosine 0 with all.
+
+    Args:
+        rows: float32 [I, D].
+        asked: int64 [n], the rows whose neighbours are wanted.
+        k: neighbours of each, at least 1; at most I - 1 are found.
+
+    Returns:
+        Rows int64 [n, min(k, I-1)], the nearest first, ties by the smaller row, and their cosines, float32.
+    """
+    queries, width = _normalised(rows[asked]), rows.shape[1]
+    found = np.empty((len(asked), 0), np.int64)
+    cosines = np.empty((len(asked), 0), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        block = np.zeros((min(BLOCK, len(rows) - start) + 1, width), np.float32)  # row 0 is padding
+        block[1:] = _normalised(rows[start:start + BLOCK])
+        best, scores = top_k(queries, block, min(k + 1, len(block) - 1), None)  # one more: it may be the item itself
+        best += start - 1
+        scores[best == asked[:, None]] = -np.inf
+        found, cosines = np.concatenate([found, best], axis=1), np.concatenate([cosines, scores], axis=1)
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]  # what came first stays first
+        found, cosines = np.take_along_axis(found, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+    return found[:, :len(rows) - 1], cosines[:, :len(rows) - 1]
+
+
+def _normalised(rows: np.ndarray) -> np.ndarray:
+    """Scale rows to the norm 1, float32 [n, D]; dividing by the largest entry first keeps squares in range."""
+    scaled = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    normalised: np.ndarray = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
+    return normalised
+
+
+def _plain(text: str) -> str:
+    """Return a text as it is looked for: without case and accents."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(sign))
+
+
+def _unknown(item: str, item_ids: Sequence[str], titles: dict[str, str]) -> str:
+    """Say that there is no such item, and which ones may be meant."""
+    wanted = _plain(item)
+    meant = [f"{known} ({titles[known]})" for known in item_ids if wanted and wanted in _plain(titles[known])]
+    if not meant:
+        return f"there is no item {item!r}, and no title contains it; give an item id of the data set's items.tsv"
+    more = f" and {len(meant) - _SUGGESTED} more" if len(meant) > _SUGGESTED else ""
+    return (f"there is no item {item!r}; titles that contain it: {', '.join(meant[:_SUGGESTED])}{more}; give "
+            "one of the ids")

@@ -1,0 +1,1 @@
+"""Sequential recommenders: models, adapters for item embeddings, training and inference."""

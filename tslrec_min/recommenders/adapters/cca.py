@@ -1,0 +1,71 @@
+"""``cca``: what the items of a history have in common, as the starting table.
+
+PCA keeps what tells items apart, and of titles that is much that no user cares for: length, spelling, common words.
+Canonical correlation analysis (Hotelling, Biometrika 1936) of the two items of a pair keeps what one says of the other.
+Pairs are different items at most `cca_window` places apart in a training history, both ways round. With X the whitened
+components of the embeddings, A the symmetric counts of pairs, D = diag(A 1), and X centred by the mean under D,
+
+    X^T A X w = r (X^T D X + e I) w,    e = 0.01 tr(X^T D X) / rank(X)
+
+W are the d eigenvectors with the largest canonical correlations r. The table starts at X W with normalised rows and is
+then trained, as in ``init``. A map of D x d numbers cannot learn pairs by heart as a table of items can: rare items get
+directions that were found on all others. `recpca` weighs variance against differences between pairs instead; here
+components count alike, whatever their variance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...configs import TrainConfig
+from ...data.dataset import Histories
+from ...errors import TslrecError
+from .components import PrincipalComponents, oriented
+from .cooccurrence import neighbour_sums
+from .none import TrainableTable
+
+_SHRINKAGE = 0.01
+"""Keeps directions in which hardly any paired item differs from looking perfectly correlated."""
+
+
+def cca_table(embeddings: np.ndarray, config: TrainConfig, training: Histories) -> TrainableTable:
+    """Return a trainable table that starts at the row-normalised canonical components of the embeddings.
+
+    Args:
+        embeddings: float [I+1, D].
+        config: number of components d, the window and the spread of the table.
+        training: histories; nothing else may be in them.
+
+    Raises:
+        TslrecError: there are fewer components, or no history has two different items within the window.
+    """
+    fitted = PrincipalComponents.fit(embeddings)
+    fitted.check(config.width, "--width")
+    whitened = fitted.centred @ fitted.directions[:, :fitted.rank] / np.sqrt(fitted.variances[:fitted.rank])
+    vectors, _ = canonical_components(whitened, config.width, training, config.cca_window)
+    return TrainableTable.normalised(vectors, config)
+
+
+def canonical_components(rows: np.ndarray, width: int, training: Histories, window: int
+                         ) -> tuple[np.ndarray, np.ndarray]:
+    """Return X W, float64 [I, d], and the canonical correlations r, float64 [d], largest first, for float64 [I, D].
+
+    Raises:
+        TslrecError: no history has two different items within the window.
+    """
+    sums, degrees = neighbour_sums(rows, training, window)
+    if not degrees.any():
+        raise TslrecError("the adapter cca looks at items of the same history, and no training history has two "
+                          "different ones within --cca-window; choose init")
+    mean = degrees @ rows / degrees.sum()
+    centred = rows - mean
+    sums -= degrees[:, None] * mean  # A of the centred rows
+    within = centred.T @ (degrees[:, None] * centred)
+    within += _SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
+    across = centred.T @ sums
+    # The generalised problem by Cholesky: NumPy has none of its own.
+    factor = np.linalg.inv(np.linalg.cholesky(within))
+    reduced = factor @ across @ factor.T
+    correlations, directions = np.linalg.eigh((reduced + reduced.T) / 2)
+    chosen = oriented((factor.T @ directions)[:, ::-1][:, :width])
+    return centred @ chosen, correlations[::-1][:width]

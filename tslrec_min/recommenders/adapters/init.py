@@ -1,0 +1,33 @@
+"""``init``: PCA of the item embeddings, row-normalised, as the trainable starting table.
+
+LLM2BERT4Rec (Harte et al., RecSys 2023, arXiv 2309.09261). Two things are ours to choose. ``--init-whitening`` gives
+every component the same variance before the rows are normalised: a few large components that all titles share would
+else be most of every row. ``--table-std`` says how large the rows are: Adam moves every entry by about the learning
+rate a step, also those of items that are seldom seen, so rows as small as a random table's are soon forgotten.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...configs import TrainConfig
+from .components import PrincipalComponents
+from .none import TrainableTable
+
+
+def initialised_table(embeddings: np.ndarray, config: TrainConfig) -> TrainableTable:
+    """Return a trainable table that starts at the row-normalised PCA of the embeddings.
+
+    Args:
+        embeddings: float [I+1, D].
+        config: number of components d, whether they are whitened, and the spread of the table.
+
+    Raises:
+        TslrecError: there are fewer.
+    """
+    fitted = PrincipalComponents.fit(embeddings)
+    fitted.check(config.width, "--width")
+    rows = fitted.centred @ fitted.directions[:, :config.width]
+    if config.init_whitening:
+        rows /= np.sqrt(fitted.variances[:config.width])
+    return TrainableTable.normalised(rows, config)

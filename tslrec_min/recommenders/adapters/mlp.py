@@ -1,0 +1,35 @@
+"""``mlp``: frozen item embeddings and a trainable projection with one hidden layer.
+
+Linear(k, (k + d) / 2) -> GELU -> Linear((k + d) / 2, d). The width between is that of the projections of RLMRec (Ren et
+al., WWW 2024, arXiv 2310.15950); LLMEmb (Liu et al., arXiv 2409.19925) trains two layers too, without a non-linearity
+between. Here the projection learns from the recommender's loss alone, with no loss that aligns it to another table.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ...configs import TrainConfig
+from .components import Features
+from .projection import Projection, hidden_layer, table_layer
+
+_GELU_RMS = 0.65
+"""Root mean square of GELU(x) for x ~ N(0, 1)."""
+
+
+class MLPProjection(Projection):
+    """Centred and scaled E, frozen -> two layers."""
+
+    def __init__(self, features: Features, config: TrainConfig) -> None:
+        super().__init__(features, config)
+        hidden = (features.width + config.width) // 2
+        self.layers = nn.Sequential(hidden_layer(features.width, hidden), nn.GELU(),
+                                    table_layer(hidden, config, _GELU_RMS * math.sqrt(hidden)))
+
+    def vectors(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the vectors, float [n, d], of items with these features, float [n, k]."""
+        vectors: torch.Tensor = self.layers(features)
+        return vectors

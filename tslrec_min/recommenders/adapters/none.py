@@ -1,0 +1,51 @@
+"""``none``: a trainable table of ids, the baseline without item embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...configs import TrainConfig
+
+
+class TrainableTable(nn.Module):
+    """Trainable vectors, one per item, below a padding row of zeros.
+
+    The padding row is part of the parameter, so that no step copies the table; it stays zero because no loss and no
+    lookup gives it a gradient, and neither Adam nor weight decay moves a zero without one.
+    """
+
+    start: torch.Tensor | None
+    """float [I+1, d], frozen: what the vectors decay to, `weight` being how far they are from it; None: 0."""
+
+    def __init__(self, weight: torch.Tensor, start: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.register_buffer("start", start)
+
+    @classmethod
+    def random(cls, n_items: int, width: int, std: float) -> TrainableTable:
+        """Start from N(0, std^2)."""
+        return cls(_padded(nn.init.normal_(torch.empty(n_items, width), std=std)))
+
+    @classmethod
+    def normalised(cls, items: np.ndarray, config: TrainConfig) -> TrainableTable:
+        """Start from the rows of float [I, d], each with the norm that a row of the random table has on average."""
+        norms = np.linalg.norm(items, axis=1, keepdims=True)
+        rows = items / np.maximum(norms, 1e-12) * (config.table_spread * np.sqrt(items.shape[1]))
+        table = _padded(torch.from_numpy(rows.astype(np.float32)))
+        return cls(torch.zeros_like(table), table) if config.table_decay else cls(table)
+
+    @classmethod
+    def restore(cls, state: dict[str, torch.Tensor]) -> TrainableTable:
+        """Rebuild from a state dict."""
+        return cls(state["weight"], state.get("start"))
+
+    def forward(self) -> torch.Tensor:
+        """Return the item table, float [I+1, d]."""
+        return self.weight if self.start is None else self.start + self.weight
+
+
+def _padded(items: torch.Tensor) -> torch.Tensor:
+    return torch.cat([items.new_zeros(1, items.shape[1]), items])

@@ -1,0 +1,73 @@
+"""What the adapters share that compute an item's vector from its embedding, in training and for new items."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ...configs import TrainConfig
+from .components import Features
+
+
+class Projection(nn.Module):
+    """Frozen features of the items -> item table; each adapter is built from its features and a TrainConfig.
+
+    Subclasses give `vectors`, and `fit_features` unless centred embeddings or their PCA will do.
+    """
+
+    def __init__(self, features: Features, config: TrainConfig) -> None:
+        super().__init__()
+        self.features = features
+
+    @staticmethod
+    def fit_features(embeddings: np.ndarray, config: TrainConfig) -> Features:
+        """Fit the features on float [I+1, D]."""
+        return Features.centred(embeddings, config.pca_width)
+
+    def vectors(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the vectors, float [n, d], of items with these features, float [n, k]."""
+        raise NotImplementedError
+
+    def project(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of items that training didn't know.
+
+        Args:
+            embeddings: float [n, D], of the model that embedded the catalogue; on the adapter's device.
+
+        Returns:
+            float [n, d]. Of an adapter without numbers of each item's own, an item of the catalogue gets its row of
+            the table, up to rounding.
+
+        Raises:
+            TslrecError: they have another width.
+        """
+        return self.vectors(self.features(embeddings))
+
+    def forward(self) -> torch.Tensor:
+        """Return the item table, float [I+1, d]; row 0 is zero."""
+        return F.pad(self.vectors(self.features.items), (0, 0, 1, 0))
+
+
+def hidden_layer(inputs: int, outputs: int) -> nn.Linear:
+    """Return a layer for features: rows of norm 1 become values of variance 1."""
+    return _layer(inputs, outputs, 1.0)
+
+
+def table_layer(inputs: int, config: TrainConfig, spread: float = 1.0) -> nn.Linear:
+    """Return a layer that makes rows of the item table, which start with the spread that the configuration gives them.
+
+    Args:
+        inputs: width of its input.
+        config: width and spread of the table.
+        spread: norm of an input row.
+    """
+    return _layer(inputs, config.width, config.table_spread / spread)
+
+
+def _layer(inputs: int, outputs: int, std: float) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,267 @@
+"""Batches of item histories: slices of one flat item array, padded, without Python work per row.
+
+Histories are CSR: user u has ``items[indptr[u]:indptr[u + 1]]``, oldest first, ids from 1; 0 is padding.
+
+Training on next items follows SASRec (Kang and McAuley, ICDM 2018, arXiv 1808.09781, section III.F): the target
+of an input is the item after it. Departure: SASRec cuts a long history to its last `max_len` items, here it is
+cut into windows, so that every training item but a user's first is a target once per epoch. Training on hidden
+items (the Cloze task) follows BERT4Rec (Sun et al., CIKM 2019, arXiv 1904.06690, section 3.6).
+
+A batch is as wide as its longest row; shorter ones are padded on the right by default, so that a causal model needs
+no mask. Batches for training are random, and then cut into parts of similar length (`length_parts`), so that little of
+them is padding. (Batches that are of similar length as a whole would need no cutting, but change what is learned: the
+mean over a batch of short histories would count each of its few targets many times more. On MovieLens-100K that cost a
+tenth of the validation NDCG@10.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..runtime.validation import Int64Array, as_int64, as_offsets, check_length, check_range, threads_for, whole_number
+from ._batching import hide_items, pad_rows
+
+Items = NDArray[np.int32] | NDArray[np.int64]
+SIDES = ("right", "left")
+_PART_ITEMS = 1024
+"""Padding that is worth a part of its own: about what running a model once more costs."""
+_THREAD_ITEMS = 1 << 18
+"""Items of a batch that a thread is worth waking for: about a tenth of a millisecond's work."""
+_WORD = 2**32
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Training windows over a flat item array of N items; offsets are int64 [W], absolute.
+
+    Window w has the targets ``items[first_target[w] : input_stop[w] + 1]``, each predicted from the items before.
+    """
+
+    users: Int64Array
+    """Whose history it is."""
+    row_start: Int64Array
+    """Where the user's history begins."""
+    input_stop: Int64Array
+    """End of the inputs, exclusive; the item there is the last target."""
+    first_target: Int64Array
+    """Where the targets begin: earlier items belong to other windows."""
+
+    def __post_init__(self) -> None:
+        """Hold the arrays as int64 of the same length, as kernels and batches rely on."""
+        for field in ("users", "row_start", "input_stop", "first_target"):
+            values = as_int64(field, getattr(self, field))
+            check_length(field, values, len(self.row_start), "window")
+            object.__setattr__(self, field, values)
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.row_start)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some histories side by side; all int64."""
+
+    items: Int64Array
+    """[B, T], 0 = padding."""
+    lengths: Int64Array
+    """[B], items in each row."""
+    targets: Int64Array
+    """[B, T], 0 = no target; [B, 0] where nothing is asked for."""
+
+
+class BatchBuffers:
+    """Memory for a training step's parts of a batch; the next step's overwrite them."""
+
+    def __init__(self, n_items: int) -> None:
+        self._items, self._targets = (np.empty(n_items, dtype=np.int64) for _ in range(2))
+        self._used = 0
+
+    def clear(self) -> None:
+        """Give all memory back: parts made before must not be used any more."""
+        self._used = 0
+
+    def views(self, rows: int, width: int) -> tuple[Int64Array, Int64Array]:
+        """Return two arrays, int64 [rows, width], for items and targets.
+
+        Raises:
+            ValueError: they don't fit beside those since `clear`.
+        """
+        place = slice(self._used, self._used + rows * width)
+        if place.stop > len(self._items):
+            raise ValueError(f"{rows} x {width} items do not fit into buffers for {len(self._items)}, of which "
+                             f"{self._used} are in use; make them for the largest batch")
+        self._used = place.stop
+        return self._items[place].reshape(rows, width), self._targets[place].reshape(rows, width)
+
+
+def window_phases(indptr: ArrayLike, max_len: int, random: np.random.Generator) -> Int64Array:
+    """Draw where to cut each history, int64 [U], so that it gives as few windows as possible.
+
+    A history of n targets needs ceil(n / max_len) windows, which have room for some more targets than n; the
+    phase shifts the cuts by a random part of that room. So long histories are cut elsewhere in every epoch.
+    """
+    n_targets = np.maximum(np.diff(as_int64("indptr", indptr)) - 1, 0)
+    return random.integers(0, -n_targets % whole_number("max_len", max_len, 1) + 1)
+
+
+def next_item_windows(indptr: ArrayLike, max_len: int, phases: ArrayLike) -> Windows:
+    """Cut every history into windows, so that each item but a user's first is a target in exactly one.
+
+    Args:
+        indptr: int64 [U + 1], rows of the training histories; users of fewer than two items give no window.
+        max_len: most targets in a window, and greatest width of the batches made of them.
+        phases: int64 [U], in 0..max_len - 1. With phase p a user's last window has ``max_len - p`` targets (fewer
+            where the history has fewer) and the windows before it are full, save the first.
+
+    Returns:
+        The windows, in the order of users and of time.
+    """
+    max_len = whole_number("max_len", max_len, 1)
+    rows = as_int64("indptr", indptr)
+    rows = as_offsets("indptr", rows, int(rows[-1]) if len(rows) else 0)
+    shifts = as_int64("phases", phases)
+    check_length("phases", shifts, len(rows) - 1, "user")
+    check_range("phases", shifts, 0, max_len - 1)
+    n_targets = np.maximum(np.diff(rows) - 1, 0)
+    n_windows = np.where(n_targets > 0, -(-(n_targets + shifts) // max_len), 0)
+    users = np.repeat(np.arange(len(n_windows)), n_windows)
+    from_end = np.cumsum(n_windows)[users] - 1 - np.arange(len(users))  # 0 is a user's last window
+    start, stop = rows[users], rows[users + 1]
+    grid_stop = stop + shifts[users] - from_end * max_len
+    return Windows(users, start, np.minimum(grid_stop, stop) - 1, np.maximum(grid_stop - max_len, start + 1))
+
+
+def length_parts(lengths: ArrayLike) -> list[Int64Array]:
+    """Cut a batch into parts of similar length, the longest first.
+
+    Args:
+        lengths: int64 [B], at least 0.
+
+    Returns:
+        The rows of each part, int64; a new part begins where the rows that are left would otherwise hold more than
+        1024 items of padding.
+    """
+    sizes = as_int64("lengths", lengths)
+    order = np.argsort(-sizes, kind="stable")
+    falling, starts = sizes[order], [0]
+    for row in range(1, len(order)):
+        if (falling[starts[-1]] - falling[row]) * (len(order) - row) > _PART_ITEMS:
+            starts.append(row)
+    return np.split(order, starts[1:]) if len(order) else []
+
+
+def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *, side: str = "right",
+                    buffers: BatchBuffers | None = None, num_threads: int = 1) -> Batch:
+    """Make the inputs and targets of some windows.
+
+    A window's inputs are as many as fit of the items before its last target, also those that are targets of
+    other windows: the context is always as long as possible.
+
+    Args:
+        items: int32 or int64 [N], all training histories.
+        windows: of `next_item_windows` for these histories.
+        select: int64 [B], which windows, in the order of the batch.
+        max_len: greatest width of the batch.
+        side: where the padding is, ``right`` or ``left``.
+        buffers: memory to write into; new by default.
+        num_threads: threads of the kernel; the result does not depend on it.
+
+    Returns:
+        The batch; a target of 0 is padding, or belongs to another window.
+    """
+    chosen = as_int64("select", select)
+    check_range("select", chosen, 0, len(windows) - 1)
+    start, stop, first = windows.row_start[chosen], windows.input_stop[chosen], windows.first_target[chosen]
+    check_range("end of a row", stop, 0, len(items) - 1)
+    if (first > stop).any():
+        raise ValueError("the targets of a window begin after its last one; make the windows again")
+    batch = _padded(items, start, stop, max_len, side, buffers, num_threads, with_targets=True)
+    # A target stands where the item before it does; the first ones may belong to another window.
+    context = stop + 1 - batch.lengths
+    _pad(items, context, batch.lengths, np.maximum(first, context) - context, batch.targets, side, num_threads)
+    return batch
+
+
+def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *, mask: int, probability: float,
+                last_probability: float, seed: int, epoch: int, buffers: BatchBuffers | None = None,
+                num_threads: int = 1) -> Batch:
+    """Make inputs in which random items are hidden, and the hidden items as targets.
+
+    Args:
+        items: int32 or int64 [N], all training histories.
+        windows: of `next_item_windows`; a window is read up to and with its last target.
+        select: int64 [B], which windows, in the order of the batch.
+        max_len: greatest width of the batch.
+        mask: the id that stands for a hidden item.
+        probability: of hiding an item, independently; where no item is drawn, one at random is hidden.
+        last_probability: of hiding the last item of a row and no other instead, as a model is asked later on.
+        seed: in 0..2**64 - 1; with `epoch` and the window's place it decides what is hidden.
+        epoch: in 0..2**64 - 1.
+        buffers: memory to write into; new by default.
+        num_threads: threads of the kernel; the result does not depend on it.
+
+    Returns:
+        The batch, padded on the right.
+    """
+    chosen = as_int64("select", select)
+    check_range("select", chosen, 0, len(windows) - 1)
+    for name, value in (("probability", probability), ("last_probability", last_probability)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; expected 0..1")
+    stop = windows.input_stop[chosen] + 1
+    check_range("end of a row", stop, 0, len(items))
+    batch = _padded(items, windows.row_start[chosen], stop, max_len, "right", buffers, num_threads,
+                    with_targets=True)
+    hide_items(batch.items, batch.targets, batch.lengths, stop, whole_number("mask", mask, 1),
+               whole_number("seed", seed, 0, 2**64 - 1), whole_number("epoch", epoch, 0, 2**64 - 1),
+               round(probability * _WORD), round(last_probability * _WORD),
+               threads_for(batch.items.size, num_threads, _THREAD_ITEMS))
+    return batch
+
+
+def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: int, *, side: str = "right",
+                  num_threads: int = 1) -> Batch:
+    """Return the last items of some users' histories.
+
+    Args:
+        indptr: int64 [U + 1], rows of the histories.
+        items: int32 or int64 [N], all histories.
+        users: int64 [B], which users, in the order of the batch.
+        max_len: greatest width of the batch, and most items of a history.
+        side: where the padding is, ``right`` or ``left``.
+        num_threads: threads of the kernel; the result does not depend on it.
+
+    Returns:
+        The batch, without targets; a user without items has a row of padding.
+    """
+    rows, chosen = as_int64("indptr", indptr), as_int64("users", users)
+    check_range("users", chosen, 0, len(rows) - 2)
+    return _padded(items, rows[chosen], rows[chosen + 1], max_len, side, None, num_threads, with_targets=False)
+
+
+def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int, side: str,
+            buffers: BatchBuffers | None, num_threads: int, *, with_targets: bool) -> Batch:
+    """Return the last `max_len` of every slice; the targets are not filled in."""
+    if items.ndim != 1 or items.dtype not in (np.int32, np.int64):
+        raise ValueError(f"items is {items.dtype} of shape {items.shape}; expected int32 or int64 [N]")
+    if side not in SIDES:
+        raise ValueError(f"side is {side!r}; expected one of {', '.join(SIDES)}")
+    check_range("start of a row", starts, 0, len(items))
+    check_range("end of a row", stops, 0, len(items))
+    if (stops < starts).any():
+        raise ValueError("a row ends before it starts; make the offsets for these items again")
+    lengths = np.minimum(stops - starts, whole_number("max_len", max_len, 1))
+    shape = (len(lengths), int(lengths.max(initial=1)))
+    out, targets = (np.empty(shape, np.int64), np.empty(shape, np.int64)) if buffers is None else buffers.views(*shape)
+    _pad(items, stops - lengths, lengths, np.zeros_like(lengths), out, side, num_threads)
+    return Batch(out, lengths, targets if with_targets else targets[:, :0])
+
+
+def _pad(items: Items, starts: Int64Array, lengths: Int64Array, skipped: Int64Array, out: Int64Array, side: str,
+         num_threads: int) -> None:
+    flat: Items = np.ascontiguousarray(items)  # type: ignore[assignment]
+    pad_rows(flat, starts, lengths, skipped, out, side == "right", threads_for(out.size, num_threads, _THREAD_ITEMS))

@@ -1,0 +1,36 @@
+"""Sequential recommenders: one file per backbone, and the pairing of a backbone with an item table.
+
+A backbone turns histories into states; scores are always ``states @ item_table.T``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ...configs import TrainConfig
+from .backbone import Backbone
+from .bert4rec import BERT4Rec
+from .gru4rec import GRU4Rec
+from .sasrec import SASRec
+
+BACKBONES: dict[str, type[Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "bert4rec": BERT4Rec}
+
+
+class SequentialRecommender(nn.Module):
+    """A backbone and the adapter that makes its item table."""
+
+    def __init__(self, adapter: nn.Module, backbone: Backbone, max_len: int) -> None:
+        super().__init__()
+        self.adapter = adapter
+        self.backbone = backbone
+        self.max_len = max_len
+
+    def item_table(self) -> torch.Tensor:
+        """Return the item table, float [I+1, d]; row 0 is padding and zero."""
+        return self.adapter()
+
+
+def build_recommender(adapter: nn.Module, config: TrainConfig) -> SequentialRecommender:
+    """Pair an adapter with a freshly initialised backbone."""
+    return SequentialRecommender(adapter, BACKBONES[config.model](config), config.max_len)  # type: ignore[call-arg]

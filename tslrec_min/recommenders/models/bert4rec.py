@@ -1,0 +1,51 @@
+"""BERT4Rec (Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
+Transformer", CIKM 2019, arXiv 1904.06690).
+
+Random items of a history are replaced by a mask and predicted from both sides; to recommend, a mask is put after the
+history. Departures from the paper: pre-norm blocks (there: post-norm), positions that count from the end, no
+projection with GELU and no item bias before the scores, so that scores are states @ item table^T as for all models.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ...configs import TrainConfig
+from .backbone import Backbone
+from .transformer import Transformer
+
+
+class BERT4Rec(Backbone):
+    """Self-attention in both directions, trained to fill gaps."""
+
+    objective = "cloze"
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.mask = nn.Parameter(torch.empty(config.width))
+        nn.init.normal_(self.mask, std=0.02)
+        self.transformer = Transformer(config.width, config.blocks, config.heads, config.dropout, config.max_len,
+                                       causal=False)
+
+    def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states of all positions; arguments as for `Backbone.forward`."""
+        hidden = items == len(item_table)
+        vectors = F.embedding(items.masked_fill(hidden, 0), item_table, padding_idx=0)
+        return self.transformer(torch.where(hidden[..., None], self.mask, vectors), lengths)
+
+    def final_states(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
+        """Put a mask after each history (dropping the oldest item of one that fills the model) and return its state.
+
+        Arguments as for `Backbone.forward`.
+        """
+        max_len = len(self.transformer.positions)
+        rows = torch.arange(len(items), device=items.device)
+        if items.shape[1] == max_len:
+            full = (lengths == max_len)[:, None]
+            items, lengths = torch.where(full, items.roll(-1, dims=1), items), lengths.clamp_max(max_len - 1)
+        else:
+            items = F.pad(items, (0, 1))
+        items = items.index_put((rows, lengths), torch.tensor(len(item_table), device=items.device))
+        return super().final_states(items, lengths + 1, item_table)

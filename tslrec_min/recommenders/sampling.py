@@ -1,0 +1,278 @@
+"""The items that each user has seen, and random negatives among the others: uniform, or by popularity.
+
+A draw is a pure function of (seed, epoch, position, column): the same for any number of threads, batch size and
+order of the batch. Sources of the generator and of the draw in a range: csrc/_random.pxd. Popularity to a power as
+in word2vec (Mikolov et al., NeurIPS 2013, arXiv 1310.4546: 0.75), drawn in constant time by an alias table (Walker,
+ACM TOMS 3(3), 1977; built as in Vose, IEEE TSE 17(9), 1991).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..runtime.validation import Int64Array, as_int64, as_offsets, check_length, check_range, thread_count, whole_number
+from ._sampling import draw_unseen, fill_filter
+
+_LARGEST_WORD = 2**64 - 1
+_MOST_ITEMS = 2**31 - 2  # ids are int32, and the kernels count up to I + 1
+_FILTER_BITS = 16  # per seen item, before rounding up: an unseen item passes for seen in one of 16 cases at most
+_UNIFORM_ATTEMPTS = 16  # the exact draw that follows takes about as long
+_LEAST_WEIGHTED_ATTEMPTS, _ITEMS_PER_ATTEMPT = 16, 4  # likewise: it walks over the catalogue
+
+
+@dataclass(frozen=True)
+class SeenItems:
+    """For each user the items of the history, sorted and without repeats."""
+
+    indptr: Int64Array
+    """int64 [U + 1]: user u has ``items[indptr[u]:indptr[u + 1]]``."""
+    items: NDArray[np.int32]
+    """int32 [M], ids in 1..n_items."""
+    n_items: int
+    """Number of items I in the catalogue."""
+
+    def __post_init__(self) -> None:
+        """Check what the kernels rely on, and hold the arrays in the layout that they take."""
+        whole_number("n_items", self.n_items, 0, _MOST_ITEMS)
+        items = as_int64("items", self.items)
+        check_range("items", items, 1, self.n_items)
+        indptr = as_offsets("indptr", self.indptr, len(items))
+        rises = np.diff(items, prepend=0) > 0
+        rises[indptr[:-1][indptr[:-1] < len(items)]] = True  # the first of a row follows another user's
+        if not rises.all():
+            raise ValueError("the seen items of a user must rise without repeats; use SeenItems.from_histories")
+        object.__setattr__(self, "indptr", indptr)
+        object.__setattr__(self, "items", items.astype(np.int32))
+
+    @classmethod
+    def from_histories(cls, indptr: ArrayLike, items: ArrayLike, n_items: int) -> SeenItems:
+        """Sort the items of each user and drop repeats.
+
+        Args:
+            indptr: int64 [U + 1], rows of the histories.
+            items: integers [N], all histories, ids in 1..n_items.
+            n_items: number of items I in the catalogue.
+        """
+        n_items = whole_number("n_items", n_items, 0, _MOST_ITEMS)
+        flat = as_int64("items", items)
+        check_range("items", flat, 1, n_items)
+        rows = as_offsets("indptr", indptr, len(flat))
+        users = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
+        keys = np.unique(users * (n_items + 1) + flat)  # one sort by user and item
+        starts = np.searchsorted(keys, np.arange(len(rows)) * (n_items + 1))
+        return cls(starts.astype(np.int64), (keys % (n_items + 1)).astype(np.int32), n_items)
+
+    def counts(self, users: Int64Array) -> Int64Array:
+        """Return how many items each of `users`, int64 [N], has seen."""
+        return self.indptr[users + 1] - self.indptr[users]
+
+    @cached_property
+    def filter(self) -> tuple[Int64Array, NDArray[np.uint64]]:
+        """Offsets int64 [U + 1] and words of one bit per item id modulo a power of two: set where one is seen.
+
+        It takes two to four bytes per seen item, at least eight and at most about I / 4 per user.
+        """
+        wanted = np.minimum(np.diff(self.indptr) * _FILTER_BITS, self.n_items + 1)
+        words = 2 ** np.ceil(np.log2(np.maximum(wanted / 64, 1))).astype(np.int64)
+        indptr = np.concatenate([[0], np.cumsum(words)]).astype(np.int64)
+        bits = np.zeros(max(1, indptr[-1]), dtype=np.uint64)
+        fill_filter(self.indptr, self.items, indptr, bits)
+        return indptr, bits
+
+
+@dataclass(frozen=True, eq=False)
+class AliasTable:
+    """A distribution over the items 1..I, drawn from in constant time. Make it with `from_counts` or `uniform`."""
+
+    probabilities: NDArray[np.float64]
+    """float64 [I + 1], entry 0 is padding and 0."""
+    thresholds: NDArray[np.uint64]
+    """uint64 [I]: column j, from 0, gives item j + 1 with probability ``thresholds[j] / 2**64``, else its alias."""
+    aliases: NDArray[np.int32]
+    """int32 [I], the items that fill up the columns; the item itself where nothing is missing."""
+
+    def __post_init__(self) -> None:
+        """Check what the kernel relies on, and hold the arrays in the layout that it takes."""
+        wanted = {"probabilities": np.float64, "thresholds": np.uint64, "aliases": np.int32}
+        for name, dtype in wanted.items():
+            values = np.asarray(getattr(self, name))
+            if values.dtype != dtype or values.ndim != 1:
+                raise ValueError(f"{name} is {values.dtype} of shape {values.shape}; expected {np.dtype(dtype)} of one "
+                                 "dimension; use AliasTable.from_counts")
+            object.__setattr__(self, name, np.ascontiguousarray(values))
+        check_length("thresholds", self.thresholds, self.n_items, "item")
+        check_length("probabilities", self.probabilities, self.n_items + 1, "item and the padding")
+        check_range("aliases", self.aliases, 1, self.n_items)
+
+    @classmethod
+    def from_counts(cls, counts: ArrayLike, alpha: float) -> AliasTable:
+        """Make item i's probability proportional to ``counts[i] ** alpha``.
+
+        Args:
+            counts: numbers [I + 1], not negative, for example ``np.bincount(items, minlength=I + 1)`` of the training
+                items; entry 0 is padding and ignored. With alpha > 0 an item of count 0 is never drawn.
+            alpha: power, at least 0; 0 is uniform, items of count 0 included.
+
+        Raises:
+            ValueError: a count or alpha is negative, complex or not finite, or every count is 0.
+        """
+        if np.iscomplexobj(counts):
+            raise ValueError("counts holds complex numbers; expected real ones")
+        values = np.array(counts, dtype=np.float64)
+        if values.ndim != 1 or not 2 <= len(values) <= _MOST_ITEMS + 1:
+            raise ValueError(f"counts has shape {values.shape}; expected one number for the padding and one for each "
+                             "item")
+        values[0] = 0
+        if not np.isfinite(values).all() or values.min() < 0:
+            item = int(np.argmax(~(np.isfinite(values) & (values >= 0))))
+            raise ValueError(f"counts[{item}] is {values[item]}; expected a finite number, at least 0")
+        if not (np.isfinite(alpha) and alpha >= 0):
+            raise ValueError(f"alpha is {alpha}; expected a finite number, at least 0")
+        if values.max() == 0 and alpha > 0:
+            raise ValueError("every count is 0, so no item can be drawn; count the items of the training histories")
+        weights = (values / max(values.max(), 1e-300)) ** alpha
+        weights[0] = 0
+        probabilities = weights / weights.sum()
+        return cls(probabilities, *_alias_columns(probabilities[1:]))
+
+    @classmethod
+    def uniform(cls, n_items: int) -> AliasTable:
+        """Give the items 1..n_items the same probability."""
+        return cls.from_counts(np.ones(whole_number("n_items", n_items, 1, _MOST_ITEMS) + 1), 0)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items I."""
+        return len(self.aliases)
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Natural logarithms, float64 [I + 1]: -inf for the padding and for items that are never drawn."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.probabilities)
+
+    def unseen_probability(self, seen: SeenItems) -> NDArray[np.float64]:
+        """Return each user's probability that an item drawn from the whole catalogue is unseen, float64 [U]."""
+        _check_same_items(seen, self)
+        users = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
+        sums = np.bincount(users, self.probabilities[seen.items], minlength=len(seen.indptr) - 1)
+        return 1 - sums.astype(np.float64)
+
+
+def _alias_columns(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    """Spread the probabilities, float64 [I], over I columns of equal weight; a column holds at most two items."""
+    heights = (probabilities * len(probabilities)).tolist()
+    thresholds, aliases = [0] * len(heights), list(range(1, len(heights) + 1))
+    low = [column for column, height in enumerate(heights) if height < 1]
+    high = [column for column, height in enumerate(heights) if height >= 1]
+    while low and high:
+        column, donor = low.pop(), high[-1]
+        thresholds[column], aliases[column] = int(heights[column] * 2.0**64), donor + 1
+        heights[donor] -= 1 - heights[column]
+        if heights[donor] < 1:
+            low.append(high.pop())
+    return np.array(thresholds, dtype=np.uint64), np.array(aliases, dtype=np.int32)  # the rest: 1 but for rounding
+
+
+def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_negatives: int, *, seed: int,
+                     epoch: int, table: AliasTable | None = None, out: Int64Array | None = None,
+                     num_threads: int = 1) -> Int64Array:
+    """Draw items that a user hasn't seen, independently, each with its exact probability.
+
+    Without a table that is the same for all items that user u hasn't seen; with one, item i of the unseen ones is
+    drawn with probability q_u(i) = q(i) / m_u, where q is ``table.probabilities`` and m_u, their sum over the unseen
+    items, is ``table.unseen_probability(seen)[u]``.
+
+    *Correction of a sampled softmax.* exp(s_i) summed over the unseen items is estimated without bias by the mean
+    over the k draws of exp(s_i) / q_u(i), hence by a sum of exp(s_i - log q(i) + log m_u - log k). A target is seen,
+    so it is never drawn and its own score takes no correction. Therefore neither m_u nor k cancels in
+    exp(s_t) / (exp(s_t) + sum): leaving them out multiplies the negatives' sum by k / m_u. They cancel only in what
+    compares negatives with each other.
+
+    Args:
+        seen: every user's items.
+        users: int64 [N], whose negatives.
+        positions: int64 [N], what a row's draws are keyed by, for example the offset of its target in the flat
+            item array; rows of equal position and user get equal draws.
+        n_negatives: number k of draws per row; they may repeat.
+        seed: in 0..2**64 - 1.
+        epoch: in 0..2**64 - 1.
+        table: distribution over the same catalogue; None: uniform.
+        out: C-contiguous int64 [N, k] to write to and return; None: a new one.
+        num_threads: threads of the kernel; the result does not depend on it.
+
+    Returns:
+        int64 [N, k].
+
+    Raises:
+        ValueError: a user has seen every item that can be drawn, or an argument doesn't fit the others.
+    """
+    chosen, keys = as_int64("users", users), as_int64("positions", positions)
+    check_range("users", chosen, 0, len(seen.indptr) - 2)
+    check_length("positions", keys, len(chosen), "entry of users")
+    out = _output(out, (len(chosen), whole_number("n_negatives", n_negatives, 1)))
+    if np.may_share_memory(out, chosen) or np.may_share_memory(out, keys):
+        raise ValueError("out shares memory with users or positions, which are read while it is written; give another")
+    if len(chosen) and not seen.n_items:
+        raise ValueError("the catalogue has no items, so there is no negative to draw")
+    if table is not None:
+        _check_same_items(seen, table)
+    failed = len(chosen) and draw_unseen(  # the kernel takes the address of the first row
+        seen.indptr, seen.items, *seen.filter, seen.n_items, _attempts(seen.n_items, table),
+        None if table is None else table.thresholds, None if table is None else table.aliases,
+        None if table is None else table.probabilities, chosen, keys, whole_number("seed", seed, 0, _LARGEST_WORD),
+        whole_number("epoch", epoch, 0, _LARGEST_WORD), out, thread_count(num_threads))
+    if failed:
+        user = chosen[np.argmax((out == 0).any(axis=1))]
+        what = f"all {seen.n_items} items" if table is None else "every item that the table can draw"
+        raise ValueError(f"user {user} has seen {what}, so there is no negative to draw; leave such users out")
+    return out
+
+
+def shared_negatives(table: AliasTable, n_negatives: int, *, seed: int, epoch: int, step: int) -> Int64Array:
+    """Draw items that all rows of a batch share, independently; they may be seen ones and targets.
+
+    The loss must leave out the pairs of a row and a drawn item that is the row's target. The other draws estimate
+    exp(s_i) summed over the items but the target, without bias, as a sum of exp(s_i - log q(i) - log k): k is the
+    number of all draws, those left out among them. q is ``table.probabilities``.
+
+    Args:
+        table: distribution of the items.
+        n_negatives: number k of draws.
+        seed: in 0..2**64 - 1.
+        epoch: in 0..2**64 - 1.
+        step: number of the batch in the epoch; the draws are those of `sample_negatives` for a position of this
+            number and a user who has seen nothing.
+
+    Returns:
+        int64 [k].
+    """
+    nobody = SeenItems(np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32), table.n_items)
+    return sample_negatives(nobody, [0], [step], n_negatives, seed=seed, epoch=epoch, table=table)[0]
+
+
+def _attempts(n_items: int, table: AliasTable | None) -> int:
+    """Return how many candidates may be seen ones before the kernel takes to an exact draw from the unseen items."""
+    return _UNIFORM_ATTEMPTS if table is None else max(_LEAST_WEIGHTED_ATTEMPTS, n_items // _ITEMS_PER_ATTEMPT)
+
+
+def _check_same_items(seen: SeenItems, table: AliasTable) -> None:
+    if seen.n_items != table.n_items:
+        raise ValueError(f"seen is of {seen.n_items} items, the table is of {table.n_items}; make both from the same "
+                         "data set")
+
+
+def _output(out: Int64Array | None, shape: tuple[int, int]) -> Int64Array:
+    """Return an array to write to, the given one if there is one."""
+    if out is None:
+        return np.empty(shape, dtype=np.int64)
+    if not isinstance(out, np.ndarray):
+        raise ValueError(f"out is {type(out).__name__}; expected an array, int64 of shape {shape}")
+    if out.dtype != np.int64 or out.shape != shape or not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"out is {out.dtype} of shape {out.shape}; expected writeable C-contiguous int64 of shape "
+                         f"{shape}")
+    return out

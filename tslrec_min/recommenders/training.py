@@ -1,0 +1,357 @@
+"""Training of sequential recommenders; on a CPU repeatable for a seed and a number of torch threads.
+
+Every epoch cuts long training histories into windows at new random places, so that each training target is learned
+from once an epoch, with as much context as the model reads. Early stopping on validation NDCG@10, ranked over the full
+catalogue with seen items left out; the best weights are kept.
+
+Nothing random has a state that runs through the training: windows and batches of an epoch follow from (seed, epoch),
+negatives from (seed, epoch, target), dropout from (seed, step, place). So a checkpoint needs no more than the weights,
+the optimiser and where it stands, and a resumed training ends with the weights of an uninterrupted one. Under torchrun
+each process takes its rows of every batch; the gradient is the sum.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..configs import TrainConfig
+from ..data.dataset import Evaluation, Histories
+from ..errors import TslrecError
+from ..ranking.metrics import metric_values
+from ..ranking.ranks import Ranks, rank_targets
+from ..runtime import distributed
+from ..runtime.progress import note, progress, step
+from ..storage.checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
+from .adapters import item_parameters
+from .batching import (
+    Batch,
+    BatchBuffers,
+    Windows,
+    cloze_batch,
+    history_batch,
+    length_parts,
+    next_item_batch,
+    next_item_windows,
+    window_phases,
+)
+from .models import SequentialRecommender
+from .models.dropout import set_dropout
+from .negatives import Objective
+from .sampling import SeenItems
+
+_EVALUATION_ITEMS = 1 << 15
+"""Items of the histories that are read at once."""
+
+
+@dataclass
+class TrainingLog:
+    """What happened, epoch by epoch."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    """loss, validation_ndcg@10 and validation_hr@10 of every epoch."""
+    best_epoch: int = 0
+    """The epoch whose weights are kept, from 1."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the contents of metrics.json."""
+        return {"best_epoch": self.best_epoch, "epochs": self.epochs} | self.epochs[self.best_epoch - 1]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return a torch device.
+
+    Raises:
+        TslrecError: it is unknown or this machine lacks it.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise TslrecError(f"--device {name} can't be used: {str(error).splitlines()[0]}; try --device cpu") from None
+    return torch.device(name)
+
+
+def train_recommender(recommender: SequentialRecommender, training: Histories, validation: Evaluation,
+                      config: TrainConfig, *, device: torch.device, threads: int = 1, label: str = "train",
+                      checkpointing: Checkpointing | None = None) -> TrainingLog:
+    """Train in place and leave the best weights in `recommender`.
+
+    Args:
+        recommender: freshly built; moved to `device`.
+        training: histories to learn from.
+        validation: targets for early stopping.
+        config: optimisation settings.
+        device: where to train.
+        threads: threads of the kernels; results don't depend on it.
+        label: text of the progress bar; empty: none is shown.
+        checkpointing: where to save the state while training, and to take up an interrupted one; None: nowhere.
+
+    Raises:
+        TslrecError: there is nothing to learn from or to validate on, or the loss is not finite.
+    """
+    if not len(validation.users) or np.diff(training.indptr).max(initial=0) < 2:
+        raise TslrecError("training needs users with at least 2 items to learn from and a target to validate on; the "
+                          "data set has none: its histories are too short")
+    recommender.to(device)
+    torch.manual_seed(config.seed)
+    run = TrainingRun(recommender, training, config, device, threads)
+    seen = validation.seen(run.n_items)
+    if checkpointing:
+        run.take_up(checkpointing)
+    bar = progress(config.epochs, label, "epoch", initial=len(run.log.epochs), shown=bool(label))
+    while not run.finished:
+        run.train_epoch(checkpointing)
+        ranks, = rank(recommender, validation, [seen], device=device, threads=threads)
+        run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
+        if checkpointing:
+            run.save(checkpointing)
+        last = run.log.epochs[-1]
+        bar.set_postfix(loss=f"{last['loss']:.3f}", best=f"{run.best_score:.4f}",
+                        ndcg10=f"{last['validation_ndcg@10']:.4f}")
+        bar.update()
+        step(f"{label or 'training'}: epoch {len(run.log.epochs)} of at most {config.epochs}, loss {last['loss']:.3f}, "
+             f"validation NDCG@10 {last['validation_ndcg@10']:.4f}")
+    bar.close()
+    if ended_rising(run.log.best_epoch, config.epochs, config.decay):
+        note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
+             "the best one; more epochs may bring more")
+    recommender.load_state_dict(run.best)
+    return run.log
+
+
+class TrainingRun:
+    """A training as far as it has come."""
+
+    def __init__(self, recommender: SequentialRecommender, training: Histories, config: TrainConfig,
+                 device: torch.device, threads: int) -> None:
+        self.recommender, self.training, self.config = recommender, training, config
+        self.device, self.threads = device, threads
+        self.n_items = len(recommender.item_table()) - 1
+        self.parameters = [parameter for parameter in recommender.parameters() if parameter.requires_grad]
+        by_item = item_parameters(recommender.adapter)
+        others = [parameter for parameter in self.parameters if all(parameter is not own for own in by_item)]
+        groups: list[dict[str, Any]] = [{"params": by_item, "weight_decay": config.table_decay}, {"params": others}]
+        self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=config.weight_decay, betas=(0.9, 0.98),
+                                           fused=True)
+        self.buffers = BatchBuffers(config.batch_size * config.max_len)
+        self.objective = Objective(training, self.n_items, config, device, threads)
+        self.log = TrainingLog()
+        self.best: dict[str, torch.Tensor] = {}
+        self.losses: list[float] = []
+        """Of the steps of the epoch that is under way."""
+        self.steps_per_epoch = len(self.plan(1)[1])
+        self._saved = time.monotonic()
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that is under way, from 1."""
+        return len(self.log.epochs) + 1
+
+    @property
+    def best_score(self) -> float:
+        """Best validation NDCG@10 so far."""
+        return self.log.epochs[self.log.best_epoch - 1]["validation_ndcg@10"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or too many brought nothing better."""
+        done = len(self.log.epochs)
+        return done >= self.config.epochs or done - self.log.best_epoch >= self.config.patience
+
+    def plan(self, epoch: int) -> tuple[Windows, list[np.ndarray]]:
+        """Return an epoch's windows, and which of them make each batch."""
+        random = np.random.default_rng((self.config.seed, epoch, 0))
+        phases = window_phases(self.training.indptr, self.config.max_len, random)
+        windows = next_item_windows(self.training.indptr, self.config.max_len, phases)
+        order, size = random.permutation(len(windows)), self.config.batch_size
+        return windows, [order[start:start + size] for start in range(0, len(order), size)]
+
+    def train_epoch(self, checkpointing: Checkpointing | None) -> None:
+        """Take the steps that are left of the epoch."""
+        self.recommender.train()
+        windows, batches = self.plan(self.epoch)
+        for chosen in batches[len(self.losses):]:
+            self.step(windows, chosen)
+            if checkpointing and time.monotonic() - self._saved > checkpointing.seconds:
+                self.save(checkpointing)
+
+    def step(self, windows: Windows, chosen: np.ndarray) -> None:
+        """Learn from one batch: the windows `chosen`, int64 [B]."""
+        config, step = self.config, (self.epoch - 1) * self.steps_per_epoch + len(self.losses)
+        self.buffers.clear()
+        lengths = np.minimum(windows.input_stop[chosen] - windows.row_start[chosen], config.max_len)
+        parts = [(rows, self._batch(windows, chosen[rows])) for rows in length_parts(lengths)]
+        batch_targets = np.concatenate([part.targets[part.targets > 0] for _, part in parts])
+        if self.device.type != "cpu":  # dropout is torch's there
+            torch.manual_seed((config.seed * 0x9E3779B97F4A7C15 + step * distributed.world_size()
+                               + distributed.rank()) % 2**63)
+        table = self.recommender.item_table()
+        loss = torch.zeros((), device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            found = [self._part(windows, chosen, distributed.share(rows), part, table, step)
+                     for rows, part in parts if distributed.rank() < len(rows)]
+            if found:
+                states, targets, users, positions = zip(*found, strict=True)
+                loss = self.objective(torch.cat(states), table, np.concatenate(targets), np.concatenate(users),
+                                      np.concatenate(positions), batch_targets, epoch=self.epoch, step=step)
+                loss = loss / len(batch_targets)
+        self.optimiser.zero_grad(set_to_none=True)
+        if found:  # a batch may have fewer rows than there are processes
+            loss.backward()
+        total = loss.detach().reshape(1)
+        distributed.sum_over_processes([total, *distributed.gradients(self.parameters)])
+        if not torch.isfinite(total):
+            raise TslrecError(f"the training loss became {total.item()}; lower --learning-rate")
+        torch.nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(config, step, config.epochs * self.steps_per_epoch)
+        self.optimiser.step()
+        self.losses.append(total.item())
+
+    def _part(self, windows: Windows, chosen: np.ndarray, rows: np.ndarray, part: Batch, table: torch.Tensor, step: int
+              ) -> tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray]:
+        """Read this process's rows of a part of the batch.
+
+        Args:
+            windows: of the epoch.
+            chosen: int64 [B], the windows of the batch.
+            rows: int64 [P], rows of the batch that are in the part and this process's.
+            part: the part, other processes' rows included.
+            table: float [I+1, d].
+            step: number of the step.
+
+        Returns:
+            The states where something is to be predicted, float [M, d]; the targets, their users and their
+            positions in the flat histories, int64 [M].
+        """
+        set_dropout(self.recommender, self.config.seed, step, rows)
+        items, targets, lengths = (distributed.share(array) for array in (part.items, part.targets, part.lengths))
+        states = self.recommender.backbone(torch.from_numpy(np.ascontiguousarray(items)).to(self.device),
+                                           torch.from_numpy(lengths.copy()).to(self.device), table)
+        places = np.nonzero(targets)
+        flat = torch.from_numpy(places[0] * targets.shape[1] + places[1]).to(self.device)
+        own = chosen[rows[places[0]]]
+        positions = windows.input_stop[own] + 1 - lengths[places[0]] + places[1]
+        return states.flatten(0, 1).index_select(0, flat), targets[places], windows.users[own], positions
+
+    def _batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
+        config = self.config
+        if self.recommender.backbone.objective == "next":
+            return next_item_batch(self.training.items, windows, chosen, config.max_len, buffers=self.buffers,
+                                   num_threads=self.threads)
+        return cloze_batch(self.training.items, windows, chosen, config.max_len, mask=self.n_items + 1,
+                           probability=config.mask_probability, last_probability=config.mask_last, seed=config.seed,
+                           epoch=self.epoch, buffers=self.buffers, num_threads=self.threads)
+
+    def end_epoch(self, scores: dict[str, float]) -> None:
+        """Account for the epoch that was trained, and keep its weights if they are the best.
+
+        Args:
+            scores: validation metrics, ``ndcg@10`` among them.
+        """
+        # Processors of different kinds may rank differently in the last bits: all go by the first one's figures.
+        values = distributed.of_first_process([float(np.mean(self.losses)), *scores.values()], self.device)
+        found = dict(zip(("loss", *(f"validation_{name}" for name in scores)), values, strict=True))
+        better = not self.best or found["validation_ndcg@10"] > self.best_score
+        self.log.epochs.append(found)
+        self.losses = []
+        if better:
+            self.log.best_epoch = len(self.log.epochs)
+            state = self.recommender.state_dict()
+            if not self.best:
+                self.best = {name: torch.empty_like(tensor) for name, tensor in state.items()}
+            for name, tensor in state.items():
+                self.best[name].copy_(tensor.detach())
+
+    def save(self, checkpointing: Checkpointing) -> None:
+        """Write the state to disk."""
+        if distributed.rank() == 0:
+            save_checkpoint(checkpointing.path, self.recommender, self.optimiser, self.best, {
+                "recipe": checkpointing.recipe, "log": asdict(self.log), "losses": self.losses})
+        self._saved = time.monotonic()
+
+    def take_up(self, checkpointing: Checkpointing) -> None:
+        """Continue a training of the same recipe.
+
+        Raises:
+            TslrecError: the processes don't find the same state.
+        """
+        found = load_checkpoint(checkpointing.path, checkpointing.recipe, self.recommender, self.optimiser)
+        if found:
+            self.best, self.losses = found.best, found.progress["losses"]
+            self.log = TrainingLog(**found.progress["log"])
+        say_taken_up(checkpointing, found, len(self.log.epochs), len(self.losses), self.device)
+
+
+def learning_rate(config: TrainConfig, step: int, n_steps: int) -> float:
+    """Return the learning rate of a step, from 0, of the `n_steps` of all epochs."""
+    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    left = 1 - step / n_steps
+    falling = {"none": 1.0, "linear": left, "cosine": 0.5 * (1 - np.cos(np.pi * left))}[config.decay]
+    return float(config.learning_rate * warm * falling)
+
+
+def ended_rising(best_epoch: int, epochs: int, decay: str) -> bool:
+    """Return whether a training of `epochs` was best at its end, and not because its learning rate fell to 0 there."""
+    return best_epoch == epochs > 1 and decay == "none"
+
+
+@torch.no_grad()
+def final_states(recommender: SequentialRecommender, histories: Histories, users: np.ndarray, *,
+                 device: torch.device, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states after the users' last items, float32 [B, d], and the item table, float32 [I+1, d].
+
+    Raises:
+        TslrecError: the model's numbers are not finite.
+    """
+    recommender.eval()
+    table = recommender.item_table()
+    lengths = np.minimum(np.diff(histories.indptr)[users], recommender.max_len)
+    order = np.argsort(lengths, kind="stable")  # histories of about the same length are read together
+    states = np.empty((len(users), table.shape[1]), dtype=np.float32)
+    size = max(1, _EVALUATION_ITEMS // recommender.max_len)
+    for start in range(0, len(order), size):
+        rows = order[start:start + size]
+        batch = history_batch(histories.indptr, histories.items, users[rows], recommender.max_len, num_threads=threads)
+        items, counts = (torch.from_numpy(part).to(device) for part in (batch.items, batch.lengths))
+        states[rows] = recommender.backbone.final_states(items, counts, table).float().cpu().numpy()
+    item_table = table.float().cpu().numpy()
+    if not (np.isfinite(states).all() and np.isfinite(item_table).all()):
+        raise TslrecError("the recommender's states or item table are not finite: its training diverged; train it "
+                          "again with a lower --learning-rate")
+    return states, item_table
+
+
+def rank(recommender: SequentialRecommender, evaluation: Evaluation, protocols: Sequence[SeenItems | None], *,
+         device: torch.device, threads: int = 1) -> list[Ranks]:
+    """Rank every target over the full catalogue; under torchrun each process ranks a part of them.
+
+    Args:
+        recommender: a trained model.
+        evaluation: the targets.
+        protocols: what to leave out of the ranking, for each ranking that is wanted; None: nothing.
+        device: where the model is.
+        threads: threads of the ranking kernel.
+
+    Returns:
+        The ranks of all targets under each protocol.
+
+    Raises:
+        TslrecError: the model's numbers are not finite.
+    """
+    mine = distributed.share(np.arange(len(evaluation.users)))
+    users, targets = evaluation.users[mine], evaluation.targets[mine]
+    states, table = final_states(recommender, evaluation.histories, users, device=device, threads=threads)
+    found = [rank_targets(states, table, targets, seen, users=users, num_threads=threads) for seen in protocols]
+    return [gathered_ranks(ranks, mine, len(evaluation.users), device) for ranks in found]
+
+
+def gathered_ranks(ranks: Ranks, mine: np.ndarray, count: int, device: torch.device) -> Ranks:
+    """Return the ranks of all `count` targets from those that each process has of its share `mine`, int64 [n]."""
+    return Ranks(*(distributed.gather_shares(counts, mine, count, device)
+                   for counts in (ranks.greater, ranks.equal, ranks.n_candidates)))

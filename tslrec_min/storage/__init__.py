@@ -1,0 +1,1 @@
+"""What is on disk: artifacts, atomic writes, arrays, tensors, checkpoints, downloads."""

@@ -1,0 +1,307 @@
+"""Artifacts: folders that are whole or not there.
+
+Every stage writes its outputs into a hidden folder beside the final one and renames it when all is written
+and synced, so that a crash, Ctrl-C or ``kill -9`` leaves the old one (or, in the instant of a replacement, puts it
+back at the next write), the new one, or none. ``config.json``
+in each artifact holds the resolved configuration, the hashes of the inputs, the versions, the seed, the wall
+time, the peak memory, a SHA-256 of every other file and one of the record itself. The *artifact hash* is the hash of
+those file hashes: it depends on contents alone, not on when, where or how fast they were made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..errors import TslrecError, missing_path
+from ..runtime.progress import step
+from .atomic import REPLACED, alone_in, remove_leftovers, sync, sync_folder, temporary_beside
+
+_RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
+_OWN_HASH = "record_hash"
+_COMMANDS = {"dataset": "prepare"}
+"""Kind of artifact -> the command that writes it, where that is called otherwise."""
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON-able value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode(
+        errors="surrogatepass")).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON with a final newline; NaN and infinity are refused."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        TslrecError: the file is missing or isn't JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TslrecError(f"{path} does not exist") from None
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not JSON, endless digits, nested too deep
+        raise TslrecError(f"{path} can't be read as JSON: {error}") from None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact on disk."""
+
+    path: Path
+    """Its folder."""
+    record: Mapping[str, Any] = field(repr=False)
+    """The contents of its config.json."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the artifact's kind and files, 64 hex digits."""
+        return str(self.record["hash"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration that it was made with."""
+        return dict(self.record["config"])
+
+
+def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifact:
+    """Open a finished artifact.
+
+    Args:
+        path: its folder.
+        kind: the stage that must have written it, for example ``"dataset"``.
+        check_files: compare every file with its recorded SHA-256.
+
+    Raises:
+        TslrecError: there is no such artifact, it is of another kind, or a file is missing or changed.
+    """
+    path = Path(path)
+    record = expect_artifact(path, kind)
+    step(f"checks and reads {path}" if check_files else f"reads {path}")
+    for name, digest in record["files"].items() if check_files else ():
+        if not (path / name).is_file():
+            raise TslrecError(f"{path} lacks {name}; make the {kind} artifact again (--overwrite)")
+        if sha256_of_file(path / name) != digest:
+            raise TslrecError(f"{path / name} was changed or damaged after it was written; "
+                              f"make the {kind} artifact again (--overwrite)")
+    return Artifact(path, record)
+
+
+def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
+    """Return the record of a finished artifact without a look at its other files.
+
+    Args:
+        path, kind: as for `open_artifact`.
+
+    Raises:
+        TslrecError: there is no such artifact, or it is of another kind.
+    """
+    wanted, command = _with_article(kind), f"tslrec {_COMMANDS.get(kind, kind)}"
+    if path.exists() and not path.is_dir():
+        raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run {command} first, and give the "
+                          "folder that it writes")
+    if not path.is_dir():
+        raise missing_path(path, f"expected the folder of {wanted} artifact, which {command} writes",
+                           fits=lambda candidate: (_record(candidate) or {}).get("kind") == kind)
+    if not (path / "config.json").is_file():
+        below = [path / kind, *sorted(path.glob(f"{kind}/[!.]*"))]  # in a folder of tslrec run
+        inside = next((folder for folder in below if (folder / "config.json").is_file()), None)
+        raise TslrecError(f"{path} has no config.json: it is not {wanted} artifact; " + (
+            f"did you mean {inside}?" if inside else f"give the folder that {command} wrote"))
+    record = _record(path)
+    if record is None:
+        raise TslrecError(f"{path / 'config.json'} is not the record of an artifact; make {path} again")
+    if record["kind"] != kind:
+        raise TslrecError(f"{path} is {_with_article(record['kind'])} artifact; expected {wanted} artifact")
+    return record
+
+
+def refuse_other_dataset(artifact: Artifact, dataset_hash: str) -> None:
+    """Raise TslrecError if an artifact isn't of this data set; names the one that it is of, if that is near it."""
+    wanted = artifact.record["inputs"].get("dataset")
+    if wanted == dataset_hash:
+        return
+    near = [folder for above in artifact.path.resolve().parents[:2] for folder in sorted(above.glob("[!.]*"))]
+    records = {folder: _record(folder) or {} for folder in near}
+    own = next((folder for folder, record in records.items() if record.get("kind") == "dataset"
+                and record["hash"] == wanted), None)
+    raise TslrecError(f"{artifact.path} was trained on another data set{f', {own}' if own else ''}; give that one, or "
+                      f"run tslrec {artifact.record['kind']} on this one")
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """Return the record in a folder's config.json, or None if it is none or one of its hashes is wrong.
+
+    Records without a hash of their own are of older versions.
+    """
+    try:
+        record = read_json(path / "config.json")
+    except TslrecError:
+        return None
+    expected = {"kind": str, "config": dict, "inputs": dict, "files": dict, "hash": str, "versions": dict}
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), of) for key, of in expected.items()):
+        return None
+    intact = record["hash"] == sha256_of_json([record["kind"], record["files"]]) and (
+        record.get(_OWN_HASH, own := _own_hash(record)) == own)
+    return record if intact else None
+
+
+def _own_hash(record: Mapping[str, Any]) -> str:
+    return sha256_of_json({key: value for key, value in record.items() if key != _OWN_HASH})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an artifact is made of: two artifacts of one recipe are the same up to the machine's arithmetic."""
+
+    kind: str
+    """The stage's name."""
+    config: Mapping[str, Any]
+    """The fully resolved configuration, JSON-able."""
+    inputs: Mapping[str, str]
+    """Name -> hash of every input."""
+    seed: int | None = None
+    """The random seed, where the stage has one."""
+
+
+def is_current(path: Path, recipe: Recipe) -> bool:
+    """Return whether `path` is a whole artifact made by this recipe and this version of the package."""
+    try:
+        record = open_artifact(path, recipe.kind).record
+    except TslrecError:
+        return False
+    wanted = json.loads(json.dumps(asdict(recipe)))
+    same_version = record.get("versions", {}).get("tslrec-min") == recorded_versions().get("tslrec-min")
+    return same_version and all(record.get(key) == value for key, value in wanted.items())
+
+
+@contextlib.contextmanager
+def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep: bool = True,
+                   started: float | None = None) -> Iterator[Path]:
+    """Give a temporary folder to write into; on success it becomes the artifact `path`, on failure it goes.
+
+    Args:
+        path: the artifact's folder; its parents are made.
+        recipe: what it is made of; recorded in its config.json.
+        overwrite: replace an artifact that is already there; otherwise it is refused.
+        keep: false throws the folder away in the end: for the processes of a run that another one writes for.
+        started: what `start_measuring` returned when the work began, where that was before.
+
+    Raises:
+        TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced, or another
+            process is writing it.
+    """
+    path = Path(path)
+    if not keep:
+        refuse_existing(path, recipe.kind, overwrite=overwrite)
+        with tempfile.TemporaryDirectory() as elsewhere:
+            yield Path(elsewhere)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    with contextlib.ExitStack() as until_written:
+        with alone_in(path.parent):
+            remove_leftovers(path)
+            refuse_existing(path, recipe.kind, overwrite=overwrite)
+            temporary.mkdir()
+            until_written.callback(shutil.rmtree, temporary, ignore_errors=True)  # when it is renamed, nothing is there
+            until_written.enter_context(alone_in(temporary))
+        started = start_measuring() if started is None else started
+        yield temporary
+        _write_record(temporary, recipe, started)
+        sync(temporary)
+        _replace(temporary, path, recipe.kind, overwrite=overwrite)
+        step(f"has written {path}")
+
+
+def _write_record(folder: Path, recipe: Recipe, started: float) -> None:
+    files = {name: sha256_of_file(folder / name) for name in _files_below(folder)}
+    record = asdict(recipe) | {
+        "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": recorded_versions(),
+        "wall_seconds": round(time.monotonic() - started, 3), "peak_memory_mib": peak_memory_mib()}
+    write_json(folder / "config.json", record | {_OWN_HASH: _own_hash(record)})
+
+
+def _replace(temporary: Path, path: Path, kind: str, *, overwrite: bool) -> None:
+    """Give a finished folder its name; what has it is moved aside first, and removed."""
+    replaced = path.parent / f"{temporary.name}{REPLACED}"
+    with alone_in(path.parent):  # else another process might take what is moved aside for what a killed one left
+        refuse_existing(path, kind, overwrite=overwrite)  # another process may have made it meanwhile
+        if path.exists():
+            os.rename(path, replaced)
+        os.rename(temporary, path)
+    sync_folder(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def refuse_existing(path: Path, kind: str, *, overwrite: bool) -> None:
+    """Raise TslrecError if `path` may not be written: it exists, or it is something else than such an artifact."""
+    path = Path(path)
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
+    record = _record(path) if path.is_dir() else None
+    if record is not None and record["kind"] != kind:
+        raise TslrecError(f"{path} is a {record['kind']} artifact, so --overwrite does not replace it with one of "
+                          f"kind {kind}; give another --out")
+    if record is None and (not path.is_dir() or any(path.iterdir())):
+        raise TslrecError(f"{path} is not an artifact of tslrec, so --overwrite does not replace it; "
+                          "remove it yourself or give another --out")
+
+
+def _files_below(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder).as_posix()) for file in folder.rglob("*") if file.is_file())
+
+
+def recorded_versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of what it computes with, by name."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in _RECORDED_VERSIONS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def start_measuring() -> float:
+    """Let wall time and peak memory count from now; returns the time, `time.monotonic`."""
+    with contextlib.suppress(OSError):  # Linux: 5 resets the high-water mark that peak_memory_mib reads
+        Path("/proc/self/clear_refs").write_text("5")
+    return time.monotonic()
+
+
+def peak_memory_mib() -> float:
+    """Return the peak resident memory in MiB: of the current artifact on Linux, of the process elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

@@ -1,0 +1,177 @@
+"""The state of a training on disk: one safetensors file, replaced as a whole, no pickle.
+
+Tensors are the model's, the best weights and the optimiser's; everything else is JSON in the file's metadata, beside
+a SHA-256 of it all: a damaged state is not taken up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from .. import __version__
+from ..errors import TslrecError
+from ..runtime import distributed
+from ..runtime.progress import note
+from .artifacts import Recipe, is_current, sha256_of_json, write_artifact
+from .tensors import save_tensors
+
+_MODEL, _BEST, _OPTIMISER = "model.", "best.", "optimiser."
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where and how often a training's state is saved."""
+
+    out: Path
+    """Folder of the artifact that the training writes; a state of the same recipe beside it is taken up."""
+    recipe: str
+    """Hash of everything that decides the outcome."""
+    seconds: float = 60.0
+    """Least time between two checkpoints; the end of a recommender's epoch is one always."""
+
+    @property
+    def path(self) -> Path:
+        """The file of the state."""
+        return _beside(self.out)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What of a state isn't in the model and the optimiser."""
+
+    best: dict[str, torch.Tensor]
+    """Best weights so far; empty before the first validation."""
+    progress: dict[str, Any]
+    """What was given to `save_checkpoint`."""
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, torch.Tensor],
+                    progress: dict[str, Any]) -> None:
+    """Write the state to `path`, all or nothing.
+
+    Args:
+        path: the file; one that is there is replaced.
+        model: weights of the moment.
+        optimiser: of these weights.
+        best: best weights so far.
+        progress: JSON-able; ``recipe`` says what is trained.
+    """
+    states = {f"{_OPTIMISER}{index}.{name}": tensor for index, state in optimiser.state_dict()["state"].items()
+              for name, tensor in state.items()}
+    states |= {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
+    states |= {f"{_BEST}{name}": tensor for name, tensor in best.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text, folder = json.dumps(progress), _unfinished(path)
+    states = {name: tensor.detach().cpu().contiguous() for name, tensor in states.items()}
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed process
+    folder.mkdir()  # safetensors may write to a name of its own beside the one it is given
+    try:
+        save_tensors(folder / "state", states, {"progress": text, "sha256": _digest(states, text)})
+        with open(folder / "state", "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(folder / "state", path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint | None:
+    """Put a saved state into `model` and `optimiser` and return the rest; None without one of this recipe."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = file.metadata()["progress"]
+            progress = json.loads(text)
+            if progress["recipe"] != recipe:
+                note("an interrupted training of other settings or inputs is here: it is dropped, and this one begins "
+                     "anew")
+                return None
+            parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if file.metadata()["sha256"] != _digest(parts, text):
+                return None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError):
+        return None  # damaged: training starts again
+    model.load_state_dict(_below(parts, _MODEL))
+    state = optimiser.state_dict()
+    for name, tensor in _below(parts, _OPTIMISER).items():
+        index, _, key = name.partition(".")
+        state["state"].setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict(state)
+    device = next(model.parameters()).device
+    return Checkpoint({name: tensor.to(device) for name, tensor in _below(parts, _BEST).items()}, progress)
+
+
+def remove_checkpoint(out: Path) -> None:
+    """Remove the state beside a finished artifact, and what a killed process left of writing it."""
+    _beside(out).unlink(missing_ok=True)
+    shutil.rmtree(_unfinished(_beside(out)), ignore_errors=True)
+
+
+def _beside(out: Path) -> Path:
+    return out.parent / f".{out.name}.checkpoint"
+
+
+def _unfinished(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name}.new")
+
+
+def _digest(tensors: dict[str, torch.Tensor], progress: str) -> str:
+    """Return the SHA-256 over names, dtypes, shapes and bytes of tensors on the CPU, and the progress."""
+    digest = hashlib.sha256(progress.encode(errors="surrogatepass"))
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode(errors="surrogatepass"))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _below(parts: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in parts.items() if name.startswith(prefix)}
+
+
+def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs: int, steps: int,
+                 device: torch.device) -> None:
+    """Make sure that all processes go on from the same state, and say so.
+
+    Raises:
+        TslrecError: they don't.
+    """
+    place = [float(epochs), float(steps)]
+    if distributed.of_first_process(place, device) != place:
+        raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
+                          f"{checkpointing.path}; use a folder that all machines share, or remove the file")
+    if found:
+        note(f"{checkpointing.out}: going on after {epochs} epochs and {steps} steps of an interrupted training")
+
+
+def is_trained(out: Path, recipe: Recipe) -> bool:
+    """Return `is_current`; if so, the state that a process killed after its last step has left is removed."""
+    current = is_current(out, recipe)
+    if current and distributed.rank() == 0:
+        remove_checkpoint(out)
+    return current
+
+
+@contextlib.contextmanager
+def training_artifact(out: Path, recipe: Recipe, existing: str) -> Iterator[tuple[Path, Checkpointing]]:
+    """Give the folder to write into, and a checkpoint beside it that is there until the artifact is.
+
+    An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
+    """
+    first = distributed.rank() == 0
+    with write_artifact(out, recipe, overwrite=existing != "refuse", keep=first) as folder:
+        distributed.wait_for_all()  # nobody looks at `out` after it is made
+        yield folder, Checkpointing(out, sha256_of_json([asdict(recipe), __version__]))
+    if first:
+        remove_checkpoint(out)
+    distributed.wait_for_all()

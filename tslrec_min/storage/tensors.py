@@ -1,0 +1,42 @@
+"""Tensors in safetensors files: nothing is unpickled, and whatever is wrong with a file or a disk is a TslrecError."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..errors import TslrecError
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors, of any device, under their names.
+
+    Raises:
+        TslrecError: the file can't be written: the disk is full, say.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        path.touch()
+        mode = path.stat().st_mode  # what this user's files have; safetensors makes them private
+        save_file(plain, path, None if metadata is None else dict(metadata))
+        path.chmod(mode)
+    except (SafetensorError, OSError) as error:
+        raise TslrecError(f"{path} can't be written ({error}); check the free space, and give the command again"
+                          ) from None
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read all tensors of a file.
+
+    Raises:
+        TslrecError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError) as error:
+        raise TslrecError(f"{path} can't be read as safetensors: {error}; it is damaged or of another kind: make it "
+                          "again") from None
