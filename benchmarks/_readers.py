@@ -238,8 +238,9 @@ def artifact_subjects(folder: Path, base: dict[str, Path], heavy: bool) -> list[
 def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]:
     import torch
 
+    from tslrec_min.finetuning.artifact import open_tuned
     from tslrec_min.llm import lora
-    from tslrec_min.llm.files import load_tokenizer, open_tuned
+    from tslrec_min.llm.files import load_tokenizer
     from tslrec_min.llm.model import load_language_model
     from tslrec_min.recommenders import train as recommenders
 

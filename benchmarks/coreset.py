@@ -20,17 +20,20 @@ import numpy as np
 import torch
 from _data import real_dataset
 
+from tslrec_min.categories.artifact import Categories
 from tslrec_min.categories.clustering import latent_categories
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import FinetuneConfig, PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories
+from tslrec_min.finetuning.head import PreferenceModel
 from tslrec_min.finetuning.samples import make_samples
-from tslrec_min.finetuning.training import PreferenceModel, fine_tune, resolve_precision
+from tslrec_min.finetuning.training import fine_tune
 from tslrec_min.llm.engines.torch_engine import TorchEngine
-from tslrec_min.llm.files import template_of
 from tslrec_min.llm.lora import add_lora, merge_lora
 from tslrec_min.llm.model import load_language_model
-from tslrec_min.recommenders.train import Categories, trained
+from tslrec_min.llm.prompts import template_of
+from tslrec_min.recommenders.training import trained
+from tslrec_min.runtime.device import resolve_precision
 
 CPU = torch.device("cpu")
 SCHEDULES = {1.0: (16, 1), 0.5: (8, 1), 0.25: (8, 2), 0.1: (8, 4)}  # share of users -> batch size, epochs

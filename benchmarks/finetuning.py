@@ -60,10 +60,10 @@ def prepare_data(folder: Path, threads: int) -> None:
     """Make the data set and latent categories of MovieLens-100K; a short pretraining will do here."""
     import torch
 
+    from tslrec_min.categories.pretrain import pretrain
     from tslrec_min.configs import PrepareConfig, PretrainConfig
+    from tslrec_min.data.builtin import resolve_dataset
     from tslrec_min.data.prepare import prepare
-    from tslrec_min.llm.resolve import resolve_dataset
-    from tslrec_min.recommenders.train import pretrain
 
     torch.set_num_threads(threads)
     interactions, items = resolve_dataset("ml-100k")
@@ -76,13 +76,13 @@ def measure(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, f
     """Fine-tune once, and return users a second, peak memory (MiB), held-out loss and baseline."""
     import torch
 
+    from tslrec_min.categories.artifact import load_categories
     from tslrec_min.configs import FinetuneConfig
     from tslrec_min.data.dataset import load_dataset
     from tslrec_min.finetuning.samples import make_samples
-    from tslrec_min.finetuning.training import resolve_precision
-    from tslrec_min.llm.files import template_of
     from tslrec_min.llm.model import load_language_model
-    from tslrec_min.recommenders.train import load_categories
+    from tslrec_min.llm.prompts import template_of
+    from tslrec_min.runtime.device import resolve_precision
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -101,7 +101,8 @@ def measure(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, f
 
 def ours(network: Any, training: Any, held_out: Any, config: Any, n_categories: int, _kind: str) -> dict[str, float]:
     """Time the steps of `FinetuningRun`."""
-    from tslrec_min.finetuning.training import FinetuningRun, PreferenceModel
+    from tslrec_min.finetuning.head import PreferenceModel
+    from tslrec_min.finetuning.training import FinetuningRun
     from tslrec_min.llm.lora import add_lora
 
     add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha)
@@ -122,9 +123,9 @@ def peers(network: Any, training: Any, held_out: Any, config: Any, n_categories:
     from transformers import Trainer, TrainingArguments
 
     from tslrec_min.bench.padded import pooled_states
+    from tslrec_min.finetuning.losses import constant_loss, constant_outputs, preference_loss
     from tslrec_min.finetuning.training import _scale
     from tslrec_min.llm.lora import TARGETS
-    from tslrec_min.recommenders.losses import constant_loss, constant_outputs, preference_loss
 
     mean_preference = training.preferences.mean(dim=0)
     with torch.no_grad():
@@ -200,7 +201,7 @@ def report(runs: dict[str, list[dict[str, float]]], options: argparse.Namespace)
     """Print medians and the ratios that are asked for."""
     import torch
 
-    from tslrec_min.finetuning.training import resolve_precision
+    from tslrec_min.runtime.device import resolve_precision
 
     found = {kind: {name: statistics.median(run[name] for run in of_kind) for name in of_kind[0]}
              for kind, of_kind in runs.items()}

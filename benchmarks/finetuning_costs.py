@@ -57,14 +57,16 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     """Take an epoch's steps with one variant."""
     import torch
 
+    from tslrec_min.categories.artifact import load_categories
     from tslrec_min.configs import FinetuneConfig
     from tslrec_min.data.dataset import load_dataset
+    from tslrec_min.finetuning.head import PreferenceModel
     from tslrec_min.finetuning.samples import make_samples
-    from tslrec_min.finetuning.training import FinetuningRun, PreferenceModel, resolve_precision
-    from tslrec_min.llm.files import template_of
+    from tslrec_min.finetuning.training import FinetuningRun
     from tslrec_min.llm.lora import add_lora
     from tslrec_min.llm.model import load_language_model
-    from tslrec_min.recommenders.train import load_categories
+    from tslrec_min.llm.prompts import template_of
+    from tslrec_min.runtime.device import resolve_precision
 
     torch.set_num_threads(options.threads)
     config = FinetuneConfig(users=options.users, **VARIANTS[options.run])

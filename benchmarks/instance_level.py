@@ -15,12 +15,13 @@ import torch
 from _data import real_dataset
 from coreset import config_of, pretrained_categories, run
 
+from tslrec_min.categories.artifact import Categories
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import FinetuneConfig
 from tslrec_min.data.dataset import Dataset
 from tslrec_min.finetuning.samples import Samples, make_samples
-from tslrec_min.llm.files import load_tokenizer, template_of
-from tslrec_min.recommenders.train import Categories
+from tslrec_min.llm.files import load_tokenizer
+from tslrec_min.llm.prompts import template_of
 
 
 def main() -> None:

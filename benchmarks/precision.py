@@ -18,10 +18,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tslrec_min.bench.environment import cpu_name
 from tslrec_min.cli.tables import table
-from tslrec_min.finetuning.training import resolve_precision
 from tslrec_min.llm.lora import add_lora
 from tslrec_min.llm.packed_decoder import PackedDecoder
 from tslrec_min.llm.prompts import TokenPrompt
+from tslrec_min.runtime.device import resolve_precision
 
 LAYERS = 6
 BATCH = (4, 120)

@@ -50,7 +50,8 @@ def measure(work: str, file: Path) -> dict[str, float]:
     """Do one work in this process; return its seconds and the peak memory in GiB."""
     from tslrec_min.configs import PrepareConfig
     from tslrec_min.data.prepare import prepare
-    from tslrec_min.data.raw.readers import find_source, read_interactions
+    from tslrec_min.data.raw.discover import find_source
+    from tslrec_min.data.raw.readers import read_interactions
     from tslrec_min.storage.artifacts import peak_memory_mib, start_measuring
 
     config = PrepareConfig()

@@ -23,9 +23,9 @@ import numpy as np
 from tslrec_min.bench.figures import medians
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
+from tslrec_min.data.seen import SeenItems
 from tslrec_min.ranking._ranking import levels
 from tslrec_min.ranking.ranks import rank_targets
-from tslrec_min.recommenders.sampling import SeenItems
 
 WIDTH = 64
 MOST_OF_PRODUCT = 1.3

@@ -19,7 +19,8 @@ import numpy as np
 from _data import real_dataset
 
 from tslrec_min.cli.tables import table
-from tslrec_min.recommenders.sampling import AliasTable, SeenItems, sample_negatives
+from tslrec_min.data.seen import SeenItems
+from tslrec_min.recommenders.sampling import AliasTable, sample_negatives
 
 ALPHA = 0.75
 LEAST_RATE = 25e6

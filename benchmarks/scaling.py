@@ -76,7 +76,7 @@ def reading(n_tokens: int) -> Callable[[], object]:
     import torch
     from precision import small_llama
 
-    from tslrec_min.finetuning.training import PreferenceModel
+    from tslrec_min.finetuning.head import PreferenceModel
     from tslrec_min.llm.lora import add_lora
     from tslrec_min.llm.prompts import TokenPrompt
 

@@ -18,7 +18,8 @@ import click
 from tslrec_min.cli.formats import formatted
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.errors import TslrecError
-from tslrec_min.pipeline.run import load_run_config, run
+from tslrec_min.pipeline.config import load_run_config
+from tslrec_min.pipeline.run import run
 
 CONFIGURATIONS = Path(__file__).parent / "study"
 

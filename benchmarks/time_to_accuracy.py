@@ -32,8 +32,9 @@ from tslrec_min.data.dataset import Dataset, Evaluation
 from tslrec_min.ranking.metrics import metric_values
 from tslrec_min.ranking.ranks import rank_targets
 from tslrec_min.recommenders.adapters import build_adapter
+from tslrec_min.recommenders.inference import final_states
 from tslrec_min.recommenders.models import build_recommender
-from tslrec_min.recommenders.training import TrainingRun, final_states
+from tslrec_min.recommenders.training import TrainingRun
 
 TARGET = 0.050
 LEAST_RATIO = 5

@@ -56,7 +56,7 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
     part = _part(shard)
     torch_device = start_torch(device, threads, processes=True) if config.engine == "torch" else device
     from ..embedding.embed import embed_base, embed_tuned
-    from ..llm.files import template_of
+    from ..llm.prompts import template_of
 
     if finetuned is not None:
         missing = embed_tuned(dataset, finetuned, out, config, device=torch_device, threads=threads, existing=existing,
@@ -74,7 +74,7 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
 def _neighbours(dataset: Path, pretrain: Path | None, out: Path) -> dict[str, float] | None:
     if pretrain is None:
         return None
-    from ..recommenders.train import category_neighbours
+    from ..embedding.quality import category_neighbours
 
     return category_neighbours(dataset, pretrain, out)
 

@@ -50,7 +50,7 @@ def export(dataset: Path, source: Path, out: Path, output_format: str | None, ki
         tslrec export dataset embed -o vectors.txt --format word2vec
     """
     output_format = format_of(out, output_format, _BY_ENDING)
-    from ..item_vectors.align import export as export_vectors
+    from ..recommendation.export import export as export_vectors
 
     vectors, paths = export_vectors(dataset, source, out, output_format, ids_path=embedding_ids,
                                     ignore_unknown=ignore_unknown, kind=kind, overwrite=overwrite)

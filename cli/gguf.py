@@ -43,7 +43,7 @@ def merge(model: str, adapter: Path, target: Path, overwrite: bool, as_json: boo
     Example:
         tslrec gguf merge smollm2-135m finetune/adapter merged-f16.gguf
     """
-    from ..finetuning.finetune import merge as merge_adapter
+    from ..finetuning.conversion import merge as merge_adapter
 
     _refuse_existing(target, overwrite)
     merge_adapter(model, adapter, target)
@@ -96,7 +96,7 @@ def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
         tslrec gguf verify dataset finetune
     """
     start_torch("cpu", threads)
-    from ..finetuning.finetune import verify as verify_artifact
+    from ..finetuning.conversion import verify as verify_artifact
 
     report = verify_artifact(dataset, finetuned, threads=threads)
     click.echo(json.dumps(report)) if as_json else print_parity(report)

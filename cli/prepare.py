@@ -45,9 +45,9 @@ def prepare(source: Path, out: Path | None, items: Path | None, config: PrepareC
     """
     if out is None and not dry_run:
         raise click.UsageError("Missing option '--out' / '-o': the folder of the data set; or give --dry-run.")
+    from ..data.builtin import resolve_dataset
     from ..data.prepare import examine
     from ..data.prepare import prepare as prepare_dataset
-    from ..llm.resolve import resolve_dataset
 
     interactions, known_items = resolve_dataset(source)
     if out is None or dry_run:

@@ -25,7 +25,7 @@ def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, thre
         tslrec pretrain dataset -o pretrain --categories 32
     """
     torch_device = start_torch(device, threads, processes=True)
-    from ..recommenders.train import pretrain as pretrain_recommender
+    from ..categories.pretrain import pretrain as pretrain_recommender
 
     pretrain_recommender(dataset, out, config, device=torch_device, threads=threads, existing=existing)
     if writes_output():

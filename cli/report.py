@@ -29,7 +29,7 @@ def report(runs: tuple[str, ...], out: Path, overwrite: bool, as_json: bool) -> 
         tslrec report small=runs/ml-100k large=runs/ml-1m -o both.html
         tslrec report dataset pretrain sasrec results
     """
-    from ..report import write_report
+    from ..report.report import write_report
 
     lacking = write_report(runs, out, overwrite=overwrite)
     if as_json:

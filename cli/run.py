@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..configs import PrepareConfig
-from ..llm.resolve import DATASETS
+from ..data.builtin import DATASETS
 from .formats import formatted
 from .options import PATH, GivenPath, device_option, given_options, json_option, threads_option
 from .tables import print_finetuning, print_neighbours, print_next_commands, print_stages
@@ -54,7 +54,7 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
         tslrec run my-configuration.toml --jobs 2
         tslrec run my-configuration.toml --data my-folder -o runs/mine
     """
-    from ..pipeline.run import load_run_config
+    from ..pipeline.config import load_run_config
     from ..pipeline.run import run as run_chain
 
     built_in = str(source) == BUILT_IN and not source.exists()

@@ -49,8 +49,9 @@ def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run:
     if run is not None and kind != "states":
         raise click.UsageError(f"--vectors {kind} goes with --embeddings")
     from ..data.dataset import load_dataset
-    from ..item_vectors.align import embedded_vectors, run_vectors
+    from ..item_vectors.align import embedded_vectors
     from ..recommendation.similar import similar_items
+    from ..recommenders.artifact import run_vectors
 
     loaded, dataset_hash = load_dataset(dataset)
     vectors = embedded_vectors(

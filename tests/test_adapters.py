@@ -15,14 +15,15 @@ from tslrec_min.configs import ADAPTERS, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.errors import TslrecError
 from tslrec_min.item_vectors.artifact import save_embeddings
-from tslrec_min.pipeline.run import load_run_config
+from tslrec_min.pipeline.config import load_run_config
 from tslrec_min.recommenders.adapters import build_adapter, item_parameters, restore_adapter
 from tslrec_min.recommenders.adapters.cca import canonical_components
 from tslrec_min.recommenders.adapters.components import Features, PrincipalComponents
 from tslrec_min.recommenders.adapters.controls import controlled
 from tslrec_min.recommenders.adapters.cooccurrence import neighbour_sums
 from tslrec_min.recommenders.adapters.recpca import smooth_directions, total_variation
-from tslrec_min.recommenders.train import load_recommender, train
+from tslrec_min.recommenders.artifact import load_recommender
+from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, read_json, write_artifact
 
 CPU = torch.device("cpu")

@@ -8,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from tslrec_min.categories.clustering import (
-    _lloyd,
-    chance_share,
-    k_means,
-    latent_categories,
-    neighbour_share,
-    preference_distributions,
-)
+from tslrec_min.categories.clustering import _lloyd, k_means, latent_categories, preference_distributions
 from tslrec_min.data.dataset import Histories
+from tslrec_min.embedding.quality import chance_share, neighbour_share
 from tslrec_min.errors import TslrecError
 
 

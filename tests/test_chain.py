@@ -20,23 +20,29 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
+from tslrec_min.categories.artifact import load_categories
+from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.data.raw import inspect as finding
 from tslrec_min.embedding.embed import embed_base, embed_tuned
+from tslrec_min.embedding.quality import category_neighbours
 from tslrec_min.errors import TslrecError
-from tslrec_min.finetuning.finetune import finetune, verify
+from tslrec_min.finetuning.artifact import F16_FILE, open_tuned
+from tslrec_min.finetuning.conversion import verify
+from tslrec_min.finetuning.finetune import finetune
+from tslrec_min.finetuning.head import PreferenceModel
 from tslrec_min.finetuning.preference_head import PreferenceHead
 from tslrec_min.finetuning.samples import Samples, make_samples
-from tslrec_min.finetuning.training import PreferenceModel, fine_tune
+from tslrec_min.finetuning.training import fine_tune
 from tslrec_min.item_vectors.artifact import combined, load_embeddings
-from tslrec_min.llm.files import F16_FILE, load_tokenizer, open_tuned, template_of
+from tslrec_min.llm.files import load_tokenizer
 from tslrec_min.llm.lora import add_lora
 from tslrec_min.llm.model import load_language_model
-from tslrec_min.llm.prompts import PromptTemplate
-from tslrec_min.recommenders.train import category_neighbours, load_categories, pretrain, train
+from tslrec_min.llm.prompts import PromptTemplate, template_of
+from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
 
 from .conftest import N_ITEMS
@@ -156,7 +162,7 @@ def test_verify_again_agrees_with_the_stored_report(cycle: Path, tuned: Path) ->
 
 def test_broken_conversion_fails_and_keeps_the_evidence(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tslrec_min.finetuning.finetune.F16_THRESHOLD", 1.1)
+    monkeypatch.setattr("tslrec_min.finetuning.conversion.F16_THRESHOLD", 1.1)
     with pytest.raises(TslrecError, match="differs too much"):
         finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, epochs=1, users=8), device=CPU, threads=1)
     assert os.listdir(tmp_path) == ["ft.parity.json"] and not read_json(tmp_path / "ft.parity.json")["passed"]
@@ -329,7 +335,8 @@ def test_run_survives_kill_and_repeats_itself(cycle_raw: Path, llm: Path, tmp_pa
 
 
 def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
-    from tslrec_min.pipeline.run import load_run_config, run
+    from tslrec_min.pipeline.config import load_run_config
+    from tslrec_min.pipeline.run import run
 
     config = write_run(tmp_path, cycle_raw, llm)
     run(load_run_config(config), tmp_path / "out")

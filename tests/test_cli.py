@@ -241,7 +241,7 @@ def test_data_takes_the_place_of_a_missing_source(cycle_raw: Path, tmp_path: Pat
 def test_help_of_the_quickstart_names_a_config_that_loads() -> None:
     from importlib.resources import files
 
-    from tslrec_min.pipeline.run import load_run_config
+    from tslrec_min.pipeline.config import load_run_config
 
     config = load_run_config(Path(str(files("tslrec_min") / "pipeline" / "quickstart.toml")))
     assert len(config.arms) == 3 and config.seeds == [0, 1, 2]

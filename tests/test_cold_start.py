@@ -11,6 +11,8 @@ import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from tslrec_min.categories.artifact import load_categories
+from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.configs import (
     ADAPTERS,
     EmbedConfig,
@@ -20,11 +22,12 @@ from tslrec_min.configs import (
     PretrainConfig,
     TrainConfig,
 )
+from tslrec_min.data.build import build_dataset
 from tslrec_min.data.cold import ColdItems
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.hold_out import hold_out_items
-from tslrec_min.data.prepare import build_dataset, prepare
-from tslrec_min.data.raw.rows import RawInteractions
+from tslrec_min.data.prepare import prepare
+from tslrec_min.data.raw.interactions import RawInteractions
 from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.embedding.embed import embed_base
 from tslrec_min.embedding.store import Part
@@ -33,18 +36,12 @@ from tslrec_min.evaluation.cold_start import ColdTargets, evaluate_cold
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.finetuning.samples import make_samples
 from tslrec_min.item_vectors.artifact import load_all_embeddings, load_embeddings, save_embeddings
-from tslrec_min.llm.files import load_tokenizer, template_of
-from tslrec_min.llm.prompts import PromptTemplate
+from tslrec_min.llm.files import load_tokenizer
+from tslrec_min.llm.prompts import PromptTemplate, item_texts, template_of
 from tslrec_min.ranking.metrics import COLD_METRICS, hit_rate, metric_values, ndcg
-from tslrec_min.recommenders.train import (
-    load_categories,
-    load_cold_rows,
-    load_recommender,
-    pretrain,
-    projected_rows,
-    train,
-)
-from tslrec_min.recommenders.training import final_states
+from tslrec_min.recommenders.artifact import load_cold_rows, load_recommender
+from tslrec_min.recommenders.inference import final_states
+from tslrec_min.recommenders.train import projected_rows, train
 from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
 
 from .conftest import N_ITEMS
@@ -115,7 +112,7 @@ def test_what_is_left_is_the_data_set_of_the_other_interactions(rows: list[list[
     assert dataset.histories.indptr.tolist() == warm.histories.indptr.tolist()
     assert dataset.histories.items.tolist() == warm.histories.items.tolist()
     assert dataset.timestamps is not None and dataset.timestamps.tolist() == times
-    assert dataset.with_cold_items().texts("fields", ["year"])[-1] == (
+    assert item_texts(dataset.with_cold_items(), PromptTemplate(text="fields", fields=("year",)))[-1] == (
         f"title {cold.item_ids[-1]} (year: 19{cold.item_ids[-1]})")
 
 

@@ -17,7 +17,8 @@ import pytest
 from tslrec_min.configs import EvaluateConfig
 from tslrec_min.data.dataset import Dataset, Histories
 from tslrec_min.errors import TslrecError
-from tslrec_min.evaluation.compare import compare, load_results, save_ranks
+from tslrec_min.evaluation.artifact import load_results, save_ranks
+from tslrec_min.evaluation.compare import compare
 from tslrec_min.evaluation.summary import UserGroups, head_items, report_of, summarise, user_groups
 from tslrec_min.ranking.ranks import Ranks
 from tslrec_min.ranking.significance import holm

@@ -39,7 +39,6 @@ def test_every_field_has_help_and_its_default_is_allowed(config_class: type) -> 
 
 
 def test_fine_tuning_prompt_defaults_are_the_template_defaults() -> None:
-    from tslrec_min.llm.files import template_of
-    from tslrec_min.llm.prompts import PromptTemplate
+    from tslrec_min.llm.prompts import PromptTemplate, template_of
 
     assert template_of(FinetuneConfig()) == PromptTemplate()

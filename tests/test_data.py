@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tslrec_min.configs import PrepareConfig
+from tslrec_min.data.build import build_dataset, k_core_mask
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.histories import Histories
-from tslrec_min.data.prepare import build_dataset, k_core_mask, prepare
-from tslrec_min.data.raw.rows import RawInteractions
+from tslrec_min.data.prepare import prepare
+from tslrec_min.data.raw.interactions import RawInteractions
 from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.errors import TslrecError
+from tslrec_min.llm.prompts import PromptTemplate, item_texts
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
 
@@ -139,12 +141,12 @@ def test_texts_of_items_and_their_round_trip(tmp_path: Path) -> None:
     dataset, _ = load_dataset(tmp_path / "d")
     assert summary["unescaped_items"] == 1  # of the items that stay
     assert dataset.fields == {"class": ["Drama Romance", "", ""], "year": ["1983", "1995", ""]}
-    assert dataset.texts("title") == ["Heat & Dust", "", "Fargo"]
-    assert dataset.texts("id") == ["item a", "item b", "item c"]
-    assert dataset.texts("fields", ["year", "class"]) == ["Heat & Dust (year: 1983; class: Drama Romance)",
-                                                          "(untitled) (year: 1995)", "Fargo"]
+    assert item_texts(dataset, PromptTemplate()) == ["Heat & Dust", "", "Fargo"]
+    assert item_texts(dataset, PromptTemplate(text="id")) == ["item a", "item b", "item c"]
+    assert item_texts(dataset, PromptTemplate(text="fields", fields=("year", "class"))) == [
+        "Heat & Dust (year: 1983; class: Drama Romance)", "(untitled) (year: 1995)", "Fargo"]
     with pytest.raises(TslrecError, match=r"no item column colour \(it has: class, year\); prepare it with"):
-        dataset.texts("fields", ["year", "colour"])
+        item_texts(dataset, PromptTemplate(text="fields", fields=("year", "colour")))
 
 
 def test_data_sets_without_further_columns_are_read_as_before(tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_data_sets_without_further_columns_are_read_as_before(tmp_path: Path) ->
     dataset, _ = load_dataset(tmp_path / "d")
     assert dataset.fields == {}
     with pytest.raises(TslrecError, match=r"no item column year \(it has: none\)"):
-        dataset.texts("fields", ["year"])
+        item_texts(dataset, PromptTemplate(text="fields", fields=("year",)))
 
 
 def test_same_input_gives_the_same_artifact_hash(cycle_raw: Path, tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_kernel_threads_change_no_training_and_no_evaluation(cycle: Path, tmp_pa
 
 
 def test_threads_of_torch_change_fine_tuning_by_rounding_alone(cycle: Path, llm: Path, tmp_path: Path) -> None:
+    from tslrec_min.categories.pretrain import pretrain
     from tslrec_min.configs import PretrainConfig
-    from tslrec_min.recommenders.train import pretrain
 
     pretrain(cycle, tmp_path / "pretrain", PretrainConfig(categories=4, width=8, blocks=1, max_len=8, epochs=2),
              device=CPU, threads=1)

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from tslrec_min.cli import main
 from tslrec_min.cli.every_command import every_command
-from tslrec_min.pipeline.run import load_run_config
+from tslrec_min.pipeline.config import load_run_config
 
 from ._pages import PAGES, ROOT, anchors, blocks
 

@@ -13,10 +13,12 @@ from tslrec_min.configs import EvaluateConfig, PrepareConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.errors import TslrecError
+from tslrec_min.evaluation.arms import parse_arms
 from tslrec_min.evaluation.compare import compare
-from tslrec_min.evaluation.evaluate import evaluate, parse_arms
-from tslrec_min.recommenders.train import load_recommender, train
-from tslrec_min.recommenders.training import final_states
+from tslrec_min.evaluation.evaluate import evaluate
+from tslrec_min.recommenders.artifact import load_recommender
+from tslrec_min.recommenders.inference import final_states
+from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import read_json
 
 from .conftest import write_cycle

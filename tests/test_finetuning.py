@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.configs import FinetuneConfig, PretrainConfig
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning.finetune import finetune
+from tslrec_min.finetuning.head import parts_of
 from tslrec_min.finetuning.samples import Samples
-from tslrec_min.finetuning.training import parts_of, resolve_precision
 from tslrec_min.llm.prompts import TokenPrompt
-from tslrec_min.recommenders.train import pretrain
+from tslrec_min.runtime.device import resolve_precision
 from tslrec_min.storage import checkpoints
 from tslrec_min.storage.artifacts import open_artifact, read_json
 from tslrec_min.storage.checkpoints import Checkpointing

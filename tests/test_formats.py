@@ -17,7 +17,7 @@ from tslrec_min.cli import main
 from tslrec_min.cli.formats import CSV_COLUMNS, FORMATS, formatted, latex_text, markdown_text
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import EvaluateConfig
-from tslrec_min.evaluation.compare import save_ranks
+from tslrec_min.evaluation.artifact import save_ranks
 from tslrec_min.evaluation.summary import UserGroups, report_of, summarise
 from tslrec_min.ranking.ranks import Ranks
 from tslrec_min.ranking.significance import stars

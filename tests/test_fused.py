@@ -13,13 +13,13 @@ from tslrec_min.llm.kernels import (
     attention,
     gated_gradient,
     gated_values,
-    prompt_layout,
     rms_norm,
     rms_norm_gradient,
     rms_norm_values,
     rotated,
     rotated_values,
 )
+from tslrec_min.llm.prompt_layout import prompt_layout
 
 from . import _reference as reference
 

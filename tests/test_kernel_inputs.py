@@ -13,7 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.llm.kernels import PromptLayout, attention, gated_values, prompt_layout, rms_norm_values, rotated_values
+from tslrec_min.data.seen import SeenItems
+from tslrec_min.llm.kernels import attention, gated_values, rms_norm_values, rotated_values
+from tslrec_min.llm.prompt_layout import PromptLayout, prompt_layout
 from tslrec_min.ranking.ranks import rank_scores, rank_targets, top_k
 from tslrec_min.recommenders.batching import (
     BatchBuffers,
@@ -26,7 +28,7 @@ from tslrec_min.recommenders.batching import (
     window_phases,
 )
 from tslrec_min.recommenders.models.dropout import Dropout
-from tslrec_min.recommenders.sampling import AliasTable, SeenItems, sample_negatives
+from tslrec_min.recommenders.sampling import AliasTable, sample_negatives
 from tslrec_min.runtime.validation import as_offsets
 
 CPU = torch.device("cpu")

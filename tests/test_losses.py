@@ -8,15 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tslrec_min.finetuning.losses import constant_loss, preference_loss
 from tslrec_min.recommenders import losses
-from tslrec_min.recommenders.losses import (
-    binary_cross_entropy,
-    constant_loss,
-    full_softmax_loss,
-    preference_loss,
-    sampled_loss,
-    sampled_softmax,
-)
+from tslrec_min.recommenders.losses import binary_cross_entropy, full_softmax_loss, sampled_loss, sampled_softmax
 
 M, WIDTH, ITEMS, K = 150, 6, 40, 5
 

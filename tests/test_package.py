@@ -16,7 +16,7 @@ import click
 import pytest
 
 from tslrec_min.cli import main
-from tslrec_min.pipeline.run import Arm, load_run_config
+from tslrec_min.pipeline.config import Arm, load_run_config
 
 from ._pages import PAGES, ROOT, commands_in
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.cli import main
 from tslrec_min.configs import QUANTS, EmbedConfig, FinetuneConfig, PretrainConfig, TrainConfig
 from tslrec_min.embedding.embed import embed_tuned
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.finetuning.quantisations import report_quantisations
-from tslrec_min.recommenders.train import pretrain, train
+from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import read_json
 
 from .conftest import N_ITEMS

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tslrec_min.data.seen import SeenItems
 from tslrec_min.ranking import ranks as ranking
 from tslrec_min.ranking._ranking import levels
 from tslrec_min.ranking.ranks import rank_scores, rank_targets, top_k
-from tslrec_min.recommenders.sampling import SeenItems
 
 from . import _reference as reference
 

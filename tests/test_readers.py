@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.raw.readers import find_source, read_interactions, read_items
-from tslrec_min.data.raw.rows import RawInteractions
+from tslrec_min.data.raw.discover import find_source
+from tslrec_min.data.raw.interactions import RawInteractions
+from tslrec_min.data.raw.readers import read_interactions, read_items
 from tslrec_min.data.raw.text import RawFile
 from tslrec_min.errors import TslrecError
 

@@ -18,8 +18,10 @@ from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import examine, prepare
 from tslrec_min.data.raw import text as files
 from tslrec_min.data.raw.ascii_columns import CodeTable, cut
-from tslrec_min.data.raw.readers import find_source, read_interactions
-from tslrec_min.data.raw.rows import BadRows, Chunk, Codes, Collector, RawInteractions
+from tslrec_min.data.raw.discover import find_source
+from tslrec_min.data.raw.interactions import Codes, Collector, RawInteractions
+from tslrec_min.data.raw.readers import read_interactions
+from tslrec_min.data.raw.rows import BadRows, Chunk
 from tslrec_min.data.raw.tables import Table, simple_chunk
 from tslrec_min.data.raw.text import Block, RawFile, text_blocks
 from tslrec_min.data.raw.values import parse_time

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig
+from tslrec_min.data.builtin import resolve_dataset
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.embedding.embed import embed_tuned
 from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.item_vectors.artifact import load_embeddings
-from tslrec_min.llm.resolve import resolve_dataset
-from tslrec_min.recommenders.train import pretrain
 from tslrec_min.storage.artifacts import read_json
 
 CPU = torch.device("cpu")

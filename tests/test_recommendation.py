@@ -23,8 +23,9 @@ from tslrec_min.recommendation import recommend as recommendation
 from tslrec_min.recommendation.recommend import RecommendOptions, recommend, recommended_blocks
 from tslrec_min.recommendation.requests import GivenIds, histories_in
 from tslrec_min.recommendation.writers import Recommendations
-from tslrec_min.recommenders.train import load_recommender, train
-from tslrec_min.recommenders.training import final_states
+from tslrec_min.recommenders.artifact import load_recommender
+from tslrec_min.recommenders.inference import final_states
+from tslrec_min.recommenders.train import train
 from tslrec_min.storage.output_files import output_files
 
 from . import _reference as reference

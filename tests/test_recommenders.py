@@ -14,13 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tslrec_min.categories.artifact import load_categories
+from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.configs import PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.errors import TslrecError
 from tslrec_min.item_vectors.artifact import load_embeddings, save_embeddings
 from tslrec_min.ranking.metrics import metric_values
-from tslrec_min.recommenders.train import load_categories, load_recommender, pretrain, train
-from tslrec_min.recommenders.training import learning_rate, rank
+from tslrec_min.recommenders.artifact import load_recommender
+from tslrec_min.recommenders.inference import rank
+from tslrec_min.recommenders.train import train
+from tslrec_min.recommenders.training import learning_rate
 from tslrec_min.storage import checkpoints
 from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.storage.checkpoints import Checkpointing

@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.categories.clustering import neighbour_share
+from tslrec_min.categories.artifact import load_categories
 from tslrec_min.cli import main
 from tslrec_min.data.dataset import load_dataset
+from tslrec_min.embedding.quality import neighbour_share
 from tslrec_min.item_vectors.artifact import load_embeddings
-from tslrec_min.recommenders.train import load_categories
 from tslrec_min.report.drawing import draw
 from tslrec_min.report.markup import element, quoted, setting, short, table
 from tslrec_min.report.statistics import bins, principal_plane, smoothed
@@ -75,7 +75,8 @@ def tslrec(*words: object) -> Result:
 
 
 def make_run(folder: Path, raw: Path, llm: Path) -> Path:
-    from tslrec_min.pipeline.run import load_run_config, run
+    from tslrec_min.pipeline.config import load_run_config
+    from tslrec_min.pipeline.run import run
 
     shutil.copytree(raw, folder / "raw")
     titles = folder / "raw" / "items.tsv"
@@ -301,7 +302,7 @@ def test_without_matplotlib_the_extra_is_named(whole: Path, tmp_path: Path, monk
 
 
 def test_matplotlib_is_loaded_by_nothing_else() -> None:
-    code = "import sys, tslrec_min.cli, tslrec_min.report; assert not {'matplotlib', 'torch'} & set(sys.modules)"
+    code = "import sys, tslrec_min.cli, tslrec_min.report.report; assert not {'matplotlib', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tslrec_min.categories.artifact import Categories
 from tslrec_min.configs import FinetuneConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning.samples import Samples, SampleSplit, make_samples, random_windows, window_means
-from tslrec_min.llm.files import template_of
 from tslrec_min.llm.gguf.tokenizer import TextTokenizer
-from tslrec_min.recommenders.train import Categories
+from tslrec_min.llm.prompts import template_of
 
 from .conftest import N_ITEMS
 from .tiny_llm import make_tokenizer

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tslrec_min.data.seen import SeenItems
 from tslrec_min.recommenders import sampling
-from tslrec_min.recommenders.sampling import AliasTable, SeenItems, sample_negatives, shared_negatives
+from tslrec_min.recommenders.sampling import AliasTable, sample_negatives, shared_negatives
 
 
 @pytest.fixture

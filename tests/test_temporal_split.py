@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.configs import EvaluateConfig, PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.data.build import build_dataset, temporal_cuts
 from tslrec_min.data.dataset import SPLITS, Dataset, load_dataset
 from tslrec_min.data.hold_out import hold_out_items
-from tslrec_min.data.prepare import build_dataset, prepare, temporal_cuts
-from tslrec_min.data.raw.rows import RawInteractions
+from tslrec_min.data.prepare import prepare
+from tslrec_min.data.raw.interactions import RawInteractions
 from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.errors import TslrecError
 from tslrec_min.storage.artifacts import Recipe, write_artifact
@@ -211,8 +212,9 @@ def write_timed_cycle(folder: Path, changed: bool = False) -> Path:
 def test_the_stages_work_with_it_and_learn_the_same_from_changed_ends(tmp_path: Path) -> None:
     import torch
 
+    from tslrec_min.categories.pretrain import pretrain
     from tslrec_min.evaluation.evaluate import evaluate
-    from tslrec_min.recommenders.train import pretrain, train
+    from tslrec_min.recommenders.train import train
 
     cpu = torch.device("cpu")
     config = PrepareConfig(split="temporal", k_core=2)

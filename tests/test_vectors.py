@@ -20,11 +20,12 @@ from tslrec_min.cli import main
 from tslrec_min.configs import VECTOR_FORMATS, TrainConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.errors import TslrecError
-from tslrec_min.item_vectors.align import embedded_vectors, load_item_vectors, run_vectors
+from tslrec_min.item_vectors.align import embedded_vectors, load_item_vectors
 from tslrec_min.item_vectors.artifact import load_embeddings, save_embeddings
 from tslrec_min.item_vectors.formats import read_vectors, write_vectors
+from tslrec_min.ranking.neighbours import nearest
 from tslrec_min.recommendation import similar as similarity
-from tslrec_min.recommendation.similar import nearest
+from tslrec_min.recommenders.artifact import run_vectors
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, open_artifact, sha256_of_file, write_artifact
 

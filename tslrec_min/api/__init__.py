@@ -53,9 +53,9 @@ def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None 
     Raises:
         TslrecError: something can't be read, or nothing is left after the filters.
     """
+    from ..data.builtin import resolve_dataset
     from ..data.prepare import prepare as prepare_dataset
     from ..data.prepare import prepare_frames
-    from ..llm.resolve import resolve_dataset
 
     config, existing = from_mapping(configs.PrepareConfig, options, "prepare"), arguments.existing(existing)
     if arguments.are_frames(source, items):
@@ -89,7 +89,7 @@ def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: in
     Raises:
         TslrecError: the data set is damaged or too small, or an option has a bad value.
     """
-    from ..recommenders.train import pretrain as pretrain_recommender
+    from ..categories.pretrain import pretrain as pretrain_recommender
 
     config, folder = from_mapping(configs.PretrainConfig, options, "pretrain"), Path(out)
     pretrain_recommender(Path(dataset), folder, config, **arguments.settings(device, threads, existing))
@@ -157,7 +157,7 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         ValueError: not one of `finetuned` and `model` is given.
     """
     from ..embedding.embed import embed_base, embed_tuned
-    from ..llm.files import template_of
+    from ..llm.prompts import template_of
 
     if (finetuned is None) == (model is None):
         raise ValueError(f"finetuned is {finetuned!r} and model {model!r}; give one of them")

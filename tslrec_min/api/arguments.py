@@ -90,7 +90,7 @@ def arms(runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[Str
     Raises:
         TslrecError: see `evaluation.parse_arms`.
     """
-    from ..evaluation.evaluate import parse_arms
+    from ..evaluation.arms import parse_arms
 
     if isinstance(runs, Mapping):
         return {name: [Path(path) for path in several(paths)] for name, paths in runs.items()}

@@ -61,8 +61,8 @@ def item_rows(dataset: Path) -> Rows:
 
 def category_rows(dataset: Path, pretrained: Path) -> Rows:
     """Return the id, the title and the latent category of every item that a pretrain artifact knows."""
+    from ..categories.artifact import load_categories
     from ..data.dataset import load_dataset
-    from ..recommenders.train import load_categories
 
     labels = load_categories(pretrained, *load_dataset(dataset))[0].labels[1:].tolist()
     return [{"item_id": row["item_id"], "title": row["title"], "category": label}

@@ -14,9 +14,9 @@ import torch
 
 from ..configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from ..data.dataset import Dataset, load_dataset
+from ..embedding.quality import category_neighbours
 from ..ranking.metrics import metric_values
 from ..ranking.ranks import rank_scores
-from ..recommenders.train import category_neighbours
 from ..storage.artifacts import read_json
 from .figures import Figure
 
@@ -44,10 +44,11 @@ class Chain:
 
     def run(self, interactions: Path) -> None:
         """Run the stages one after the other."""
+        from ..categories.pretrain import pretrain
         from ..data.prepare import prepare
         from ..embedding.embed import embed_tuned
         from ..finetuning.finetune import finetune
-        from ..recommenders.train import pretrain, train
+        from ..recommenders.train import train
 
         settings: dict[str, Any] = {"device": CPU, "threads": self.threads}
         pretraining = PretrainConfig(**asdict(self.config.train), categories=self.config.categories)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..data.seen import SeenItems
 from ..ranking.ranks import rank_targets, top_k
 from ..recommenders.batching import BatchBuffers, cloze_batch, next_item_batch, next_item_windows
 from ..recommenders.models.dropout import Dropout
-from ..recommenders.sampling import AliasTable, SeenItems, sample_negatives
+from ..recommenders.sampling import AliasTable, sample_negatives
 from .figures import Effort, Figure, relative_time
 from .references import padded_batch, rejected_negatives
 

@@ -10,21 +10,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..categories.artifact import load_categories
 from ..configs import PrepareConfig, TrainConfig
 from ..data.dataset import Dataset, load_dataset
+from ..finetuning.artifact import open_tuned
+from ..finetuning.head import PreferenceModel
+from ..finetuning.losses import preference_loss
 from ..finetuning.samples import make_samples
-from ..finetuning.training import PreferenceModel
 from ..llm.engines.llama_engine import LlamaEngine
-from ..llm.files import open_tuned
 from ..llm.lora import add_lora
 from ..llm.model import LanguageModel, load_language_model
 from ..llm.prompts import TokenPrompt
 from ..recommenders.adapters import build_adapter
+from ..recommenders.artifact import load_recommender
 from ..recommenders.batching import history_batch
-from ..recommenders.losses import preference_loss
+from ..recommenders.inference import rank
 from ..recommenders.models import build_recommender
-from ..recommenders.train import load_categories, load_recommender
-from ..recommenders.training import TrainingRun, rank
+from ..recommenders.training import TrainingRun
 from .chain import CPU, Chain
 from .figures import Effort, Figure, relative_time
 from .padded import pooled_states

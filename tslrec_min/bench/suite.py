@@ -77,7 +77,7 @@ def run_suite(size: str, *, model: str | None, threads: int) -> dict[str, Any]:
 
 
 def _chain(folder: Path, suite: Suite, model: str | None, threads: int) -> Chain:
-    from ..llm.files import template_of
+    from ..llm.prompts import template_of
     from .synthetic import ADJECTIVES, KINDS
     from .tiny_model import write_tiny_model
 

@@ -14,8 +14,6 @@ from ..data.dataset import Histories
 from ..errors import TslrecError
 
 _MOST_ITERATIONS = 300
-_NEIGHBOUR_ROWS = 512
-"""Items whose neighbours are looked for at once."""
 
 
 @dataclass(frozen=True)
@@ -130,32 +128,3 @@ def preference_distributions(histories: Histories, labels: np.ndarray, n_categor
     flat = users * n_categories + labels[histories.items]
     counts = np.bincount(flat, minlength=len(histories) * n_categories).reshape(len(histories), n_categories)
     return (counts / np.maximum(lengths, 1)[:, None]).astype(np.float32)
-
-
-def neighbour_share(vectors: np.ndarray, labels: np.ndarray, *, neighbours: int = 10) -> float:
-    """Return how much of the latent categories item vectors know: the share of near items of the same category.
-
-    Args:
-        vectors: float [I+1, D], row 0 padding.
-        labels: int64 [I+1], category of every item.
-        neighbours: so many nearest items by cosine, the item itself aside; fewer if there are not so many.
-
-    Returns:
-        The share, averaged over items; `chance_share` is what it would be of vectors that know nothing.
-    """
-    items = vectors[1:] / np.maximum(np.linalg.norm(vectors[1:], axis=1, keepdims=True), 1e-12)
-    categories, count = labels[1:], min(neighbours, len(vectors) - 2)
-    same = 0
-    for start in range(0, len(items), _NEIGHBOUR_ROWS):
-        cosines = items[start:start + _NEIGHBOUR_ROWS] @ items.T
-        rows = np.arange(len(cosines))
-        cosines[rows, start + rows] = -np.inf
-        near = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-        same += int((categories[near] == categories[start + rows, None]).sum())
-    return same / (count * len(items))
-
-
-def chance_share(labels: np.ndarray) -> float:
-    """Return how often another item, drawn at random, has an item's category; labels int64 [I+1]."""
-    sizes = np.bincount(labels[1:]).astype(np.float64)
-    return float((sizes * (sizes - 1)).sum() / (sizes.sum() * (sizes.sum() - 1)))

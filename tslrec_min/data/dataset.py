@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TslrecError
-from ..llm.prompts import UNTITLED
 from ..runtime.validation import as_int64, as_offsets, check_length, check_range
 from ..storage.arrays import load_arrays
 from ..storage.artifacts import open_artifact, sha256_of_json
@@ -138,32 +137,6 @@ class Dataset:
         counts = np.zeros(self.n_users, np.int64)
         counts[self.cold.users] = lengths[self.cold.users] - self.cold.warm_before
         return Evaluation(self.histories.without_last(counts), self.cold.users, self.cold.targets + self.n_items)
-
-    def texts(self, mode: str, fields: Sequence[str] = ()) -> list[str]:
-        """Return what a prompt says of every item, [I].
-
-        Args:
-            mode: ``title``; ``fields``: the title and, in brackets, further columns where they are not blank;
-                ``id``: the external id alone, for data without usable text.
-            fields: names of the columns for ``fields``.
-
-        Raises:
-            TslrecError: the data set lacks such a column.
-        """
-        if mode == "title":
-            return list(self.titles)
-        if mode == "id":
-            return [f"item {item_id}" for item_id in self.item_ids]
-        missing = [name for name in fields if name not in self.fields]
-        if missing:
-            raise TslrecError(f"the data set has no item column {', '.join(missing)} (it has: "
-                              f"{', '.join(self.fields) or 'none'}); prepare it with --item-fields {','.join(fields)}")
-        columns = [self.fields[name] for name in fields]
-        texts = []
-        for title, *values in zip(self.titles, *columns, strict=True):
-            known = "; ".join(f"{name}: {value}" for name, value in zip(fields, values, strict=True) if value)
-            texts.append(f"{title or UNTITLED} ({known})" if known else title)
-        return texts
 
     def catalogue_hash(self) -> str:
         """Hash of the item ids in row order: what item embeddings must agree with."""

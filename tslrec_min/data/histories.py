@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..recommenders.sampling import SeenItems
+from .seen import SeenItems
 
 
 def offsets(lengths: np.ndarray) -> np.ndarray:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..configs import PrepareConfig
-from ..errors import TslrecError
 from ..runtime.progress import step
 from ..storage.artifacts import (
     Recipe,
@@ -22,13 +18,14 @@ from ..storage.artifacts import (
     write_artifact,
     write_json,
 )
+from .build import build_dataset
 from .dataset import Dataset
-from .histories import Histories, offsets
 from .hold_out import hold_out_items
 from .raw.columnar import Frame
+from .raw.discover import Source
 from .raw.inspect import find_files
-from .raw.readers import Source, collect, read_interactions, read_items
-from .raw.rows import RawInteractions
+from .raw.interactions import RawInteractions
+from .raw.readers import collect, read_interactions, read_items
 from .raw.text import RawFile
 from .raw.titles import RawItems, collect_items, item_field_names
 
@@ -162,123 +159,3 @@ def _save(folder: Path, dataset: Dataset, summary: dict[str, Any]) -> dict[str, 
     dataset.save(folder)
     write_json(folder / "dataset.json", summary)
     return summary
-
-
-def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares: tuple[float, float] | None = None,
-                  blank_titles: bool = False) -> Dataset:
-    """Filter, order and number interactions.
-
-    Order: stable by (user, time, input order). Internal ids follow the sorted external ids, so they don't
-    depend on who interacted with what.
-
-    With the temporal split users, items and the k-core follow from the training period alone; later interactions of
-    other users or with other items are left out. So nothing that happens from the first cut on has a part in what is
-    learned from, the times apart, from which the cuts follow.
-
-    Args:
-        raw: the interactions.
-        texts: of the items; every item that stays must be in it.
-        k_core: least interactions of a user and of an item; 0 or 1 keeps all.
-        shares: of the interactions that are in the validation and in the test period, for the temporal split; None:
-            leave-one-out.
-        blank_titles: whether items that are not in `texts` get a blank title.
-
-    Raises:
-        TslrecError: nothing is left, an item has no title row, or there are no times to split by.
-    """
-    if not (len(raw.users) or raw.below_min_rating or raw.outside_window or raw.bad_rows):
-        raise TslrecError("there are no interactions to prepare: the file (or data frame) has no rows; give one with "
-                          "a row for every interaction")
-    if not len(raw.users):
-        bad = "; ".join(f"{found['rows']:,} rows: {reason}" for reason, found in raw.bad_rows.items())
-        raise TslrecError(f"there are no interactions to prepare: {raw.below_min_rating:,} are below --min-rating, "
-                          f"{raw.outside_window:,} are not from --from-time to --until-time, and these can't be used: "
-                          f"{bad or 'none'}; check the file and these options")
-    cuts = None if shares is None else temporal_cuts(raw.times, *shares)
-    kept = _kept(raw, k_core, cuts)
-    times = None if raw.times is None else raw.times[kept]
-    user_ids, users = _renumbered(raw.user_ids, raw.users[kept])
-    item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
-    unknown = [item for item in item_ids if item not in texts.titles]
-    if unknown and not blank_titles:
-        both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: make it one"
-        raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
-                          f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank"
-                          f"{both}")
-    order = np.lexsort((users,) if times is None else (times, users))
-    indptr = offsets(np.bincount(users, minlength=len(user_ids)))
-    return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,
-                   [texts.titles.get(item, "") for item in item_ids], None if times is None else times[order],
-                   {name: [of_item.get(item, "") for item in item_ids] for name, of_item in texts.fields.items()},
-                   cuts=cuts)
-
-
-def temporal_cuts(times: np.ndarray | None, validation_share: float, test_share: float) -> tuple[float, float]:
-    """Return the times at which the validation and the test period begin: quantiles of the interactions' times.
-
-    Interactions at the time of a cut are after it, so that equal times are never parted.
-
-    Raises:
-        TslrecError: there are no times, or too many are equal.
-    """
-    if times is None:
-        raise TslrecError("--split temporal needs a time for every interaction; this input has none")
-    ordered, count = np.sort(times), len(times)
-    places = (count - round((validation_share + test_share) * count), count - round(test_share * count))
-    first, second = (ordered[min(place, count - 1)].item() for place in places)
-    if not ordered[0] < first < second:
-        raise TslrecError(f"the times of {count} interactions can't be cut into shares of {validation_share} and "
-                          f"{test_share}: too many are equal; raise --validation-share or --test-share, or use --split "
-                          "leave-one-out")
-    return first, second
-
-
-def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -> np.ndarray:
-    """Return which interactions stay, bool [N]: those of users and items that the k-core (of training) holds."""
-    early = slice(None) if cuts is None or raw.times is None else raw.times < cuts[0]
-    users, items = raw.users[early], raw.items[early]
-    core = k_core_mask(users, items, k_core)
-    if not core.any():
-        n_users, n_items = (len(np.unique(codes)) for codes in (users, items))
-        each = f" ({len(users) / n_users:.1f} a user, {len(users) / n_items:.1f} an item)" if len(users) else ""
-        raise TslrecError(f"no interaction is left after the {k_core}-core of {n_users} users, {n_items} items and "
-                          f"{len(users)} interactions{each}; lower --k-core")
-    if cuts is None:
-        return core
-    has_user, has_item = (np.bincount(codes[core], minlength=len(ids)) > 0
-                          for codes, ids in ((users, raw.user_ids), (items, raw.item_ids)))
-    return has_user[raw.users] & has_item[raw.items]
-
-
-def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Return which interactions stay when users and items with fewer than `k` are dropped until none is.
-
-    Args:
-        users, items: int64 [N].
-        k: least number of interactions.
-
-    Returns:
-        bool [N].
-    """
-    kept = np.ones(len(users), bool)
-    while True:
-        user_counts = np.bincount(users[kept], minlength=users.max() + 1)
-        item_counts = np.bincount(items[kept], minlength=items.max() + 1)
-        stay = kept & (user_counts[users] >= k) & (item_counts[items] >= k)
-        if stay.sum() == kept.sum():
-            return kept
-        kept = stay
-        if not kept.any():
-            return kept
-
-
-def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Keep the ids in use, numeric ones in numeric order, and number the codes 0.. accordingly."""
-    used = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
-    names = [ids[code] for code in used.tolist()]
-    order = sorted(range(len(names)), key=lambda place: (not names[place].isdecimal(),
-                                                         len(names[place]) if names[place].isdecimal() else 0,
-                                                         names[place]))
-    rank = np.zeros(len(ids), np.int32)
-    rank[used[order]] = np.arange(len(order))
-    return [names[place] for place in order], rank[codes]

@@ -18,9 +18,11 @@ import numpy as np
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
+from ..finetuning.artifact import F16_FILE, open_tuned
 from ..finetuning.preference_head import PreferenceHead
 from ..item_vectors.artifact import (
     BLOCK,
+    KEY_WORDS,
     OlderEmbeddings,
     describe_embeddings,
     open_older,
@@ -28,9 +30,9 @@ from ..item_vectors.artifact import (
     write_embeddings,
     write_preferences,
 )
-from ..llm.engines import BatchedEngine
-from ..llm.files import F16_FILE, load_tokenizer, model_hash, open_tuned
-from ..llm.prompts import PromptTemplate
+from ..llm.engines.engine import BatchedEngine
+from ..llm.files import load_tokenizer, model_hash
+from ..llm.prompts import PromptTemplate, item_texts
 from ..llm.resolve import resolve_model
 from ..runtime.progress import progress, step
 from ..storage.artifacts import (
@@ -43,7 +45,7 @@ from ..storage.artifacts import (
     write_artifact,
     write_json,
 )
-from .plan import KEY_WORDS, ItemPrompts, Plan, plan_of
+from .plan import ItemPrompts, Plan, plan_of
 from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
             half = tuned.artifact.path / F16_FILE
             stored = {"auto": tuned.quantised, "F16": half}.get(config.quant)
             return _llama(stored, config, threads) if stored else _quantised(half, config.quant, config, threads)
-        from ..finetuning.finetune import load_tuned
+        from ..finetuning.artifact import load_tuned
         from ..llm.lora import merge_lora
 
         model = load_tuned(tuned)
@@ -129,8 +131,8 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
 
 
 def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
-    from ..finetuning.training import resolve_precision
     from ..llm.engines.torch_engine import TorchEngine
+    from ..runtime.device import resolve_precision
 
     return TorchEngine(network, device=device, batch_tokens=config.batch_tokens,
                        dtype=resolve_precision(config.torch_precision, device))
@@ -209,7 +211,7 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
         remove_store(job.out)  # a process killed after its last step leaves it
         return 0
     refuse_existing(job.out, "embed", overwrite=existing != "refuse")
-    texts, tokenizer = job.dataset.texts(job.template.text, job.template.fields), load_tokenizer(job.tokenizer_of)
+    texts, tokenizer = item_texts(job.dataset, job.template), load_tokenizer(job.tokenizer_of)
     step(f"tokenises {len(texts)} texts")
     prompts = ItemPrompts(texts, job.template, tokenizer)
     plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
@@ -246,7 +248,7 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
             with write_artifact(job.out, recipe, overwrite=existing != "refuse", started=started) as folder:
                 _assemble(folder, job, store, prompts, plan, older)
                 if job.head:
-                    write_preferences(folder, job.head)
+                    write_preferences(folder, len(job.head.bias), job.head.vectors)
                 write_json(folder / "embed.json", describe_embeddings(folder) | {
                     "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
                     "catalogue_hash": job.dataset.catalogue_hash(), "tokens": prompts.n_tokens,

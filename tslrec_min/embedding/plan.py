@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..item_vectors.artifact import KEY_WORDS
 from ..llm.prompts import PromptTemplate, Tokenizer, TokenPrompt
 
-KEY_WORDS = 2
-"""A key is so many 64-bit words."""
 _BLOCK = 4096
 """Texts that are tokenised at once."""
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from ..data.dataset import Dataset
+from ..data.seen import SeenItems
 from ..ranking.metrics import COLD_METRICS, metric_values
 from ..ranking.ranks import Ranks, rank_targets
-from ..recommenders.sampling import SeenItems
-from ..recommenders.train import load_cold_rows, load_recommender
-from ..recommenders.training import final_states, gathered_ranks
+from ..recommenders.artifact import load_cold_rows, load_recommender
+from ..recommenders.inference import final_states, gathered_ranks
 from ..runtime import distributed
 from ..storage.artifacts import open_artifact
 from .summary import over_runs

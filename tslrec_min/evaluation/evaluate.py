@@ -13,13 +13,14 @@ from ..configs import EvaluateConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..ranking.ranks import Ranks
-from ..recommenders.train import load_recommender
-from ..recommenders.training import rank
+from ..recommenders.artifact import load_recommender
+from ..recommenders.inference import rank
 from ..runtime import distributed
 from ..runtime.progress import step
 from ..storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from .arms import check_arms
+from .artifact import save_ranks
 from .cold_start import evaluate_cold
-from .compare import parse_named_folder, save_ranks
 from .summary import UserGroups, report_of, summarise, user_groups
 
 
@@ -46,7 +47,7 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set, or there is no run, or one twice.
     """
-    _check_arms(arms)
+    check_arms(arms)
     hashes = {f"{arm}[{index}]": open_artifact(path, "train").hash
               for arm, paths in arms.items() for index, path in enumerate(paths)}
     dataset, dataset_hash = load_dataset(dataset_path)
@@ -88,34 +89,3 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}
     run_names = {arm: [path.name for path in paths] for arm, paths in arms.items()}
     return report_of(config.split, data, run_names, summarise(ranks, groups, config)) | cold, ranks, groups
-
-
-def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:
-    """Parse ``FOLDER`` and ``NAME=FOLDER``; runs of one name are the seeds of one arm.
-
-    Raises:
-        TslrecError: two runs would be of one arm without its name being given.
-    """
-    arms: dict[str, list[Path]] = {}
-    unnamed: set[str] = set()
-    for specification in specifications:
-        name, path = parse_named_folder(specification)
-        if name is None:
-            name = path.name
-            unnamed.add(name)
-        arms.setdefault(name, []).append(path)
-    _check_arms(arms)
-    for name, paths in arms.items():
-        if len(paths) > 1 and name in unnamed:
-            raise TslrecError(f"two runs are called {name!r}; name them: NAME={paths[-1]}")
-    return arms
-
-
-def _check_arms(arms: Mapping[str, Sequence[Path]]) -> None:
-    if not arms:
-        raise TslrecError("there is no run to evaluate; give at least one folder that tslrec train wrote")
-    for name, paths in arms.items():
-        if not paths:
-            raise TslrecError(f"the arm {name!r} has no run; give its folders, one for each seed")
-        if len({path.resolve() for path in paths}) < len(paths):
-            raise TslrecError(f"the arm {name!r} has the same run twice")

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ..errors import TslrecError
-from ..llm.files import TunedModel
+from .artifact import TunedModel
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ from ..configs import TrainConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..item_vectors.artifact import of_kind
-from ..llm.engines import BatchedEngine
+from ..llm.engines.engine import BatchedEngine
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.engines.torch_engine import TorchEngine
-from ..llm.files import F16_FILE, TunedModel, load_tokenizer, open_tuned
+from ..llm.files import load_tokenizer
 from ..llm.gguf.quantization import QUANTS, quantize
 from ..llm.lora import merge_lora
-from ..llm.prompts import TokenPrompt
-from ..recommenders.train import trained
-from .finetune import load_tuned
+from ..llm.prompts import TokenPrompt, item_texts
+from ..recommenders.training import trained
+from .artifact import F16_FILE, TunedModel, load_tuned, open_tuned
 from .parity import compare_states
 from .preference_head import PreferenceHead
 
@@ -72,7 +72,7 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     compared = min(items, dataset.n_items)
     sample = np.arange(compared) * dataset.n_items // compared
     embedded = np.arange(dataset.n_items) if downstream else sample
-    texts = dataset.texts(tuned.template.text, tuned.template.fields)
+    texts = item_texts(dataset, tuned.template)
     prompts = tuned.template.tokenize_all([[texts[item]] for item in embedded], load_tokenizer(tuned.quantised))
 
     def outcome(states: np.ndarray, seconds: float) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..categories.artifact import Categories
 from ..categories.clustering import preference_distributions
 from ..configs import FinetuneConfig
 from ..data.dataset import Dataset, Histories
 from ..errors import TslrecError
 from ..llm.gguf.tokenizer import TextTokenizer
-from ..llm.prompts import PromptTemplate, TokenPrompt
-from ..recommenders.train import Categories
+from ..llm.prompts import PromptTemplate, TokenPrompt, item_texts
 from .coreset import choose, user_features
 
 _TOKENS_BESIDE_TITLE = 32
@@ -167,7 +167,7 @@ def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) 
 
 def _prompts(dataset: Dataset, items: Sequence[np.ndarray], template: PromptTemplate, tokenizer: TextTokenizer
              ) -> list[TokenPrompt]:
-    texts = dataset.texts(template.text, template.fields)
+    texts = item_texts(dataset, template)
     return template.tokenize_all([[texts[item - 1] for item in history] for history in items], tokenizer)
 
 
@@ -267,7 +267,7 @@ def _coverage(seen: Histories, preferences: np.ndarray, trained: np.ndarray, ava
 def _cut_titles(dataset: Dataset, seen: Histories, users: np.ndarray, template: PromptTemplate,
                 tokenizer: TextTokenizer) -> dict[str, int]:
     """Count the different texts of items that are too long for the template: of the catalogue, and in prompts."""
-    texts = dataset.texts(template.text, template.fields)
+    texts = item_texts(dataset, template)
     cut = template.cut(texts, tokenizer)
     in_prompts = {texts[item - 1] for item in np.unique(np.concatenate([seen.of(user) for user in users]))}
     return {"titles_cut": len(cut), "titles_cut_in_prompts": len(in_prompts & cut.keys())}

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.dataset import Dataset, load_dataset
+from ..data.dataset import Dataset
 from ..errors import TslrecError
-from ..storage.artifacts import read_json, sha256_of_file
-from ..storage.output_files import output_files
+from ..storage.artifacts import sha256_of_file
 from .artifact import load_all_embeddings
-from .formats import ids_beside, read_vectors, write_vectors
+from .formats import read_vectors
 
 _NAMED_IDS = 5
 
@@ -106,59 +105,8 @@ def _named(ids: Sequence[str]) -> str:
     return f"{', '.join(map(repr, ids[:_NAMED_IDS]))}{more}"
 
 
-def run_vectors(path: Path, dataset: Dataset, dataset_hash: str) -> ItemVectors:
-    """Return the item table of a train artifact.
-
-    Raises:
-        TslrecError: it is missing, damaged, or was trained on another data set.
-    """
-    import torch
-
-    from ..recommenders.train import load_recommender
-
-    recommender = load_recommender(path, dataset_hash, torch.device("cpu"))
-    with torch.no_grad():
-        table = recommender.item_table().float().numpy()
-    return ItemVectors(dataset.item_ids, table[1:])
-
-
 def embedded_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = None, ignore_unknown: bool = False,
                      kind: str = "states") -> ItemVectors:
     """Return what `load_item_vectors` reads, by item."""
     vectors, _ = load_item_vectors(path, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown, kind=kind)
     return ItemVectors(dataset.with_cold_items().item_ids, vectors[1:])
-
-
-def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path: Path | None = None,
-           ignore_unknown: bool = False, kind: str = "states", overwrite: bool = False
-           ) -> tuple[ItemVectors, Sequence[Path]]:
-    """Write item vectors with their ids for other tools.
-
-    Args:
-        dataset_path: data set artifact.
-        source: embed artifact, train artifact (its item table is written), or a file as for `load_item_vectors`.
-        out: file to write; for ``npy`` the ids go into the file that `vector_files.ids_beside` names.
-        format: one of `configs.VECTOR_FORMATS`.
-        ids_path, ignore_unknown, kind: see `load_item_vectors`.
-        overwrite: replace files that are there.
-
-    Returns:
-        The vectors, and the files that they were written to.
-
-    Raises:
-        TslrecError: the source doesn't fit the data set, a file exists, or see `vector_files.write_vectors`.
-    """
-    dataset, dataset_hash = load_dataset(dataset_path)
-    record = read_json(source / "config.json") if (source / "config.json").is_file() else None
-    if isinstance(record, dict) and record.get("kind") == "train":
-        _refuse_file_options(source, ids_path, ignore_unknown)
-        if kind != "states":
-            raise TslrecError(f"{source} is a trained recommender; --vectors {kind} is for folders that tslrec embed "
-                              "wrote")
-        vectors = run_vectors(source, dataset, dataset_hash)
-    else:
-        vectors = embedded_vectors(source, dataset, ids_path=ids_path, ignore_unknown=ignore_unknown, kind=kind)
-    paths = [out, ids_beside(out)] if format == "npy" else [out]
-    with output_files(*paths, overwrite=overwrite) as temporary:
-        write_vectors(temporary, format, vectors.item_ids, vectors.rows)
-    return vectors, paths

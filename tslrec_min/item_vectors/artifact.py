@@ -7,20 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
 from ..data.dataset import Dataset
-from ..embedding.plan import KEY_WORDS
 from ..errors import TslrecError
 from ..storage.arrays import load_array
 from ..storage.artifacts import Artifact, Recipe, open_artifact, read_json
 
-if TYPE_CHECKING:
-    from ..finetuning.preference_head import PreferenceHead
-
+KEY_WORDS = 2
+"""Length of a prompt's key in 64-bit words."""
 BLOCK = 1024
 """Vectors looked at or copied at once."""
 _NAMED_IDS = 5
@@ -168,12 +166,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 50 else f"{text[:16]}..."
 
 
-def write_preferences(folder: Path, head: PreferenceHead) -> None:
-    """Write item_preferences.npy, float32 [I+C+1, K] with a zero row 0, of the states that `write_embeddings` wrote."""
+def write_preferences(folder: Path, n_categories: int, of_states: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Write item_preferences.npy, float32 [I+C+1, K] with a zero row 0, of the states that `write_embeddings` wrote.
+
+    Args:
+        folder: where to write.
+        n_categories: K.
+        of_states: pooled states, float32 [n, D] -> preferences, float32 [n, K].
+    """
     n_items = len(open_memmap(folder / _VECTORS, "r")) - 1
-    _allocate(folder / PREFERENCES, (n_items + 1, len(head.bias)))
+    _allocate(folder / PREFERENCES, (n_items + 1, n_categories))
     for start in range(0, n_items, BLOCK):
-        vectors = head.vectors(_rows(folder / _VECTORS, slice(start, start + BLOCK)))
+        vectors = of_states(_rows(folder / _VECTORS, slice(start, start + BLOCK)))
         open_memmap(folder / PREFERENCES, "r+")[start + 1: start + 1 + len(vectors)] = vectors
 
 

@@ -14,16 +14,16 @@ number of threads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..runtime.validation import as_int64, threads_for
+from ..runtime.validation import threads_for
 from . import _llm_kernels
+from .prompt_layout import PromptLayout
 
 _GELU = 2 * math.sqrt(2 / math.pi)
 _SIGMOID_OF = {"silu": (1.0, 0.0), "gelu_tanh": (_GELU, 0.044715 * _GELU)}
@@ -37,57 +37,6 @@ _THREAD_PRODUCTS = 1 << 21
 
 _LEVEL = len(_llm_kernels.attention_levels()) - 1
 """Instruction set of the attention kernel: the fastest one."""
-
-
-@dataclass(frozen=True)
-class PromptLayout:
-    """Where B prompts lie in a row of T tokens: P shared ones, which all begin with, then the rest of each."""
-
-    shared: int
-    """P"""
-    starts: np.ndarray
-    """int64 [B], always on the CPU: the first row of each prompt's own tokens."""
-    lengths: np.ndarray
-    """int64 [B], always on the CPU: how many own tokens it has."""
-    side_by_side: torch.Tensor
-    """int64 [B * L]: the token at each place of the padded batch [B, L], L the longest prompt; padding repeats 0."""
-    packed: torch.Tensor
-    """int64 [T]: the place of each token in that batch; shared tokens are taken from the first prompt."""
-
-    def __post_init__(self) -> None:
-        """Check what the kernel relies on."""
-        for field in ("starts", "lengths"):
-            object.__setattr__(self, field, as_int64(field, getattr(self, field)))
-        ends = self.shared + np.cumsum(self.lengths)
-        if self.shared < 0 or not len(self.lengths) or self.lengths.min() < 1 or (
-                self.lengths.max() > len(self.packed)) or ends[-1] != len(self.packed) or (
-                not np.array_equal(self.starts, ends - self.lengths)):
-            raise ValueError("the prompts don't lie end to end after the shared tokens; use prompt_layout")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """B and L."""
-        return len(self.lengths), len(self.side_by_side) // len(self.lengths)
-
-
-def prompt_layout(shared: int, lengths: Sequence[int], device: torch.device) -> PromptLayout:
-    """Return the layout of prompts that share their first tokens and have `lengths`, at least one, of their own.
-
-    The device is that of the tensors that attention will be asked for.
-    """
-    own = np.asarray(lengths, dtype=np.int64)
-    if shared < 0 or not len(own) or own.min() < 1:
-        raise ValueError(f"{shared} shared tokens and {lengths} own ones; expected at least 0, and 1 of each prompt")
-    starts = shared + np.cumsum(own) - own
-    longest = shared + int(own.max())
-    side_by_side = np.zeros((len(own), longest), dtype=np.int64)
-    side_by_side[:, :shared] = np.arange(shared)
-    packed = np.arange(shared + int(own.sum()))
-    for row, (start, length) in enumerate(zip(starts, own, strict=True)):
-        side_by_side[row, shared:shared + length] = np.arange(start, start + length)
-        packed[start:start + length] = row * longest + shared + np.arange(length)
-    return PromptLayout(shared, starts, own, torch.from_numpy(side_by_side.ravel()).to(device),
-                        torch.from_numpy(packed).to(device))
 
 
 def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

@@ -26,18 +26,10 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .kernels import (
-    PromptLayout,
-    attention,
-    gated_gradient,
-    gated_values,
-    prompt_layout,
-    rms_norm,
-    rms_norm_gradient,
-    rms_norm_values,
-)
+from .kernels import attention, gated_gradient, gated_values, rms_norm, rms_norm_gradient, rms_norm_values
 from .lora import LoraLinear
 from .packing import shared_prefix
+from .prompt_layout import PromptLayout, prompt_layout
 from .prompts import TokenPrompt
 
 _ROWS = 32  # the number of rows of a bfloat16 product on a CPU is a multiple of it

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..configs import TEXTS
+from ..configs import TEXTS, FinetuneConfig
+from ..data.dataset import Dataset
 from ..data.raw.values import is_text
 from ..errors import TslrecError
 from ..storage.artifacts import read_json, write_json
@@ -54,7 +55,7 @@ class PromptTemplate:
     max_title_tokens: int = 48
     """Longer texts of an item are cut to so many tokens."""
     text: str = "title"
-    """What stands for an item: its ``title``, the title and further ``fields``, or its ``id`` (`Dataset.texts`)."""
+    """What stands for an item: its ``title``, the title and further ``fields``, or its ``id`` (`item_texts`)."""
     fields: tuple[str, ...] = ()
     """Columns of the items that are shown if text is ``fields``."""
 
@@ -149,3 +150,35 @@ class PromptTemplate:
 
 def _clean(title: str) -> str:
     return " ".join(title.split()) or UNTITLED
+
+
+def template_of(config: FinetuneConfig) -> PromptTemplate:
+    """Return the prompt template that a configuration describes."""
+    fields = tuple(name.strip() for name in config.text_fields.split(",") if name.strip())
+    return PromptTemplate(config.prompt_prefix, config.prompt_item, config.prompt_suffix, config.pooling,
+                          config.max_title_tokens, config.text, fields)
+
+
+def item_texts(dataset: Dataset, template: PromptTemplate) -> list[str]:
+    """Return what a prompt says of every item, [I].
+
+    By ``template.text``: the ``title``; ``fields``: the title and, in brackets, the columns ``template.fields`` where
+    they are not blank; ``id``: the external id alone, for data without usable text.
+
+    Raises:
+        TslrecError: the data set lacks such a column.
+    """
+    if template.text == "title":
+        return list(dataset.titles)
+    if template.text == "id":
+        return [f"item {item_id}" for item_id in dataset.item_ids]
+    fields = template.fields
+    missing = [name for name in fields if name not in dataset.fields]
+    if missing:
+        raise TslrecError(f"the data set has no item column {', '.join(missing)} (it has: "
+                          f"{', '.join(dataset.fields) or 'none'}); prepare it with --item-fields {','.join(fields)}")
+    texts = []
+    for title, *values in zip(dataset.titles, *(dataset.fields[name] for name in fields), strict=True):
+        known = "; ".join(f"{name}: {value}" for name, value in zip(fields, values, strict=True) if value)
+        texts.append(f"{title or UNTITLED} ({known})" if known else title)
+    return texts

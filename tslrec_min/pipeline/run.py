@@ -7,143 +7,24 @@ interrupted or edited run goes on where it must.
 from __future__ import annotations
 
 import multiprocessing
-import re
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config_fields import from_mapping, unknown_keys
-from ..configs import ADAPTERS, EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
-from ..errors import TslrecError, missing_path
-from ..llm.resolve import is_built_in, resolve_dataset, resolve_model
+from ..configs import TrainConfig
+from ..data.builtin import resolve_dataset
+from ..errors import TslrecError
+from ..llm.resolve import is_built_in, resolve_model
 from ..runtime.progress import note, progress, set_verbosity, verbosity
 from ..storage.artifacts import read_json
 from ..storage.atomic import sole_run
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-EMBEDDINGS = ("none", "untuned", "tuned")
-_SECTIONS: dict[str, type] = {
-    "prepare": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig, "embed": EmbedConfig,
-    "train": TrainConfig, "evaluate": EvaluateConfig}
-_ARM_KEYS = ("name", "embeddings")
-_KEYS = ("source", "items", "seeds", "arms", *_SECTIONS)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training that is compared."""
-
-    number: int
-    """From 1."""
-    name: str
-    embeddings: str
-    """``none``, ``untuned`` or ``tuned``."""
-    train: TrainConfig
-
-    @property
-    def folder(self) -> str:
-        """Return a name for folders."""
-        return "-".join([str(self.number), *re.findall(r"[a-z0-9]+", self.name.lower())])
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """A parsed configuration file."""
-
-    source: str | None
-    """None: what is given in its place decides."""
-    items: str | None
-    seeds: list[int]
-    arms: list[Arm]
-    stages: Mapping[str, Any] = field(repr=False)
-    """Section name -> its configuration."""
-
-
-def load_run_config(path: Path) -> RunConfig:
-    """Read a configuration file.
-
-    Raises:
-        TslrecError: it can't be read, or names every unknown key and bad value in it at once.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        repr(values)  # a hexadecimal integer can be too long for any message
-    except FileNotFoundError:
-        raise missing_path(path, "give a TOML file, or quickstart") from None
-    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, endless digits, nested too deep
-        raise TslrecError(f"{path} can't be read as TOML: {error}") from None
-    problems = unknown_keys(values, _KEYS)
-    stages: dict[str, Any] = {}
-    for section, config_class in _SECTIONS.items():
-        try:
-            stages[section] = from_mapping(config_class, _mapping(values, section), f"[{section}]")
-        except TslrecError as error:
-            problems.append(str(error))
-    arms = _arms(values, problems)
-    seeds = values.get("seeds", [0])
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed < 2**63
-                                                               for seed in seeds):
-        problems.append(f"seeds: {seeds!r} is not a list of integers from 0 to 2^63 - 1")
-    elif len(set(seeds)) < len(seeds):
-        problems.append(f"seeds: {seeds!r} has one twice")
-    if not isinstance(values.get("source", ""), str):
-        problems.append("source: expected a built-in data set, a file or a folder of interactions")
-    if not isinstance(values.get("items", ""), str):
-        problems.append("items: expected a file with titles")
-    if problems:
-        raise TslrecError(f"{path}: " + "; ".join(problems))
-    return RunConfig(values.get("source"), values.get("items"), seeds, arms, stages)
-
-
-def _mapping(values: Mapping[str, Any], section: str) -> Mapping[str, Any]:
-    found = values.get(section, {})
-    if not isinstance(found, dict):
-        raise TslrecError(f"[{section}] is not a table")
-    return found
-
-
-def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
-    """Parse [[arms]]: name, embeddings, and keys of [train] that differ for this arm."""
-    arms: list[Arm] = []
-    given = values.get("arms")
-    shared = values.get("train", {})
-    if any(problem.startswith("[train]") for problem in problems):
-        shared = {}  # its problems are named already
-    if not isinstance(given, list) or not given or not all(isinstance(arm, dict) for arm in given):
-        problems.append("[[arms]]: expected at least one")
-        return arms
-    for number, arm in enumerate(given, 1):
-        where, name = f"[[arms]] {number}", arm.get("name", f"arm {number}")
-        if not isinstance(name, str) or not name or not name.isprintable():
-            problems.append(f"{where}: name: {name!r} is not a text of printable characters")
-            continue
-        own = {key: value for key, value in arm.items() if key not in _ARM_KEYS}
-        try:
-            train = from_mapping(TrainConfig, {**shared, **own}, where, also=_ARM_KEYS)
-        except TslrecError as error:
-            problems.append(str(error))
-            continue
-        embeddings = arm.get("embeddings", "none")
-        if embeddings not in EMBEDDINGS:
-            problems.append(f"{where}: embeddings: {embeddings!r} is not one of {', '.join(EMBEDDINGS)}")
-        elif (embeddings == "none") != (train.adapter == "none"):
-            problems.append(f"{where}: embeddings {embeddings!r} with the adapter {train.adapter!r}; an arm has "
-                            f"both or neither (adapters: {', '.join(ADAPTERS)})")
-        if embeddings == "untuned" and train.vectors in ("preferences", "both"):
-            problems.append(f"{where}: vectors {train.vectors!r} need a fine-tuned model's head; the embeddings "
-                            "'untuned' have states alone")
-        if "seed" in own:
-            problems.append(f"{where}: seed: the seeds of all arms are named once, in `seeds`")
-        arms.append(Arm(number, name, embeddings, train))
-    if len({arm.name for arm in arms}) < len(arms):
-        problems.append("[[arms]]: two arms have the same name")
-    return arms
+from .config import RunConfig
 
 
 @dataclass
@@ -245,14 +126,15 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     """
     import torch
 
+    from ..categories.pretrain import pretrain
     from ..data.prepare import prepare_found
     from ..data.raw.inspect import find_files
     from ..embedding.embed import embed_base, embed_tuned
+    from ..embedding.quality import category_neighbours
     from ..evaluation.evaluate import evaluate
     from ..finetuning.finetune import finetune
-    from ..llm.files import template_of
-    from ..recommenders.train import category_neighbours, pretrain
-    from ..recommenders.training import resolve_device
+    from ..llm.prompts import template_of
+    from ..runtime.device import resolve_device
     from ..runtime.distributed import refuse_several_processes
 
     refuse_several_processes()

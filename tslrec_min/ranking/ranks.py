@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..recommenders.sampling import SeenItems
+from ..data.seen import SeenItems
 from ..runtime.validation import Int64Array, as_int64, check_length, check_range, thread_count, whole_number
 from ._ranking import count_scores, count_targets, find_best, levels
 

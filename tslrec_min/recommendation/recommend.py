@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from ..data.dataset import Histories, load_dataset
+from ..data.seen import SeenItems
 from ..errors import TslrecError
 from ..ranking.ranks import top_k
+from ..recommenders.artifact import load_recommender
+from ..recommenders.inference import final_states
 from ..recommenders.models import SequentialRecommender
-from ..recommenders.sampling import SeenItems
-from ..recommenders.train import load_recommender
-from ..recommenders.training import final_states
 from ..runtime.progress import progress
 from ..storage.output_files import output_files
 from .requests import AskedHistory, AskedUser, GivenIds, HistoryBlock, histories_in, histories_of, users_in, users_of

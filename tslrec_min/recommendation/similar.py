@@ -12,11 +12,10 @@ import numpy as np
 
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
-from ..item_vectors.align import ItemVectors, embedded_vectors, run_vectors
-from ..ranking.ranks import top_k
+from ..item_vectors.align import ItemVectors, embedded_vectors
+from ..ranking.neighbours import nearest
+from ..recommenders.artifact import run_vectors
 
-BLOCK = 1 << 14
-"""Items compared at once: their normalised vectors are all that is in memory beside the given ones."""
 _SUGGESTED = 5
 
 
@@ -82,39 +81,6 @@ def similar_rows(dataset_path: Path, items: Sequence[str], k: int, *, embeddings
     return [{"item": item, "rank": rank, "similar": near.item, "title": near.title, "cosine": near.cosine}
             for item, neighbours in zip(items, similar_items(dataset, vectors, items, k), strict=True)
             for rank, near in enumerate(neighbours, 1)]
-
-
-def nearest(rows: np.ndarray, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest rows by cosine; a row of zeros has the cosine 0 with all.
-
-    Args:
-        rows: float32 [I, D].
-        asked: int64 [n], the rows whose neighbours are wanted.
-        k: neighbours of each, at least 1; at most I - 1 are found.
-
-    Returns:
-        Rows int64 [n, min(k, I-1)], the nearest first, ties by the smaller row, and their cosines, float32.
-    """
-    queries, width = _normalised(rows[asked]), rows.shape[1]
-    found = np.empty((len(asked), 0), np.int64)
-    cosines = np.empty((len(asked), 0), np.float32)
-    for start in range(0, len(rows), BLOCK):
-        block = np.zeros((min(BLOCK, len(rows) - start) + 1, width), np.float32)  # row 0 is padding
-        block[1:] = _normalised(rows[start:start + BLOCK])
-        best, scores = top_k(queries, block, min(k + 1, len(block) - 1), None)  # one more: it may be the item itself
-        best += start - 1
-        scores[best == asked[:, None]] = -np.inf
-        found, cosines = np.concatenate([found, best], axis=1), np.concatenate([cosines, scores], axis=1)
-        order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]  # what came first stays first
-        found, cosines = np.take_along_axis(found, order, axis=1), np.take_along_axis(cosines, order, axis=1)
-    return found[:, :len(rows) - 1], cosines[:, :len(rows) - 1]
-
-
-def _normalised(rows: np.ndarray) -> np.ndarray:
-    """Scale rows to the norm 1, float32 [n, D]; dividing by the largest entry first keeps squares in range."""
-    scaled = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    normalised: np.ndarray = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
-    return normalised
 
 
 def _plain(text: str) -> str:

@@ -7,9 +7,10 @@ import torch
 
 from ..configs import TrainConfig
 from ..data.dataset import Histories
+from ..data.seen import SeenItems
 from ..errors import TslrecError
 from .losses import binary_cross_entropy, full_softmax_loss, sampled_loss, sampled_softmax
-from .sampling import AliasTable, SeenItems, sample_negatives, shared_negatives
+from .sampling import AliasTable, sample_negatives, shared_negatives
 
 
 class Objective:

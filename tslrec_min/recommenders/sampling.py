@@ -9,79 +9,17 @@ ACM TOMS 3(3), 1977; built as in Vose, IEEE TSE 17(9), 1991).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..runtime.validation import Int64Array, as_int64, as_offsets, check_length, check_range, thread_count, whole_number
-from ._sampling import draw_unseen, fill_filter
+from ..data.seen import MOST_ITEMS, SeenItems
+from ..runtime.validation import Int64Array, as_int64, check_length, check_range, thread_count, whole_number
+from ._sampling import draw_unseen
 
 _LARGEST_WORD = 2**64 - 1
-_MOST_ITEMS = 2**31 - 2  # ids are int32, and the kernels count up to I + 1
-_FILTER_BITS = 16  # per seen item, before rounding up: an unseen item passes for seen in one of 16 cases at most
 _UNIFORM_ATTEMPTS = 16  # the exact draw that follows takes about as long
 _LEAST_WEIGHTED_ATTEMPTS, _ITEMS_PER_ATTEMPT = 16, 4  # likewise: it walks over the catalogue
-
-
-@dataclass(frozen=True)
-class SeenItems:
-    """For each user the items of the history, sorted and without repeats."""
-
-    indptr: Int64Array
-    """int64 [U + 1]: user u has ``items[indptr[u]:indptr[u + 1]]``."""
-    items: NDArray[np.int32]
-    """int32 [M], ids in 1..n_items."""
-    n_items: int
-    """Number of items I in the catalogue."""
-
-    def __post_init__(self) -> None:
-        """Check what the kernels rely on, and hold the arrays in the layout that they take."""
-        whole_number("n_items", self.n_items, 0, _MOST_ITEMS)
-        items = as_int64("items", self.items)
-        check_range("items", items, 1, self.n_items)
-        indptr = as_offsets("indptr", self.indptr, len(items))
-        rises = np.diff(items, prepend=0) > 0
-        rises[indptr[:-1][indptr[:-1] < len(items)]] = True  # the first of a row follows another user's
-        if not rises.all():
-            raise ValueError("the seen items of a user must rise without repeats; use SeenItems.from_histories")
-        object.__setattr__(self, "indptr", indptr)
-        object.__setattr__(self, "items", items.astype(np.int32))
-
-    @classmethod
-    def from_histories(cls, indptr: ArrayLike, items: ArrayLike, n_items: int) -> SeenItems:
-        """Sort the items of each user and drop repeats.
-
-        Args:
-            indptr: int64 [U + 1], rows of the histories.
-            items: integers [N], all histories, ids in 1..n_items.
-            n_items: number of items I in the catalogue.
-        """
-        n_items = whole_number("n_items", n_items, 0, _MOST_ITEMS)
-        flat = as_int64("items", items)
-        check_range("items", flat, 1, n_items)
-        rows = as_offsets("indptr", indptr, len(flat))
-        users = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
-        keys = np.unique(users * (n_items + 1) + flat)  # one sort by user and item
-        starts = np.searchsorted(keys, np.arange(len(rows)) * (n_items + 1))
-        return cls(starts.astype(np.int64), (keys % (n_items + 1)).astype(np.int32), n_items)
-
-    def counts(self, users: Int64Array) -> Int64Array:
-        """Return how many items each of `users`, int64 [N], has seen."""
-        return self.indptr[users + 1] - self.indptr[users]
-
-    @cached_property
-    def filter(self) -> tuple[Int64Array, NDArray[np.uint64]]:
-        """Offsets int64 [U + 1] and words of one bit per item id modulo a power of two: set where one is seen.
-
-        It takes two to four bytes per seen item, at least eight and at most about I / 4 per user.
-        """
-        wanted = np.minimum(np.diff(self.indptr) * _FILTER_BITS, self.n_items + 1)
-        words = 2 ** np.ceil(np.log2(np.maximum(wanted / 64, 1))).astype(np.int64)
-        indptr = np.concatenate([[0], np.cumsum(words)]).astype(np.int64)
-        bits = np.zeros(max(1, indptr[-1]), dtype=np.uint64)
-        fill_filter(self.indptr, self.items, indptr, bits)
-        return indptr, bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +61,7 @@ class AliasTable:
         if np.iscomplexobj(counts):
             raise ValueError("counts holds complex numbers; expected real ones")
         values = np.array(counts, dtype=np.float64)
-        if values.ndim != 1 or not 2 <= len(values) <= _MOST_ITEMS + 1:
+        if values.ndim != 1 or not 2 <= len(values) <= MOST_ITEMS + 1:
             raise ValueError(f"counts has shape {values.shape}; expected one number for the padding and one for each "
                              "item")
         values[0] = 0
@@ -142,7 +80,7 @@ class AliasTable:
     @classmethod
     def uniform(cls, n_items: int) -> AliasTable:
         """Give the items 1..n_items the same probability."""
-        return cls.from_counts(np.ones(whole_number("n_items", n_items, 1, _MOST_ITEMS) + 1), 0)
+        return cls.from_counts(np.ones(whole_number("n_items", n_items, 1, MOST_ITEMS) + 1), 0)
 
     @property
     def n_items(self) -> int:

@@ -13,7 +13,6 @@ each process takes its rows of every batch; the gradient is the sum.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,29 +23,25 @@ from ..configs import TrainConfig
 from ..data.dataset import Evaluation, Histories
 from ..errors import TslrecError
 from ..ranking.metrics import metric_values
-from ..ranking.ranks import Ranks, rank_targets
 from ..runtime import distributed
 from ..runtime.progress import note, progress, step
 from ..storage.checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
-from .adapters import item_parameters
+from .adapters import build_adapter, item_parameters
+from .adapters.controls import controlled
 from .batching import (
     Batch,
     BatchBuffers,
     Windows,
     cloze_batch,
-    history_batch,
     length_parts,
     next_item_batch,
     next_item_windows,
     window_phases,
 )
-from .models import SequentialRecommender
+from .inference import rank
+from .models import SequentialRecommender, build_recommender
 from .models.dropout import set_dropout
 from .negatives import Objective
-from .sampling import SeenItems
-
-_EVALUATION_ITEMS = 1 << 15
-"""Items of the histories that are read at once."""
 
 
 @dataclass
@@ -61,19 +56,6 @@ class TrainingLog:
     def as_json(self) -> dict[str, Any]:
         """Return the contents of metrics.json."""
         return {"best_epoch": self.best_epoch, "epochs": self.epochs} | self.epochs[self.best_epoch - 1]
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return a torch device.
-
-    Raises:
-        TslrecError: it is unknown or this machine lacks it.
-    """
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise TslrecError(f"--device {name} can't be used: {str(error).splitlines()[0]}; try --device cpu") from None
-    return torch.device(name)
 
 
 def train_recommender(recommender: SequentialRecommender, training: Histories, validation: Evaluation,
@@ -301,57 +283,30 @@ def ended_rising(best_epoch: int, epochs: int, decay: str) -> bool:
     return best_epoch == epochs > 1 and decay == "none"
 
 
-@torch.no_grad()
-def final_states(recommender: SequentialRecommender, histories: Histories, users: np.ndarray, *,
-                 device: torch.device, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return the states after the users' last items, float32 [B, d], and the item table, float32 [I+1, d].
-
-    Raises:
-        TslrecError: the model's numbers are not finite.
-    """
-    recommender.eval()
-    table = recommender.item_table()
-    lengths = np.minimum(np.diff(histories.indptr)[users], recommender.max_len)
-    order = np.argsort(lengths, kind="stable")  # histories of about the same length are read together
-    states = np.empty((len(users), table.shape[1]), dtype=np.float32)
-    size = max(1, _EVALUATION_ITEMS // recommender.max_len)
-    for start in range(0, len(order), size):
-        rows = order[start:start + size]
-        batch = history_batch(histories.indptr, histories.items, users[rows], recommender.max_len, num_threads=threads)
-        items, counts = (torch.from_numpy(part).to(device) for part in (batch.items, batch.lengths))
-        states[rows] = recommender.backbone.final_states(items, counts, table).float().cpu().numpy()
-    item_table = table.float().cpu().numpy()
-    if not (np.isfinite(states).all() and np.isfinite(item_table).all()):
-        raise TslrecError("the recommender's states or item table are not finite: its training diverged; train it "
-                          "again with a lower --learning-rate")
-    return states, item_table
-
-
-def rank(recommender: SequentialRecommender, evaluation: Evaluation, protocols: Sequence[SeenItems | None], *,
-         device: torch.device, threads: int = 1) -> list[Ranks]:
-    """Rank every target over the full catalogue; under torchrun each process ranks a part of them.
+def trained(n_items: int, training: Histories, validation: Evaluation, config: TrainConfig,
+            embeddings: np.ndarray | None, device: torch.device, threads: int, label: str = "train",
+            checkpointing: Checkpointing | None = None) -> tuple[SequentialRecommender, dict[str, Any]]:
+    """Build a recommender and train it, in memory.
 
     Args:
-        recommender: a trained model.
-        evaluation: the targets.
-        protocols: what to leave out of the ranking, for each ranking that is wanted; None: nothing.
-        device: where the model is.
-        threads: threads of the ranking kernel.
+        n_items: I.
+        training, validation, device, threads, label, checkpointing: see `train_recommender`.
+        config: model, adapter and training settings.
+        embeddings: float32 [I+1, D] for the adapter, row 0 zeros; None for the adapter ``none``. The control
+            that `config` names takes their place.
 
     Returns:
-        The ranks of all targets under each protocol.
+        The recommender with its best weights, and the contents of metrics.json.
 
     Raises:
-        TslrecError: the model's numbers are not finite.
+        TslrecError: see `train_recommender`.
     """
-    mine = distributed.share(np.arange(len(evaluation.users)))
-    users, targets = evaluation.users[mine], evaluation.targets[mine]
-    states, table = final_states(recommender, evaluation.histories, users, device=device, threads=threads)
-    found = [rank_targets(states, table, targets, seen, users=users, num_threads=threads) for seen in protocols]
-    return [gathered_ranks(ranks, mine, len(evaluation.users), device) for ranks in found]
-
-
-def gathered_ranks(ranks: Ranks, mine: np.ndarray, count: int, device: torch.device) -> Ranks:
-    """Return the ranks of all `count` targets from those that each process has of its share `mine`, int64 [n]."""
-    return Ranks(*(distributed.gather_shares(counts, mine, count, device)
-                   for counts in (ranks.greater, ranks.equal, ranks.n_candidates)))
+    torch.manual_seed(config.seed)
+    if embeddings is not None:
+        embeddings = controlled(embeddings, config.control, config.seed)
+    step(f"builds {config.model} with the adapter {config.adapter}")
+    adapter = build_adapter(config, n_items, embeddings, training)
+    recommender = build_recommender(adapter, config)
+    log = train_recommender(recommender, training, validation, config, device=device, threads=threads,
+                            label=label, checkpointing=checkpointing)
+    return recommender, log.as_json()

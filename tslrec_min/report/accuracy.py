@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.compare import Results
+from ..evaluation.artifact import Results
 from ..ranking.metrics import COLD_METRICS, DEFAULT_METRICS, metric_values
 from .collect import Run
 from .figures import hit_curves, intervals, style

@@ -8,16 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..categories.clustering import neighbour_share
+from ..categories.artifact import Categories, load_categories
 from ..data.dataset import Dataset, load_dataset
+from ..embedding.quality import neighbour_share
 from ..errors import TslrecError
-from ..evaluation.compare import Results, load_results, parse_named_folder
+from ..evaluation.arms import parse_named_folder
+from ..evaluation.artifact import Results, load_results
 from ..item_vectors.artifact import PREFERENCES, load_embeddings
-from ..recommenders.train import Categories, load_categories
 from ..storage.artifacts import Artifact, open_artifact, read_json
-from . import FOLDER_OF_A_RUN
 from .statistics import FloatArray, principal_plane
 
+FOLDER_OF_A_RUN = "give the folder of a tslrec run, or of one of its stages"
+"""What every message says that refuses a specification."""
 KINDS = ("dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate")
 """Roles of artifacts in the order of the method; an embed artifact of a model as it is has the role embed-untuned."""
 EMBEDDINGS = ("embed-untuned", "embed")

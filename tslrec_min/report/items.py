@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..categories.clustering import chance_share
+from ..embedding.quality import chance_share
 from ..storage.artifacts import read_json
 from .collect import EMBEDDINGS, Run, Spread
 from .drawing import dot

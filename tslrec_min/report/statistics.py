@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluation.compare import Results
+from ..evaluation.artifact import Results
 from ..evaluation.summary import BoolArray
 from ..ranking.metrics import metric_values
 from ..ranking.significance import BootstrapTest, paired_bootstrap

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..errors import TslrecError
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,7 +30,6 @@ def start_torch(device: str, threads: int, *, processes: bool = False) -> torch.
     """
     import torch
 
-    from ..recommenders.training import resolve_device
     from .distributed import refuse_several_processes, start_processes
 
     torch.set_num_threads(threads)
@@ -36,3 +37,39 @@ def start_torch(device: str, threads: int, *, processes: bool = False) -> torch.
         return resolve_device(start_processes(device))
     refuse_several_processes()
     return resolve_device(device)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return a torch device.
+
+    Raises:
+        TslrecError: it is unknown or this machine lacks it.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise TslrecError(f"--device {name} can't be used: {str(error).splitlines()[0]}; try --device cpu") from None
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of the frozen weights.
+
+    ``auto`` is bfloat16 on GPUs that have it and on CPUs with instructions for it (AMX, AVX512-BF16), else float32:
+    with AVX2 or plain AVX-512 it was slower than float32 (``benchmarks/precision.py``).
+    """
+    import torch
+
+    if name == "fp32":
+        return torch.float32
+    if name == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return torch.bfloat16 if fast else torch.float32

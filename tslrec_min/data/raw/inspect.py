@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ...configs import PrepareConfig
 from ...errors import MissingInput
-from .readers import Source, find_source, interaction_columns, open_rows
+from .discover import Source, find_source
+from .readers import interaction_columns, open_rows
 from .rows import MissingColumns, Rows
 from .titles import item_columns
 

@@ -29,7 +29,7 @@ from ..gguf.reader import check_gguf
 from ..llama_log import captured_llama_log
 from ..packing import PackedBatch, packed_batches, shared_prefix
 from ..prompts import TokenPrompt
-from . import BatchedEngine, progress_bar
+from .engine import BatchedEngine, progress_bar
 
 _CPU_TOKENS, _GPU_TOKENS = 128, 512
 _LOGIT_BYTES = 2**28

@@ -9,7 +9,7 @@ import torch
 
 from ..packing import PackedBatch, packed_batches, shared_prefix
 from ..prompts import TokenPrompt
-from . import BatchedEngine, progress_bar
+from .engine import BatchedEngine, progress_bar
 
 _CPU_TOKENS, _GPU_TOKENS = 256, 2048
 

@@ -1,0 +1,107 @@
+"""The order of the folders: each imports only from those before it, lazily or not; docs/architecture.md says why."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import tslrec_min
+
+ROOT = Path(__file__).parents[1]
+ORDER = ("errors", "config_fields", "configs", "runtime", "storage", "data", "ranking", "item_vectors", "llm",
+         "recommenders", "categories", "finetuning", "embedding", "evaluation", "recommendation", "pipeline", "report",
+         "bench", "api", "cli")
+"""In this order; `report` and `bench` may not import each other or `pipeline`, which `SIDE_BY_SIDE` says."""
+SIDE_BY_SIDE = {"pipeline", "report", "bench"}
+STAGES = {"data": "prepare", "categories": "pretrain", "finetuning": "finetune", "embedding": "embed",
+          "recommenders": "train", "evaluation": "evaluate", "recommendation": "recommend"}
+
+
+def sources(package: Path, commands: Path) -> dict[str, Path]:
+    """Return every module by its name without the package's, such as ``data.dataset``; the root itself is ``""``."""
+    found = {}
+    for folder, prefix in ((package, ()), (commands, ("cli",))):
+        for path in folder.rglob("*.py"):
+            parts = [*prefix, *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Yield the modules of this package that a module imports, inside functions and for types too."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    package = [part for part in package if part]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.removeprefix("tslrec_min.") for alias in node.names
+                        if alias.name.startswith("tslrec_min."))
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = package[:len(package) + 1 - node.level]
+        elif node.module and node.module.partition(".")[0] == "tslrec_min":
+            base = []
+        else:
+            continue
+        inside = (node.module or "").removeprefix("tslrec_min").strip(".")
+        module = ".".join([*base, *([inside] if inside else [])])
+        for alias in node.names:
+            below = f"{module}.{alias.name}".strip(".")
+            yield below if below in modules else module
+
+
+def upward(modules: dict[str, Path]) -> list[str]:
+    """Return the imports that run against the order."""
+    wrong = []
+    for name, path in modules.items():
+        own = name.partition(".")[0]
+        if not own:
+            continue  # the root loads what is asked for by name
+        for other in imported(name, path, modules):
+            folder = other.partition(".")[0]
+            if not folder or folder == own:
+                continue  # __version__, which needs nothing
+            if ORDER.index(folder) > ORDER.index(own) or {folder, own} <= SIDE_BY_SIDE:
+                wrong.append(f"{name} imports {other}")
+    return sorted(set(wrong))
+
+
+def test_folders_import_only_from_those_before_them() -> None:
+    assert upward(sources(ROOT / "tslrec_min", ROOT / "cli")) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    modules = sources(ROOT / "tslrec_min", ROOT / "cli")
+    graph = {name: {other for other in imported(name, path, modules) if other != name}
+             for name, path in modules.items() if name}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(graph)  # raises CycleError, which names a cycle
+
+
+@pytest.mark.parametrize("planted", ["from ..recommenders.train import train",
+                                     "def late():\n    from tslrec_min.cli import main",
+                                     "import tslrec_min.api.results", "from .. import embedding"])
+def test_a_planted_upward_import_is_found(tmp_path: Path, planted: str) -> None:
+    modules = sources(ROOT / "tslrec_min", ROOT / "cli")
+    changed = tmp_path / "histories.py"
+    changed.write_text(modules["data.histories"].read_text(encoding="utf-8") + f"\n{planted}\n", encoding="utf-8")
+    assert upward(modules | {"data.histories": changed})
+
+
+def test_every_stage_has_its_command_and_its_artifact_where_they_are_looked_for() -> None:
+    for folder, command in STAGES.items():
+        assert (ROOT / "tslrec_min" / folder / f"{command}.py").is_file()
+        assert (ROOT / "cli" / f"{command}.py").is_file()
+    for folder in ("item_vectors", "recommenders", "categories", "finetuning", "evaluation"):
+        assert (ROOT / "tslrec_min" / folder / "artifact.py").is_file()
+
+
+def test_no_folder_is_called_like_a_public_function() -> None:
+    """Imported, a folder of that name would replace the function on the package."""
+    folders = {path.name for path in (ROOT / "tslrec_min").iterdir() if path.is_dir()}
+    assert not folders & set(tslrec_min.__all__)
+
+
+def test_the_top_level_can_be_read_at_a_glance() -> None:
+    assert len([path for path in (ROOT / "tslrec_min").iterdir() if path.is_file()]) <= 8

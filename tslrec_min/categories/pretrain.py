@@ -1,0 +1,67 @@
+"""The stage ``pretrain``: an ID-only recommender, and k-means on its item table (TSLRec, arXiv 2406.00333, stage 0)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..configs import PretrainConfig
+from ..data.dataset import Dataset, load_dataset
+from ..errors import TslrecError
+from ..recommenders.artifact import save_recommender
+from ..recommenders.training import trained
+from ..runtime.progress import step
+from ..storage.artifacts import Recipe, write_json
+from ..storage.checkpoints import is_trained, training_artifact
+from .clustering import Clustering, latent_categories, preference_distributions
+
+
+def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: torch.device, threads: int,
+             existing: str = "refuse") -> None:
+    """Train an ID-only recommender and cluster its item table into latent categories.
+
+    Nothing here depends on a validation or test item: early stopping looks at the last item of every *training*
+    history, which the recommender does not learn from.
+
+    Args:
+        dataset_path: data set artifact.
+        out: folder of the artifact.
+        config: training and clustering settings; the adapter must be ``none``.
+        device: where to train.
+        threads: kernel threads.
+        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+
+    Raises:
+        TslrecError: see `train_recommender` and `k_means`.
+    """
+    if config.adapter != "none":
+        raise TslrecError(f"pretraining uses item ids only; got --adapter {config.adapter}")
+    dataset, dataset_hash = load_dataset(dataset_path)
+    recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
+    if existing == "reuse" and is_trained(out, recipe):
+        return
+    with training_artifact(out, recipe, existing) as (folder, checkpointing):
+        validation = dataset.within_training()
+        recommender, metrics = trained(dataset.n_items, validation.histories, validation, config, None, device,
+                                       threads, "pretrain", checkpointing)
+        table = recommender.item_table().detach().float().cpu().numpy()
+        step(f"clusters the items into {config.categories} latent categories")
+        # Only items that the recommender learned from take part in the fit.
+        solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
+                                     seed=config.seed)
+        np.savez(folder / "categories.npz", labels=solution.labels, centroids=solution.centroids)
+        save_recommender(recommender, folder)
+        write_json(folder / "metrics.json", metrics | {"categories": _describe(solution, dataset)})
+
+
+def _describe(solution: Clustering, dataset: Dataset) -> dict[str, Any]:
+    """Say how large the categories are and how far the users' preferences are from uniform."""
+    sizes = np.bincount(solution.labels[1:], minlength=len(solution.centroids))
+    preferences = preference_distributions(dataset.training(), solution.labels, len(sizes))
+    entropy = -(preferences * np.log(np.maximum(preferences, 1e-12))).sum(axis=1)
+    return {"sizes": sizes.tolist(), "inertia": solution.inertia, "mean_preference_entropy": float(entropy.mean()),
+            "uniform_entropy": float(np.log(len(sizes)))}

@@ -1,0 +1,189 @@
+"""Raw interactions in memory, collected chunk by chunk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...configs import PrepareConfig
+from ...errors import TslrecError
+from .ascii_columns import Cells, CodeTable
+from .rows import NOT_IN_IDS, BadRows, Chunk
+from .values import brief, id_text, is_text, parse_time, time_window
+
+
+class Codes(dict[str, int]):
+    """Id -> code 0, 1, ... in order of appearance; looking a new one up gives it the next code."""
+
+    def __missing__(self, name: str) -> int:
+        """Give a new id its code; raises ValueError if it can't be an id."""
+        if not name or not name.isprintable() and any(mark in name for mark in NOT_IN_IDS):
+            raise ValueError(name)
+        name.encode()  # a lone surrogate, as JSON can have it, raises ValueError too
+        code = self[name] = len(self)
+        return code
+
+
+@dataclass
+class RawInteractions:
+    """Interactions in input order, as read."""
+
+    user_ids: Sequence[str]
+    """External ids by code; some may have no interaction."""
+    item_ids: Sequence[str]
+    """External ids by code; some may have no interaction."""
+    users: np.ndarray
+    """int32 [N], codes."""
+    items: np.ndarray
+    """int32 [N], codes."""
+    times: np.ndarray | None = None
+    """int64 or float64 [N], or None: the input is in time order."""
+    below_min_rating: int = 0
+    """Rows left out by ``min_rating``."""
+    outside_window: int = 0
+    """Rows left out by ``from_time`` and ``until_time``."""
+    bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Rows left out because they can't be used: see `BadRows.as_json`."""
+    duplicates: int = 0
+    """Rows left out because an earlier one has the same user, item and time."""
+
+    @classmethod
+    def of(cls, users: Iterable[str], items: Iterable[str], times: Sequence[float] | None = None) -> RawInteractions:
+        """Make some of external ids and times, all of the same length N."""
+        of_users, of_items = Codes(), Codes()
+        user_codes = np.fromiter(map(of_users.__getitem__, users), np.int32)
+        item_codes = np.fromiter(map(of_items.__getitem__, items), np.int32)
+        return cls(list(of_users), list(of_items), user_codes, item_codes, None if times is None else np.array(times))
+
+    def without_duplicates(self) -> RawInteractions:
+        """Return the first of all rows of the same user, item and time; without times every row is kept."""
+        if self.times is None:
+            return self
+        columns = self.users, self.items, self.times
+        order = np.lexsort(columns)  # stable: the first row of equal ones stays the first
+        repeated = np.ones(max(len(order) - 1, 0), bool)
+        for column in columns:
+            ordered = column[order]
+            repeated &= ordered[1:] == ordered[:-1]
+        kept = np.ones(len(order), bool)
+        kept[order[1:][repeated]] = False
+        users, items, times = (column[kept] for column in columns)
+        return replace(self, users=users, items=items, times=times, duplicates=self.duplicates + int(repeated.sum()))
+
+
+class Collector:
+    """Takes rows in chunks and makes `RawInteractions` of them."""
+
+    def __init__(self, where: object, config: PrepareConfig, *, timed: bool, per_second: int = 1) -> None:
+        """Start with nothing.
+
+        Args:
+            where: the file, for messages.
+            config: least rating, time window, and what happens to bad rows.
+            timed: whether rows have times.
+            per_second: units of times that are numbers in a second.
+
+        Raises:
+            TslrecError: a bound of the time window is no time.
+        """
+        self.where, self.config, self.timed, self.per_second = where, config, timed, per_second
+        self.bad = BadRows(skip=config.on_bad_row == "skip")
+        self.below_min_rating = self.outside_window = 0
+        self.window = time_window(config)
+        if self.window and not timed:
+            raise TslrecError("--from-time and --until-time need a column of times; this input has none")
+        self.users, self.items = Codes(), Codes()
+        self._tables = {"user": CodeTable(self.users), "item": CodeTable(self.items)}
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, chunk: Chunk) -> None:
+        """Take some rows; those that can't be used are found by halving.
+
+        Raises:
+            TslrecError: there is one and it is not to be skipped.
+        """
+        if not len(chunk):
+            return
+        try:
+            self._encode(chunk)
+        except (ValueError, TypeError, OverflowError):
+            if len(chunk) == 1:
+                reason, detail = self._trouble(chunk)
+                self.bad.add(self.where, chunk.lines[0], reason, detail)
+                return
+            middle = len(chunk) // 2
+            self.add(chunk.part(0, middle))
+            self.add(chunk.part(middle, len(chunk)))
+
+    def _encode(self, chunk: Chunk) -> None:
+        """Take rows that are all sound; raises, and takes none, if one isn't."""
+        below = outside = 0
+        if self.config.min_rating is not None:
+            ratings = np.fromiter(map(float, chunk.columns["rating"]), np.float64, len(chunk))
+            kept = ratings >= self.config.min_rating  # NaN is below too
+            below = len(chunk) - int(kept.sum())
+            chunk = chunk.where(kept)
+        times = self._times(chunk)
+        if self.window and times is not None:
+            kept = (times >= self.window[0]) & (times < self.window[1])
+            outside = len(chunk) - int(kept.sum())
+            chunk, times = chunk.where(kept), times[kept]
+        users, items = (self._codes(chunk, role) for role in ("user", "item"))
+        self._parts.append((users, items) if times is None else (users, items, times))
+        self.below_min_rating += below
+        self.outside_window += outside
+
+    def _codes(self, chunk: Chunk, role: str) -> np.ndarray:
+        values, codes = chunk.columns[role], self.users if role == "user" else self.items
+        if isinstance(values, Cells):
+            return self._tables[role].look_up(values)
+        texts = values if chunk.is_text else map(id_text, values)
+        return np.fromiter(map(codes.__getitem__, texts), np.int32, len(chunk))
+
+    def _times(self, chunk: Chunk) -> np.ndarray | None:
+        if not self.timed:
+            return None
+        column = chunk.columns["time"]
+        times = column.integers() if isinstance(column, Cells) else None
+        if times is None and chunk.is_text:
+            with contextlib.suppress(ValueError, OverflowError):
+                times = np.fromiter(map(int, column), np.int64, len(chunk))
+        if times is not None:
+            return times if self.per_second == 1 else times / self.per_second
+        return np.array([parse_time(value, self.per_second) for value in column], None if len(chunk) else np.int64)
+
+    def _trouble(self, chunk: Chunk) -> tuple[str, str]:
+        """Say what is wrong with the only row of a chunk: the reason, and the detail."""
+        row = {role: values[0] for role, values in chunk.columns.items()}
+        if self.config.min_rating is not None:
+            try:
+                float(row["rating"])
+            except (ValueError, TypeError, OverflowError):
+                return "rating is not a number", f"rating {brief(row['rating'])} is not a number"
+        if self.timed:
+            try:
+                parse_time(row["time"])
+            except ValueError as error:
+                return "time can't be read", str(error)
+        for role in ("user", "item"):
+            try:
+                name = id_text(row[role])
+            except ValueError:
+                return "id is neither text nor a number", f"{role} id {brief(row[role])} is neither text nor a number"
+            if any(mark in name for mark in NOT_IN_IDS) or not is_text(name):
+                return "id holds a tab or a line break", (f"{role} id {brief(name)} holds a tab or a line break, a NUL "
+                                                          "character or half of a pair; rename it in the input")
+        return "user or item id is empty", "the user or item id is empty"
+
+    def finish(self) -> RawInteractions:
+        """Return all rows; to be called once."""
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)] or [
+            np.empty(0, np.int32)] * 2
+        self._parts.clear()
+        return RawInteractions(list(self.users), list(self.items), columns[0], columns[1],
+                               columns[2] if len(columns) > 2 else None, self.below_min_rating, self.outside_window,
+                               self.bad.as_json())

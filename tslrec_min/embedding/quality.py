@@ -1,0 +1,62 @@
+"""How much of the latent categories item embeddings know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..categories.artifact import load_categories
+from ..data.dataset import load_dataset
+from ..item_vectors.artifact import PREFERENCES, load_embeddings
+
+_NEIGHBOUR_ROWS = 512
+"""Items whose neighbours are looked for at once."""
+
+
+def neighbour_share(vectors: np.ndarray, labels: np.ndarray, *, neighbours: int = 10) -> float:
+    """Return how much of the latent categories item vectors know: the share of near items of the same category.
+
+    Args:
+        vectors: float [I+1, D], row 0 padding.
+        labels: int64 [I+1], category of every item.
+        neighbours: so many nearest items by cosine, the item itself aside; fewer if there are not so many.
+
+    Returns:
+        The share, averaged over items; `chance_share` is what it would be of vectors that know nothing.
+    """
+    items = vectors[1:] / np.maximum(np.linalg.norm(vectors[1:], axis=1, keepdims=True), 1e-12)
+    categories, count = labels[1:], min(neighbours, len(vectors) - 2)
+    same = 0
+    for start in range(0, len(items), _NEIGHBOUR_ROWS):
+        cosines = items[start:start + _NEIGHBOUR_ROWS] @ items.T
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -np.inf
+        near = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        same += int((categories[near] == categories[start + rows, None]).sum())
+    return same / (count * len(items))
+
+
+def chance_share(labels: np.ndarray) -> float:
+    """Return how often another item, drawn at random, has an item's category; labels int64 [I+1]."""
+    sizes = np.bincount(labels[1:]).astype(np.float64)
+    return float((sizes * (sizes - 1)).sum() / (sizes.sum() * (sizes.sum() - 1)))
+
+
+def category_neighbours(dataset_path: Path, pretrain_path: Path, embeddings_path: Path) -> dict[str, float]:
+    """Say how much of the latent categories item embeddings know.
+
+    Returns:
+        ``share`` of an item's 10 nearest neighbours by cosine that are of its category, by its states, and what it is
+        by ``chance``; of a fine-tuned model's embeddings also the share by its ``preferences``.
+
+    Raises:
+        TslrecError: an artifact is missing, damaged, or of another data set.
+    """
+    dataset, dataset_hash = load_dataset(dataset_path)
+    labels = load_categories(pretrain_path, dataset, dataset_hash)[0].labels
+    found = {"share": neighbour_share(load_embeddings(embeddings_path, dataset)[0], labels),
+             "chance": chance_share(labels)}
+    if (embeddings_path / PREFERENCES).is_file():
+        found["preferences"] = neighbour_share(load_embeddings(embeddings_path, dataset, "preferences")[0], labels)
+    return found

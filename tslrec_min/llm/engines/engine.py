@@ -1,0 +1,136 @@
+"""What the embedding engines share: checks, identical prompts once, input order, finite results."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ...errors import TslrecError
+from ...runtime.progress import progress
+from ..prompts import TokenPrompt
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_SAMPLED_TOKENS = 1024
+"""Of the prompts that `autotune` times a batch size with: about two seconds of a 135M model on a CPU core."""
+_LEAST_GAIN = 1.05
+"""A batch size must be so many times faster than the default to be taken: less is noise."""
+
+
+class BatchedEngine(ABC):
+    """The shared half of an engine: checks, identical prompts once, input order, finite results."""
+
+    _batch_tokens: int
+
+    def embed(self, prompts: Sequence[TokenPrompt]) -> np.ndarray:
+        """Return the pooled states of prompts.
+
+        Args:
+            prompts: any number, in any order; identical ones are computed once.
+
+        Returns:
+            float32 [n, D]; row i belongs to prompt i.
+
+        Raises:
+            ValueError: a span is empty or outside its prompt.
+            TslrecError: a prompt is longer than the model can read, or a state is not finite.
+        """
+        for index, prompt in enumerate(prompts):
+            if not 0 <= prompt.pool_start < prompt.pool_stop <= len(prompt.token_ids):
+                raise ValueError(f"prompt {index} pools the tokens {prompt.pool_start}:{prompt.pool_stop} of "
+                                 f"{len(prompt.token_ids)}; expected at least one token inside the prompt")
+            if len(prompt.token_ids) > self.context_length:
+                raise TslrecError(f"prompt {index} has {len(prompt.token_ids)} tokens, the model reads at most "
+                                  f"{self.context_length}; show fewer or shorter titles")
+        if not prompts:
+            return np.zeros((0, self.width), dtype=np.float32)
+        # what comes after the span can't change it, since the models are causal: it needn't be computed
+        needed = [TokenPrompt(p.token_ids[: p.pool_stop], p.pool_start, p.pool_stop) for p in prompts]
+        # sorted, so that batches depend on the set of prompts alone, and prompts that begin alike are neighbours
+        unique = sorted(set(needed), key=lambda p: (p.token_ids, p.pool_start))
+        states = self._embed_sorted(unique)
+        rows = {prompt: row for row, prompt in enumerate(unique)}
+        order = np.array([rows[prompt] for prompt in needed])
+        broken = np.flatnonzero(~np.isfinite(states).all(axis=1)[order])
+        if len(broken):
+            # one that is not finite can spoil its batch: alone, it shows itself
+            alone = (index for index in broken if not np.isfinite(self._embed_sorted([needed[index]])).all())
+            raise TslrecError(f"the model gives states that are not finite, first for prompt {next(alone, broken[0])}; "
+                              "its weights are damaged or diverged: use another model")
+        return states[order]
+
+    def autotune(self, prompts: Sequence[TokenPrompt]) -> dict[int, float]:
+        """Choose the batch size by timing a half, twice and four times the present one on neighbouring prompts.
+
+        Later states change by no more than rounding. Threads, attention and the layout of the cache aren't tried:
+        what is the default was the fastest by more than a batch size can gain.
+
+        Returns:
+            Prompts a second for each batch size; the one that is used is in `describe`.
+
+        Raises:
+            As `embed`.
+        """
+        prompts = sorted(set(prompts), key=lambda p: p.token_ids)
+        total = np.cumsum([prompt.pool_stop for prompt in prompts])
+        sample = prompts[: int(np.searchsorted(total, _SAMPLED_TOKENS * self._parallel)) + 1]
+        default, rates = self._batch_tokens, {}
+        for size in (default, default // 2, default * 2, default * 4):
+            self._set_batch_tokens(size)
+            self.embed(sample)  # llama.cpp makes its contexts, whose number and room depend on the prompts
+            started = time.perf_counter()
+            self.embed(sample)
+            rates[self._batch_tokens] = len(sample) / (time.perf_counter() - started)
+        best = max(rates, key=rates.__getitem__)
+        self._set_batch_tokens(best if rates[best] > _LEAST_GAIN * rates[default] else default)
+        return rates
+
+    @property
+    def _parallel(self) -> int:
+        """Batches computed at the same time."""
+        return 1
+
+    def _set_batch_tokens(self, batch_tokens: int) -> None:
+        self._batch_tokens = batch_tokens
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D, the length of a state."""
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int:
+        """The most tokens a prompt may have."""
+
+    @abstractmethod
+    def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
+        """Return the states, float32 [n, D], of distinct prompts that are sorted by their token ids."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that `embed` computes with, for embed.json."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model; the engine can't be used after that."""
+
+    def __enter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        """Close the engine."""
+        self.close()
+
+
+def progress_bar(n_prompts: int) -> tqdm:
+    """Return a bar on standard error; none if that is no terminal."""
+    return progress(n_prompts, "hidden states", "prompt", leave=False)

@@ -1,0 +1,79 @@
+"""The train artifact: a recommender's weights, the table rows of cold items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..config_fields import from_mapping
+from ..configs import TrainConfig
+from ..data.dataset import Dataset
+from ..errors import TslrecError
+from ..item_vectors.align import ItemVectors
+from ..storage.arrays import load_array
+from ..storage.artifacts import open_artifact, refuse_other_dataset
+from ..storage.tensors import load_tensors, save_tensors
+from .adapters import restore_adapter
+from .models import SequentialRecommender, build_recommender
+
+_ADAPTER = "adapter."
+COLD_ROWS = "cold_rows.npy"
+
+
+def save_recommender(recommender: SequentialRecommender, folder: Path) -> None:
+    """Write the weights, model.safetensors."""
+    save_tensors(folder / "model.safetensors", recommender.state_dict())
+
+
+def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> SequentialRecommender:
+    """Read a train artifact.
+
+    Raises:
+        TslrecError: it is missing, damaged, or was trained on another data set.
+    """
+    artifact = open_artifact(path, "train")
+    refuse_other_dataset(artifact, dataset_hash)
+    config = from_mapping(TrainConfig, artifact.config, str(path))
+    state = load_tensors(artifact.path / "model.safetensors")
+    try:
+        adapter = restore_adapter(config, {name.removeprefix(_ADAPTER): value for name, value in state.items()
+                                           if name.startswith(_ADAPTER)})
+        recommender = build_recommender(adapter, config)
+        recommender.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        raise TslrecError(f"{path}: its weights don't fit its configuration: {error}; run tslrec train again") from None
+    return recommender.to(device).eval()
+
+
+def load_cold_rows(path: Path, n_cold: int) -> np.ndarray | None:
+    """Read the table rows of the cold items from a train artifact, float32 [C, d]; None if its adapter makes none.
+
+    Raises:
+        TslrecError: the artifact is missing or damaged, or the rows are not of `n_cold` items, C, or not finite.
+    """
+    artifact = open_artifact(path, "train")
+    if COLD_ROWS not in artifact.record["files"]:
+        return None
+    rows = load_array(artifact.path / COLD_ROWS)
+    if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != n_cold or not np.isfinite(rows).all():
+        raise TslrecError(f"{path / COLD_ROWS} is {rows.dtype} {list(rows.shape)}; expected finite float32 with "
+                          f"{n_cold} rows, one for each cold item; run tslrec train again")
+    return rows
+
+
+def run_vectors(path: Path, dataset: Dataset, dataset_hash: str) -> ItemVectors:
+    """Return the item table of a train artifact.
+
+    Raises:
+        TslrecError: it is missing, damaged, or was trained on another data set.
+    """
+    import torch
+
+    from .artifact import load_recommender
+
+    recommender = load_recommender(path, dataset_hash, torch.device("cpu"))
+    with torch.no_grad():
+        table = recommender.item_table().float().numpy()
+    return ItemVectors(dataset.item_ids, table[1:])
