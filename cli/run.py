@@ -67,7 +67,7 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     if described and not built_in:
         config = load_run_config(source)
     else:
-        with as_file(files("tslrec_min") / f"{BUILT_IN}.toml") as path:
+        with as_file(files("tslrec_min") / "pipeline" / f"{BUILT_IN}.toml") as path:
             config = load_run_config(path)
     config = replace(config, stages={**config.stages, "prepare": replace(config.stages["prepare"], **prepare)})
     if out is None:  # a folder for each pair of a configuration and data

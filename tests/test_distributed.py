@@ -44,7 +44,7 @@ def test_tensors_of_every_size_are_summed_in_place(tmp_path: Path) -> None:
     program = tmp_path / "sums.py"
     program.write_text("""
 import torch
-from tslrec_min import distributed
+from tslrec_min.runtime import distributed
 distributed.start_processes("cpu")
 sizes = [(3,), (), (2, 5), (1 << 20,), ((1 << 20) + 1,), (3, 1 << 20), (0,)]
 for chosen in (sizes, sizes[:3], sizes[4:6], []):
