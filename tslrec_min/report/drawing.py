@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TslrecError
-from .markup import Html, element
+from markupsafe import Markup
+
+from .text import printable, quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,16 +34,7 @@ _SETTINGS: dict[Any, Any] = {
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.4, "lines.solid_capstyle": "round"}
 
 
-def check_matplotlib() -> None:
-    """Raise TslrecError unless matplotlib can be imported."""
-    try:
-        import matplotlib.backends.backend_svg  # noqa: F401
-    except ImportError as error:
-        raise TslrecError(f"reports need matplotlib, which can't be imported ({error}); install the extra: "
-                          "pip install 'tslrec-min[report]'") from None
-
-
-def draw(paint: Callable[[Axes], None], name: str, title: str, *, size: tuple[float, float] = (4.4, 2.7)) -> Html:
+def draw(paint: Callable[[Axes], None], name: str, title: str, *, size: tuple[float, float] = (4.4, 2.7)) -> Markup:
     """Draw one picture.
 
     Args:
@@ -63,7 +55,7 @@ def draw(paint: Callable[[Axes], None], name: str, title: str, *, size: tuple[fl
     return _inline(stream.getvalue(), name, title)
 
 
-def _inline(document: str, name: str, title: str) -> Html:
+def _inline(document: str, name: str, title: str) -> Markup:
     """Return the picture of an SVG document as an element of the page."""
     found = re.search(r'viewBox="([^"]+)"[^>]*>(.*)</svg>', document, re.DOTALL)
     assert found, "matplotlib writes one svg element with a viewBox"
@@ -74,18 +66,28 @@ def _inline(document: str, name: str, title: str) -> Html:
     inner = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font-size: \1", inner)
     inner = re.sub("|".join(_VARIABLES), lambda color: _VARIABLES[color[0]], inner)
     inner = re.sub(r"\s*\n\s*", "\n", inner)
-    heading = element("title", title, id=f"{name}-title")
-    return Html(f'<svg viewBox="{found[1]}" role="img" aria-labelledby="{name}-title">{heading}{inner}</svg>')
+    return Markup('<svg viewBox="{0}" role="img" aria-labelledby="{1}-title"><title id="{1}-title">{2}</title>{3}</svg>'
+                  ).format(found[1], name, printable(title), Markup(inner))
 
 
-def swatch(color: str, dashes: tuple[float, ...] = ()) -> Html:
-    """Return a short line in a colour and style, for legends."""
-    pattern = f' stroke-dasharray="{" ".join(map(str, dashes))}"' if dashes else ""
-    return Html('<svg class="swatch" viewBox="0 0 22 8" aria-hidden="true"><path d="M1 4H21" fill="none" '
-                f'style="stroke: {_VARIABLES.get(color, color)}"{pattern}/></svg>')
+def style(group: int) -> dict[str, Any]:
+    """Return the colour and dashes of a group of lines."""
+    return {"color": SERIES[group % len(SERIES)], "linestyle": DASHES[group % len(DASHES)]}
 
 
-def dot(color: str) -> Html:
+def legend(labels: Sequence[str]) -> Markup:
+    """Return which line is whose, in the order of `style`."""
+    entries = []
+    for group, label in enumerate(labels):
+        color, (_, dashes) = style(group).values()
+        pattern = f' stroke-dasharray="{" ".join(map(str, dashes))}"' if dashes else ""
+        entries.append(Markup(
+            '<li><svg class="swatch" viewBox="0 0 22 8" aria-hidden="true"><path d="M1 4H21" fill="none" '
+            f'style="stroke: {_VARIABLES[color]}"{pattern}/></svg>{{}}</li>').format(quoted(label)))
+    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(entries))
+
+
+def dot(color: str) -> Markup:
     """Return a dot in a colour, for tables that are legends."""
-    return Html(f'<svg class="dot" viewBox="0 0 8 8" aria-hidden="true"><circle cx="4" cy="4" r="3.5" '
+    return Markup(f'<svg class="dot" viewBox="0 0 8 8" aria-hidden="true"><circle cx="4" cy="4" r="3.5" '
                 f'style="fill: {_VARIABLES.get(color, color)}"/></svg>')

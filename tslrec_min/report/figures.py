@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
-from .drawing import DASHES, INK, MUTED, SERIES, draw
-from .markup import Html
+from .drawing import DASHES, INK, MUTED, SERIES, draw, style
 from .statistics import ArmFigure, bins, smoothed
 
 if TYPE_CHECKING:
@@ -29,12 +29,7 @@ class Curve:
     """For 1, 2, ..."""
 
 
-def style(group: int) -> dict[str, Any]:
-    """Return the colour and dashes of a group of lines."""
-    return {"color": SERIES[group % len(SERIES)], "linestyle": DASHES[group % len(DASHES)]}
-
-
-def curves(name: str, title: str, lines: Sequence[Curve], ylabel: str) -> Html:
+def curves(name: str, title: str, lines: Sequence[Curve], ylabel: str) -> Markup:
     """Draw values by epoch."""
     from matplotlib.ticker import MaxNLocator
 
@@ -48,7 +43,7 @@ def curves(name: str, title: str, lines: Sequence[Curve], ylabel: str) -> Html:
     return draw(paint, name, title)
 
 
-def histogram(name: str, title: str, values: np.ndarray, xlabel: str, ylabel: str) -> Html:
+def histogram(name: str, title: str, values: np.ndarray, xlabel: str, ylabel: str) -> Markup:
     """Draw how many of int64 [n] values lie where; both axes are logarithmic where values differ much."""
     counts, edges = bins(values)
 
@@ -73,7 +68,8 @@ def plain_numbers(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def held_out_losses(name: str, title: str, checks: Sequence[Mapping[str, float]], baseline: float, ylabel: str) -> Html:
+def held_out_losses(name: str, title: str, checks: Sequence[Mapping[str, float]], baseline: float, ylabel: str
+                    ) -> Markup:
     """Draw the held-out loss of every check below the constant predictor's."""
     def paint(axes: Axes) -> None:
         steps = [check["step"] for check in checks]
@@ -87,7 +83,7 @@ def held_out_losses(name: str, title: str, checks: Sequence[Mapping[str, float]]
     return draw(paint, name, title)
 
 
-def training_losses(name: str, title: str, losses: list[float], ylabel: str) -> Html:
+def training_losses(name: str, title: str, losses: list[float], ylabel: str) -> Markup:
     """Draw the loss of every training step, pale, and its running mean."""
     steps = np.unique(np.linspace(0, len(losses) - 1, min(len(losses), _STEPS)).astype(int))
     means = smoothed(losses, max(1, len(losses) // 20))
@@ -100,7 +96,7 @@ def training_losses(name: str, title: str, losses: list[float], ylabel: str) -> 
     return draw(paint, name, title)
 
 
-def category_sizes(name: str, title: str, sizes: np.ndarray, colors: Sequence[str]) -> Html:
+def category_sizes(name: str, title: str, sizes: np.ndarray, colors: Sequence[str]) -> Markup:
     """Draw the number of items of every category, int64 [K], largest first."""
     order = np.argsort(-sizes, kind="stable")
 
@@ -114,7 +110,7 @@ def category_sizes(name: str, title: str, sizes: np.ndarray, colors: Sequence[st
     return draw(paint, name, title, size=(9, 2.4))
 
 
-def item_map(name: str, title: str, points: np.ndarray, labels: np.ndarray, colors: Sequence[str]) -> Html:
+def item_map(name: str, title: str, points: np.ndarray, labels: np.ndarray, colors: Sequence[str]) -> Markup:
     """Draw items as dots, coloured by their categories.
 
     The dots of a category are one path of lines without length and with round ends: a tenth of the size of so many
@@ -144,7 +140,7 @@ def item_map(name: str, title: str, points: np.ndarray, labels: np.ndarray, colo
     return draw(paint, name, title, size=(4.4, 3.9))
 
 
-def intervals(name: str, title: str, figures: Sequence[ArmFigure], *, lift: bool, xlabel: str) -> Html:
+def intervals(name: str, title: str, figures: Sequence[ArmFigure], *, lift: bool, xlabel: str) -> Markup:
     """Draw means, or differences from the first arm, with their 95% intervals: a row an arm, by groups of users."""
     shown = [figure for figure in figures if not lift or figure.lift]
     groups = list(dict.fromkeys(figure.group for figure in shown))
@@ -168,7 +164,7 @@ def intervals(name: str, title: str, figures: Sequence[ArmFigure], *, lift: bool
     return draw(paint, name, title, size=(4.4, 0.8 + 0.15 * per_group * len(groups)))
 
 
-def hit_curves(name: str, title: str, rates: Mapping[str, np.ndarray], most: int) -> Html:
+def hit_curves(name: str, title: str, rates: Mapping[str, np.ndarray], most: int) -> Markup:
     """Draw HR@k of every arm, float64 [most], for k = 1..most."""
     def paint(axes: Axes) -> None:
         for arm, values in enumerate(rates.values()):

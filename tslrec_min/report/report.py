@@ -31,12 +31,12 @@ def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = 
         _, path = parse_named_folder(specification)
         if not path.exists():
             raise missing_path(path, FOLDER_OF_A_RUN, fits=Path.is_dir)
-    from .drawing import check_matplotlib
-    from .page import MOST_BYTES, page
 
     with output_files(out, overwrite=overwrite) as (temporary,):
         runs = collect(specifications)
-        check_matplotlib()
+        _check_extra()
+        from .page import MOST_BYTES, page
+
         text = page(runs)
         size = len(text.encode())
         if size > MOST_BYTES:
@@ -44,3 +44,13 @@ def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = 
                               f"{MOST_BYTES / 1e6:g}; write several pages, of fewer runs each")
         temporary.write_text(text, encoding="utf-8")
     return {run.name: run.missing for run in runs}
+
+
+def _check_extra() -> None:
+    """Raise TslrecError unless the packages of the extra ``report`` can be imported."""
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib.backends.backend_svg  # noqa: F401
+    except ImportError as error:
+        raise TslrecError(f"reports need matplotlib and jinja2, which can't be imported ({error}); install the extra: "
+                          "pip install 'tslrec-min[report]'") from None

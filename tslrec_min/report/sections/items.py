@@ -1,0 +1,82 @@
+"""What is known of items: latent categories with example titles, and maps of the item embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from ...embedding.quality import chance_share
+from ...storage.artifacts import read_json
+from ..collect import EMBEDDINGS, Run, Spread
+from ..drawing import dot
+from ..figures import category_colors, category_sizes, item_map
+from ..text import quoted
+
+_EXAMPLES = 5
+_WHEN = {"embed-untuned": "before fine-tuning", "embed": "after fine-tuning",
+         "preferences": "after fine-tuning, as preferences"}
+_MADE_OF = {"preferences": " (what the head makes of the embeddings)"}
+
+
+def categories(run: Run, name: str) -> dict[str, Any] | None:
+    """Return the section on the latent categories, or None without them."""
+    dataset, latent = run.dataset, run.categories
+    if dataset is None or latent is None:
+        return None
+    labels, count = latent.labels[1:], latent.n_categories
+    sizes = np.bincount(labels, minlength=count)
+    popularity = np.bincount(dataset.training().items, minlength=dataset.n_items + 1)[1:]
+    shares = np.bincount(labels, weights=popularity, minlength=count) / max(1, popularity.sum())
+    colors = category_colors(count)
+    rows = []
+    for category in np.argsort(-sizes, kind="stable"):
+        items = np.flatnonzero(labels == category)
+        popular = items[np.argsort(-popularity[items], kind="stable")][:_EXAMPLES]
+        examples = " · ".join(quoted(dataset.titles[item], 60) or f"(item {quoted(dataset.item_ids[item], 30)})"
+                              for item in popular)
+        rows.append([dot(colors[category]) + str(category), Markup('<span class="titles">{}</span>').format(examples),
+                     f"{sizes[category]:,}", f"{shares[category]:.1%}"])
+    return {"count": count, "sizes": sizes, "about": run.file("pretrain", "metrics.json")["categories"], "rows": rows,
+            "examples": _EXAMPLES, "picture": category_sizes(
+                f"{name}-sizes", "Number of items in every latent category", sizes, colors)}
+
+
+def maps(run: Run, name: str, most: int) -> dict[str, Any] | None:
+    """Return the section on the item embeddings, with at most `most` dots a map, or None without embeddings."""
+    there = [role for role in EMBEDDINGS if run.stage(role)]
+    if not there:
+        return None
+    return {"header": ["", *(_WHEN[role] for role in there)], "rows": _rows(run, there)} | (
+        {"pictures": None} if run.dataset is None else _pictures(run, name, most))
+
+
+def _pictures(run: Run, name: str, most: int) -> dict[str, Any]:
+    assert run.dataset is not None, "called with a data set"
+    labels = run.categories.labels[1:] if run.categories else np.zeros(run.dataset.n_items, np.int64)
+    colors = category_colors(int(labels.max()) + 1)
+    shown = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int))
+    pictures = [(item_map(f"{name}-{which}", f"Map of the item embeddings {_WHEN[which]}, coloured by latent category",
+                          spread.points[shown], labels[shown], colors), _caption(run, which, spread))
+                for which, spread in run.spreads.items()]
+    return {"pictures": pictures, "shown": len(shown), "items": len(labels), "colored": run.categories is not None}
+
+
+def _caption(run: Run, which: str, spread: Spread) -> str:
+    caption = (f"{_WHEN[which].capitalize()}{_MADE_OF.get(which, '')}: the plane holds {spread.variance:.0%} of the "
+               "variance.")
+    if spread.neighbour_share is None or run.categories is None:
+        return caption
+    return (f"{caption} {spread.neighbour_share:.1%} of an item's 10 nearest neighbours by cosine, in all dimensions, "
+            f"are of its category; by chance {chance_share(run.categories.labels):.1%}.")
+
+
+def _rows(run: Run, there: list[str]) -> list[list[str]]:
+    stages = [stage for role in there if (stage := run.stage(role))]
+    described = [read_json(stage.path / "embed.json") for stage in stages]
+    figures = {"items × numbers": "{items:,} × {width:,}", "engine": "{engine}",
+               "mean cosine of two items": "{mean_cosine:.3f}",
+               "length of vectors, mean ± deviation": "{norm_mean:.2f} ± {norm_std:.2f}",
+               "different prompts": "{different_prompts:,}", "titles cut": "{titles_cut:,}", "tokens": "{tokens:,}"}
+    return [[label, *(figure.format(**about) for about in described)] for label, figure in figures.items()]

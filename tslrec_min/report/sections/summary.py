@@ -1,0 +1,125 @@
+"""The top of the page: what was run, the main table, and what it shows in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ...ranking.significance import stars
+from ..collect import Run
+from ..text import duration, p_value, quoted, setting, short, signed_share, strong, with_deviation
+
+METRICS = ("hr@10", "ndcg@10")
+_LEVEL = 0.05
+_DECIDING = "ndcg@10"
+_LACKING = {"dataset": "data set, titles, categories and maps", "pretrain": "pretraining, categories and maps",
+            "finetune": "fine-tuning and parity", "embed-untuned": "embeddings before fine-tuning",
+            "embed": "embeddings after fine-tuning", "train": "training curves of the arms",
+            "evaluate": "results and their intervals"}
+
+
+def summary(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the summary of all runs together: the table, sentences, and what is missing of each."""
+    evaluated = [run for run in runs if run.evaluation]
+    several = len(runs) > 1
+    header = [*(["run"] if several else []), "arm", *(["split"] if several else []), "seeds",
+              *(text for metric in METRICS for text in (metric.upper(), "lift", "p (Holm)"))]
+    return {"verdicts": [(run.name, verdict(run.evaluation)) for run in evaluated if run.evaluation],
+            "header": header, "rows": [row for run in evaluated for row in _rows(run, several)],
+            "notes": " ".join(_notes(evaluated, several)) if evaluated else None,
+            "absent": [(run.name, [*(f"no {role} artifact: {_LACKING[role]} are not shown" for role in run.missing),
+                                   *run.left_out]) for run in runs if run.missing or run.left_out]}
+
+
+def verdict(evaluation: Mapping[str, Any]) -> str:
+    """Say in a sentence what the comparisons with the first arm show."""
+    baseline, *others = evaluation["arms"]
+    tests = {test["arm"]: test for test in evaluation["comparisons"]
+             if test["metric"] == _DECIDING and test["group"] == "all"}
+    if not others:
+        mean = evaluation["arms"][baseline]["filtered"][_DECIDING]["mean"]
+        return f"NDCG@10 of “{quoted(baseline)}” is {short(mean)}; there is no other arm to compare it with."
+    if not tests:
+        return "The arms were not tested against each other, so the table alone can't tell a difference from chance."
+    sorted_out: dict[str, list[str]] = {"higher": [], "lower": [], "none": []}
+    for arm, test in tests.items():
+        kind = "none" if test["p_holm"] >= _LEVEL else "higher" if test["difference"] > 0 else "lower"
+        sorted_out[kind].append(f"“{quoted(arm)}” ({_lift(test)}, p = {p_value(test['p_holm'])})")
+    clauses = [f"NDCG@10 is significantly {kind} with {_listed(sorted_out[kind])}" for kind in ("higher", "lower")
+               if sorted_out[kind]]
+    if sorted_out["none"]:
+        clauses.append(f"no difference that chance could not explain was found for {_listed(sorted_out['none'])}")
+    return f"Compared with “{quoted(baseline)}”, {'; '.join(clauses)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _lift(test: Mapping[str, Any]) -> str:
+    return short(test["difference"]) if test["relative"] is None else signed_share(test["relative"])
+
+
+def _rows(run: Run, several: bool) -> Iterator[list[str]]:
+    evaluation = run.evaluation
+    assert evaluation is not None, "called for runs with an evaluation"
+    tests = {(test["arm"], test["metric"]): test for test in evaluation["comparisons"] if test["group"] == "all"}
+    best = {metric: max(arm["filtered"][metric]["mean"] for arm in evaluation["arms"].values()) for metric in METRICS}
+    for arm, figures in evaluation["arms"].items():
+        row = [run.name, quoted(arm), evaluation["split"]] if several else [quoted(arm)]
+        row.append(str(len(figures["runs"])))
+        for metric in METRICS:
+            values, test = figures["filtered"][metric], tests.get((arm, metric))
+            shown = with_deviation(values)
+            highest = len(evaluation["arms"]) > 1 and values["mean"] == best[metric]
+            row += [strong(shown) if highest else shown, _lift(test) if test else "",
+                    p_value(test["p_holm"]) + stars(test["p_holm"]) if test else ""]
+        yield row
+
+
+def _notes(runs: Sequence[Run], several: bool) -> Iterator[str]:
+    evaluations = [run.evaluation for run in runs if run.evaluation]
+    seeds = {len(arm["runs"]) for evaluation in evaluations for arm in evaluation["arms"].values()}
+    yield ("Mean ± standard deviation over seeds." if max(seeds) > 1 else
+           "One seed an arm: how much results vary from seed to seed is not known.")
+    yield "Bold: the highest mean" + (" of the run." if several else ".")
+    tests = [test for evaluation in evaluations for test in evaluation["comparisons"]]
+    if tests:
+        yield (f"Lift is over the first arm{' of the run' if several else ''}; p is of a paired {tests[0]['test']} "
+               f"test over users, by Holm's correction for all tests of {'its' if several else 'the'} run; * p < .05, "
+               "** p < .01, *** p < .001.")
+    if any(evaluation["split"] == "validation" for evaluation in evaluations):
+        yield "Validation figures: settings and epochs were chosen by these very targets."
+    if len({(evaluation["data"]["split_hash"], evaluation["split"]) for evaluation in evaluations}) > 1:
+        yield ("The runs are of different data or splits (see the split hashes): figures of one can't be compared with "
+               "those of another.")
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Return what was run, in a few figures."""
+    pairs = []
+    data = (run.evaluation or {}).get("data") or run.file("dataset", "dataset.json")
+    if data:
+        pairs.append(("data", f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
+                              "interactions"))
+    arms = {(artifact.config["model"], artifact.config["loss"]) for _, artifact in run.trainings()}
+    if arms:
+        pairs.append(("recommender", ", ".join(f"{model} ({loss})" for model, loss in sorted(arms))))
+    stage, tuning = run.stage("finetune"), run.file("finetune", "metrics.json")
+    if stage and tuning:
+        pairs.append(("language model", f"{setting(stage.config['model'])}, LoRA rank {stage.config['lora_rank']}, "
+                                        f"{stage.config['quant']}"))
+        pairs.append(("fine-tuning", f"held-out {tuning['loss']} {tuning['best']:.4f}, constant predictor "
+                                     f"{tuning['baseline']:.4f}: {tuning['improvement']:.1%} less"))
+    shares = {name: spread.neighbour_share for name, spread in run.spreads.items()
+              if spread.neighbour_share is not None}
+    if shares:
+        states = " → ".join(f"{share:.1%}" for name, share in shares.items() if name != "preferences")
+        preferences = f", preferences {shares['preferences']:.1%}" if "preferences" in shares else ""
+        pairs.append(("neighbours in the category", states + preferences))
+    parity = run.file("finetune", "parity.json") or run.failed_parity
+    if parity:
+        pairs.append(("parity of the GGUF", "passed" if parity["passed"] else "failed"))
+    records = [artifact.record for artifacts in run.stages.values() for artifact in artifacts]
+    return [*pairs, ("computed in", duration(sum(record["wall_seconds"] for record in records))),
+            ("peak memory", f"{max(record['peak_memory_mib'] for record in records):,.0f} MiB")]
