@@ -18,7 +18,6 @@ from .ascii_columns import Cells
 
 LINES_SHOWN = 5
 """So many of the lines that were skipped for one reason are named."""
-NOT_IN_IDS = "\t\r\n\0"
 
 
 class BadRows:
@@ -95,7 +94,7 @@ class MissingColumns(TslrecError):
         flags = ", ".join(f"{flag_of(role, columns)} {columns[role]}" for role in roles)
         super().__init__(f"{where} has no {kind} for {flags}; its {kind}s are {', '.join(names)}" if names else
                          f"{where} is empty: it has no {kind} for {flags}")
-        self.roles = roles
+        self.names, self.roles, self.missing = names, roles, {columns[role] for role in roles}
 
 
 def flag_of(role: str, columns: Mapping[str, str]) -> str:
