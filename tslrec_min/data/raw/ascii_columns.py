@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,6 @@ _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
 """Odd, of well-mixed bits: the golden ratio's, and those of xxHash and of Vigna's generators."""
 _LONGEST_NUMBER = 18
 """Digits that fit into 64 bits whatever they are."""
-
-Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -48,19 +45,9 @@ class Cells:
         text = self.text
         return (text[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> Cells: ...
-    def __getitem__(self, place: int | slice) -> str | Cells:
-        """Return a field as text, or some fields as a column."""
-        if isinstance(place, slice):
-            return Cells(self.text, self.data, self.starts[place], self.ends[place])
-        return self.text[self.starts[place]:self.ends[place]]
-
-    def where(self, kept: np.ndarray) -> Cells:
-        """Return the fields of a mask, bool [n]."""
-        return Cells(self.text, self.data, self.starts[kept], self.ends[kept])
+    def __getitem__(self, rows: slice | np.ndarray) -> Cells:
+        """Return some fields: those of a slice, a mask, bool [n], or places, int64."""
+        return Cells(self.text, self.data, self.starts[rows], self.ends[rows])
 
     def integers(self) -> np.ndarray | None:
         """Return the fields as int64 [n], or None if one is something else than at most 18 digits."""
@@ -79,7 +66,7 @@ class Cells:
             values = np.where(inside, 10 * values + digits, values)
         return values
 
-    def words(self) -> Words | None:
+    def words(self) -> NDArray[np.uint64] | None:
         """Return the bytes of every field, zeros after it, uint64 [n, W]; None if one has too many."""
         widths = self.ends - self.starts
         count = max(1, -(-int(widths.max(initial=1)) // _WORD))
@@ -136,12 +123,12 @@ class CodeCache:
         if words is None or "\0" in cells.text:  # zeros stand for the end of an id
             return self._from_dictionary(cells)
         ids = words.view(f"S{_WORD * words.shape[1]}")[:, 0]
-        mixed = words @ _FACTORS[:words.shape[1]]  # modulo 2^64; zero words, which only some columns have, change nothing
+        mixed = words @ _FACTORS[:words.shape[1]]  # modulo 2^64; zero words change nothing
         mixed = (mixed ^ mixed >> np.uint64(29)) * _FACTORS[0]
         slots = mixed >> np.uint64(64 - _SLOT_BITS)
         codes = self._codes_of_ids[slots]
         others = np.flatnonzero((self._ids[slots] != ids) | (ids == b""))
-        codes[others] = self._from_dictionary(cells.where(others))
+        codes[others] = self._from_dictionary(cells[others])
         self._ids[slots[others]], self._codes_of_ids[slots[others]] = ids[others], codes[others]
         return codes
 

@@ -14,14 +14,14 @@ import numpy as np
 
 from ...errors import TslrecError
 from ...storage.parquet import load_pyarrow
-from .rows import BadRows, Chunk, named_columns
+from .rows import BadRows, Chunk, Rows, named_columns
 from .text import RawFile
 
 _CHUNK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(Rows):
     """A Parquet file; its rows are numbered from 1."""
 
     file: RawFile
@@ -30,16 +30,16 @@ class Parquet:
     per_second: int = 1
     timed: bool = True
 
+    def __str__(self) -> str:
+        """Return the name of the file."""
+        return str(self.file)
+
     def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        """See `Rows.check`."""
         named_columns(self.file, self.names, self.aliases, columns)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read rows; see `Table.chunks`. No row is bad yet.
-
-        Raises:
-            TslrecError: a column is missing, or the file is damaged.
-        """
+        """See `Rows.chunks`; no row is bad yet. A damaged file is a TslrecError too."""
         wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
         _, parquet = load_pyarrow()
         try:
@@ -68,36 +68,25 @@ def open_parquet(file: RawFile) -> Parquet:
                           ) from None
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(Rows):
     """A data frame; its rows are numbered from 1."""
 
-    frame: Any
-    what: str
-    """What messages call it."""
-    aliases: Mapping[str, str]
-    per_second: int = 1
-    timed: bool = True
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of its columns."""
-        return tuple(map(str, self.frame.columns))
+    def __init__(self, frame: Any, what: str) -> None:
+        """Take a frame, and what messages call it."""
+        self.frame, self.what = frame, what
+        self.names = tuple(map(str, frame.columns))
+        self.aliases, self.per_second, self.timed = {}, 1, True
 
     def __str__(self) -> str:
         """Return what messages call it."""
         return self.what
 
     def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        """See `Rows.check`."""
         named_columns(self, self.names, self.aliases, columns)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read rows; see `Table.chunks`. No row is bad yet.
-
-        Raises:
-            TslrecError: a column is missing.
-        """
+        """See `Rows.chunks`; no row is bad yet."""
         wanted = named_columns(self, self.names, self.aliases, columns)
         arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):

@@ -159,7 +159,7 @@ class Collector:
 
     def _trouble(self, chunk: Chunk) -> tuple[str, str]:
         """Say what is wrong with the only row of a chunk: the reason, and the detail."""
-        row = {role: values[0] for role, values in chunk.columns.items()}
+        row = {role: next(iter(values)) for role, values in chunk.columns.items()}
         if self.config.min_rating is not None:
             try:
                 float(row["rating"])

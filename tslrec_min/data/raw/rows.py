@@ -6,10 +6,11 @@ Rows that can't be used are an error that names the line, or are counted.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Chunk:
             return self
         chosen = kept.tolist()
         return replace(self, lines=list(compress(self.lines, chosen)),
-                       columns={name: values.where(kept) if isinstance(values, Cells) else
+                       columns={name: values[kept] if isinstance(values, Cells) else
                                 list(compress(values, chosen)) for name, values in self.columns.items()})
 
 
@@ -102,7 +103,7 @@ def flag_of(role: str, columns: Mapping[str, str]) -> str:
     return "--item-fields" if "title" in columns and role not in ("item", "title") else f"--{role}-column"
 
 
-def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, str], columns: Mapping[str, str]
+def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, Any], columns: Mapping[str, str]
                   ) -> dict[str, str]:
     """Return role -> name of the column, for the roles that have one.
 
@@ -122,27 +123,34 @@ def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, str
     return wanted
 
 
-class Rows(Protocol):
+class Rows(ABC):
     """What every format is opened as."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the columns."""
+    names: Sequence[str]
+    """Of the columns."""
+    aliases: Mapping[str, Any]
+    """Column that is meant by a name; in JSON Lines also several, of which the first with a value counts."""
+    per_second: int
+    """Units of its times in a second."""
+    timed: bool
+    """Whether there can be times at all."""
 
-    @property
-    def aliases(self) -> Mapping[str, str | tuple[str, ...]]:
-        """Columns that are meant by other names."""
+    @abstractmethod
+    def __str__(self) -> str:
+        """Return what messages call it."""
 
-    @property
-    def per_second(self) -> int:
-        """Units of its times in a second."""
-
-    @property
-    def timed(self) -> bool:
-        """Whether there can be times at all."""
-
+    @abstractmethod
     def check(self, columns: Mapping[str, str]) -> None:
         """Raise MissingColumns if there aren't all of these columns, role -> name."""
 
+    @abstractmethod
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read columns, role -> name, in chunks; see `tables.Table.chunks`."""
+        """Read rows.
+
+        Args:
+            columns: role -> name of the column; roles with an empty name are left out.
+            bad: gets the rows that can't be taken apart.
+
+        Raises:
+            TslrecError: a column is missing, or a row can't be read and is not to be skipped.
+        """

@@ -23,7 +23,7 @@ from itertools import chain
 from ...configs import PrepareConfig
 from ...errors import TslrecError
 from .ascii_columns import cut
-from .rows import BadRows, Chunk, named_columns
+from .rows import BadRows, Chunk, Rows, named_columns
 from .text import Block, RawFile, is_utf8, text_blocks, text_lines
 
 CHUNK_ROWS = 1 << 15
@@ -54,7 +54,7 @@ class _Quoted(csv.excel):
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Rows):
     """A table and how it is written."""
 
     file: RawFile
@@ -72,31 +72,20 @@ class Table:
     """Column that is meant by a name."""
     format: str = "csv"
     """Of the configuration, as far as the header tells."""
+    per_second: int = 1
+    """Units of its times in a second."""
+    timed: bool = True
 
-    @property
-    def per_second(self) -> int:
-        """Units of its times in a second."""
-        return 1000 if self.format == "amazon" else 1
-
-    @property
-    def timed(self) -> bool:
-        """Whether its rows can have times."""
-        return True
+    def __str__(self) -> str:
+        """Return the name of the file."""
+        return str(self.file)
 
     def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        """See `Rows.check`."""
         self._places(columns)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read rows.
-
-        Args:
-            columns: role -> name of the column; roles with an empty name are left out.
-            bad: gets the rows with another number of fields than the header.
-
-        Raises:
-            TslrecError: a column is missing, or a row can't be read and is not to be skipped.
-        """
+        """See `Rows.chunks`; bad rows are those with another number of fields than the header."""
         places = self._places(columns)
         blocks = self._blocks()
         for block in blocks:
@@ -174,8 +163,8 @@ class Table:
 def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
     """Split lines without quotes all at once; None if they aren't all of the same number of fields.
 
-    Plain ASCII is cut without touching the fields (`cells.cut`). In other text a line feed becomes a field of its own:
-    every row is regular exactly if these are where they have to be.
+    Plain ASCII is cut without touching the fields (`ascii_columns.cut`). In other text a line feed becomes a field of
+    its own: every row is regular exactly if these are where they have to be.
     """
     mark, width = table.delimiter, len(table.names)
     text = block.text if block.text.endswith("\n") else block.text + "\n"
@@ -232,7 +221,8 @@ def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> 
         raise TslrecError(f"{file}, line {number}: {error}; expected a header with the names of columns") from None
     names = tuple(cell.strip() for cell in cells) if first else ()
     format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
-    return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format)
+    return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format,
+                 1000 if format == "amazon" else 1)
 
 
 def _age(file: RawFile) -> str:

@@ -20,10 +20,7 @@ _SHOWN = 80
 
 def brief(value: Any) -> str:
     """Return what messages show of a value: its repr, or the beginning of a long one."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integers of more than 4300 digits, hexadecimal ones can be longer
-        return "a value with a number of too many digits"
+    text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
