@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import TslrecError
 from ...storage.parquet import load_pyarrow
-from .rows import BadRows, Chunk, Rows, named_columns
+from .rows import BadRows, Chunk, Rows
 from .text import RawFile
 
 _CHUNK_ROWS = 1 << 16
@@ -26,21 +26,10 @@ class Parquet(Rows):
 
     file: RawFile
     names: tuple[str, ...]
-    aliases: Mapping[str, str]
-    per_second: int = 1
-    timed: bool = True
-
-    def __str__(self) -> str:
-        """Return the name of the file."""
-        return str(self.file)
-
-    def check(self, columns: Mapping[str, str]) -> None:
-        """See `Rows.check`."""
-        named_columns(self.file, self.names, self.aliases, columns)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """See `Rows.chunks`; no row is bad yet. A damaged file is a TslrecError too."""
-        wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
+        wanted, start = self.named(columns), 1
         _, parquet = load_pyarrow()
         try:
             with parquet.ParquetFile(self.file.path) as table:
@@ -62,7 +51,7 @@ def open_parquet(file: RawFile) -> Parquet:
     if file.path.suffix == ".gz":
         raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
-        return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
+        return Parquet(file, tuple(parquet.read_schema(file.path).names))
     except Exception as error:  # pyarrow's errors are of many kinds
         raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says"
                           ) from None
@@ -73,21 +62,11 @@ class Frame(Rows):
 
     def __init__(self, frame: Any, what: str) -> None:
         """Take a frame, and what messages call it."""
-        self.frame, self.what = frame, what
-        self.names = tuple(map(str, frame.columns))
-        self.aliases, self.per_second, self.timed = {}, 1, True
-
-    def __str__(self) -> str:
-        """Return what messages call it."""
-        return self.what
-
-    def check(self, columns: Mapping[str, str]) -> None:
-        """See `Rows.check`."""
-        named_columns(self, self.names, self.aliases, columns)
+        self.frame, self.file, self.names = frame, what, tuple(map(str, frame.columns))
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """See `Rows.chunks`; no row is bad yet."""
-        wanted = named_columns(self, self.names, self.aliases, columns)
+        wanted = self.named(columns)
         arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
             parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}

@@ -1,4 +1,7 @@
-"""Raw interactions in memory, collected chunk by chunk."""
+"""Interactions out of rows of any format, collected chunk by chunk.
+
+Ids become integer codes while they are read, so that a row takes 16 bytes, whatever its ids and its file look like.
+"""
 
 from __future__ import annotations
 

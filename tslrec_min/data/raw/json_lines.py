@@ -94,10 +94,6 @@ class JsonLines(Rows):
     per_second: int
     timed: bool
 
-    def __str__(self) -> str:
-        """Return the name of the file."""
-        return str(self.file)
-
     def check(self, columns: Mapping[str, str]) -> None:
         """See `Rows.check`; the first row has to have the keys, but public data is known to have its own."""
         missing = [role for role, name in columns.items() if name and name not in self.names]

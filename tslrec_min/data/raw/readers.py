@@ -1,4 +1,4 @@
-"""Raw data of any format: find its files, read interactions and texts of items.
+"""Raw data of any format: read interactions and texts of items.
 
 The formats themselves are in ``tables`` (CSV, RecBole, MovieLens), ``json_lines`` (JSON Lines, Amazon, Yelp, Steam) and
 ``columnar`` (Parquet, data frames). The "sequences" of S3-Rec (``user item item ...`` a line, in time order) are here.

@@ -1,6 +1,5 @@
-"""Rows of interactions, read in chunks and kept as numbers.
+"""What every format is read as: chunks of rows, as columns of values.
 
-Ids become integer codes while they are read, so that a row takes 16 bytes, whatever its ids and its file look like.
 Rows that can't be used are an error that names the line, or are counted.
 """
 
@@ -103,45 +102,42 @@ def flag_of(role: str, columns: Mapping[str, str]) -> str:
     return "--item-fields" if "title" in columns and role not in ("item", "title") else f"--{role}-column"
 
 
-def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, Any], columns: Mapping[str, str]
-                  ) -> dict[str, str]:
-    """Return role -> name of the column, for the roles that have one.
-
-    Args:
-        where: what messages call the table.
-        names: of its columns.
-        aliases: column that is meant by a name.
-        columns: role -> name as it was given; empty: none.
-
-    Raises:
-        MissingColumns: there are no such columns; names the flags of all of them.
-    """
-    wanted = {role: aliases.get(name, name) for role, name in columns.items() if name}
-    missing = [role for role, name in wanted.items() if name not in names]
-    if missing:
-        raise MissingColumns(where, names, columns, missing)
-    return wanted
-
-
 class Rows(ABC):
     """What every format is opened as."""
 
+    file: object
+    """What messages call it."""
     names: Sequence[str]
     """Of the columns."""
-    aliases: Mapping[str, Any]
+    aliases: Mapping[str, Any] = {}
     """Column that is meant by a name; in JSON Lines also several, of which the first with a value counts."""
-    per_second: int
+    per_second: int = 1
     """Units of its times in a second."""
-    timed: bool
+    timed: bool = True
     """Whether there can be times at all."""
 
-    @abstractmethod
     def __str__(self) -> str:
         """Return what messages call it."""
+        return str(self.file)
 
-    @abstractmethod
     def check(self, columns: Mapping[str, str]) -> None:
         """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        self.named(columns)
+
+    def named(self, columns: Mapping[str, str]) -> dict[str, str]:
+        """Return role -> name of the column, for the roles that have one.
+
+        Args:
+            columns: role -> name as it was given; empty: none.
+
+        Raises:
+            MissingColumns: there are no such columns; names the flags of all of them.
+        """
+        wanted = {role: self.aliases.get(name, name) for role, name in columns.items() if name}
+        missing = [role for role, name in wanted.items() if name not in self.names]
+        if missing:
+            raise MissingColumns(self, self.names, columns, missing)
+        return wanted
 
     @abstractmethod
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:

@@ -23,7 +23,7 @@ from itertools import chain
 from ...configs import PrepareConfig
 from ...errors import TslrecError
 from .ascii_columns import cut
-from .rows import BadRows, Chunk, Rows, named_columns
+from .rows import BadRows, Chunk, Rows
 from .text import Block, RawFile, is_utf8, text_blocks, text_lines
 
 CHUNK_ROWS = 1 << 15
@@ -74,15 +74,6 @@ class Table(Rows):
     """Of the configuration, as far as the header tells."""
     per_second: int = 1
     """Units of its times in a second."""
-    timed: bool = True
-
-    def __str__(self) -> str:
-        """Return the name of the file."""
-        return str(self.file)
-
-    def check(self, columns: Mapping[str, str]) -> None:
-        """See `Rows.check`."""
-        self._places(columns)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """See `Rows.chunks`; bad rows are those with another number of fields than the header."""
@@ -99,8 +90,7 @@ class Table(Rows):
                 yield chunk
 
     def _places(self, columns: Mapping[str, str]) -> dict[str, int]:
-        return {role: self.names.index(name)
-                for role, name in named_columns(self.file, self.names, self.aliases, columns).items()}
+        return {role: self.names.index(name) for role, name in self.named(columns).items()}
 
     def _blocks(self) -> Iterator[Block]:
         """Read the blocks without the header and what is above it."""
