@@ -25,7 +25,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...configs import PrepareConfig
@@ -90,9 +90,9 @@ class JsonLines(Rows):
     """Keys of the first row."""
     form: Form
     encoding: str
-    aliases: Mapping[str, str | tuple[str, ...]]
-    per_second: int
-    timed: bool
+    aliases: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    per_second: int = 1
+    timed: bool = True
 
     def check(self, columns: Mapping[str, str]) -> None:
         """See `Rows.check`; the first row has to have the keys, but public data is known to have its own."""
