@@ -124,7 +124,7 @@ class CodeCache:
             return self._from_dictionary(cells)
         ids = words.view(f"S{_WORD * words.shape[1]}")[:, 0]
         mixed = words @ _FACTORS[:words.shape[1]]  # modulo 2^64; zero words change nothing
-        mixed = (mixed ^ mixed >> np.uint64(29)) * _FACTORS[0]
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * _FACTORS[0]
         slots = mixed >> np.uint64(64 - _SLOT_BITS)
         codes = self._codes_of_ids[slots]
         others = np.flatnonzero((self._ids[slots] != ids) | (ids == b""))
