@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import click
 
 from .. import __version__
-from ..errors import MissingInput, TslrecError
+from ..errors import TslrecError
 from ..runtime.progress import set_verbosity, step
 from .bench import bench
 from .compare import compare
@@ -28,19 +26,13 @@ from .run import run
 from .similar import similar
 from .train import train
 
-_TYPED = "tslrec: what was typed after its name"
-"""Key of a context's notes."""
-
 
 class _Main(click.Group):
     """A group that shows its commands in the order of the method and turns TslrecError into one line."""
 
-    def make_context(self, info_name: str | None, args: list[str], *more: Any, **settings: Any) -> click.Context:
-        set_verbosity("normal")  # of a command that ran before in this process
-        typed = list(args)
-        context = super().make_context(info_name, args, *more, **settings)
-        context.meta[_TYPED] = typed
-        return context
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        set_verbosity("normal")  # not that of a command that ran before in this process
+        return super().make_context(*args, **settings)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -51,12 +43,8 @@ class _Main(click.Group):
                 result = super().invoke(ctx)
                 step("done")
                 return result
-        except MissingInput as error:
-            example = f"{ctx.info_name} {shlex.join([*_without(ctx.meta[_TYPED], error.options[::2]), *error.options])}"
-            raise click.ClickException(_one_line(error) + (
-                f"; for example, as far as can be guessed: {example}" if error.options else "")) from None
         except TslrecError as error:
-            raise click.ClickException(_one_line(error)) from None
+            raise click.ClickException(" ".join(str(error).split())) from None
         except KeyboardInterrupt:
             click.echo("Interrupted: what is finished, and of a training its state of a minute ago, is kept; the same "
                        "command goes on from there", err=True)
@@ -66,20 +54,6 @@ class _Main(click.Group):
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror or error}; check the path, its "
                                        "permissions and the free space") from None
-
-
-def _without(words: Sequence[str], flags: Collection[str]) -> Iterator[str]:
-    """Iterate over what was typed, without options that are to be given otherwise."""
-    words = iter(words)
-    for word in words:
-        if word in flags:
-            next(words, None)
-        elif word.partition("=")[0] not in flags:
-            yield word
-
-
-def _one_line(error: TslrecError) -> str:
-    return " ".join(str(error).split())
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -353,54 +353,32 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
         f"train/{arm}-{seed}" for seed in (0, 1) for arm in ("1-ids", "2-untuned", "3-tslrec")]
 
 
-@pytest.mark.parametrize(("given", "named", "example"), [
+@pytest.mark.parametrize(("given", "named"), [
     ([], ["my loans.csv has no column for --user-column user_id, --item-column item_id, --time-column timestamp",
-          "its columns are day, book, reader", "no titles beside my loans.csv", "--missing-titles blank"],
-     ["--items", "YOUR_TITLES.csv", "--user-column", "day", "--item-column", "book", "--time-column", "reader"]),
+          "its columns are day, book, reader", "no titles beside my loans.csv", "--missing-titles blank"]),
     (["--items", "books.csv", "--time-column", "day"],
      ["--user-column user_id, --item-column item_id; its columns are day, book, reader",
-      "books.csv has no column for --item-column item_id, --title-column title; its columns are shelf, book, called"],
-     ["--item-column", "book", "--user-column", "reader", "--title-column", "shelf"]),
+      "books.csv has no column for --item-column item_id, --title-column title; its columns are shelf, book, called"]),
     (["--items", "books.csv", "--title-column", "called", "--user-column", "reader", "--time-column", "day"],
-     ["my loans.csv has no column for --item-column item_id", "books.csv has no column for --item-column item_id"],
-     ["--item-column", "book"]),
+     ["my loans.csv has no column for --item-column item_id", "books.csv has no column for --item-column item_id"]),
     (["--items", "books.csv", "--item-column", "bok", "--user-column=reader", "--title-column", "called",
-      "--time-column", "day"], ["my loans.csv has no column for --item-column bok"], ["--item-column", "book"]),
+      "--time-column", "day"], ["my loans.csv has no column for --item-column bok"]),
     (["--missing-titles", "blank", "--columns", "reader,book"],
-     ["--time-column timestamp; its columns are reader, book"],
-     ["--user-column", "reader", "--item-column", "book", "--time-column", ""]),
-    (["--items", "other.csv"], ["other.csv has no column for --item-column item_id"], None),
-    (["--items", "books.csv", "--item-fields", "colour"], ["--item-fields colour"], None),
+     ["--time-column timestamp; its columns are reader, book", "if there are no times", "give --time-column ''"]),
+    (["--items", "other.csv"], ["other.csv has no column for --item-column item_id"]),
+    (["--items", "books.csv", "--item-fields", "colour"], ["--item-fields colour"]),
     (["--items", "books.csv", "--user-column", "called", "--item-column", "book", "--title-column", "reader"],
-     ["my loans.csv has no column for --user-column called", "they seem to be given in each other's place"], None),
+     ["my loans.csv has no column for --user-column called", "they seem to be given in each other's place"]),
 ])
-def test_run_names_all_that_is_missing_at_once(given: list[str], named: list[str], example: list[str] | None,
-                                               tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_names_all_that_is_missing_at_once(given: list[str], named: list[str], tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my loans.csv").write_text("day,book,reader\n2024-03-01,b1,r1\n", encoding="utf-8")
     (tmp_path / "books.csv").write_text("shelf,book,called\n1,b1,Heat\n", encoding="utf-8")
     (tmp_path / "other.csv").write_text("id,title\nb1,Heat\n", encoding="utf-8")
-    words = ["run", "my loans.csv", *given]
-    refused = CliRunner().invoke(main, words, prog_name="tslrec")
+    refused = CliRunner().invoke(main, ["run", "my loans.csv", *given], prog_name="tslrec")
     assert refused.exit_code == 1 and refused.stderr.count("\n") == 1 and not (tmp_path / "runs").exists()
     assert all(text in refused.stderr for text in named), refused.stderr
-    _, _, command = refused.stderr.partition("; for example, as far as can be guessed: ")
-    kept = [word for place, word in enumerate(words) if not {word, words[place - 1]} & {*(example or ())[::2]}]
-    assert shlex.split(command) == ([] if example is None else ["tslrec", *kept, *example])
-
-
-def test_the_example_for_what_is_missing_works(cycle_raw: Path, tmp_path: Path,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = [f"{reader},{book},{day}" for line in (cycle_raw / "sequences.txt").read_text().splitlines()
-            for reader, *books in [line.split()] for day, book in enumerate(books)]
-    (tmp_path / "loans.csv").write_text("reader,book,day\n" + "\n".join(rows), encoding="utf-8")
-    titles = (cycle_raw / "items.tsv").read_text(encoding="utf-8").replace("item_id\t", "book\t")
-    (tmp_path / "YOUR_TITLES.csv").write_text(titles, encoding="utf-8")
-    refused = CliRunner().invoke(main, ["prepare", "loans.csv", "-o", "dataset"], prog_name="tslrec")
-    _, _, command = refused.stderr.partition("guessed: tslrec ")
-    assert CliRunner().invoke(main, shlex.split(command)).exit_code == 0, refused.stderr
-    assert read_json(tmp_path / "dataset" / "dataset.json")["interactions"] == 840
 
 
 def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, tmp_path: Path, monkeypatch) -> None:

@@ -242,19 +242,6 @@ def test_hostile_lines_are_bad_rows(tmp_path: Path, line: str) -> None:
     assert bad == {"interactions": {}, "items": {"not a JSON object": {"rows": 1, "first_lines": [3]}}}
 
 
-@pytest.mark.parametrize("value", ["0x" + "f" * 4000, "[0x" + "f" * 4000 + "]"])
-@pytest.mark.parametrize("key", ["asin", "unixReviewTime"])
-def test_numbers_that_python_does_not_write_are_bad_rows(tmp_path: Path, key: str, value: str) -> None:
-    file = amazon_2014(tmp_path / "raw")
-    text = gzip.decompress(file.read_bytes()).decode()
-    row = {"reviewerID": "u", "asin": "a", "unixReviewTime": "9", "overall": "5"} | {key: value}
-    row = {name: found if name == key else repr(found) for name, found in row.items()}
-    packed(file, text + "{" + ", ".join(f"'{name}': {found}" for name, found in row.items()) + "}\n")
-    with pytest.raises(TslrecError, match="line .*a number of too many digits"):
-        prepared(file, tmp_path / "a")
-    check(prepared(file, tmp_path / "b", on_bad_row="skip"))
-
-
 def movielens(name: str) -> dict[str, bytes]:
     """Return the members of an archive of MovieLens; ids are a and b, which no reader minds."""
     if name == "ml-100k":

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import examine, prepare
+from tslrec_min.data.raw import ascii_columns
 from tslrec_min.data.raw import text as files
-from tslrec_min.data.raw.ascii_columns import CodeTable, cut
+from tslrec_min.data.raw.ascii_columns import CodeCache, cut
 from tslrec_min.data.raw.discover import find_source
 from tslrec_min.data.raw.interactions import Codes, Collector, RawInteractions
 from tslrec_min.data.raw.readers import read_interactions
@@ -144,42 +145,32 @@ IDS = st.lists(st.lists(st.text(st.sampled_from("ab1-"), min_size=1, max_size=40
 @given(IDS, st.booleans())
 @settings(deadline=None)
 def test_codes_of_cells_are_those_of_the_dictionary(columns: list[list[str]], crowded: bool) -> None:
-    codes = Codes()
+    codes, alone = Codes(), Codes()
     with pytest.MonkeyPatch.context() as patch:
-        if crowded:  # all ids begin at one of a few slots
-            patch.setattr(CodeTable, "_first_slots", lambda table, words: (
-                words.sum(axis=0) % np.uint64(3)).astype(np.int64))
-        table = CodeTable(codes)
+        patch.setattr(ascii_columns, "_SLOT_BITS", 1 if crowded else 10)
+        cache = CodeCache(codes)
         for column in columns:
             fields = cut("".join(f"{name},\n" for name in column), ",", 2)
             assert fields is not None and list(fields[0]) == column
-            assert table.look_up(fields[0]).tolist() == [codes[name] for name in column]
-            assert table.look_up(fields[0][1:3]).tolist() == [codes[name] for name in column[1:3]]
-    assert list(codes.values()) == list(range(len({name for column in columns for name in column})))
-
-
-def test_tables_of_codes_grow() -> None:
-    codes, table = Codes(), CodeTable(names := Codes())
-    for start in range(0, 30_000, 3000):
-        column = [f"id-{number * 7919 % 20_011}" for number in range(start, start + 3000)]
-        fields = cut("".join(f"x,{name}\n" for name in column), ",", 2)
-        assert fields is not None
-        found = table.look_up(fields[1])
-        assert [list(names)[code] for code in found[::500]] == column[::500]
-        assert found.tolist() == [names[name] for name in column]
-        assert len({*column} - names.keys()) == 0 and len([codes[name] for name in column]) == 3000
-    assert len(codes) == len(names)
+            assert cache.look_up(fields[0]).tolist() == [alone[name] for name in column]
+            assert cache.look_up(fields[0][1:3]).tolist() == [alone[name] for name in column[1:3]]
+    assert list(codes.items()) == list(alone.items())
 
 
 def test_a_column_with_an_id_that_is_none_changes_nothing() -> None:
     codes = Codes()
-    table = CodeTable(codes)
+    cache = CodeCache(codes)
     fields = cut("a,\n\0,\n,\nb,\n", ",", 2)
     assert fields is not None
-    with pytest.raises(ValueError):
-        table.look_up(fields[0])
+    for wrong in (fields[0], fields[0][2:3]):
+        with pytest.raises(ValueError):
+            cache.look_up(wrong)
     good = cut("b,\na,\nc,\n", ",", 2)
-    assert good is not None and table.look_up(good[0]).tolist() == [codes["b"], codes["a"], codes["c"]]
+    assert good is not None and cache.look_up(good[0]).tolist() == [codes["b"], codes["a"], codes["c"]]
+    empty = cut("b,\n,\n", ",", 2)
+    assert empty is not None
+    with pytest.raises(ValueError):
+        cache.look_up(empty[0])
 
 
 @given(st.lists(st.integers(0, 10**18 - 1).map(str) | st.sampled_from(["007", "0"]), max_size=20),

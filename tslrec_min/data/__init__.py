@@ -1,4 +1,5 @@
 """Raw interactions and item titles -> the data set that every stage reads.
 
-``readers`` parses raw formats, ``preparation`` filters, orders and numbers, ``dataset`` is the artifact.
+``raw`` finds and reads files of any format, ``build`` filters, orders and numbers, ``dataset`` is the artifact, and
+``prepare`` is the stage.
 """

@@ -99,9 +99,8 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
     Raises:
         TslrecError: a column is missing, a row can't be used, or nothing is left after the filters.
     """
-    raw = collect(Frame(interactions, "the frame of interactions", {}), "the frame of interactions", config)
-    texts = collect_items(Frame(items, "the frame of items", {}), "the frame of items", config,
-                          wanted=set(raw.item_ids))
+    raw = collect(Frame(interactions, "the frame of interactions"), config)
+    texts = collect_items(Frame(items, "the frame of items"), config, wanted=set(raw.item_ids))
     inputs = {"interactions": _hash_of(raw), "items": sha256_of_json([texts.titles, texts.fields])}
     recipe = Recipe("dataset", asdict(config) | {"format": "frames"}, inputs)
     if existing == "reuse" and is_current(out, recipe):

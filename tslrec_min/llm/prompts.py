@@ -63,10 +63,8 @@ class PromptTemplate:
         """Check the fields."""
         if self.pooling not in POOLINGS:
             raise TslrecError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
-        for text in (self.prefix, self.item, self.suffix):
-            if not is_text(text):
-                raise TslrecError(f"the text {text!r} of the template has half of a surrogate pair, or bytes that are "
-                                  "not UTF-8")
+        if not is_text(texts := self.prefix + self.item + self.suffix):  # bytes of a command line in another encoding
+            raise TslrecError(f"the prompt's text {texts!r} is not UTF-8, or has half of a surrogate pair")
         if "{title}" not in self.item:
             raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
         if self.text not in TEXTS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 _WORD = 8
 MOST_WORDS = 4
 """Ids of more bytes than these words have are looked up by Python."""
+_SLOT_BITS = 20
+"""Of a cache's 1,048,576 slots, which take 36 MiB: of ten million rows with half a million ids most find their own."""
 _MASKS = np.array([(1 << 8 * width) - 1 for width in range(_WORD + 1)], np.uint64)
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
 """Odd, of well-mixed bits: the golden ratio's, and those of xxHash and of Vigna's generators."""
 _LONGEST_NUMBER = 18
 """Digits that fit into 64 bits whatever they are."""
-
-Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -46,19 +45,9 @@ class Cells:
         text = self.text
         return (text[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> Cells: ...
-    def __getitem__(self, place: int | slice) -> str | Cells:
-        """Return a field as text, or some fields as a column."""
-        if isinstance(place, slice):
-            return Cells(self.text, self.data, self.starts[place], self.ends[place])
-        return self.text[self.starts[place]:self.ends[place]]
-
-    def where(self, kept: np.ndarray) -> Cells:
-        """Return the fields of a mask, bool [n]."""
-        return Cells(self.text, self.data, self.starts[kept], self.ends[kept])
+    def __getitem__(self, rows: slice | np.ndarray) -> Cells:
+        """Return some fields: those of a slice, a mask, bool [n], or places, int64."""
+        return Cells(self.text, self.data, self.starts[rows], self.ends[rows])
 
     def integers(self) -> np.ndarray | None:
         """Return the fields as int64 [n], or None if one is something else than at most 18 digits."""
@@ -77,15 +66,15 @@ class Cells:
             values = np.where(inside, 10 * values + digits, values)
         return values
 
-    def words(self) -> Words | None:
-        """Return the bytes of every field, zeros after it, uint64 [W, n]; None if one has too many."""
+    def words(self) -> NDArray[np.uint64] | None:
+        """Return the bytes of every field, zeros after it, uint64 [n, W]; None if one has too many."""
         widths = self.ends - self.starts
         count = max(1, -(-int(widths.max(initial=1)) // _WORD))
         if count > MOST_WORDS:
             return None
         at_any_byte = np.ndarray((len(self.data) - _WORD + 1,), np.uint64, self.data, strides=(1,))
         return np.stack([at_any_byte[self.starts + _WORD * word] & _MASKS[np.clip(widths - _WORD * word, 0, _WORD)]
-                         for word in range(count)])
+                         for word in range(count)], axis=1)
 
 
 def cut(text: str, delimiter: str, width: int) -> list[Cells] | None:
@@ -111,20 +100,18 @@ def cut(text: str, delimiter: str, width: int) -> list[Cells] | None:
     return [Cells(text, data, starts[:, place], ends[:, place]) for place in range(width)]
 
 
-class CodeTable:
-    """Codes of ids by the words of their bytes: a cache of the dictionary that gives ids their codes.
+class CodeCache:
+    """Codes of ids that came lately, found for a whole column at once: the dictionary takes several times as long.
 
-    Open addressing with linear probing, at most half full; all fields of a column are looked up at once. Ids are
-    compared word by word, so two of one hash are never taken for each other.
+    An id has one slot, by a hash of its bytes, and shares it with others: the one that came last is in it. Whole ids
+    are compared; what is not in its slot is looked up in the dictionary.
     """
 
     def __init__(self, codes: dict[str, int]) -> None:
         """Take the dictionary, which gives a new id a code, or raises ValueError, when it is looked up."""
         self._codes = codes
-        self._slots = np.zeros(1 << 12, np.int32)  # row of `_keys` and one; 0: free
-        self._keys = np.zeros((MOST_WORDS, 1 << 11), np.uint64)
-        self._row_codes = np.zeros(1 << 11, np.int32)
-        self._count = self._used = 0  # rows, and words of the longest id
+        self._ids = np.zeros(1 << _SLOT_BITS, f"S{_WORD * MOST_WORDS}")
+        self._codes_of_ids = np.zeros(1 << _SLOT_BITS, np.int32)
 
     def look_up(self, cells: Cells) -> np.ndarray:
         """Return the codes of a column, int32 [n].
@@ -134,75 +121,16 @@ class CodeTable:
         """
         words = cells.words()
         if words is None or "\0" in cells.text:  # zeros stand for the end of an id
-            return np.fromiter(map(self._codes.__getitem__, cells), np.int32, len(cells))
-        slots = self._first_slots(words)
-        found = np.zeros(len(cells), np.int32)
-        open_rows = np.arange(len(cells))
-        while len(open_rows):
-            rows = self._slots[slots[open_rows]] - 1
-            known = rows >= 0
-            same = known & self._are(rows, words, open_rows)
-            found[open_rows[same]] = self._row_codes[rows[same]]
-            if not known.all() and self._enter(open_rows[~known], slots, words, cells):
-                slots = self._first_slots(words)  # the table was made anew
-            else:
-                moved = open_rows[known & ~same]
-                slots[moved] = (slots[moved] + 1) & (len(self._slots) - 1)
-            open_rows = open_rows[~same]
-        return found
+            return self._from_dictionary(cells)
+        ids = words.view(f"S{_WORD * words.shape[1]}")[:, 0]
+        mixed = words @ _FACTORS[:words.shape[1]]  # modulo 2^64; zero words change nothing
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * _FACTORS[0]
+        slots = mixed >> np.uint64(64 - _SLOT_BITS)
+        codes = self._codes_of_ids[slots]
+        others = np.flatnonzero((self._ids[slots] != ids) | (ids == b""))
+        codes[others] = self._from_dictionary(cells[others])
+        self._ids[slots[others]], self._codes_of_ids[slots[others]] = ids[others], codes[others]
+        return codes
 
-    def _first_slots(self, words: Words) -> np.ndarray:
-        mixed = np.zeros(words.shape[1], np.uint64)
-        for word, factor in zip(words, _FACTORS, strict=False):
-            mixed += word * factor  # modulo 2^64; zero words, which only some columns have, change nothing
-        mixed ^= mixed >> np.uint64(29)
-        mixed *= _FACTORS[0]
-        return (mixed >> np.uint64(65 - len(self._slots).bit_length())).astype(np.int64)
-
-    def _are(self, rows: np.ndarray, words: Words, places: np.ndarray) -> np.ndarray:
-        same = np.ones(len(rows), bool)
-        for number in range(max(self._used, len(words))):
-            same &= self._keys[number, rows] == (words[number, places] if number < len(words) else 0)
-        return same
-
-    def _enter(self, places: np.ndarray, slots: np.ndarray, words: Words, cells: Cells) -> bool:
-        """Put new ids into their free slots, one into each; return whether the table was made anew."""
-        self._slots[slots[places]] = places + 1  # of several the last one stays
-        chosen = np.unique(self._slots[slots[places]] - 1)
-        self._slots[slots[places]] = 0  # as it was, if an id turns out to be none
-        new = np.fromiter(map(self._codes.__getitem__, (cells[place] for place in chosen.tolist())), np.int32,
-                          len(chosen))
-        grown = self._make_room(len(chosen))
-        rows = np.arange(self._count, self._count + len(chosen))
-        self._keys[:len(words), rows] = words[:, chosen]
-        self._used = max(self._used, len(words))
-        self._row_codes[rows] = new
-        self._count += len(chosen)
-        if grown:
-            self._place_all()
-        else:
-            self._slots[slots[chosen]] = rows + 1
-        return grown
-
-    def _make_room(self, more: int) -> bool:
-        """Double everything until `more` ids fit; the slots have to be filled anew then."""
-        size = len(self._row_codes)
-        while size < self._count + more:
-            size *= 2
-        if size == len(self._row_codes):
-            return False
-        self._row_codes = np.resize(self._row_codes, size)
-        keys = np.zeros((MOST_WORDS, size), np.uint64)
-        keys[:, :self._count] = self._keys[:, :self._count]
-        self._keys, self._slots = keys, np.zeros(2 * size, np.int32)
-        return True
-
-    def _place_all(self) -> None:
-        """Give every row a slot."""
-        rows = np.arange(self._count)
-        slots = self._first_slots(self._keys[:, :self._count])
-        while len(rows):
-            free = self._slots[slots[rows]] == 0
-            self._slots[slots[rows[free]]] = rows[free] + 1
-            rows = rows[self._slots[slots[rows]] != rows + 1]
-            slots[rows] = (slots[rows] + 1) & (len(self._slots) - 1)
+    def _from_dictionary(self, cells: Cells) -> np.ndarray:
+        return np.fromiter(map(self._codes.__getitem__, cells), np.int32, len(cells))

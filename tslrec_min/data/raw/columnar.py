@@ -14,33 +14,22 @@ import numpy as np
 
 from ...errors import TslrecError
 from ...storage.parquet import load_pyarrow
-from .rows import BadRows, Chunk, named_columns
+from .rows import BadRows, Chunk, Rows
 from .text import RawFile
 
 _CHUNK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(Rows):
     """A Parquet file; its rows are numbered from 1."""
 
     file: RawFile
     names: tuple[str, ...]
-    aliases: Mapping[str, str]
-    per_second: int = 1
-    timed: bool = True
-
-    def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if there aren't all of these columns, role -> name."""
-        named_columns(self.file, self.names, self.aliases, columns)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read rows; see `Table.chunks`. No row is bad yet.
-
-        Raises:
-            TslrecError: a column is missing, or the file is damaged.
-        """
-        wanted, start = named_columns(self.file, self.names, self.aliases, columns), 1
+        """See `Rows.chunks`; no row is bad yet. A damaged file is a TslrecError too."""
+        wanted, start = self.named(columns), 1
         _, parquet = load_pyarrow()
         try:
             with parquet.ParquetFile(self.file.path) as table:
@@ -62,43 +51,22 @@ def open_parquet(file: RawFile) -> Parquet:
     if file.path.suffix == ".gz":
         raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
-        return Parquet(file, tuple(parquet.read_schema(file.path).names), {})
+        return Parquet(file, tuple(parquet.read_schema(file.path).names))
     except Exception as error:  # pyarrow's errors are of many kinds
         raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says"
                           ) from None
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(Rows):
     """A data frame; its rows are numbered from 1."""
 
-    frame: Any
-    what: str
-    """What messages call it."""
-    aliases: Mapping[str, str]
-    per_second: int = 1
-    timed: bool = True
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of its columns."""
-        return tuple(map(str, self.frame.columns))
-
-    def __str__(self) -> str:
-        """Return what messages call it."""
-        return self.what
-
-    def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if there aren't all of these columns, role -> name."""
-        named_columns(self, self.names, self.aliases, columns)
+    def __init__(self, frame: Any, what: str) -> None:
+        """Take a frame, and what messages call it."""
+        self.frame, self.file, self.names = frame, what, tuple(map(str, frame.columns))
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read rows; see `Table.chunks`. No row is bad yet.
-
-        Raises:
-            TslrecError: a column is missing.
-        """
-        wanted = named_columns(self, self.names, self.aliases, columns)
+        """See `Rows.chunks`; no row is bad yet."""
+        wanted = self.named(columns)
         arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
             parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}

@@ -12,7 +12,7 @@ from .json_lines import open_json_lines
 from .tables import open_table
 from .text import RawFile, members
 
-_JSON = (".json", ".jsonl", ".ndjson")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 _INTERACTIONS = ("*.inter", "ratings.dat", "sequences.txt", "interactions.csv", "interactions.tsv",
                  "interactions.jsonl", "interactions.parquet", "ratings.csv", "u.data",
                  "yelp_academic_dataset_review.json", "steam_reviews.json", "australian_user_reviews.json",
@@ -79,7 +79,7 @@ def _only_interactions_file(folder: Path) -> Path:
             raise TslrecError(f"{folder} holds {len(files)} files {pattern}; give one of them")
         if files:
             return files[0]
-    reviews = [file for file in sorted(folder.iterdir()) if RawFile(file).suffix in _JSON
+    reviews = [file for file in sorted(folder.iterdir()) if RawFile(file).suffix in JSON_SUFFIXES
                and not file.name.startswith("meta_") and _metadata_beside(RawFile(file))]
     if len(reviews) == 1:  # Amazon: X.jsonl.gz beside meta_X.jsonl.gz
         return reviews[0]
@@ -94,7 +94,7 @@ def _format_of(file: RawFile, config: PrepareConfig) -> str:
         return by_suffix[file.suffix]
     if file.suffix in (".csv", ".tsv"):
         return open_table(file, config).format
-    if file.suffix in _JSON:
+    if file.suffix in JSON_SUFFIXES:
         return open_json_lines(file, config).form.format
     raise TslrecError(f"the format of {file} is not clear from its name; say it with --format "
                       f"{', '.join(FORMATS[1:])}")
@@ -111,5 +111,6 @@ def _items_beside(file: RawFile) -> RawFile | None:
 def _metadata_beside(file: RawFile) -> RawFile | None:
     """Return Amazon's metadata: meta_X for reviews_X_5, X_5 and X."""
     category = file.name.removesuffix(file.suffix).removeprefix("reviews_").removesuffix("_5")
-    candidates = (file.path.parent / f"meta_{category}{suffix}{packed}" for suffix in _JSON for packed in (".gz", ""))
+    candidates = (file.path.parent / f"meta_{category}{suffix}{packed}"
+                  for suffix in JSON_SUFFIXES for packed in (".gz", ""))
     return next((RawFile(candidate) for candidate in candidates if candidate.is_file()), None)

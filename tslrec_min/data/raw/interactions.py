@@ -1,4 +1,7 @@
-"""Raw interactions in memory, collected chunk by chunk."""
+"""Interactions out of rows of any format, collected chunk by chunk.
+
+Ids become integer codes while they are read, so that a row takes 16 bytes, whatever its ids and its file look like.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ import numpy as np
 
 from ...configs import PrepareConfig
 from ...errors import TslrecError
-from .ascii_columns import Cells, CodeTable
-from .rows import NOT_IN_IDS, BadRows, Chunk
-from .values import brief, id_text, is_text, parse_time, time_window
+from .ascii_columns import Cells, CodeCache
+from .rows import BadRows, Chunk
+from .values import brief, can_be_id, id_text, parse_time, time_window
 
 
 class Codes(dict[str, int]):
@@ -21,9 +24,8 @@ class Codes(dict[str, int]):
 
     def __missing__(self, name: str) -> int:
         """Give a new id its code; raises ValueError if it can't be an id."""
-        if not name or not name.isprintable() and any(mark in name for mark in NOT_IN_IDS):
+        if not can_be_id(name):
             raise ValueError(name)
-        name.encode()  # a lone surrogate, as JSON can have it, raises ValueError too
         code = self[name] = len(self)
         return code
 
@@ -97,7 +99,7 @@ class Collector:
         if self.window and not timed:
             raise TslrecError("--from-time and --until-time need a column of times; this input has none")
         self.users, self.items = Codes(), Codes()
-        self._tables = {"user": CodeTable(self.users), "item": CodeTable(self.items)}
+        self._caches: dict[str, CodeCache] = {}
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, chunk: Chunk) -> None:
@@ -140,7 +142,9 @@ class Collector:
     def _codes(self, chunk: Chunk, role: str) -> np.ndarray:
         values, codes = chunk.columns[role], self.users if role == "user" else self.items
         if isinstance(values, Cells):
-            return self._tables[role].look_up(values)
+            if role not in self._caches:
+                self._caches[role] = CodeCache(codes)
+            return self._caches[role].look_up(values)
         texts = values if chunk.is_text else map(id_text, values)
         return np.fromiter(map(codes.__getitem__, texts), np.int32, len(chunk))
 
@@ -158,7 +162,7 @@ class Collector:
 
     def _trouble(self, chunk: Chunk) -> tuple[str, str]:
         """Say what is wrong with the only row of a chunk: the reason, and the detail."""
-        row = {role: values[0] for role, values in chunk.columns.items()}
+        row = {role: next(iter(values)) for role, values in chunk.columns.items()}
         if self.config.min_rating is not None:
             try:
                 float(row["rating"])
@@ -174,7 +178,7 @@ class Collector:
                 name = id_text(row[role])
             except ValueError:
                 return "id is neither text nor a number", f"{role} id {brief(row[role])} is neither text nor a number"
-            if any(mark in name for mark in NOT_IN_IDS) or not is_text(name):
+            if name and not can_be_id(name):
                 return "id holds a tab or a line break", (f"{role} id {brief(name)} holds a tab or a line break, a NUL "
                                                           "character or half of a pair; rename it in the input")
         return "user or item id is empty", "the user or item id is empty"

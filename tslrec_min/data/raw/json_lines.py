@@ -25,12 +25,12 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...configs import PrepareConfig
 from ...errors import TslrecError
-from .rows import BadRows, Chunk, MissingColumns, flag_of
+from .rows import BadRows, Chunk, MissingColumns, Rows, flag_of
 from .text import RawFile, text_lines
 
 LONGEST_LITERAL = 1 << 20
@@ -82,7 +82,7 @@ _PLAIN = Form("jsonl", frozenset(), {})
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(Rows):
     """A file with a JSON object, or a Python dictionary, in every line."""
 
     file: RawFile
@@ -90,38 +90,21 @@ class JsonLines:
     """Keys of the first row."""
     form: Form
     encoding: str
-
-    @property
-    def aliases(self) -> Mapping[str, str | tuple[str, ...]]:
-        """What the flags' defaults stand for."""
-        return self.form.keys
-
-    @property
-    def per_second(self) -> int:
-        """Units of its times in a second."""
-        return self.form.per_second
-
-    @property
-    def timed(self) -> bool:
-        """Whether its rows have times."""
-        return self.form.timed
+    aliases: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    per_second: int = 1
+    timed: bool = True
 
     def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if the first row lacks keys, role -> name; public data is known to have its own."""
+        """See `Rows.check`; the first row has to have the keys, but public data is known to have its own."""
         missing = [role for role, name in columns.items() if name and name not in self.names]
         if missing and self.form is _PLAIN:
             raise MissingColumns(f"the first line of {self.file}", self.names, columns, missing, kind="key")
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read rows; what a row lacks is None.
-
-        Args:
-            columns: role -> name of the key; roles with an empty name are left out.
-            bad: gets the lines that are no object.
+        """See `Rows.chunks`; what a row lacks is None, bad rows are lines that are no object.
 
         Raises:
-            TslrecError: the first row lacks a key, no row has that of a further text of items, or a line can't be read
-                and is not to be skipped.
+            TslrecError: also if no row has the key of a further text of items.
         """
         self.check(columns)
         keys = {role: self._keys(name) for role, name in columns.items() if name}
@@ -148,8 +131,8 @@ class JsonLines:
                               f"keys of its first line are {', '.join(self.names)}")
 
     def _keys(self, name: str) -> tuple[str, ...]:
-        found = self.form.keys.get(name, name)
-        return (found,) if isinstance(found, str) else found
+        meant = self.aliases.get(name, name)
+        return (meant,) if isinstance(meant, str) else meant
 
     def _rows(self) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         """Yield (line number, row), or what is wrong with the line in place of the row."""
@@ -232,4 +215,4 @@ def open_json_lines(file: RawFile, config: PrepareConfig, *, items: bool = False
     inner = row.get(form.rows) if form.rows else None
     if isinstance(inner, list) and inner and isinstance(inner[0], dict):
         row = {**row, **inner[0]}
-    return JsonLines(file, tuple(map(str, row)), form, encoding)
+    return JsonLines(file, tuple(map(str, row)), form, encoding, form.keys, form.per_second, form.timed)

@@ -1,4 +1,4 @@
-"""Raw data of any format: find its files, read interactions and texts of items.
+"""Raw data of any format: read interactions and texts of items.
 
 The formats themselves are in ``tables`` (CSV, RecBole, MovieLens), ``json_lines`` (JSON Lines, Amazon, Yelp, Steam) and
 ``columnar`` (Parquet, data frames). The "sequences" of S3-Rec (``user item item ...`` a line, in time order) are here.
@@ -11,7 +11,7 @@ from collections.abc import Container
 from ...configs import PrepareConfig
 from ...errors import TslrecError
 from .columnar import open_parquet
-from .discover import _JSON, Source
+from .discover import JSON_SUFFIXES, Source
 from .interactions import Collector, RawInteractions
 from .json_lines import open_json_lines
 from .rows import Chunk, Rows
@@ -31,7 +31,7 @@ def open_rows(file: RawFile, config: PrepareConfig, *, items: bool = False) -> R
     """
     if file.suffix == ".parquet" or (config.format == "parquet" and not items):
         return open_parquet(file)
-    if file.suffix in _JSON or (config.format in ("jsonl", "amazon", "yelp", "steam") and not items
+    if file.suffix in JSON_SUFFIXES or (config.format in ("jsonl", "amazon", "yelp", "steam") and not items
                                 and file.suffix != ".csv"):
         return open_json_lines(file, config, items=items)
     return open_table(file, config, items=items)
@@ -45,18 +45,18 @@ def read_interactions(source: Source, config: PrepareConfig) -> RawInteractions:
     """
     if source.format == "sequences":
         return _read_sequences(source.interactions, config)
-    return collect(open_rows(source.interactions, config), source.interactions, config)
+    return collect(open_rows(source.interactions, config), config)
 
 
-def collect(rows: Rows, where: object, config: PrepareConfig) -> RawInteractions:
-    """Read interactions from rows; `where` is what messages call them.
+def collect(rows: Rows, config: PrepareConfig) -> RawInteractions:
+    """Read interactions from rows.
 
     Raises:
         TslrecError: a column is missing, or a row can't be read and is not to be skipped.
     """
     columns = interaction_columns(rows, config)
     per_second = 1000 if config.time_unit == "ms" else rows.per_second
-    collector = Collector(where, config, timed=bool(columns["time"]), per_second=per_second)
+    collector = Collector(rows, config, timed=bool(columns["time"]), per_second=per_second)
     for chunk in rows.chunks(columns, collector.bad):
         collector.add(chunk)
     return collector.finish()
@@ -95,4 +95,4 @@ def read_items(file: RawFile, config: PrepareConfig, *, wanted: Container[str] |
     Raises:
         TslrecError: a column is missing, a row can't be read, or an item has two titles or two texts in a column.
     """
-    return collect_items(open_rows(file, config, items=True), file, config, wanted=wanted)
+    return collect_items(open_rows(file, config, items=True), config, wanted=wanted)

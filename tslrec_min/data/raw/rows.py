@@ -1,15 +1,15 @@
-"""Rows of interactions, read in chunks and kept as numbers.
+"""What every format is read as: chunks of rows, as columns of values.
 
-Ids become integer codes while they are read, so that a row takes 16 bytes, whatever its ids and its file look like.
 Rows that can't be used are an error that names the line, or are counted.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from .ascii_columns import Cells
 
 LINES_SHOWN = 5
 """So many of the lines that were skipped for one reason are named."""
-NOT_IN_IDS = "\t\r\n\0"
 
 
 class BadRows:
@@ -82,7 +81,7 @@ class Chunk:
             return self
         chosen = kept.tolist()
         return replace(self, lines=list(compress(self.lines, chosen)),
-                       columns={name: values.where(kept) if isinstance(values, Cells) else
+                       columns={name: values[kept] if isinstance(values, Cells) else
                                 list(compress(values, chosen)) for name, values in self.columns.items()})
 
 
@@ -95,7 +94,7 @@ class MissingColumns(TslrecError):
         flags = ", ".join(f"{flag_of(role, columns)} {columns[role]}" for role in roles)
         super().__init__(f"{where} has no {kind} for {flags}; its {kind}s are {', '.join(names)}" if names else
                          f"{where} is empty: it has no {kind} for {flags}")
-        self.roles = roles
+        self.names, self.roles, self.missing = names, roles, {columns[role] for role in roles}
 
 
 def flag_of(role: str, columns: Mapping[str, str]) -> str:
@@ -103,47 +102,51 @@ def flag_of(role: str, columns: Mapping[str, str]) -> str:
     return "--item-fields" if "title" in columns and role not in ("item", "title") else f"--{role}-column"
 
 
-def named_columns(where: object, names: Sequence[str], aliases: Mapping[str, str], columns: Mapping[str, str]
-                  ) -> dict[str, str]:
-    """Return role -> name of the column, for the roles that have one.
-
-    Args:
-        where: what messages call the table.
-        names: of its columns.
-        aliases: column that is meant by a name.
-        columns: role -> name as it was given; empty: none.
-
-    Raises:
-        MissingColumns: there are no such columns; names the flags of all of them.
-    """
-    wanted = {role: aliases.get(name, name) for role, name in columns.items() if name}
-    missing = [role for role, name in wanted.items() if name not in names]
-    if missing:
-        raise MissingColumns(where, names, columns, missing)
-    return wanted
-
-
-class Rows(Protocol):
+class Rows(ABC):
     """What every format is opened as."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the columns."""
+    file: object
+    """What messages call it."""
+    names: Sequence[str]
+    """Of the columns."""
+    aliases: Mapping[str, Any] = {}
+    """Column that is meant by a name; in JSON Lines also several, of which the first with a value counts."""
+    per_second: int = 1
+    """Units of its times in a second."""
+    timed: bool = True
+    """Whether there can be times at all."""
 
-    @property
-    def aliases(self) -> Mapping[str, str | tuple[str, ...]]:
-        """Columns that are meant by other names."""
-
-    @property
-    def per_second(self) -> int:
-        """Units of its times in a second."""
-
-    @property
-    def timed(self) -> bool:
-        """Whether there can be times at all."""
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return str(self.file)
 
     def check(self, columns: Mapping[str, str]) -> None:
         """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        self.named(columns)
 
+    def named(self, columns: Mapping[str, str]) -> dict[str, str]:
+        """Return role -> name of the column, for the roles that have one.
+
+        Args:
+            columns: role -> name as it was given; empty: none.
+
+        Raises:
+            MissingColumns: there are no such columns; names the flags of all of them.
+        """
+        wanted = {role: self.aliases.get(name, name) for role, name in columns.items() if name}
+        missing = [role for role, name in wanted.items() if name not in self.names]
+        if missing:
+            raise MissingColumns(self, self.names, columns, missing)
+        return wanted
+
+    @abstractmethod
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read columns, role -> name, in chunks; see `tables.Table.chunks`."""
+        """Read rows.
+
+        Args:
+            columns: role -> name of the column; roles with an empty name are left out.
+            bad: gets the rows that can't be taken apart.
+
+        Raises:
+            TslrecError: a column is missing, or a row can't be read and is not to be skipped.
+        """

@@ -23,7 +23,7 @@ from itertools import chain
 from ...configs import PrepareConfig
 from ...errors import TslrecError
 from .ascii_columns import cut
-from .rows import BadRows, Chunk, named_columns
+from .rows import BadRows, Chunk, Rows
 from .text import Block, RawFile, is_utf8, text_blocks, text_lines
 
 CHUNK_ROWS = 1 << 15
@@ -54,7 +54,7 @@ class _Quoted(csv.excel):
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Rows):
     """A table and how it is written."""
 
     file: RawFile
@@ -72,31 +72,11 @@ class Table:
     """Column that is meant by a name."""
     format: str = "csv"
     """Of the configuration, as far as the header tells."""
-
-    @property
-    def per_second(self) -> int:
-        """Units of its times in a second."""
-        return 1000 if self.format == "amazon" else 1
-
-    @property
-    def timed(self) -> bool:
-        """Whether its rows can have times."""
-        return True
-
-    def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if there aren't all of these columns, role -> name."""
-        self._places(columns)
+    per_second: int = 1
+    """Units of its times in a second."""
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """Read rows.
-
-        Args:
-            columns: role -> name of the column; roles with an empty name are left out.
-            bad: gets the rows with another number of fields than the header.
-
-        Raises:
-            TslrecError: a column is missing, or a row can't be read and is not to be skipped.
-        """
+        """See `Rows.chunks`; bad rows are those with another number of fields than the header."""
         places = self._places(columns)
         blocks = self._blocks()
         for block in blocks:
@@ -110,8 +90,7 @@ class Table:
                 yield chunk
 
     def _places(self, columns: Mapping[str, str]) -> dict[str, int]:
-        return {role: self.names.index(name)
-                for role, name in named_columns(self.file, self.names, self.aliases, columns).items()}
+        return {role: self.names.index(name) for role, name in self.named(columns).items()}
 
     def _blocks(self) -> Iterator[Block]:
         """Read the blocks without the header and what is above it."""
@@ -174,8 +153,8 @@ class Table:
 def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
     """Split lines without quotes all at once; None if they aren't all of the same number of fields.
 
-    Plain ASCII is cut without touching the fields (`cells.cut`). In other text a line feed becomes a field of its own:
-    every row is regular exactly if these are where they have to be.
+    Plain ASCII is cut without touching the fields (`ascii_columns.cut`). In other text a line feed becomes a field of
+    its own: every row is regular exactly if these are where they have to be.
     """
     mark, width = table.delimiter, len(table.names)
     text = block.text if block.text.endswith("\n") else block.text + "\n"
@@ -232,7 +211,8 @@ def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> 
         raise TslrecError(f"{file}, line {number}: {error}; expected a header with the names of columns") from None
     names = tuple(cell.strip() for cell in cells) if first else ()
     format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
-    return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format)
+    return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format,
+                 1000 if format == "amazon" else 1)
 
 
 def _age(file: RawFile) -> str:

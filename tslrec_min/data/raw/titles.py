@@ -29,13 +29,11 @@ class RawItems:
     """Rows left out because they can't be used: see `BadRows.as_json`."""
 
 
-def collect_items(rows: Rows, where: object, config: PrepareConfig, *, wanted: Container[str] | None = None
-                  ) -> RawItems:
+def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] | None = None) -> RawItems:
     """Read texts of items from rows.
 
     Args:
         rows: of the items; several of one item are allowed as long as they agree.
-        where: what messages call them.
         config: names of columns, and what happens to bad rows.
         wanted: ids of the items to keep; None: all.
 
@@ -51,21 +49,17 @@ def collect_items(rows: Rows, where: object, config: PrepareConfig, *, wanted: C
             try:
                 item_id = item if chunk.is_text else id_text(item)  # as those of interactions
             except ValueError as error:
-                bad.add(where, line, "id is neither text nor a number", str(error))
+                bad.add(rows, line, "id is neither text nor a number", str(error))
                 continue
             if wanted is None or item_id in wanted:
-                _take_item(raw, bad, where, line, item_id, dict(zip(("title", *names), texts, strict=True)))
+                _take_item(raw, bad, rows, line, item_id, dict(zip(("title", *names), texts, strict=True)))
     raw.bad_rows = bad.as_json()
     return raw
 
 
 def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item_id: str, texts: dict[str, Any]) -> None:
     known = {"title": raw.titles, **raw.fields}
-    try:
-        given = {name: text_of(value) for name, value in texts.items()}
-    except (ValueError, RecursionError) as error:  # a number of endless digits, lists within lists
-        bad.add(where, line, "text can't be read", f"a text of item {item_id!r} can't be read: {error}")
-        return
+    given = {name: text_of(value) for name, value in texts.items()}
     clean = {name: " ".join(html.unescape(text).split()) for name, text in given.items()}
     for name, text in clean.items():
         first = known[name].get(item_id, text)

@@ -13,16 +13,14 @@ import numpy as np
 from ...configs import PrepareConfig
 from ...errors import TslrecError
 
+NOT_IN_IDS = "\t\r\n\0"
 _SHOWN = 80
 """Characters of a value that messages show."""
 
 
 def brief(value: Any) -> str:
     """Return what messages show of a value: its repr, or the beginning of a long one."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integers of more than 4300 digits, hexadecimal ones can be longer
-        return "a value with a number of too many digits"
+    text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -41,6 +39,13 @@ def id_text(value: Any) -> str:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(int(value))
     raise ValueError(f"{brief(value)} is neither text nor a number")
+
+
+def can_be_id(name: str) -> bool:
+    """Return whether a name is neither empty nor has a tab, a line break, NUL or half of a surrogate pair."""
+    if name.isprintable():
+        return name != ""
+    return not any(mark in name for mark in NOT_IN_IDS) and is_text(name)
 
 
 def is_text(name: str) -> bool:
