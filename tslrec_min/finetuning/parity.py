@@ -56,7 +56,10 @@ def _unit_rows(states: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(units: np.ndarray) -> np.ndarray:
-    """Return the nearest other rows of each row, int64 [n, min(10, n - 1)]; ties go to the lower row."""
+    """Return the nearest other rows of each row, int64 [n, min(10, n - 1)]; ties go to the lower row.
+
+    In float64, unlike `ranking.neighbours.nearest`: the two versions of a model differ by little more than rounding.
+    """
     cosines = units @ units.T
     np.fill_diagonal(cosines, -np.inf)
     return np.argsort(-cosines, axis=1, kind="stable")[:, : min(_NEIGHBOURS, len(units) - 1)]
