@@ -449,12 +449,12 @@ def test_embed_writes_what_the_head_makes_of_the_states(cycle: Path, pretrained:
                                                         ) -> None:
     dataset, _ = load_dataset(cycle)
     embed_tuned(cycle, tuned, tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
-    states, found, both, auto = (load_item_embeddings(tmp_path / "e", dataset, kind).known
-                                 for kind in ("states", "preferences", "both", "auto"))
+    loaded = [load_item_embeddings(tmp_path / "e", dataset, kind) for kind in ("states", "preferences", "both", "auto")]
+    states, found, both, auto = (embeddings.known for embeddings in loaded)
     head = load_file(tuned / "head.safetensors")
     expected = torch.softmax(torch.from_numpy(states[1:]) @ head["weight"].T + head["bias"], dim=1)
     np.testing.assert_allclose(np.square(found[1:]), expected, atol=1e-5)
-    assert found.dtype == np.float32 and not found[0].any()
+    assert found.dtype == np.float32 and not found[0].any() and loaded[0].hashes == loaded[1].hashes
     shares = category_neighbours(cycle, pretrained, tmp_path / "e")
     assert shares["preferences"] > shares["share"] > 0
     assert np.array_equal(both, auto)

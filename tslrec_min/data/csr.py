@@ -20,6 +20,11 @@ def owners(lengths: np.ndarray | Sequence[int]) -> Int64Array:
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> Int64Array:
-    """Return ``starts[u], starts[u] + 1, ..``, ``lengths[u]`` numbers for every row u, one row after the other."""
+    """Return the places of pieces of an array, one piece after the other, int64 [N].
+
+    Args:
+        starts: int64 [U], where each piece begins.
+        lengths: int64 [U], how long it is.
+    """
     ends = offsets(lengths)
     return np.repeat(starts - ends[:-1], lengths) + np.arange(ends[-1])

@@ -37,7 +37,12 @@ class Histories:
         return self._pieces(self.indptr[users], self.lengths[users])
 
     def windows(self, starts: np.ndarray, counts: np.ndarray) -> Histories:
-        """Return the ``counts[u]`` items from place ``starts[u]`` on of every user u, who has at least as many."""
+        """Return a window of every user's history.
+
+        Args:
+            starts: int64 [U], its first place, from 0.
+            counts: int64 [U], its items; the user has as many from there on.
+        """
         return self._pieces(self.indptr[:-1] + starts, counts)
 
     def last(self, count: int) -> Histories:

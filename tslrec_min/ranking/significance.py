@@ -36,8 +36,6 @@ class PermutationTest:
     """Mean of a - b."""
     p_value: float
     """Two-sided, never 0."""
-    n_resamples: int
-    """Random sign flips."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,6 @@ class BootstrapTest:
     """Its upper end."""
     p_value: float
     """Two-sided, never 0."""
-    n_resamples: int
-    """Random samples of the users."""
 
 
 def paired_permutation_test(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000,
@@ -84,7 +80,7 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10
     sums = _resample(flipped_sums, len(sizes) if grouped else len(differences), n_resamples, seed)
     slack = 1e-12 * float(sizes @ counts)  # rounding must not split equal sums
     extreme = int(np.count_nonzero(np.abs(sums) >= abs(differences.sum()) - slack))
-    return PermutationTest(float(differences.mean()), (1 + extreme) / (1 + n_resamples), n_resamples)
+    return PermutationTest(float(differences.mean()), (1 + extreme) / (1 + n_resamples))
 
 
 def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000, seed: int = 0) -> BootstrapTest:
@@ -117,7 +113,7 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000, se
     low, high = np.quantile(means, [_TAIL, 1 - _TAIL])
     slack = 1e-12 * float(np.abs(values).max())  # rounding must not split equal means
     extreme = int(np.count_nonzero(np.abs(means - mean) >= abs(mean) - slack))
-    return BootstrapTest(mean, float(low), float(high), (1 + extreme) / (1 + n_resamples), n_resamples)
+    return BootstrapTest(mean, float(low), float(high), (1 + extreme) / (1 + n_resamples))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:

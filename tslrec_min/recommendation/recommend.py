@@ -25,7 +25,8 @@ from ..recommenders.inference import final_states
 from ..recommenders.models import SequentialRecommender
 from ..runtime.progress import progress
 from ..storage.output_files import output_files
-from .requests import AskedHistory, AskedUser, GivenIds, HistoryBlock, histories_in, histories_of, users_in, users_of
+from . import requests
+from .requests import GivenIds, HistoryBlock, LeftOut
 from .writers import ItemNames, Recommendations, open_writer, rows_of
 
 if TYPE_CHECKING:
@@ -51,21 +52,9 @@ class RecommendOptions:
     """``jsonl``, ``csv`` or ``parquet``."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What `recommend` did."""
-
-    users: int
-    """Users that were answered."""
-    skipped_users: int
-    """Unknown users, and histories without a known item."""
-    skipped_items: int
-    """Unknown items of histories."""
-
-
 def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options: RecommendOptions, *,
               users: Path | None = None, histories: Path | None = None, device: torch.device, threads: int,
-              overwrite: bool = False) -> Summary:
+              overwrite: bool = False) -> tuple[int, LeftOut]:
     """Write the best items of users.
 
     Args:
@@ -79,18 +68,22 @@ def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options:
         threads: kernel threads.
         overwrite: replace the file at `out`.
 
+    Returns:
+        How many users were answered, and what was left out.
+
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, `out` exists, or both
             `users` and `histories` are given.
     """
-    given, answers, names = _answers(dataset_path, run_path, options, None if users is None else users_in(users),
-                                     None if histories is None else histories_in(histories), device, threads)
+    asked_users = None if users is None else requests.users_in(users)
+    asked_histories = None if histories is None else requests.histories_in(histories)
+    given, answers, names = _answers(dataset_path, run_path, options, asked_users, asked_histories, device, threads)
     if not isinstance(out, Path):
-        return _summary(_write(answers, out, names, options.format), given)
+        return _write(answers, out, names, options.format), given.left_out
     with output_files(out, overwrite=overwrite) as (temporary,), open(temporary, "wb") as stream:
         total = given.dataset.n_users if users is None and histories is None else None
         with progress(total, "recommend", "user") as bar:
-            return _summary(_write(answers, stream, names, options.format, bar), given)
+            return _write(answers, stream, names, options.format, bar), given.left_out
 
 
 def recommended_rows(dataset_path: Path, run_path: Path, options: RecommendOptions, *,
@@ -107,13 +100,14 @@ def recommended_rows(dataset_path: Path, run_path: Path, options: RecommendOptio
     Raises:
         TslrecError: see `recommend`.
     """
-    _, answers, names = _answers(dataset_path, run_path, options, None if users is None else users_of(users),
-                                 None if histories is None else histories_of(histories), device, threads)
+    asked_users = None if users is None else requests.users_of(users)
+    asked_histories = None if histories is None else requests.histories_of(histories)
+    _, answers, names = _answers(dataset_path, run_path, options, asked_users, asked_histories, device, threads)
     return [row for block in answers for row in rows_of(block, names)]
 
 
-def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, users: Iterable[AskedUser] | None,
-             histories: Iterable[AskedHistory] | None, device: torch.device, threads: int
+def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, users: Iterable[requests.AskedUser] | None,
+             histories: Iterable[requests.AskedHistory] | None, device: torch.device, threads: int
              ) -> tuple[GivenIds, Iterator[Recommendations], ItemNames]:
     """Return what is known of the ids, the recommendations, block by block, and the names of what is in them."""
     if users is not None and histories is not None:
@@ -175,7 +169,3 @@ def _write(answers: Iterator[Recommendations], stream: BinaryIO, names: ItemName
             if bar is not None:
                 bar.update(len(block.user_ids))
     return n_users
-
-
-def _summary(n_users: int, given: GivenIds) -> Summary:
-    return Summary(n_users, given.left_out.users, given.left_out.items)
