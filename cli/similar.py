@@ -51,12 +51,13 @@ def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run:
     from ..data.dataset import load_dataset
     from ..item_vectors.load import load_item_embeddings
     from ..recommendation.similar import similar_items
-    from ..recommenders.artifact import load_item_table
 
     loaded, dataset_hash = load_dataset(dataset)
     if embeddings is not None:
         compared = load_item_embeddings(embeddings, loaded, kind, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
     else:
+        from ..recommenders.artifact import load_item_table  # loads torch
+
         compared = load_item_table(Path(str(run)), loaded, dataset_hash)
     neighbours_of = list(zip(items, similar_items(loaded, compared, items, k), strict=True))
     if as_json:

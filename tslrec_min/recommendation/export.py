@@ -9,7 +9,6 @@ from ..data.dataset import load_dataset
 from ..errors import TslrecError
 from ..item_vectors.formats import ids_beside, write_vectors
 from ..item_vectors.load import ItemEmbeddings, load_item_embeddings, refuse_file_options
-from ..recommenders.artifact import load_item_table
 from ..storage.artifacts import read_json
 from ..storage.output_files import output_files
 
@@ -40,6 +39,8 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
         if kind != "states":
             raise TslrecError(f"{source} is a trained recommender; --vectors {kind} is for folders that tslrec embed "
                               "wrote")
+        from ..recommenders.artifact import load_item_table  # loads torch
+
         embeddings = load_item_table(source, dataset, dataset_hash)
     else:
         embeddings = load_item_embeddings(source, dataset, kind, ids_path=ids_path, ignore_unknown=ignore_unknown)

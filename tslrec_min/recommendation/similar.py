@@ -14,7 +14,6 @@ from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError, some_of
 from ..item_vectors.load import ItemEmbeddings, load_item_embeddings
 from ..ranking.neighbours import nearest
-from ..recommenders.artifact import load_item_table
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,8 @@ def similar_rows(dataset_path: Path, items: Sequence[str], k: int, *, embeddings
     if embeddings is not None and run is None:
         compared = load_item_embeddings(embeddings, dataset)
     elif run is not None and embeddings is None:
+        from ..recommenders.artifact import load_item_table  # loads torch
+
         compared = load_item_table(run, dataset, dataset_hash)
     else:
         raise TslrecError(f"embeddings is {embeddings} and run {run}; give one of them")
