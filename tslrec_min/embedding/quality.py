@@ -19,8 +19,7 @@ _NEIGHBOUR_ROWS = 512
 def neighbour_share(embeddings: np.ndarray, labels: np.ndarray) -> float:
     """Return how much of the latent categories item embeddings know: the share of near items of the same category.
 
-    It looks at all items, in any order among the nearest, which a matrix product and a partition do faster than
-    `ranking.neighbours.nearest`; equal cosines at the edge fall otherwise there.
+    It does not use `ranking.neighbours.nearest`, which scales, rounds and breaks ties otherwise: shares would change.
 
     Args:
         embeddings: float [I+1, D], row 0 padding.
