@@ -22,9 +22,10 @@ from tslrec_min.data.raw import text as files
 from tslrec_min.embedding.store import ShardStore
 from tslrec_min.errors import TslrecError
 from tslrec_min.evaluation import compare as results
-from tslrec_min.item_vectors import align as vectors
-from tslrec_min.item_vectors.artifact import load_all_embeddings, open_older
+from tslrec_min.item_vectors.artifact import open_older
+from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.pipeline import run as pipeline
+from tslrec_min.recommendation.export import export
 from tslrec_min.recommendation.requests import GivenIds, histories_in, users_in
 from tslrec_min.storage.artifacts import Recipe, _own_hash, read_json, sha256_of_file, sha256_of_json
 
@@ -224,7 +225,7 @@ def artifact_subjects(folder: Path, base: dict[str, Path], heavy: bool) -> list[
     reads: dict[str, Callable[[Path], Any]] = {
         "dataset": read_dataset, "timed": read_timed,
         "evaluate": lambda path: results.compare([str(path / "evaluate")], EvaluateConfig(resamples=20)),
-        "embed": lambda path: [load_all_embeddings(path / "embed", dataset)[0],
+        "embed": lambda path: [load_item_embeddings(path / "embed", dataset).rows,
                                open_older(path / "embed", recipe).keys]}
     subjects = []
     for name, read in (reads | (_reads_with_torch(base) if heavy else {})).items():
@@ -326,11 +327,11 @@ def other_subjects(folder: Path, base: dict[str, Path]) -> list[Subject]:
         {"parquet": "parquet"} if importlib.util.find_spec("pyarrow") else {})
     for format, suffix in suffixes.items():
         (apart / f"vectors-{format}").mkdir()
-        vectors.export(base["dataset"], base["embed"], apart / f"vectors-{format}" / f"v.{suffix}", format)
+        export(base["dataset"], base["embed"], apart / f"vectors-{format}" / f"v.{suffix}", format)
 
         def read_vectors(path: Path, suffix: str = suffix) -> Any:
             ids = path / "v.ids.txt" if suffix == "npy" else None
-            return vectors.load_item_vectors(path / f"v.{suffix}", dataset, ids_path=ids)[0]
+            return load_item_embeddings(path / f"v.{suffix}", dataset, ids_path=ids).rows
 
         subjects.append(Subject(f"vectors {format}", ("*",), read_vectors))
     (apart / "vectors-npz").mkdir()
@@ -338,7 +339,7 @@ def other_subjects(folder: Path, base: dict[str, Path]) -> list[Subject]:
     np.savez_compressed(apart / "vectors-npz" / "v.npz", vectors=rows, ids=np.array(
         dataset.with_cold_items().item_ids))
     subjects.append(Subject("vectors npz", ("*",),
-                            lambda path: vectors.load_item_vectors(path / "v.npz", dataset)[0]))
+                            lambda path: load_item_embeddings(path / "v.npz", dataset).rows))
     return [*subjects, *_given(apart, dataset)]
 
 

@@ -17,7 +17,8 @@ from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Dataset, Evaluation, load_dataset
 from tslrec_min.errors import TslrecError
-from tslrec_min.item_vectors.artifact import PREFERENCES, load_embeddings
+from tslrec_min.item_vectors.artifact import PREFERENCES
+from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.ranking.metrics import metric_values
 from tslrec_min.ranking.ranks import rank_targets
 from tslrec_min.recommenders.adapters import build_adapter
@@ -51,7 +52,7 @@ def main() -> None:
     rows = []
     for path in arguments.embeddings:
         for kind in ("states", "preferences", "both") if (path / PREFERENCES).is_file() else ("states",):
-            vectors = load_embeddings(path, dataset, kind)[0]
+            vectors = load_item_embeddings(path, dataset, kind).known
             row = [path.name, kind]
             for width in arguments.widths:
                 for adapter in ("init", "cca"):

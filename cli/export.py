@@ -50,11 +50,11 @@ def export(dataset: Path, source: Path, out: Path, output_format: str | None, ki
         tslrec export dataset embed -o vectors.txt --format word2vec
     """
     output_format = format_of(out, output_format, _BY_ENDING)
-    from ..recommendation.export import export as export_vectors
+    from ..recommendation.export import export as export_embeddings
 
-    vectors, paths = export_vectors(dataset, source, out, output_format, ids_path=embedding_ids,
-                                    ignore_unknown=ignore_unknown, kind=kind, overwrite=overwrite)
-    n_items, width = vectors.rows.shape
+    embeddings, paths = export_embeddings(dataset, source, out, output_format, ids_path=embedding_ids,
+                                          ignore_unknown=ignore_unknown, kind=kind, overwrite=overwrite)
+    n_items, width = len(embeddings.ids), embeddings.rows.shape[1]
     if as_json:
         click.echo(json.dumps({"items": n_items, "width": width, "files": [str(path) for path in paths]}))
     else:

@@ -66,13 +66,13 @@ def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | No
     from ..recommendation.recommend import recommend as recommend_items
 
     options = RecommendOptions(k, keep_seen, titles, unknown == "skip", output_format or "jsonl")
-    summary = recommend_items(dataset, run, out or sys.stdout.buffer, options, users=users,
-                              histories=histories, device=torch_device, threads=threads, overwrite=overwrite)
-    if summary.skipped_items or summary.skipped_users:
-        click.echo(f"left out: {summary.skipped_items} unknown items of histories, {summary.skipped_users} users "
-                   "that are unknown or without a known item", err=True)
-    elif not summary.users:
+    n_users, left_out = recommend_items(dataset, run, out or sys.stdout.buffer, options, users=users,
+                                        histories=histories, device=torch_device, threads=threads, overwrite=overwrite)
+    if left_out.items or left_out.users:
+        click.echo(f"left out: {left_out.items} unknown items of histories, {left_out.users} users that are unknown or "
+                   "without a known item", err=True)
+    elif not n_users:
         click.echo(f"{'--users' if histories is None else '--histories'}: no line in it, so there is nothing to answer",
                    err=True)
     if out:
-        click.echo(f"{out}: {summary.users} users", err=True)
+        click.echo(f"{out}: {n_users} users", err=True)

@@ -49,21 +49,23 @@ def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run:
     if run is not None and kind != "states":
         raise click.UsageError(f"--vectors {kind} goes with --embeddings")
     from ..data.dataset import load_dataset
-    from ..item_vectors.align import embedded_vectors
+    from ..item_vectors.load import load_item_embeddings
     from ..recommendation.similar import similar_items
-    from ..recommenders.artifact import run_vectors
 
     loaded, dataset_hash = load_dataset(dataset)
-    vectors = embedded_vectors(
-        embeddings, loaded, ids_path=embedding_ids, ignore_unknown=ignore_unknown, kind=kind) if (
-        embeddings) else run_vectors(Path(str(run)), loaded, dataset_hash)
-    found = similar_items(loaded, vectors, items, k)
+    if embeddings is not None:
+        compared = load_item_embeddings(embeddings, loaded, kind, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
+    else:
+        from ..recommenders.artifact import load_item_table  # loads torch
+
+        compared = load_item_table(Path(str(run)), loaded, dataset_hash)
+    neighbours_of = list(zip(items, similar_items(loaded, compared, items, k), strict=True))
     if as_json:
         click.echo(json.dumps([{"item": item, "similar": [dataclasses.asdict(near) for near in neighbours]}
-                               for item, neighbours in zip(items, found, strict=True)], ensure_ascii=False))
+                               for item, neighbours in neighbours_of], ensure_ascii=False))
         return
     titles = dict(zip(loaded.with_cold_items().item_ids, loaded.with_cold_items().titles, strict=True))
     click.echo("\n\n".join(
         table((f"{titles[item]} ({item})", "item", "cosine"),
               [(near.title, near.item, f"{near.cosine:.4f}") for near in neighbours])
-        for item, neighbours in zip(items, found, strict=True)))
+        for item, neighbours in neighbours_of))

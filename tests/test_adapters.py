@@ -14,7 +14,7 @@ import torch
 from tslrec_min.configs import ADAPTERS, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.errors import TslrecError
-from tslrec_min.item_vectors.artifact import save_embeddings
+from tslrec_min.item_vectors.artifact import write_embeddings
 from tslrec_min.pipeline.config import load_run_config
 from tslrec_min.recommenders.adapters import build_adapter, item_parameters, restore_adapter
 from tslrec_min.recommenders.adapters.cca import canonical_components
@@ -49,7 +49,7 @@ def random_histories(seed: int = 0) -> Histories:
 def stored_embeddings(path: Path, dataset: Dataset) -> Path:
     """Write an embed artifact of `make_embeddings`."""
     with write_artifact(path, Recipe("embed", {}, {})) as folder:
-        save_embeddings(folder, make_embeddings(dataset.n_items)[1:], dataset)
+        write_embeddings(folder, [(np.arange(dataset.n_items), make_embeddings(dataset.n_items)[1:])], dataset)
     return path
 
 
@@ -392,7 +392,7 @@ def test_a_control_takes_the_place_of_the_embeddings_in_training(cycle: Path, tm
     dataset, dataset_hash = load_dataset(cycle)
     embeddings = make_embeddings(dataset.n_items)
     with write_artifact(tmp_path / "embed", Recipe("embed", {}, {})) as folder:
-        save_embeddings(folder, embeddings[1:], dataset)
+        write_embeddings(folder, [(np.arange(dataset.n_items), embeddings[1:])], dataset)
     config = TrainConfig(adapter="alphafuse", width=8, blocks=1, max_len=8, epochs=1, seed=5, control="shuffled")
     train(cycle, tmp_path / "run", config, embeddings_path=tmp_path / "embed", device=CPU, threads=1)
     assert read_json(tmp_path / "run" / "config.json")["config"]["control"] == "shuffled"

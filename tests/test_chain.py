@@ -37,7 +37,7 @@ from tslrec_min.finetuning.head import PreferenceModel
 from tslrec_min.finetuning.preference_head import PreferenceHead
 from tslrec_min.finetuning.samples import Samples, make_samples
 from tslrec_min.finetuning.training import fine_tune
-from tslrec_min.item_vectors.artifact import combined, load_embeddings
+from tslrec_min.item_vectors.load import combined, load_item_embeddings
 from tslrec_min.llm.files import load_tokenizer
 from tslrec_min.llm.lora import add_lora
 from tslrec_min.llm.model import load_language_model
@@ -184,7 +184,7 @@ def test_both_engines_embed_alike_and_last_item_keeps_its_vector(cycle: Path, tu
     vectors = {}
     for engine in ("llama", "torch"):
         embed_tuned(cycle, tuned, tmp_path / engine, EmbedConfig(engine=engine), device=CPU, threads=1)
-        vectors[engine], _ = load_embeddings(tmp_path / engine, dataset)
+        vectors[engine] = load_item_embeddings(tmp_path / engine, dataset).known
     assert vectors["llama"].shape == (N_ITEMS + 1, 64) and vectors["llama"].dtype == np.float32
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in
                zip(vectors["llama"][1:], vectors["torch"][1:], strict=True)]
@@ -427,16 +427,15 @@ def test_embed_writes_what_the_head_makes_of_the_states(cycle: Path, pretrained:
                                                         ) -> None:
     dataset, _ = load_dataset(cycle)
     embed_tuned(cycle, tuned, tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
-    states, made_by = load_embeddings(tmp_path / "e", dataset)
-    found, same = load_embeddings(tmp_path / "e", dataset, "preferences")
+    loaded = [load_item_embeddings(tmp_path / "e", dataset, kind) for kind in ("states", "preferences", "both", "auto")]
+    states, found, both, auto = (embeddings.known for embeddings in loaded)
     head = load_file(tuned / "head.safetensors")
     expected = torch.softmax(torch.from_numpy(states[1:]) @ head["weight"].T + head["bias"], dim=1)
     np.testing.assert_allclose(np.square(found[1:]), expected, atol=1e-5)
-    assert found.dtype == np.float32 and not found[0].any() and made_by == same
+    assert found.dtype == np.float32 and not found[0].any() and loaded[0].hashes == loaded[1].hashes
     shares = category_neighbours(cycle, pretrained, tmp_path / "e")
     assert shares["preferences"] > shares["share"] > 0
-    both, _ = load_embeddings(tmp_path / "e", dataset, "both")
-    assert np.array_equal(both, load_embeddings(tmp_path / "e", dataset, "auto")[0])
+    assert np.array_equal(both, auto)
     for block, part in ((both[1:, :64], states[1:]), (both[1:, 64:], found[1:])):
         assert np.abs(block.mean(axis=0)).max() < 1e-4
         assert np.square(block).sum(axis=1).mean() == pytest.approx(1, abs=1e-4)
@@ -454,7 +453,7 @@ def test_preferences_are_exported_and_compared(cycle: Path, tuned: Path, tmp_pat
 
     dataset, _ = load_dataset(cycle)
     embed_tuned(cycle, tuned, tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
-    wanted = load_embeddings(tmp_path / "e", dataset, "preferences")[0][1:]
+    wanted = load_item_embeddings(tmp_path / "e", dataset, "preferences").known[1:]
     done = invoke("export", cycle, tmp_path / "e", "--vectors", "preferences", "-o", tmp_path / "p.npy")
     assert not done.exit_code and np.array_equal(np.load(tmp_path / "p.npy"), wanted), done.output
     done = invoke("similar", cycle, dataset.item_ids[3], "--embeddings", tmp_path / "e", "--vectors", "preferences",
@@ -470,9 +469,9 @@ def test_preferences_are_exported_and_compared(cycle: Path, tuned: Path, tmp_pat
 def test_preferences_are_refused_where_there_is_no_head(cycle: Path, llm: Path, tuned: Path, tmp_path: Path) -> None:
     dataset, _ = load_dataset(cycle)
     embed_base(cycle, str(llm), PromptTemplate(), tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
-    assert np.array_equal(*(load_embeddings(tmp_path / "e", dataset, kind)[0] for kind in ("auto", "states")))
+    assert np.array_equal(*(load_item_embeddings(tmp_path / "e", dataset, kind).rows for kind in ("auto", "states")))
     with pytest.raises(TslrecError, match="has states alone.*--vectors states"):
-        load_embeddings(tmp_path / "e", dataset, "both")
+        load_item_embeddings(tmp_path / "e", dataset, "both")
     np.save(tmp_path / "v.npy", np.eye(N_ITEMS, dtype=np.float32))
     (tmp_path / "v.ids.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids))
     with pytest.raises(TslrecError, match="is a file of vectors; --vectors preferences is for folders"):

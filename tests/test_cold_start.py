@@ -35,7 +35,8 @@ from tslrec_min.errors import TslrecError
 from tslrec_min.evaluation.cold_start import ColdTargets, evaluate_cold
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.finetuning.samples import make_samples
-from tslrec_min.item_vectors.artifact import load_all_embeddings, load_embeddings, save_embeddings
+from tslrec_min.item_vectors.artifact import write_embeddings
+from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.llm.files import load_tokenizer
 from tslrec_min.llm.prompts import PromptTemplate, item_texts, template_of
 from tslrec_min.ranking.metrics import COLD_METRICS, hit_rate, metric_values, ndcg
@@ -78,13 +79,13 @@ def cold(cycle_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def write_embeddings(folder: Path, dataset: Dataset) -> np.ndarray:
+def write_random_embeddings(folder: Path, dataset: Dataset) -> np.ndarray:
     """Write random vectors; cold item 2 gets that of item 7. Return them."""
     ids = dataset.with_cold_items().item_ids
     vectors = np.stack([np.random.default_rng([*item.encode()]).normal(size=12) for item in ids]).astype(np.float32)
     vectors[dataset.n_items + 1] = vectors[6]
     with write_artifact(folder, Recipe("embed", {}, {})) as temporary:
-        save_embeddings(temporary, vectors, dataset)
+        write_embeddings(temporary, [(np.arange(len(ids)), vectors)], dataset)
     return vectors
 
 
@@ -92,7 +93,7 @@ def write_embeddings(folder: Path, dataset: Dataset) -> np.ndarray:
 def trained(cold: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of embeddings and of two runs: linear and none."""
     folder = tmp_path_factory.mktemp("cold-runs")
-    write_embeddings(folder / "embed", load_dataset(cold)[0])
+    write_random_embeddings(folder / "embed", load_dataset(cold)[0])
     train(cold, folder / "linear", TrainConfig(adapter="linear", **SMALL), embeddings_path=folder / "embed",
           device=CPU, threads=1)
     train(cold, folder / "none", TrainConfig(**SMALL), device=CPU, threads=1)
@@ -187,9 +188,10 @@ def test_embeddings_of_cold_items_follow_the_others(cold: Path, llm: Path, tmp_p
                           threads=1, **options)  # type: ignore[arg-type]
 
     embed(tmp_path / "e")
-    whole, found = load_all_embeddings(tmp_path / "e", dataset)
-    warm, same = load_embeddings(tmp_path / "e", dataset)
-    assert whole.shape == (N_ITEMS + 1, 64) and found == same and np.array_equal(warm, whole[:20])
+    embeddings = load_item_embeddings(tmp_path / "e", dataset)
+    whole, found = embeddings.rows, embeddings.hashes["embeddings"]
+    assert whole.shape == (N_ITEMS + 1, 64) and np.array_equal(embeddings.known, whole[:20])
+    assert np.array_equal(embeddings.cold, whole[20:]) and len(embeddings.cold) == embeddings.n_cold
     ids = (tmp_path / "e" / "items.txt").read_text().split()
     assert ids == [*dataset.item_ids, *dataset.cold.item_ids]
     assert read_json(tmp_path / "e" / "embed.json")["items"] == N_ITEMS
@@ -203,14 +205,14 @@ def test_embeddings_of_cold_items_follow_the_others(cold: Path, llm: Path, tmp_p
                device=CPU, threads=1, append_to=tmp_path / "e")
     assert read_json(tmp_path / "more" / "embed.json")["kept"] == N_ITEMS
     with pytest.raises(TslrecError, match="24 items, expected 19; with unknown"):
-        load_embeddings(tmp_path / "e", replace(dataset, cold=None))
+        load_item_embeddings(tmp_path / "e", replace(dataset, cold=None))
 
 
 def test_cold_rows_come_from_the_projection_of_the_best_weights(cold: Path, trained: Path) -> None:
     dataset, dataset_hash = load_dataset(cold)
     rows = load_cold_rows(trained / "linear", 5)
     recommender = load_recommender(trained / "linear", dataset_hash, CPU)
-    vectors, _ = load_all_embeddings(trained / "embed", dataset)
+    vectors = load_item_embeddings(trained / "embed", dataset).rows
     state = {name: value.numpy() for name, value in recommender.adapter.state_dict().items()}
     items = vectors[1:20].astype(np.float64)
     centred = items - items.mean(axis=0)
@@ -257,7 +259,7 @@ def test_controls_replace_what_is_projected(cold: Path, trained: Path, tmp_path:
     config = TrainConfig(adapter="linear", control=control, **SMALL)
     train(cold, tmp_path / "run", config, embeddings_path=trained / "embed", device=CPU, threads=1)
     rows, recommender = load_cold_rows(tmp_path / "run", 5), load_recommender(tmp_path / "run", dataset_hash, CPU)
-    vectors, _ = load_all_embeddings(trained / "embed", dataset)
+    vectors = load_item_embeddings(trained / "embed", dataset).rows
     assert rows is not None
     plain = projected_rows(recommender, vectors[20:])
     assert not np.allclose(rows, plain, atol=1e-4)
@@ -347,7 +349,7 @@ def test_cold_interactions_change_nothing_that_is_learned(cycle_raw: Path, cold:
         samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config,
                                context_length=1024)
         vectors, run = tmp_path / f"{name}-embed", tmp_path / f"{name}-run"
-        write_embeddings(vectors, dataset)
+        write_random_embeddings(vectors, dataset)
         train(path, run, TrainConfig(adapter="linear", **SMALL), embeddings_path=vectors, device=CPU, threads=1)
         learned.append((dataset, dataset_hash, pretrained, samples, open_artifact(run, "train").hash))
     (one, hash_one, pre_one, samples_one, run_one), (two, hash_two, pre_two, samples_two, run_two) = learned

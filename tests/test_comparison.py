@@ -49,7 +49,7 @@ def random_runs(n_users: int, n_runs: int, seed: int) -> list[Ranks]:
 
 
 def random_ranks(dataset: Dataset, runs_of: Mapping[str, int], seed: int = 1) -> dict[str, dict[str, list[Ranks]]]:
-    n_users = len(dataset.evaluated_users)
+    n_users = len(dataset.evaluation("test").users)
     return {protocol: {arm: random_runs(n_users, n_runs, hash_of(protocol, arm, seed))
                        for arm, n_runs in runs_of.items()} for protocol in ("filtered", "unfiltered")}
 
@@ -110,7 +110,7 @@ def test_weighted_means_of_groups_add_up(dataset: Dataset) -> None:
         for name, overall in found[protocol].items():
             for pair in (("head", "tail"), ("short", "long")):
                 total = sum(users[group] * found["groups"][protocol][group][name]["mean"] for group in pair)
-                assert total / len(dataset.evaluated_users) == pytest.approx(overall["mean"])
+                assert total / len(dataset.evaluation("test").users) == pytest.approx(overall["mean"])
 
 
 def test_equal_popularity_goes_to_the_smaller_id() -> None:
@@ -121,7 +121,7 @@ def test_equal_popularity_goes_to_the_smaller_id() -> None:
 
 def test_targets_take_no_part_in_popularity(dataset: Dataset) -> None:
     items = dataset.histories.items.copy()
-    ends = dataset.histories.indptr[dataset.evaluated_users + 1]
+    ends = dataset.histories.indptr[dataset.evaluation("test").users + 1]
     items[ends - 1], items[ends - 2] = N_ITEMS, N_ITEMS
     changed = replace(dataset, histories=Histories(dataset.histories.indptr, items))
     assert not np.array_equal(changed.evaluation("test").targets, dataset.evaluation("test").targets)

@@ -104,7 +104,7 @@ def test_split_is_leave_one_out_and_keeps_every_interaction(cycle: Path) -> None
 def test_short_histories_are_for_training_only() -> None:
     rows = [("a", "x", 1), ("a", "y", 2), ("b", "x", 1), ("b", "y", 2), ("b", "z", 3)]
     dataset = build_dataset(raw_of(rows), RawItems(dict.fromkeys("xyz", "t")), k_core=0)
-    assert dataset.evaluated_users.tolist() == [1]
+    assert dataset.evaluation("test").users.tolist() == [1]
     assert [dataset.training().of(user).tolist() for user in range(2)] == [[1, 2], [1]]
 
 

@@ -17,7 +17,7 @@ from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.embedding.embed import embed_tuned
 from tslrec_min.finetuning.finetune import finetune
-from tslrec_min.item_vectors.artifact import load_embeddings
+from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.storage.artifacts import read_json
 
 CPU = torch.device("cpu")
@@ -42,8 +42,8 @@ def test_real_model_learns_and_keeps_its_states_through_gguf(tmp_path: Path) -> 
     for name in ("a", "b"):
         embed_tuned(tmp_path / "dataset", tmp_path / "finetune", tmp_path / name, EmbedConfig(), device=CPU, threads=2)
     dataset, _ = load_dataset(tmp_path / "dataset")
-    vectors, _ = load_embeddings(tmp_path / "a", dataset)
-    assert np.array_equal(vectors, load_embeddings(tmp_path / "b", dataset)[0])
+    vectors = load_item_embeddings(tmp_path / "a", dataset).known
+    assert np.array_equal(vectors, load_item_embeddings(tmp_path / "b", dataset).known)
     units = vectors[1:] / np.linalg.norm(vectors[1:], axis=1, keepdims=True)
     titles = [str(title) for title in dataset.titles]
     first, second = (titles.index(name) for name in ("Godfather, The", "Godfather: Part II, The"))

@@ -19,7 +19,8 @@ from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.configs import PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.errors import TslrecError
-from tslrec_min.item_vectors.artifact import load_embeddings, save_embeddings
+from tslrec_min.item_vectors.artifact import write_embeddings
+from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.ranking.metrics import metric_values
 from tslrec_min.recommenders.artifact import load_recommender
 from tslrec_min.recommenders.inference import rank
@@ -41,7 +42,7 @@ def embeddings(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("embed") / "embed"
     vectors = np.random.default_rng(0).normal(size=(dataset.n_items, 40)).astype(np.float32)
     with write_artifact(out, Recipe("embed", {}, {})) as folder:
-        save_embeddings(folder, vectors, dataset)
+        write_embeddings(folder, [(np.arange(dataset.n_items), vectors)], dataset)
     return out
 
 
@@ -174,13 +175,13 @@ def test_pretrain_writes_categories(cycle: Path, tmp_path: Path) -> None:
 
 def test_embeddings_of_another_catalogue_are_refused_by_name(cycle: Path, embeddings: Path) -> None:
     dataset, _ = load_dataset(cycle)
-    vectors, _ = load_embeddings(embeddings, dataset)
+    vectors = load_item_embeddings(embeddings, dataset).known
     assert vectors.shape == (25, 40) and not vectors[0].any()
     other = replace(dataset, item_ids=[*dataset.item_ids[:-1], "newcomer"])
     with pytest.raises(TslrecError, match=r"without newcomer, with unknown i9.*tslrec embed"):
-        load_embeddings(embeddings, other)
+        load_item_embeddings(embeddings, other)
     with pytest.raises(TslrecError, match="another order"):
-        load_embeddings(embeddings, replace(dataset, item_ids=[*reversed(dataset.item_ids)]))
+        load_item_embeddings(embeddings, replace(dataset, item_ids=[*reversed(dataset.item_ids)]))
 
 
 def test_impossible_training_is_refused(cycle: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tslrec_min.categories.artifact import load_categories
 from tslrec_min.cli import main
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.embedding.quality import neighbour_share
-from tslrec_min.item_vectors.artifact import load_embeddings
+from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.report.drawing import draw
 from tslrec_min.report.page import template
 from tslrec_min.report.statistics import bins, principal_plane, smoothed
@@ -176,7 +176,7 @@ def test_figures_are_those_of_the_artifacts(page: str, whole: Path) -> None:
             assert found["hash"] in texts
     assert metrics["data"]["split_hash"] in page and "Cold start: " in texts
     labels = load_categories(whole / "pretrain", *load_dataset(whole / "dataset"))[0].labels
-    vectors = load_embeddings(whole / "embed", load_dataset(whole / "dataset")[0], "preferences")[0]
+    vectors = load_item_embeddings(whole / "embed", load_dataset(whole / "dataset")[0], "preferences").known
     assert f", preferences {neighbour_share(vectors, labels):.1%}" in texts
     assert "Map of the item embeddings after fine-tuning, as preferences, coloured by latent category" in page
     assert headings(parsed(page)) == [

@@ -47,8 +47,6 @@ def test_bootstrap_agrees_with_scipy_and_the_normal_law(runs):
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.1 * spread)
     assert ours.low < ours.mean_difference < ours.high
     assert ours.p_value == pytest.approx(2 * stats.norm.sf(abs(np.mean(a - b)) / spread), abs=0.02)
-    wider = paired_bootstrap(a, b, confidence=0.99)
-    assert wider.low < ours.low and wider.high > ours.high and wider.confidence == 0.99
 
 
 def test_a_clear_and_a_missing_difference():
@@ -106,9 +104,6 @@ def test_wrong_values_are_refused(test, a, b, message):
 
 
 def test_wrong_settings_are_refused():
-    for confidence in (0, 1, 95, np.nan):
-        with pytest.raises(ValueError, match="confidence is"):
-            paired_bootstrap([1.0], [0.0], confidence=confidence)
     with pytest.raises(ValueError, match="n_resamples is 0"):
         paired_permutation_test([1.0], [0.0], n_resamples=0)
 

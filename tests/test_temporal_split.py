@@ -81,7 +81,6 @@ def test_parts_by_their_definition(rows: list[Row], k_core: int) -> None:
     inner = dataset.within_training()
     for user, target in zip(inner.users, inner.targets, strict=True):
         assert [*inner.histories.of(user), target] == dataset.training().of(user).tolist()
-    assert dataset.evaluated_users.tolist() == dataset.evaluation("test").users.tolist()
 
 
 @given(INTERACTIONS, st.integers(0, 2**32))

@@ -20,12 +20,12 @@ from tslrec_min.cli import main
 from tslrec_min.configs import VECTOR_FORMATS, TrainConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.errors import TslrecError
-from tslrec_min.item_vectors.align import embedded_vectors, load_item_vectors
-from tslrec_min.item_vectors.artifact import load_embeddings, save_embeddings
+from tslrec_min.item_vectors.artifact import write_embeddings
 from tslrec_min.item_vectors.formats import read_vectors, write_vectors
+from tslrec_min.item_vectors.load import load_item_embeddings
+from tslrec_min.ranking import neighbours
 from tslrec_min.ranking.neighbours import nearest
-from tslrec_min.recommendation import similar as similarity
-from tslrec_min.recommenders.artifact import run_vectors
+from tslrec_min.recommenders.artifact import load_item_table
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, open_artifact, sha256_of_file, write_artifact
 
@@ -46,7 +46,7 @@ def embed(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors = np.random.default_rng(0).normal(size=(dataset.n_items, 12)).astype(np.float32)
     vectors[3, :4] = 0, -0.0, np.finfo(np.float32).tiny, 1e30
     with write_artifact(out, Recipe("embed", {}, {})) as folder:
-        save_embeddings(folder, vectors, dataset)
+        write_embeddings(folder, [(np.arange(len(vectors)), vectors)], dataset)
     return out
 
 
@@ -63,13 +63,13 @@ def test_every_format_is_read_back_equal(cycle: Path, dataset: Dataset, embed: P
     result = tslrec("export", cycle, embed, "-o", out, "--json")
     assert json.loads(result.stdout)["items"] == dataset.n_items, result.output
     ids = ["--embedding-ids", tmp_path / "items.ids.txt"] if format == "npy" else []
-    wanted, _ = load_embeddings(embed, dataset)
-    found, hashes = load_item_vectors(out, dataset, ids_path=ids[1] if ids else None)
-    np.testing.assert_array_equal(found, wanted)
-    assert hashes["embeddings"] == sha256_of_file(out) and len(hashes) == 1 + bool(ids)
+    wanted = load_item_embeddings(embed, dataset).known
+    found = load_item_embeddings(out, dataset, ids_path=ids[1] if ids else None)
+    np.testing.assert_array_equal(found.rows, wanted)
+    assert found.hashes["embeddings"] == sha256_of_file(out) and len(found.hashes) == 1 + bool(ids)
     again = tmp_path / "again.itememb"  # from a file to another one
     assert tslrec("export", cycle, out, *ids, "-o", again).exit_code == 0
-    np.testing.assert_array_equal(load_item_vectors(again, dataset)[0], wanted)
+    np.testing.assert_array_equal(load_item_embeddings(again, dataset).rows, wanted)
     assert "--overwrite" in tslrec("export", cycle, embed, "-o", out).stderr
 
 
@@ -99,19 +99,19 @@ def test_the_table_of_a_recommender_is_exported_too(cycle: Path, dataset: Datase
         for more in (["--ignore-unknown-items"], ["--embedding-ids", tmp_path / "table.ids.txt"]):
             result = tslrec(*words, *more)
             assert result.exit_code == 2 and "go with a file as --embeddings" in result.stderr
-    vectors = run_vectors(tmp_path / "run", dataset, load_dataset(cycle)[1])
-    np.testing.assert_array_equal(np.load(tmp_path / "table.npy"), vectors.rows)
-    assert vectors.rows.shape == (dataset.n_items, 8)
+    table = load_item_table(tmp_path / "run", dataset, load_dataset(cycle)[1]).rows
+    np.testing.assert_array_equal(np.load(tmp_path / "table.npy"), table[1:])
+    assert table[1:].shape == (dataset.n_items, 8)
     found = json.loads(tslrec("similar", cycle, "i3", "i5", "--run", tmp_path / "run", "-k", 2, "--json").stdout)
     assert [(entry["item"], len(entry["similar"])) for entry in found] == [("i3", 2), ("i5", 2)]
 
 
 def test_shuffled_rows_give_the_same_training(cycle: Path, dataset: Dataset, embed: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    vectors = embedded_vectors(embed, dataset)
+    embeddings = load_item_embeddings(embed, dataset)
     order = np.random.default_rng(1).permutation(dataset.n_items)
-    rows = np.concatenate([vectors.rows[order], np.ones((1, 12))])
-    np.savez(tmp_path / "shuffled.npz", ids=np.array([*np.array(vectors.item_ids)[order], "stranger"]), vectors=rows)
+    rows = np.concatenate([embeddings.rows[1:][order], np.ones((1, 12))])
+    np.savez(tmp_path / "shuffled.npz", ids=np.array([*np.array(embeddings.ids)[order], "stranger"]), vectors=rows)
     train(cycle, tmp_path / "whole", TrainConfig(**SMALL), embeddings_path=embed, device=CPU, threads=1)
     words = ("train", cycle, "--embeddings", tmp_path / "shuffled.npz", "-o", tmp_path / "run", "--threads", 1,
              *(f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()))
@@ -122,7 +122,7 @@ def test_shuffled_rows_give_the_same_training(cycle: Path, dataset: Dataset, emb
     assert whole.hash == run.hash  # the same weights and metrics
     assert run.record["inputs"]["embeddings"] == sha256_of_file(tmp_path / "shuffled.npz")
     np.save(tmp_path / "shuffled.npy", rows)
-    ids = write_ids(tmp_path / "ids.txt", [*np.array(vectors.item_ids)[order], "stranger"])
+    ids = write_ids(tmp_path / "ids.txt", [*np.array(embeddings.ids)[order], "stranger"])
     with pytest.raises(TslrecError, match="'stranger'"):
         tslrec_min.train(cycle, tmp_path / "api", embeddings=tmp_path / "shuffled.npy", embedding_ids=ids, **SMALL)
     tslrec_min.train(cycle, tmp_path / "api", embeddings=tmp_path / "shuffled.npy", embedding_ids=ids,
@@ -150,14 +150,14 @@ def test_what_does_not_fit_is_refused_by_name(cycle: Path, dataset: Dataset, emb
     for given_ids, given_rows, message in cases:
         np.save(tmp_path / "v.npy", given_rows)
         with pytest.raises(TslrecError) as caught:
-            load_item_vectors(tmp_path / "v.npy", dataset, ids_path=write_ids(tmp_path / "ids.txt", given_ids))
+            load_item_embeddings(tmp_path / "v.npy", dataset, ids_path=write_ids(tmp_path / "ids.txt", given_ids))
         assert message in str(caught.value)
     for path, ids_path, message in ((tmp_path / "v.npy", None, "--embedding-ids"),
                                     (embed, tmp_path / "ids.txt", "folder"),
                                     (tmp_path / "x.npz", tmp_path / "ids.txt", "ids of its own"),
                                     (tmp_path / "x.npz", None, "does not exist")):
         with pytest.raises(TslrecError, match=message):
-            load_item_vectors(path, dataset, ids_path=ids_path)
+            load_item_embeddings(path, dataset, ids_path=ids_path)
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_neighbours_equal_the_definition(n_items: int, width: int, k: int, seed:
     rows = rng.integers(-2, 3, size=(n_items, width)).astype(np.float32)  # zero and equal rows are among them
     asked = rng.integers(0, n_items, size=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similarity, "BLOCK", 7)
+        patch.setattr(neighbours, "BLOCK", 7)
         places, cosines = nearest(rows, asked, k)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
     exact = rows.astype(np.float64) @ rows.T / np.maximum(np.outer(norms, norms), 1e-30)
@@ -241,7 +241,7 @@ def test_neighbours_equal_the_definition(n_items: int, width: int, k: int, seed:
 
 
 def test_neighbours_tied_in_the_bits_come_in_the_order_of_the_catalogue(monkeypatch) -> None:
-    monkeypatch.setattr(similarity, "BLOCK", 4)
+    monkeypatch.setattr(neighbours, "BLOCK", 4)
     rows = np.tile(np.float32([[1, 2, 3]]), (11, 1))
     assert nearest(rows, np.array([5]), 4)[0].tolist() == [[0, 1, 2, 3]]
     assert nearest(rows, np.array([0]), 20)[0].tolist() == [list(range(1, 11))]
@@ -276,8 +276,8 @@ def test_cold_items_are_exported_and_asked_for(dataset: Dataset, tmp_path: Path)
                      n_interactions=1)
     with_cold, ids = replace(dataset, cold=cold), [*dataset.item_ids, "cold"]
     write_vectors([tmp_path / "v.vec"], "word2vec", ids[::-1], np.arange(25, dtype=np.float32)[:, None])
-    vectors, _ = load_item_vectors(tmp_path / "v.vec", with_cold)
+    vectors = load_item_embeddings(tmp_path / "v.vec", with_cold).rows
     assert vectors[:, 0].tolist() == [0, *range(24, -1, -1)]
     write_vectors([tmp_path / "w.vec"], "word2vec", ids[:-1], np.ones((24, 1), np.float32))
     with pytest.raises(TslrecError, match="no vector of 'cold'"):
-        load_item_vectors(tmp_path / "w.vec", with_cold)
+        load_item_embeddings(tmp_path / "w.vec", with_cold)

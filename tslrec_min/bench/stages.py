@@ -12,6 +12,7 @@ import torch
 
 from ..categories.artifact import load_categories
 from ..configs import PrepareConfig, TrainConfig
+from ..data.csr import owners
 from ..data.dataset import Dataset, load_dataset
 from ..finetuning.artifact import open_tuned
 from ..finetuning.head import PreferenceModel
@@ -128,7 +129,7 @@ def _evaluating(chain: Chain, dataset: Dataset, dataset_hash: str, effort: Effor
     recommender = load_recommender(chain.folder / "ids", dataset_hash, CPU)
     asked = dataset.evaluation("test")
     seen = asked.seen(dataset.n_items)
-    rows = np.repeat(np.arange(len(asked.histories)), np.diff(seen.indptr))
+    rows = owners(np.diff(seen.indptr))
 
     @torch.no_grad()
     def sorted_scores() -> None:

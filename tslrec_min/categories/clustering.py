@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.csr import owners
 from ..data.dataset import Histories
 from ..errors import TslrecError
 
@@ -123,8 +124,6 @@ def preference_distributions(histories: Histories, labels: np.ndarray, n_categor
     Returns:
         float32 [U, K].
     """
-    lengths = np.diff(histories.indptr)
-    users = np.repeat(np.arange(len(histories)), lengths)
-    flat = users * n_categories + labels[histories.items]
+    flat = owners(histories.lengths) * n_categories + labels[histories.items]
     counts = np.bincount(flat, minlength=len(histories) * n_categories).reshape(len(histories), n_categories)
-    return (counts / np.maximum(lengths, 1)[:, None]).astype(np.float32)
+    return (counts / np.maximum(histories.lengths, 1)[:, None]).astype(np.float32)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import TslrecError
+from .csr import offsets
 from .dataset import Dataset
-from .histories import Histories, offsets
+from .histories import Histories
 from .raw.interactions import RawInteractions
 from .raw.titles import RawItems
 

@@ -64,11 +64,6 @@ class Dataset:
         """Number of users U."""
         return len(self.user_ids)
 
-    @property
-    def evaluated_users(self) -> np.ndarray:
-        """Users with a test target, int64 [E]; with leave-one-out they have a validation target too."""
-        return self._asked("test")[0]
-
     def training(self) -> Histories:
         """Return the training histories: no validation or test target is in them, and nothing from the first cut on."""
         return self.histories.first(self._asked("validation")[1] if self.cuts is None else self._before(self.cuts[0]))

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .csr import offsets, ranges
 from .seen import SeenItems
-
-
-def offsets(lengths: np.ndarray) -> np.ndarray:
-    """Return CSR offsets, int64 [U+1], of rows of these lengths, [U]."""
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -31,22 +27,40 @@ class Histories:
         """Return the items of one user, int32 [n]."""
         return self.items[self.indptr[user]:self.indptr[user + 1]]
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of items of every user, int64 [U]."""
+        return np.diff(self.indptr)
+
+    def take(self, users: np.ndarray) -> Histories:
+        """Return the histories of some users, int64 [B], in their order."""
+        return self._pieces(self.indptr[users], self.lengths[users])
+
+    def windows(self, starts: np.ndarray, counts: np.ndarray) -> Histories:
+        """Return a window of every user's history.
+
+        Args:
+            starts: int64 [U], its first place, from 0.
+            counts: int64 [U], its items; the user has as many from there on.
+        """
+        return self._pieces(self.indptr[:-1] + starts, counts)
+
     def last(self, count: int) -> Histories:
         """Return every user's most recent `count` items."""
-        lengths = np.minimum(np.diff(self.indptr), count)
-        from_end = np.repeat(self.indptr[1:], np.diff(self.indptr)) - np.arange(len(self.items))
-        indptr = offsets(lengths)
-        return Histories(indptr, self.items[from_end <= count])
+        counts = np.minimum(self.lengths, count)
+        return self._pieces(self.indptr[1:] - counts, counts)
 
     def first(self, counts: np.ndarray) -> Histories:
         """Return the first ``counts[u]`` items of every user u, who has at least as many."""
-        indptr = offsets(counts)
-        position = np.arange(len(self.items)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
-        return Histories(indptr, self.items[position < np.repeat(counts, np.diff(self.indptr))])
+        return self._pieces(self.indptr[:-1], counts)
 
     def without_last(self, counts: np.ndarray) -> Histories:
         """Return the histories without the last ``counts[u]`` items of every user u."""
-        return self.first(np.diff(self.indptr) - counts)
+        return self.first(self.lengths - counts)
+
+    def _pieces(self, starts: np.ndarray, counts: np.ndarray) -> Histories:
+        """Return pieces of `items` as histories: where they start and how long they are, int64 [B]."""
+        return Histories(offsets(counts), self.items[ranges(starts, counts)])
 
 
 @dataclass(frozen=True)

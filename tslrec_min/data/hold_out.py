@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import TslrecError
 from .cold import ColdItems
+from .csr import offsets, owners
 from .dataset import Dataset
-from .histories import Histories, offsets
+from .histories import Histories
 
 
 def hold_out_items(dataset: Dataset, share: float, seed: int) -> Dataset:
@@ -29,8 +30,8 @@ def hold_out_items(dataset: Dataset, share: float, seed: int) -> Dataset:
         TslrecError: no user has a cold item with a warm one before it.
     """
     is_cold = _drawn(dataset.item_ids, max(1, round(share * dataset.n_items)), seed)
-    items, lengths = dataset.histories.items - 1, np.diff(dataset.histories.indptr)
-    users, cold = np.repeat(np.arange(dataset.n_users), lengths), is_cold[items]
+    items, lengths = dataset.histories.items - 1, dataset.histories.lengths
+    users, cold = owners(lengths), is_cold[items]
     early, late = _periods(dataset)
     stays = np.bincount(users[~cold & early], minlength=dataset.n_users) > 0
     warm_so_far = np.concatenate([[0], np.cumsum(~cold)])

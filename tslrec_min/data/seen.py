@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..runtime.validation import Int64Array, as_int64, as_offsets, check_range, whole_number
 from ._seen import fill_filter
+from .csr import offsets, owners
 
 MOST_ITEMS = 2**31 - 2  # ids are int32, and the kernels count up to I + 1
 _FILTER_BITS = 16  # per seen item, before rounding up: an unseen item passes for seen in one of 16 cases at most
@@ -52,8 +53,7 @@ class SeenItems:
         flat = as_int64("items", items)
         check_range("items", flat, 1, n_items)
         rows = as_offsets("indptr", indptr, len(flat))
-        users = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
-        keys = np.unique(users * (n_items + 1) + flat)  # one sort by user and item
+        keys = np.unique(owners(np.diff(rows)) * (n_items + 1) + flat)  # one sort by user and item
         starts = np.searchsorted(keys, np.arange(len(rows)) * (n_items + 1))
         return cls(starts.astype(np.int64), (keys % (n_items + 1)).astype(np.int32), n_items)
 
@@ -69,7 +69,7 @@ class SeenItems:
         """
         wanted = np.minimum(np.diff(self.indptr) * _FILTER_BITS, self.n_items + 1)
         words = 2 ** np.ceil(np.log2(np.maximum(wanted / 64, 1))).astype(np.int64)
-        indptr = np.concatenate([[0], np.cumsum(words)]).astype(np.int64)
+        indptr = offsets(words)
         bits = np.zeros(max(1, indptr[-1]), dtype=np.uint64)
         fill_filter(self.indptr, self.items, indptr, bits)
         return indptr, bits

@@ -8,25 +8,29 @@ import numpy as np
 
 from ..categories.artifact import load_categories
 from ..data.dataset import load_dataset
-from ..item_vectors.artifact import PREFERENCES, load_embeddings
+from ..item_vectors.artifact import PREFERENCES
+from ..item_vectors.load import load_item_embeddings
 
+_NEIGHBOURS = 10
 _NEIGHBOUR_ROWS = 512
 """Items whose neighbours are looked for at once."""
 
 
-def neighbour_share(vectors: np.ndarray, labels: np.ndarray, *, neighbours: int = 10) -> float:
-    """Return how much of the latent categories item vectors know: the share of near items of the same category.
+def neighbour_share(embeddings: np.ndarray, labels: np.ndarray) -> float:
+    """Return how much of the latent categories item embeddings know: the share of near items of the same category.
+
+    It does not use `ranking.neighbours.nearest`, which scales, rounds and breaks ties otherwise: shares would change.
 
     Args:
-        vectors: float [I+1, D], row 0 padding.
+        embeddings: float [I+1, D], row 0 padding.
         labels: int64 [I+1], category of every item.
-        neighbours: so many nearest items by cosine, the item itself aside; fewer if there are not so many.
 
     Returns:
-        The share, averaged over items; `chance_share` is what it would be of vectors that know nothing.
+        The share among an item's 10 nearest others by cosine (all others, if there are fewer), averaged over items;
+        `chance_share` is what it would be of embeddings that know nothing.
     """
-    items = vectors[1:] / np.maximum(np.linalg.norm(vectors[1:], axis=1, keepdims=True), 1e-12)
-    categories, count = labels[1:], min(neighbours, len(vectors) - 2)
+    items = embeddings[1:] / np.maximum(np.linalg.norm(embeddings[1:], axis=1, keepdims=True), 1e-12)
+    categories, count = labels[1:], min(_NEIGHBOURS, len(embeddings) - 2)
     same = 0
     for start in range(0, len(items), _NEIGHBOUR_ROWS):
         cosines = items[start:start + _NEIGHBOUR_ROWS] @ items.T
@@ -55,8 +59,9 @@ def category_neighbours(dataset_path: Path, pretrain_path: Path, embeddings_path
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     labels = load_categories(pretrain_path, dataset, dataset_hash)[0].labels
-    found = {"share": neighbour_share(load_embeddings(embeddings_path, dataset)[0], labels),
-             "chance": chance_share(labels)}
+    shares = {"share": neighbour_share(load_item_embeddings(embeddings_path, dataset).known, labels),
+              "chance": chance_share(labels)}
     if (embeddings_path / PREFERENCES).is_file():
-        found["preferences"] = neighbour_share(load_embeddings(embeddings_path, dataset, "preferences")[0], labels)
-    return found
+        preferences = load_item_embeddings(embeddings_path, dataset, "preferences").known
+        shares["preferences"] = neighbour_share(preferences, labels)
+    return shares

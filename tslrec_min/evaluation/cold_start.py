@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.csr import offsets, owners
 from ..data.dataset import Dataset
 from ..data.seen import SeenItems
 from ..ranking.metrics import COLD_METRICS, metric_values
@@ -34,15 +35,11 @@ class ColdTargets:
             raise ValueError("the data set has no cold items")
         self.asked = dataset.cold_evaluation()
         self.n_items, self.n_cold = dataset.n_items, cold.n_items
-        before = np.repeat(np.arange(len(cold.users)), np.diff(cold.indptr))
-        history = self.asked.histories
-        lengths = np.diff(history.indptr)
-        own = np.zeros(len(lengths), bool)
-        own[cold.users] = True
-        rows = np.concatenate([before, np.repeat(np.arange(len(cold.users)), lengths[cold.users])])
-        items = np.concatenate([cold.earlier + self.n_items, history.items[np.repeat(own, lengths)]])
+        warm = self.asked.histories.take(cold.users)
+        rows = np.concatenate([owners(np.diff(cold.indptr)), owners(warm.lengths)])
+        items = np.concatenate([cold.earlier + self.n_items, warm.items])
         order = np.argsort(rows, kind="stable")
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(cold.users)))])
+        indptr = offsets(np.bincount(rows, minlength=len(cold.users)))
         self.seen = {"all": SeenItems.from_histories(indptr, items[order], self.n_items + self.n_cold),
                      "cold": SeenItems.from_histories(cold.indptr, cold.earlier, self.n_cold)}
         """By the items that are ranked; row e is of the e-th user with a target."""

@@ -72,7 +72,7 @@ def head_items(training: Histories, n_items: int, share: float) -> BoolArray:
 def user_groups(dataset: Dataset, asked: Evaluation, head_share: float) -> UserGroups:
     """Group the users of an evaluation by what is known before it: the training histories alone."""
     training = dataset.training()
-    return UserGroups(asked.targets, np.diff(training.indptr)[asked.users].astype(np.int64),
+    return UserGroups(asked.targets, training.lengths[asked.users].astype(np.int64),
                       head_items(training, dataset.n_items, head_share)[asked.targets])
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.csr import offsets, owners, ranges
 from ..data.dataset import Histories
 
 TOLERANCE = 0.1
@@ -59,8 +60,7 @@ class Features:
             Their places in `columns` and `masses`, and for each row where its entries start and how many they are.
         """
         lengths = self.indptr[rows + 1] - self.indptr[rows]
-        starts = np.cumsum(lengths) - lengths
-        return np.repeat(self.indptr[rows] - starts, lengths) + np.arange(lengths.sum()), starts, lengths
+        return ranges(self.indptr[rows], lengths), offsets(lengths)[:-1], lengths
 
 
 def user_features(shown: Histories, preferences: np.ndarray, users: np.ndarray) -> Features:
@@ -71,18 +71,16 @@ def user_features(shown: Histories, preferences: np.ndarray, users: np.ndarray) 
         preferences: float32 [U, K], rows sum to 1.
         users: int64 [C], the users to choose among; each has at least one item.
     """
-    lengths = np.diff(shown.indptr)[users]
-    flat = np.repeat(shown.indptr[users] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
     n_items = int(shown.items.max(initial=0)) + 1
-    owners = np.repeat(np.arange(len(users)), lengths)
-    pairs, counts = np.unique(owners * n_items + shown.items[flat], return_counts=True)  # an item may be shown twice
+    own = shown.take(users)
+    pairs, counts = np.unique(owners(own.lengths) * n_items + own.items, return_counts=True)  # an item may come twice
     rows, columns = np.divmod(pairs, n_items)
     category_rows, categories = np.nonzero(preferences[users])
     all_rows = np.concatenate([rows, category_rows])
     order = np.argsort(all_rows, kind="stable")
-    masses = np.concatenate([counts / lengths[rows], preferences[users[category_rows], categories]])[order]
+    masses = np.concatenate([counts / own.lengths[rows], preferences[users[category_rows], categories]])[order]
     columns = np.concatenate([columns, n_items + categories])[order]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(all_rows, minlength=len(users)))])
+    indptr = offsets(np.bincount(all_rows, minlength=len(users)))
     weights = np.bincount(columns, masses, n_items + preferences.shape[1]) / len(users)
     return Features(indptr, columns, masses, weights)
 
@@ -146,10 +144,10 @@ def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray
     if not missing.any():
         return _NOBODY
     useful = missing[features.columns]
-    owners = np.repeat(np.arange(len(features)), np.diff(features.indptr))[useful]
-    rows, starts = np.unique(owners, return_index=True)
+    users = owners(np.diff(features.indptr))[useful]
+    rows, starts = np.unique(users, return_index=True)
     columns = features.columns[useful]
-    of_missing = Features(np.append(starts, len(owners)), columns, np.ones(len(owners)), missing.astype(float))
+    of_missing = Features(np.append(starts, len(users)), columns, np.ones(len(users)), missing.astype(float))
     order = _greedy(of_missing, min(most, len(rows)))
     for place, row in enumerate(order):
         missing[of_missing.columns[of_missing.indptr[row]:of_missing.indptr[row + 1]]] = False

@@ -56,7 +56,10 @@ def _unit_rows(states: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(units: np.ndarray) -> np.ndarray:
-    """Return the nearest other rows of each row, int64 [n, min(10, n - 1)]; ties go to the lower row."""
+    """Return the nearest other rows of each row, int64 [n, min(10, n - 1)]; ties go to the lower row.
+
+    It does not use `ranking.neighbours.nearest`, which is in float32: near ties, and so the overlap, could change.
+    """
     cosines = units @ units.T
     np.fill_diagonal(cosines, -np.inf)
     return np.argsort(-cosines, axis=1, kind="stable")[:, : min(_NEIGHBOURS, len(units) - 1)]

@@ -15,7 +15,7 @@ import torch
 from ..configs import TrainConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
-from ..item_vectors.artifact import of_kind
+from ..item_vectors.load import of_kind
 from ..llm.engines.engine import BatchedEngine
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.engines.torch_engine import TorchEngine

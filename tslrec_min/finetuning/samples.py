@@ -156,13 +156,10 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
 
 def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) -> Histories:
     """Return a window of at most `length` items in a row of every history, drawn for (seed, epoch, user)."""
-    lengths = np.diff(histories.indptr)
-    kept = np.minimum(lengths, length)
+    kept = np.minimum(histories.lengths, length)
     draws = np.random.default_rng([seed, epoch, _WINDOWS]).random(len(histories))
-    starts = np.floor(draws * (lengths - kept + 1)).astype(np.int64)
-    position = np.arange(len(histories.items)) - np.repeat(histories.indptr[:-1], lengths)
-    inside = (position >= np.repeat(starts, lengths)) & (position < np.repeat(starts + kept, lengths))
-    return Histories(np.concatenate([[0], np.cumsum(kept)]).astype(np.int64), histories.items[inside])
+    starts = np.floor(draws * (histories.lengths - kept + 1)).astype(np.int64)
+    return histories.windows(starts, kept)
 
 
 def _prompts(dataset: Dataset, items: Sequence[np.ndarray], template: PromptTemplate, tokenizer: TextTokenizer
@@ -183,9 +180,7 @@ def _virtual_targets(training: Histories, users: np.ndarray, categories: Categor
     That is the mean preference distribution of the users who have the item, or of the windows that show it, or its own
     latent category.
     """
-    lengths = np.diff(training.indptr)
-    items = training.items[np.isin(np.repeat(np.arange(len(lengths)), lengths), users)]
-    known, counts = np.unique(items, return_counts=True)
+    known, counts = np.unique(training.take(users).items, return_counts=True)
     own = np.eye(categories.n_categories, dtype=np.float32)[categories.labels]
     if config.virtual_target == "category":
         return known, own[known]

@@ -1,10 +1,10 @@
-"""The embed artifact: item embeddings with the ids of their rows, and the check that they fit a catalogue."""
+"""The embed artifact: item embeddings with the ids of their rows, written block by block; what may be kept of one."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ from ..storage.artifacts import Artifact, Recipe, open_artifact, read_json
 KEY_WORDS = 2
 """Length of a prompt's key in 64-bit words."""
 BLOCK = 1024
-"""Vectors looked at or copied at once."""
-_NAMED_IDS = 5
+"""Rows looked at or copied at once."""
 _SAMPLED_PAIRS = 10_000
-_VECTORS, _PROMPTS = "item_embeddings.npy", "prompts.npy"
+STATES, ITEMS, _PROMPTS = "item_embeddings.npy", "items.txt", "prompts.npy"
 PREFERENCES = "item_preferences.npy"
 """What only a fine-tuned model's embeddings have."""
 _NOT_SETTINGS = ("dataset", "appended_to", "shard_size", "batch_tokens", "autotune", "gpu_layers", "torch_precision")
@@ -31,19 +30,10 @@ _NOT_SETTINGS = ("dataset", "appended_to", "shard_size", "batch_tokens", "autotu
 torch_precision comes to on this machine is compared by `OlderEmbeddings.check_precision`."""
 
 
-def save_embeddings(folder: Path, vectors: np.ndarray, dataset: Dataset) -> None:
-    """Write item_embeddings.npy (float32 [I+C+1, D], row 0 zeros) and items.txt (ids in row order, from row 1).
-
-    Args:
-        folder: where to write.
-        vectors: float32 [I+C, D], one row per item, the C cold ones last.
-        dataset: the catalogue.
-    """
-    write_embeddings(folder, [(np.arange(dataset.with_cold_items().n_items), vectors)], dataset)
-
-
 def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], dataset: Dataset) -> None:
-    """Do what `save_embeddings` does, block by block: in memory is one block, not the array.
+    """Write item_embeddings.npy, float32 [I+C+1, D] with a zero row 0, and items.txt, the ids in row order from row 1.
+
+    In memory is one block, not the array.
 
     Args:
         folder: where to write.
@@ -51,8 +41,8 @@ def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray
         dataset: the catalogue; its cold items follow the others.
     """
     dataset = dataset.with_cold_items()
-    (folder / "items.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids), encoding="utf-8")
-    path = folder / _VECTORS
+    (folder / ITEMS).write_text("".join(f"{item}\n" for item in dataset.item_ids), encoding="utf-8")
+    path = folder / STATES
     for rows, vectors in blocks:
         if not path.exists():
             _allocate(path, (dataset.n_items + 1, vectors.shape[1]))
@@ -68,12 +58,12 @@ def _allocate(path: Path, shape: tuple[int, int]) -> None:
 
 
 def describe_embeddings(folder: Path) -> dict[str, Any]:
-    """Check the item vectors that `write_embeddings` has written, and say how they spread.
+    """Check the item embeddings that `write_embeddings` has written, and say how they spread.
 
     Raises:
         TslrecError: all of them are the same.
     """
-    path = folder / _VECTORS
+    path = folder / STATES
     n_items, width = len(open_memmap(path, "r")) - 1, open_memmap(path, "r").shape[1]
     norms, least, most = np.empty(n_items, np.float32), np.full(width, np.inf), np.full(width, -np.inf)
     for start in range(0, n_items, BLOCK):
@@ -104,7 +94,7 @@ def save_prompt_keys(folder: Path, keys: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class OlderEmbeddings:
-    """An embed artifact whose vectors may be kept."""
+    """An embed artifact whose rows may be kept."""
 
     artifact: Artifact
     keys: np.ndarray
@@ -113,7 +103,7 @@ class OlderEmbeddings:
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of items, float32 [n, D]; `rows`, int64 [n], count from 0."""
-        return np.asarray(open_memmap(self.artifact.path / _VECTORS, "r")[rows + 1])
+        return np.asarray(open_memmap(self.artifact.path / STATES, "r")[rows + 1])
 
     def check_precision(self, precision: str | None) -> None:
         """Raise TslrecError if the vectors were computed in another precision."""
@@ -174,114 +164,8 @@ def write_preferences(folder: Path, n_categories: int, of_states: Callable[[np.n
         n_categories: K.
         of_states: pooled states, float32 [n, D] -> preferences, float32 [n, K].
     """
-    n_items = len(open_memmap(folder / _VECTORS, "r")) - 1
+    n_items = len(open_memmap(folder / STATES, "r")) - 1
     _allocate(folder / PREFERENCES, (n_items + 1, n_categories))
     for start in range(0, n_items, BLOCK):
-        vectors = of_states(_rows(folder / _VECTORS, slice(start, start + BLOCK)))
+        vectors = of_states(_rows(folder / STATES, slice(start, start + BLOCK)))
         open_memmap(folder / PREFERENCES, "r+")[start + 1: start + 1 + len(vectors)] = vectors
-
-
-def load_embeddings(path: Path, dataset: Dataset, kind: str = "states") -> tuple[np.ndarray, str]:
-    """Read what may be learned from: `load_all_embeddings` without the cold items.
-
-    Returns:
-        float32 [I+1, D] with a zero row 0, and the artifact hash.
-
-    Raises:
-        TslrecError: as `load_all_embeddings`.
-    """
-    vectors, found = load_all_embeddings(path, dataset, kind)
-    return vectors[:dataset.n_items + 1], found
-
-
-def load_all_embeddings(path: Path, dataset: Dataset, kind: str = "states") -> tuple[np.ndarray, str]:
-    """Read item embeddings for a data set.
-
-    Args:
-        path: embed artifact.
-        dataset: its catalogue.
-        kind: one of `configs.VECTORS`.
-
-    Returns:
-        float32 [I+C+1, D] with a zero row 0, cold items from row I+1; and the artifact hash.
-
-    Raises:
-        TslrecError: they are missing, damaged, not finite, or of another catalogue (names the ids that differ).
-    """
-    n_known, dataset = dataset.n_items, dataset.with_cold_items()
-    artifact = open_artifact(path, "embed")
-    try:
-        ids = (artifact.path / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        raise TslrecError(f"{path} has no readable items.txt: {error}; run tslrec embed again") from None
-    if ids != list(dataset.item_ids):
-        raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
-                          "run tslrec embed on this data set")
-    preferences = artifact.path / PREFERENCES
-    if not preferences.is_file():
-        if kind not in ("auto", "states"):
-            raise TslrecError(f"{path} has states alone: preferences come from the head of a fine-tuned model (tslrec "
-                              "embed --finetuned); take --vectors states")
-        kind = "states"
-    return of_kind(kind, lambda: _checked(artifact.path / _VECTORS, dataset), lambda: _checked(preferences, dataset),
-                   n_known), artifact.hash
-
-
-def _checked(path: Path, dataset: Dataset) -> np.ndarray:
-    """Read an array of an embed artifact, a row for every item of the catalogue below one of zeros."""
-    vectors = load_array(path)
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != dataset.n_items + 1:
-        raise TslrecError(f"{path}: the array is {vectors.dtype} {list(vectors.shape)}; expected float32 with "
-                          f"{dataset.n_items + 1} rows")
-    if not np.isfinite(vectors).all() or vectors[0].any():
-        raise TslrecError(f"{path}: a number is not finite, or the padding row 0 is not zero; run tslrec embed again")
-    return vectors
-
-
-def of_kind(kind: str, states: Callable[[], np.ndarray], preferences: Callable[[], np.ndarray], n_known: int
-            ) -> np.ndarray:
-    """Return item vectors of a kind where there are states and preferences.
-
-    Args:
-        kind: one of `configs.VECTORS`; ``auto`` is both.
-        states: returns them, if they are wanted; see `combined`.
-        preferences: likewise.
-        n_known: I, see `combined`.
-    """
-    if kind == "states":
-        return states()
-    return preferences() if kind == "preferences" else combined(states(), preferences(), n_known)
-
-
-def combined(states: np.ndarray, preferences: np.ndarray, n_known: int) -> np.ndarray:
-    """Put item vectors of two kinds side by side, each centred and with a mean squared norm of 1.
-
-    Mean and norm are those of the items that may be learned from; cold ones follow them.
-
-    Args:
-        states: float32 [I+C+1, D] with a zero row 0.
-        preferences: float32 [I+C+1, K] with a zero row 0.
-        n_known: I.
-
-    Returns:
-        float32 [I+C+1, D+K] with a zero row 0.
-    """
-    blocks = []
-    for vectors in (states, preferences):
-        rows = vectors[1:].astype(np.float64)
-        rows -= rows[:n_known].mean(axis=0)
-        blocks.append(rows / max(np.sqrt(np.square(rows[:n_known]).sum(axis=1).mean()), 1e-12))
-    found = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
-    return np.concatenate([np.zeros_like(found[:1]), found])
-
-
-def _difference(ids: list[str], wanted: Sequence[str]) -> str:
-    missing, extra = sorted(set(wanted) - set(ids)), sorted(set(ids) - set(wanted))
-    if not missing and not extra:
-        return "the same ids in another order"
-    parts = []
-    for name, differing in (("without", missing), ("with unknown", extra)):
-        if differing:
-            more = f" and {len(differing) - _NAMED_IDS} more" if len(differing) > _NAMED_IDS else ""
-            parts.append(f"{name} {', '.join(differing[:_NAMED_IDS])}{more}")
-    return f"{len(ids)} items, expected {len(wanted)}; " + ", ".join(parts)

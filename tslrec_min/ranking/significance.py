@@ -20,6 +20,8 @@ from ..runtime.validation import whole_number
 
 FloatArray = NDArray[np.float64]
 
+_TAIL = (1 - 0.95) / 2
+"""Share of the resamples below, and above, the interval of `paired_bootstrap`."""
 _CHUNK_NUMBERS = 1 << 20
 """Random numbers held at a time: 8 MiB an array."""
 _GROUPING_GAIN = 8
@@ -34,8 +36,6 @@ class PermutationTest:
     """Mean of a - b."""
     p_value: float
     """Two-sided, never 0."""
-    n_resamples: int
-    """Random sign flips."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,11 @@ class BootstrapTest:
     mean_difference: float
     """Mean of a - b."""
     low: float
-    """Lower end of the confidence interval of the mean difference."""
+    """Lower end of the 95% interval of the mean difference."""
     high: float
     """Its upper end."""
-    confidence: float
-    """Its coverage."""
     p_value: float
     """Two-sided, never 0."""
-    n_resamples: int
-    """Random samples of the users."""
 
 
 def paired_permutation_test(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000,
@@ -84,12 +80,11 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10
     sums = _resample(flipped_sums, len(sizes) if grouped else len(differences), n_resamples, seed)
     slack = 1e-12 * float(sizes @ counts)  # rounding must not split equal sums
     extreme = int(np.count_nonzero(np.abs(sums) >= abs(differences.sum()) - slack))
-    return PermutationTest(float(differences.mean()), (1 + extreme) / (1 + n_resamples), n_resamples)
+    return PermutationTest(float(differences.mean()), (1 + extreme) / (1 + n_resamples))
 
 
-def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000, confidence: float = 0.95,
-                     seed: int = 0) -> BootstrapTest:
-    """Give the mean of a - b with a percentile interval, and test whether it is 0.
+def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000, seed: int = 0) -> BootstrapTest:
+    """Give the mean of a - b with a 95% percentile interval, and test whether it is 0.
 
     Users are drawn with replacement (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: interval of
     section 13.3; the test moves the resampled means to 0, section 16.4, as Smucker et al. do, and counts those as
@@ -99,11 +94,8 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000, co
         a: float [B], a metric of every user in one run.
         b: float [B], the same users in another run.
         n_resamples: random samples of the users.
-        confidence: coverage of the interval, between 0 and 1.
         seed: of the samples.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; expected a number between 0 and 1, for example 0.95")
     differences = _differences(a, b)
     values, counts = np.unique(differences, return_counts=True)
 
@@ -118,11 +110,10 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10000, co
     means = _resample(resampled_sums, len(values) if grouped else len(differences), n_resamples, seed)
     means /= len(differences)
     mean = float(differences.mean())
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(means, [_TAIL, 1 - _TAIL])
     slack = 1e-12 * float(np.abs(values).max())  # rounding must not split equal means
     extreme = int(np.count_nonzero(np.abs(means - mean) >= abs(mean) - slack))
-    return BootstrapTest(mean, float(low), float(high), confidence, (1 + extreme) / (1 + n_resamples), n_resamples)
+    return BootstrapTest(mean, float(low), float(high), (1 + extreme) / (1 + n_resamples))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:

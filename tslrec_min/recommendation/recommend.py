@@ -25,7 +25,8 @@ from ..recommenders.inference import final_states
 from ..recommenders.models import SequentialRecommender
 from ..runtime.progress import progress
 from ..storage.output_files import output_files
-from .requests import AskedHistory, AskedUser, GivenIds, HistoryBlock, histories_in, histories_of, users_in, users_of
+from . import requests
+from .requests import GivenIds, HistoryBlock, LeftOut
 from .writers import ItemNames, Recommendations, open_writer, rows_of
 
 if TYPE_CHECKING:
@@ -51,21 +52,9 @@ class RecommendOptions:
     """``jsonl``, ``csv`` or ``parquet``."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What `recommend` did."""
-
-    users: int
-    """Users that were answered."""
-    skipped_users: int
-    """Unknown users, and histories without a known item."""
-    skipped_items: int
-    """Unknown items of histories."""
-
-
 def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options: RecommendOptions, *,
               users: Path | None = None, histories: Path | None = None, device: torch.device, threads: int,
-              overwrite: bool = False) -> Summary:
+              overwrite: bool = False) -> tuple[int, LeftOut]:
     """Write the best items of users.
 
     Args:
@@ -74,46 +63,51 @@ def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options:
         out: file to write, or an open stream.
         options: see `RecommendOptions`.
         users: file of user ids, a line each, or ``-``; None, and no `histories`: all users of the data set.
-        histories: file of new histories, or ``-``, see `data.given_histories`; only one of both may be given.
+        histories: file of new histories, or ``-``, see `requests`; only one of both may be given.
         device: where the model runs.
         threads: kernel threads.
         overwrite: replace the file at `out`.
+
+    Returns:
+        How many users were answered, and what was left out.
 
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, `out` exists, or both
             `users` and `histories` are given.
     """
-    given, found, names = _answers(dataset_path, run_path, options, None if users is None else users_in(users),
-                                   None if histories is None else histories_in(histories), device, threads)
+    asked_users = None if users is None else requests.users_in(users)
+    asked_histories = None if histories is None else requests.histories_in(histories)
+    given, answers, names = _answers(dataset_path, run_path, options, asked_users, asked_histories, device, threads)
     if not isinstance(out, Path):
-        return _summary(_write(found, out, names, options.format), given)
+        return _write(answers, out, names, options.format), given.left_out
     with output_files(out, overwrite=overwrite) as (temporary,), open(temporary, "wb") as stream:
         total = given.dataset.n_users if users is None and histories is None else None
         with progress(total, "recommend", "user") as bar:
-            return _summary(_write(found, stream, names, options.format, bar), given)
+            return _write(answers, stream, names, options.format, bar), given.left_out
 
 
 def recommended_rows(dataset_path: Path, run_path: Path, options: RecommendOptions, *,
                      users: Iterable[Any] | None = None,
                      histories: Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]] | None = None,
                      device: torch.device, threads: int) -> list[dict[str, Any]]:
-    """Return the best items of users as rows, see `recommendation_formats.rows_of`; all of them are in memory.
+    """Return the best items of users as rows, see `writers.rows_of`; all of them are in memory.
 
     Args:
         dataset_path, run_path, options, device, threads: see `recommend`; the format is without effect.
         users: ids of users; None, and no `histories`: all users of the data set.
-        histories: new histories, see `data.given_histories.histories_of`; only one of both may be given.
+        histories: new histories, see `requests.histories_of`; only one of both may be given.
 
     Raises:
         TslrecError: see `recommend`.
     """
-    _, found, names = _answers(dataset_path, run_path, options, None if users is None else users_of(users),
-                               None if histories is None else histories_of(histories), device, threads)
-    return [row for block in found for row in rows_of(block, names)]
+    asked_users = None if users is None else requests.users_of(users)
+    asked_histories = None if histories is None else requests.histories_of(histories)
+    _, answers, names = _answers(dataset_path, run_path, options, asked_users, asked_histories, device, threads)
+    return [row for block in answers for row in rows_of(block, names)]
 
 
-def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, users: Iterable[AskedUser] | None,
-             histories: Iterable[AskedHistory] | None, device: torch.device, threads: int
+def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, users: Iterable[requests.AskedUser] | None,
+             histories: Iterable[requests.AskedHistory] | None, device: torch.device, threads: int
              ) -> tuple[GivenIds, Iterator[Recommendations], ItemNames]:
     """Return what is known of the ids, the recommendations, block by block, and the names of what is in them."""
     if users is not None and histories is not None:
@@ -121,11 +115,13 @@ def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, user
     dataset, dataset_hash = load_dataset(dataset_path)
     recommender = load_recommender(run_path, dataset_hash, device)
     given = GivenIds(dataset, options.skip_unknown)
-    blocks = given.stored_blocks(users, BLOCK_USERS) if histories is None else given.given_blocks(histories,
-                                                                                                BLOCK_USERS)
-    found = recommended_blocks(recommender, blocks, options.k, keep_seen=options.keep_seen, device=device,
-                               threads=threads)
-    return given, found, ItemNames.of(dataset, "stored" if histories is None else "given", titles=options.titles)
+    if histories is None:
+        blocks, history = given.stored_blocks(users, BLOCK_USERS), "stored"
+    else:
+        blocks, history = given.given_blocks(histories, BLOCK_USERS), "given"
+    answers = recommended_blocks(recommender, blocks, options.k, keep_seen=options.keep_seen, device=device,
+                                 threads=threads)
+    return given, answers, ItemNames.of(dataset, history, titles=options.titles)
 
 
 def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[HistoryBlock], k: int, *, keep_seen: bool,
@@ -162,18 +158,14 @@ def best_items(states: np.ndarray, table: np.ndarray, histories: Histories, k: i
     return top_k(states, table, min(k, n_items), seen, num_threads=threads)
 
 
-def _write(found: Iterator[Recommendations], stream: BinaryIO, names: ItemNames, format: str,
+def _write(answers: Iterator[Recommendations], stream: BinaryIO, names: ItemNames, format: str,
            bar: tqdm | None = None) -> int:
-    """Write all that is found; returns the number of users."""
+    """Write all answers; returns the number of users."""
     n_users = 0
     with open_writer(format, stream, names) as write:
-        for block in found:
+        for block in answers:
             write(block)
             n_users += len(block.user_ids)
             if bar is not None:
                 bar.update(len(block.user_ids))
     return n_users
-
-
-def _summary(n_users: int, given: GivenIds) -> Summary:
-    return Summary(n_users, given.left_out.users, given.left_out.items)

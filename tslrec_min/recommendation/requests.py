@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from ..data.csr import offsets
 from ..data.dataset import Dataset, Histories
 from ..data.raw.values import id_text, is_text
-from ..errors import TslrecError, missing_path
+from ..errors import TslrecError, missing_path, some_of
 
 _JSON_FORM = '{"user": "u1", "items": ["i3", "i7"]}'
-_NAMED_IDS = 5
 AskedUser = tuple[str, str]
 """Where a user is named, for messages, and the external id."""
 AskedHistory = tuple[str, str, list[str]]
@@ -69,18 +69,17 @@ class GivenIds:
         Raises:
             TslrecError: a user is unknown and not to be skipped.
         """
-        stored = self.dataset.histories
         if asked is None:
             for start in range(0, self.dataset.n_users, block_users):
-                yield self._stored(np.arange(start, min(start + block_users, self.dataset.n_users)), stored)
+                yield self._stored(np.arange(start, min(start + block_users, self.dataset.n_users)))
             return
         numbers = {user: number for number, user in enumerate(self.dataset.user_ids)}
         remaining = iter(asked)
         while part := list(islice(remaining, block_users)):
-            found = [self._user(numbers, user, where) for where, user in part]
-            users = np.array([user for user in found if user is not None], np.int64)
+            known = [self._user(numbers, user, where) for where, user in part]
+            users = np.array([user for user in known if user is not None], np.int64)
             if len(users):
-                yield self._stored(users, stored)
+                yield self._stored(users)
 
     def given_blocks(self, asked: Iterable[AskedHistory], block_users: int) -> Iterator[HistoryBlock]:
         """Yield given histories.
@@ -98,16 +97,13 @@ class GivenIds:
             known = [(user, self._items(numbers, items, where)) for where, user, items in part]
             kept = [(user, items) for user, items in known if items]
             if kept:
-                indptr = np.concatenate([[0], np.cumsum([len(items) for _, items in kept])]).astype(np.int64)
                 flat = np.array([item for _, items in kept for item in items], np.int32)
-                yield HistoryBlock([user for user, _ in kept], Histories(indptr, flat))
+                yield HistoryBlock([user for user, _ in kept],
+                                   Histories(offsets([len(items) for _, items in kept]), flat))
 
-    def _stored(self, users: np.ndarray, stored: Histories) -> HistoryBlock:
+    def _stored(self, users: np.ndarray) -> HistoryBlock:
         """Return the histories of users, int64 [B]."""
-        starts, lengths = stored.indptr[users], np.diff(stored.indptr)[users]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        places = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
-        return HistoryBlock([self.dataset.user_ids[user] for user in users], Histories(indptr, stored.items[places]))
+        return HistoryBlock([self.dataset.user_ids[user] for user in users], self.dataset.histories.take(users))
 
     def _user(self, numbers: dict[str, int], user: str, where: str) -> int | None:
         number = numbers.get(user)
@@ -133,11 +129,10 @@ class GivenIds:
 
 def _unknown_items(dataset: Dataset, unknown: Sequence[str]) -> str:
     different = list(dict.fromkeys(unknown))
-    more = f" and {len(different) - _NAMED_IDS} more" if len(different) > _NAMED_IDS else ""
     cold = set(dataset.cold.item_ids) if dataset.cold else set()
     held_out = f" ({sum(item in cold for item in different)} of them are held-out cold items)" if (
         cold.intersection(different)) else ""
-    return f"the data set has no item {', '.join(map(repr, different[:_NAMED_IDS]))}{more}{held_out}"
+    return f"the data set has no item {some_of([repr(item) for item in different])}{held_out}"
 
 
 def users_in(path: Path) -> Iterator[AskedUser]:

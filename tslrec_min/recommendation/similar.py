@@ -1,4 +1,4 @@
-"""Items that are similar to an item: the cosine of item vectors, in float32, block by block over the catalogue."""
+"""Items that are similar to an item, by the cosine of item embeddings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import Dataset, load_dataset
-from ..errors import TslrecError
-from ..item_vectors.align import ItemVectors, embedded_vectors
+from ..errors import TslrecError, some_of
+from ..item_vectors.load import ItemEmbeddings, load_item_embeddings
 from ..ranking.neighbours import nearest
-from ..recommenders.artifact import run_vectors
-
-_SUGGESTED = 5
 
 
 @dataclass(frozen=True)
@@ -29,12 +26,12 @@ class Neighbour:
     cosine: float
 
 
-def similar_items(dataset: Dataset, vectors: ItemVectors, items: Sequence[str], k: int) -> list[list[Neighbour]]:
+def similar_items(dataset: Dataset, embeddings: ItemEmbeddings, items: Sequence[str], k: int) -> list[list[Neighbour]]:
     """Find the k nearest neighbours of items by cosine; an item is no neighbour of its own.
 
     Args:
-        dataset: the catalogue; cold items are looked at where they have vectors.
-        vectors: of its items.
+        dataset: the catalogue; cold items are looked at where they have embeddings.
+        embeddings: of its items.
         items: external ids.
         k: neighbours of each.
 
@@ -45,23 +42,24 @@ def similar_items(dataset: Dataset, vectors: ItemVectors, items: Sequence[str], 
         TslrecError: an id is unknown; the message suggests those whose titles contain the text.
     """
     titles = dict(zip(dataset.with_cold_items().item_ids, dataset.with_cold_items().titles, strict=True))
-    rows = {item: row for row, item in enumerate(vectors.item_ids)}
+    ids = embeddings.ids
+    places = {item: place for place, item in enumerate(ids)}
     for item in items:
-        if item not in rows:
-            raise TslrecError(_unknown(item, vectors.item_ids, titles))
-    places, cosines = nearest(vectors.rows, np.array([rows[item] for item in items], np.int64), k)
-    return [[Neighbour(vectors.item_ids[place], titles[vectors.item_ids[place]], float(cosine))
-             for place, cosine in zip(*found, strict=True)] for found in zip(places, cosines, strict=True)]
+        if item not in places:
+            raise TslrecError(_unknown(item, ids, titles))
+    near, cosines = nearest(embeddings.rows[1:], np.array([places[item] for item in items], np.int64), k)
+    return [[Neighbour(ids[place], titles[ids[place]], float(cosine)) for place, cosine in zip(*of_item, strict=True)]
+            for of_item in zip(near, cosines, strict=True)]
 
 
 def similar_rows(dataset_path: Path, items: Sequence[str], k: int, *, embeddings: Path | None, run: Path | None
                  ) -> list[dict[str, Any]]:
-    """Find neighbours by the vectors of an artifact, or of a file, as rows for a data frame.
+    """Find neighbours by the embeddings of an artifact, or of a file, as rows for a data frame.
 
     Args:
         dataset_path: data set artifact.
         items, k: see `similar_items`.
-        embeddings: see `vectors.embedded_vectors`.
+        embeddings: see `load_item_embeddings`.
         run: train artifact, in place of `embeddings`.
 
     Returns:
@@ -73,13 +71,15 @@ def similar_rows(dataset_path: Path, items: Sequence[str], k: int, *, embeddings
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     if embeddings is not None and run is None:
-        vectors = embedded_vectors(embeddings, dataset)
+        compared = load_item_embeddings(embeddings, dataset)
     elif run is not None and embeddings is None:
-        vectors = run_vectors(run, dataset, dataset_hash)
+        from ..recommenders.artifact import load_item_table  # loads torch
+
+        compared = load_item_table(run, dataset, dataset_hash)
     else:
         raise TslrecError(f"embeddings is {embeddings} and run {run}; give one of them")
     return [{"item": item, "rank": rank, "similar": near.item, "title": near.title, "cosine": near.cosine}
-            for item, neighbours in zip(items, similar_items(dataset, vectors, items, k), strict=True)
+            for item, neighbours in zip(items, similar_items(dataset, compared, items, k), strict=True)
             for rank, near in enumerate(neighbours, 1)]
 
 
@@ -94,6 +94,4 @@ def _unknown(item: str, item_ids: Sequence[str], titles: dict[str, str]) -> str:
     meant = [f"{known} ({titles[known]})" for known in item_ids if wanted and wanted in _plain(titles[known])]
     if not meant:
         return f"there is no item {item!r}, and no title contains it; give an item id of the data set's items.tsv"
-    more = f" and {len(meant) - _SUGGESTED} more" if len(meant) > _SUGGESTED else ""
-    return (f"there is no item {item!r}; titles that contain it: {', '.join(meant[:_SUGGESTED])}{more}; give "
-            "one of the ids")
+    return f"there is no item {item!r}; titles that contain it: {some_of(meant)}; give one of the ids"

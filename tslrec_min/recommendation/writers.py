@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..data.csr import owners
 from ..data.dataset import Dataset
 from ..storage.parquet import load_pyarrow
 
@@ -80,9 +81,9 @@ def _json_writer(text: io.TextIOWrapper, names: ItemNames) -> Write:
     item_ids, history = quoted(names.item_ids), json.dumps(names.history)
     titles = None if names.titles is None else quoted(names.titles)
 
-    def write(found: Recommendations) -> None:
-        lines, scores = [], found.scores.astype(str).tolist()
-        for user, items, values, n in zip(found.user_ids, found.items.tolist(), scores, _counts(found), strict=True):
+    def write(best: Recommendations) -> None:
+        lines, scores = [], best.scores.astype(str).tolist()
+        for user, items, values, n in zip(best.user_ids, best.items.tolist(), scores, _counts(best), strict=True):
             named = "" if titles is None else f', "titles": [{", ".join(titles[item] for item in items[:n])}]'
             lines.append(f'{{"user": {json.dumps(user, ensure_ascii=False)}, "history": {history}, '
                          f'"items": [{", ".join(item_ids[item] for item in items[:n])}], '
@@ -95,9 +96,9 @@ def _csv_writer(text: io.TextIOWrapper, names: ItemNames) -> Write:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["user", "history", "rank", "item", "score", *(["title"] if names.titles is not None else [])])
 
-    def write(found: Recommendations) -> None:
-        scores = found.scores.astype(str).tolist()
-        for user, items, values, n in zip(found.user_ids, found.items.tolist(), scores, _counts(found), strict=True):
+    def write(best: Recommendations) -> None:
+        scores = best.scores.astype(str).tolist()
+        for user, items, values, n in zip(best.user_ids, best.items.tolist(), scores, _counts(best), strict=True):
             rows.writerows([user, names.history, rank, names.item_ids[item - 1], value,
                             *([names.titles[item - 1]] if names.titles is not None else [])]
                            for rank, (item, value) in enumerate(zip(items[:n], values, strict=False), 1))
@@ -112,29 +113,29 @@ def _parquet_writer(stream: BinaryIO, names: ItemNames) -> Iterator[Write]:
     schema = pyarrow.schema(fields + ([("title", pyarrow.string())] if names.titles is not None else []))
 
     with parquet.ParquetWriter(stream, schema) as writer:
-        def write(found: Recommendations) -> None:
-            places, users = found.items > 0, np.repeat(np.arange(len(found.user_ids)), _counts(found))
-            items = (found.items[places] - 1).tolist()
-            ranks = np.broadcast_to(np.arange(1, found.items.shape[1] + 1, dtype=np.int32), found.items.shape)[places]
-            columns = [[found.user_ids[user] for user in users.tolist()], [names.history] * len(items), ranks,
-                       [names.item_ids[item] for item in items], found.scores[places]]
+        def write(best: Recommendations) -> None:
+            places, users = best.items > 0, owners(_counts(best))
+            items = (best.items[places] - 1).tolist()
+            ranks = np.broadcast_to(np.arange(1, best.items.shape[1] + 1, dtype=np.int32), best.items.shape)[places]
+            columns = [[best.user_ids[user] for user in users.tolist()], [names.history] * len(items), ranks,
+                       [names.item_ids[item] for item in items], best.scores[places]]
             if names.titles is not None:
                 columns.append([names.titles[item] for item in items])
             writer.write_table(pyarrow.table(columns, schema=schema))
         yield write
 
 
-def rows_of(found: Recommendations, names: ItemNames) -> Iterator[dict[str, Any]]:
+def rows_of(best: Recommendations, names: ItemNames) -> Iterator[dict[str, Any]]:
     """Yield the rows of CSV and Parquet for Python."""
-    scores = found.scores.tolist()
-    for user, items, values, n in zip(found.user_ids, found.items.tolist(), scores, _counts(found), strict=True):
+    scores = best.scores.tolist()
+    for user, items, values, n in zip(best.user_ids, best.items.tolist(), scores, _counts(best), strict=True):
         for rank, (item, score) in enumerate(zip(items[:n], values, strict=False), 1):
             row = {"user": user, "history": names.history, "rank": rank, "item": names.item_ids[item - 1],
                    "score": score}
             yield row if names.titles is None else row | {"title": names.titles[item - 1]}
 
 
-def _counts(found: Recommendations) -> list[int]:
+def _counts(best: Recommendations) -> list[int]:
     """Return how many items each user got."""
-    counts: list[int] = (found.items > 0).sum(axis=1).tolist()
+    counts: list[int] = (best.items > 0).sum(axis=1).tolist()
     return counts

@@ -11,7 +11,7 @@ from ..config_fields import from_mapping
 from ..configs import TrainConfig
 from ..data.dataset import Dataset
 from ..errors import TslrecError
-from ..item_vectors.align import ItemVectors
+from ..item_vectors.load import ItemEmbeddings
 from ..storage.arrays import load_array
 from ..storage.artifacts import open_artifact, refuse_other_dataset
 from ..storage.tensors import load_tensors, save_tensors
@@ -63,17 +63,12 @@ def load_cold_rows(path: Path, n_cold: int) -> np.ndarray | None:
     return rows
 
 
-def run_vectors(path: Path, dataset: Dataset, dataset_hash: str) -> ItemVectors:
-    """Return the item table of a train artifact.
+def load_item_table(path: Path, dataset: Dataset, dataset_hash: str) -> ItemEmbeddings:
+    """Read the item table of a train artifact; cold items have no rows in it.
 
     Raises:
         TslrecError: it is missing, damaged, or was trained on another data set.
     """
-    import torch
-
-    from .artifact import load_recommender
-
     recommender = load_recommender(path, dataset_hash, torch.device("cpu"))
     with torch.no_grad():
-        table = recommender.item_table().float().numpy()
-    return ItemVectors(dataset.item_ids, table[1:])
+        return ItemEmbeddings(dataset.item_ids, recommender.item_table().float().numpy())

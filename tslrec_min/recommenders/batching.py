@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..data.csr import owners
 from ..runtime.validation import Int64Array, as_int64, as_offsets, check_length, check_range, threads_for, whole_number
 from ._batching import hide_items, pad_rows
 
@@ -128,7 +129,7 @@ def next_item_windows(indptr: ArrayLike, max_len: int, phases: ArrayLike) -> Win
     check_range("phases", shifts, 0, max_len - 1)
     n_targets = np.maximum(np.diff(rows) - 1, 0)
     n_windows = np.where(n_targets > 0, -(-(n_targets + shifts) // max_len), 0)
-    users = np.repeat(np.arange(len(n_windows)), n_windows)
+    users = owners(n_windows)
     from_end = np.cumsum(n_windows)[users] - 1 - np.arange(len(users))  # 0 is a user's last window
     start, stop = rows[users], rows[users + 1]
     grid_stop = stop + shifts[users] - from_end * max_len

@@ -29,7 +29,7 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
     """
     recommender.eval()
     table = recommender.item_table()
-    lengths = np.minimum(np.diff(histories.indptr)[users], recommender.max_len)
+    lengths = np.minimum(histories.lengths[users], recommender.max_len)
     order = np.argsort(lengths, kind="stable")  # histories of about the same length are read together
     states = np.empty((len(users), table.shape[1]), dtype=np.float32)
     size = max(1, _EVALUATION_ITEMS // recommender.max_len)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..data.csr import owners
 from ..data.seen import MOST_ITEMS, SeenItems
 from ..runtime.validation import Int64Array, as_int64, check_length, check_range, thread_count, whole_number
 from ._sampling import draw_unseen
@@ -96,8 +97,7 @@ class AliasTable:
     def unseen_probability(self, seen: SeenItems) -> NDArray[np.float64]:
         """Return each user's probability that an item drawn from the whole catalogue is unseen, float64 [U]."""
         _check_same_items(seen, self)
-        users = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
-        sums = np.bincount(users, self.probabilities[seen.items], minlength=len(seen.indptr) - 1)
+        sums = np.bincount(owners(np.diff(seen.indptr)), self.probabilities[seen.items], minlength=len(seen.indptr) - 1)
         return 1 - sums.astype(np.float64)
 
 

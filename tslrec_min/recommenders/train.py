@@ -10,7 +10,7 @@ import torch
 
 from ..configs import TrainConfig
 from ..data.dataset import load_dataset
-from ..item_vectors.align import load_item_vectors
+from ..item_vectors.load import load_item_embeddings
 from ..storage.artifacts import Recipe, write_json
 from ..storage.checkpoints import is_trained, training_artifact
 from .adapters.controls import controlled
@@ -32,7 +32,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         out: folder of the artifact.
         config: adapter and training settings.
         embeddings_path: embed artifact of the same catalogue, or a file of vectors; None for the adapter ``none``.
-        embedding_ids, ignore_unknown: of a file, see `vectors.load_item_vectors`.
+        embedding_ids, ignore_unknown: of a file, see `load_item_embeddings`.
         device: where to train.
         threads: kernel threads.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
@@ -42,21 +42,19 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         TslrecError: the embeddings are of another catalogue, or see `train_recommender`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
-    inputs, embeddings, cold = {"dataset": dataset_hash}, None, None
-    if embeddings_path is not None:
-        vectors, hashes = load_item_vectors(embeddings_path, dataset, ids_path=embedding_ids,
-                                            ignore_unknown=ignore_unknown, kind=config.vectors)
-        inputs |= hashes
-        embeddings, cold = vectors[:dataset.n_items + 1], vectors[dataset.n_items + 1:]
+    embeddings = None if embeddings_path is None else load_item_embeddings(
+        embeddings_path, dataset, config.vectors, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
+    inputs = {"dataset": dataset_hash, **(embeddings.hashes if embeddings else {})}
     recipe = Recipe("train", asdict(config), inputs, config.seed)
     if existing == "reuse" and is_trained(out, recipe):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         recommender, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
-                                       embeddings, device, threads, label, checkpointing)
+                                       embeddings.known if embeddings else None, device, threads, label, checkpointing)
         save_recommender(recommender, folder)
-        if cold is not None and len(cold) and hasattr(recommender.adapter, "project"):
-            stand_ins = controlled(np.concatenate([vectors[:1], cold]), config.control, config.seed + 1)[1:]
+        if embeddings and embeddings.n_cold and hasattr(recommender.adapter, "project"):
+            with_padding = np.concatenate([embeddings.rows[:1], embeddings.cold])
+            stand_ins = controlled(with_padding, config.control, config.seed + 1)[1:]
             np.save(folder / COLD_ROWS, projected_rows(recommender, stand_ins))  # + 1: drawn apart from the others
         write_json(folder / "metrics.json", metrics)
 

@@ -14,7 +14,8 @@ from ..embedding.quality import neighbour_share
 from ..errors import TslrecError
 from ..evaluation.arms import parse_named_folder
 from ..evaluation.artifact import Results, load_results
-from ..item_vectors.artifact import PREFERENCES, load_embeddings
+from ..item_vectors.artifact import PREFERENCES
+from ..item_vectors.load import load_item_embeddings
 from ..storage.artifacts import Artifact, open_artifact, read_json
 from .statistics import FloatArray, principal_plane
 
@@ -113,9 +114,9 @@ class Run:
             stage = self.stage(role)
             if stage is None or (kind == "preferences" and PREFERENCES not in stage.record["files"]):
                 continue
-            vectors, _ = load_embeddings(stage.path, self.dataset, kind)
-            share = None if labels is None else neighbour_share(vectors, labels)
-            found[name] = Spread(*principal_plane(vectors), share)
+            embeddings = load_item_embeddings(stage.path, self.dataset, kind).known
+            share = None if labels is None else neighbour_share(embeddings, labels)
+            found[name] = Spread(*principal_plane(embeddings), share)
         return found
 
     def trainings(self) -> list[tuple[str, Artifact]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ...data.csr import owners
 from ...data.dataset import Histories
 
 
@@ -23,7 +24,7 @@ def neighbour_sums(rows: np.ndarray, training: Histories, window: int) -> tuple[
         A X, float64 [I, D], and A 1, int64 [I].
     """
     n_items = len(rows)
-    owner = np.repeat(np.arange(len(training)), np.diff(training.indptr))
+    owner = owners(training.lengths)
     items = training.items.astype(np.int64) - 1
     vectors = torch.from_numpy(rows)
     sums, degrees = torch.zeros_like(vectors), np.zeros(n_items, np.int64)
