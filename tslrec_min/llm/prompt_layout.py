@@ -1,4 +1,11 @@
-"""Where prompts lie that are computed end to end."""
+"""Where prompts lie that are computed end to end: `attention` and `packed_decoder` read it.
+
+Three prompts that share P = 2 tokens and have 3, 1 and 2 of their own, T = 8 (s: shared):
+
+    row         0  1 | 2  3  4 | 5 | 6  7
+                s  s   a  a  a   b   c  c
+    starts                [2, 5, 6]     lengths [3, 1, 2]
+"""
 
 from __future__ import annotations
 
@@ -34,7 +41,8 @@ class PromptLayout:
         if self.shared < 0 or not len(self.lengths) or self.lengths.min() < 1 or (
                 self.lengths.max() > len(self.packed)) or ends[-1] != len(self.packed) or (
                 not np.array_equal(self.starts, ends - self.lengths)):
-            raise ValueError("the prompts don't lie end to end after the shared tokens; use prompt_layout")
+            raise ValueError(f"{self.shared} shared tokens and {self.lengths} own ones of {len(self.packed)} don't lie "
+                             "end to end, at least one a prompt; use prompt_layout")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -48,8 +56,6 @@ def prompt_layout(shared: int, lengths: Sequence[int], device: torch.device) -> 
     The device is that of the tensors that attention will be asked for.
     """
     own = np.asarray(lengths, dtype=np.int64)
-    if shared < 0 or not len(own) or own.min() < 1:
-        raise ValueError(f"{shared} shared tokens and {lengths} own ones; expected at least 0, and 1 of each prompt")
     starts = shared + np.cumsum(own) - own
     longest = shared + int(own.max())
     side_by_side = np.zeros((len(own), longest), dtype=np.int64)

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..data.seen import SeenItems
 from ..runtime.validation import Int64Array, as_int64, check_length, check_range, thread_count, whole_number
-from ._ranking import count_scores, count_targets, find_best, levels
+from ._ranking import count_targets, find_best, instruction_sets
 
-_LEVEL = len(levels()) - 1
-"""Instruction set of the kernel, an index of levels(): the best that this CPU has."""
+_ISA = len(instruction_sets()) - 1
+"""The kernel's instruction set, an index of instruction_sets(): the fastest that this CPU has."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
     if len(states):
         target_scores = np.empty(len(states), dtype=states.dtype)
         count_targets(states, item_table, wanted, rows, seen.indptr, seen.items, target_scores, ranks.greater,
-                      ranks.equal, ranks.n_candidates, not_finite, _LEVEL, threads)
+                      ranks.equal, ranks.n_candidates, not_finite, _ISA, threads)
     _check_finite(not_finite, chosen)
     return ranks
 
@@ -96,28 +96,9 @@ def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItem
     items = np.zeros((len(states), whole_number("k", k, 1)), dtype=np.int64)
     scores, not_finite = np.full(items.shape, -np.inf, dtype=states.dtype), np.zeros(len(states), dtype=np.int64)
     if len(states):
-        find_best(states, item_table, rows, seen.indptr, seen.items, items, scores, not_finite, _LEVEL, threads)
+        find_best(states, item_table, rows, seen.indptr, seen.items, items, scores, not_finite, _ISA, threads)
     _check_finite(not_finite, chosen)
     return items, scores
-
-
-def rank_scores(scores: NDArray[Any], targets: ArrayLike, seen: SeenItems | None = None, *,
-                users: ArrayLike | None = None, num_threads: int = 1) -> Ranks:
-    """Rank each target by given scores.
-
-    Args:
-        scores: float32 or float64 [B, I + 1], of which column 0 is padding.
-        targets, seen, users, num_threads: see `rank_targets`, as for what is returned and raised.
-    """
-    scores = _matrix("scores", scores)
-    n_items = _n_items("scores", scores.shape[1])
-    wanted = _checked_targets(targets, len(scores), n_items)
-    chosen, rows, seen = _checked_seen(seen, users, len(scores), n_items)
-    ranks, not_finite = _empty_ranks(len(scores)), np.empty(len(scores), dtype=np.int64)
-    count_scores(scores, n_items, wanted, rows, seen.indptr, seen.items, ranks.greater, ranks.equal,
-                 ranks.n_candidates, not_finite, thread_count(num_threads))
-    _check_finite(not_finite, chosen)
-    return ranks
 
 
 def _matrix(name: str, values: NDArray[Any]) -> NDArray[Any]:
