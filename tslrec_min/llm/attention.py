@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..runtime.validation import threads_for
 from . import _llm_kernels
-from .elementwise import as_array, check_shape, for_kernels, rotated, rotated_values
+from .elementwise import as_array, check_shape, for_kernels, rotated, torch_rotated
 from .prompt_layout import PromptLayout
 
 _THREAD_PRODUCTS = 1 << 21
@@ -53,7 +53,7 @@ def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, l
         out: torch.Tensor = _Attention.apply(queries, keys, values, layout, scale, window, *(rotations or (None, None)))
         return out
     if rotations:
-        queries, keys = rotated(queries, *rotations), rotated(keys, *rotations)
+        queries, keys = torch_rotated(queries, *rotations), torch_rotated(keys, *rotations)
     return _torch_attention(queries, keys, values, layout, scale, window)
 
 
@@ -63,8 +63,8 @@ class _Attention(torch.autograd.Function):
         given = queries, keys, values
         queries, keys, values = _for_attention(*given, cos, sin)
         out, statistics = queries.new_empty(queries.shape), queries.new_empty(2, *queries.shape[:2])
-        ctx.arguments = layout.shared, layout.starts, layout.lengths, scale, min(layout.shape[1], window or layout.shape[1])
         ctx.longest = layout.shape[1]
+        ctx.arguments = layout.shared, layout.starts, layout.lengths, scale, min(ctx.longest, window or ctx.longest)
         _llm_kernels.attention(as_array(queries), as_array(keys), as_array(values), *ctx.arguments, as_array(out),
                                as_array(statistics), _workspace(queries, ctx.longest), _ISA)
         ctx.save_for_backward(*given, cos, sin, statistics)
@@ -79,11 +79,11 @@ class _Attention(torch.autograd.Function):
         d_queries, d_keys, d_values = (part.new_empty(part.shape) for part in (queries, keys, values))
         shared, starts, *_ = ctx.arguments
         parts = keys.new_empty(max(1, len(starts) * 2 * shared * keys.shape[1] * keys.shape[2]))
-        _llm_kernels.attention_gradient(as_array(d_out), as_array(queries), as_array(keys), as_array(values), *ctx.arguments,
-                                        as_array(statistics), as_array(d_queries), as_array(d_keys), as_array(d_values),
-                                        as_array(parts), _workspace(queries, ctx.longest), _ISA)
+        _llm_kernels.attention_gradient(as_array(d_out), as_array(queries), as_array(keys), as_array(values),
+                                        *ctx.arguments, as_array(statistics), as_array(d_queries), as_array(d_keys),
+                                        as_array(d_values), as_array(parts), _workspace(queries, ctx.longest), _ISA)
         if cos is not None:
-            d_queries, d_keys = (rotated_values(part, cos, sin, inverse=True) for part in (d_queries, d_keys))
+            d_queries, d_keys = (rotated(part, cos, sin, inverse=True) for part in (d_queries, d_keys))
         return d_queries, d_keys, d_values, None, None, None, None, None
 
 
@@ -148,7 +148,7 @@ def _for_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tens
                    sin: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return what the attention kernel takes: queries and keys rotated if there are angles, and whole rows."""
     if cos is not None and sin is not None:
-        return rotated_values(queries, cos, sin), rotated_values(keys, cos, sin), _with_whole_rows(values)
+        return rotated(queries, cos, sin), rotated(keys, cos, sin), _with_whole_rows(values)
     return _with_whole_rows(queries), _with_whole_rows(keys), _with_whole_rows(values)
 
 

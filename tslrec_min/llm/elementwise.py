@@ -8,8 +8,8 @@ Torch makes each of several operations, each of which reads and writes its whole
 transformers' Llama, Qwen2, Qwen3 and Gemma 3. What a backward pass needs is computed again from the inputs.
 
 Float32 tensors on a CPU go to the kernels of csrc/llm_elementwise.h, whose results don't depend on the number of
-threads. All others go to the torch functions below (`_torch_*`), which compute in float32 at least and return the type
-they were given. The reference of both is `tests/_reference.py` in float64.
+threads. All others go to the torch functions below (`torch_rotated` ...), which compute in float32 at least and return
+the type they were given. The reference of both is `tests/_reference.py` in float64.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float, room
             return _torch_rms_norm(states, weight, eps), _inverse_rms(_widened(states), eps).flatten()
     rows = _rows(states)
     out, inverse_rms = _output(states, states.shape, room), rows.new_empty(len(rows))
-    _llm_kernels.rms_norm(as_array(rows), as_array(weight.contiguous()), eps, as_array(_rows(out)), as_array(inverse_rms),
-                          _threads(rows))
+    _llm_kernels.rms_norm(as_array(rows), as_array(weight.contiguous()), eps, as_array(_rows(out)),
+                          as_array(inverse_rms), _threads(rows))
     return out, inverse_rms
 
 
@@ -82,8 +82,8 @@ def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.T
     rows = _rows(states)
     check_shape("inverse_rms", inverse_rms, rows.shape[:1])
     d_states = torch.empty_like(rows)
-    _llm_kernels.rms_norm_gradient(as_array(_rows(d_out)), as_array(rows), as_array(weight.contiguous()), as_array(inverse_rms),
-                                   as_array(d_states), _threads(rows))
+    _llm_kernels.rms_norm_gradient(as_array(_rows(d_out)), as_array(rows), as_array(weight.contiguous()),
+                                   as_array(inverse_rms), as_array(d_states), _threads(rows))
     return d_states.view(states.shape)
 
 
@@ -123,33 +123,23 @@ def gated_gradient(d_out: torch.Tensor, gate_up: torch.Tensor, activation: str) 
     return d_gate_up
 
 
-def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Return float [T, H, hd] with the pairs (x[j], x[j + hd / 2]) of each head turned by their row's angles.
+def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, inverse: bool = False) -> torch.Tensor:
+    """Return float [T, H, hd] with the pairs (x[j], x[j + hd / 2]) of each head turned by their row's angles; no graph.
 
     Args:
         heads: float [T, H, hd]; may be a part of a product [T, total], its rows `total` apart.
         cos, sin: float [T, hd], of the angles as transformers gives them: the right half repeats the left one.
-    """
-    if not for_kernels(heads, cos, sin):
-        return _torch_rotated(heads, cos, sin)
-    out: torch.Tensor = _Rotated.apply(heads, cos, sin)
-    return out
-
-
-def rotated_values(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, inverse: bool = False) -> torch.Tensor:
-    """Return `rotated` without a graph; with `inverse`, turned back, which is also the gradient of `rotated`.
-
-    Arguments as for `rotated`.
+        inverse: turn back, which is also the gradient.
     """
     _check_rotated(heads, cos, sin)
     if not for_kernels(heads, cos, sin):
         with torch.no_grad():
-            return _torch_rotated(heads, cos, -sin if inverse else sin)
+            return torch_rotated(heads, cos, -sin if inverse else sin)
     if heads.stride(2) != 1:
         heads = heads.contiguous()
     out = heads.new_empty(heads.shape)
-    _llm_kernels.rotated(as_array(heads), as_array(cos.contiguous()), as_array(sin.contiguous()), -1.0 if inverse else 1.0,
-                         as_array(out), _threads(out))
+    _llm_kernels.rotated(as_array(heads), as_array(cos.contiguous()), as_array(sin.contiguous()),
+                         -1.0 if inverse else 1.0, as_array(out), _threads(out))
     return out
 
 
@@ -164,18 +154,6 @@ class _RmsNorm(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         return rms_norm_gradient(gradient, *ctx.saved_tensors), None, None
-
-
-class _Rotated(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, heads, cos, sin):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(cos, sin)
-        return rotated_values(heads, cos, sin)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        return rotated_values(gradient, *ctx.saved_tensors, inverse=True), None, None
 
 
 def _torch_rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -203,7 +181,8 @@ def _torch_gated(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
     return (active * up).to(gate_up.dtype)
 
 
-def _torch_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def torch_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Return `rotated` by torch's operations, of any type and with a graph."""
     half = heads.shape[-1] // 2
     first, second = _widened(heads).split(half, dim=-1)
     cos, sin = cos[:, None, :half], sin[:, None, :half]  # [T, 1, hd / 2]

@@ -75,6 +75,7 @@ class Norm:
             self.weight = self.weight.float()
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """Return the output, with a graph."""
         return rms_norm(states, self.weight, self.eps)
 
     def values(self, states: torch.Tensor, buffers: ProductBuffers) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,7 +153,8 @@ class _Product(torch.autograd.Function):
             del inputs
         if ctx.needs_input_grad[2]:
             mixed = states.dtype != weight.dtype
-            d_inputs = torch.mm(d_out, weight, out=ctx.buffers.take("inputs", d_out, weight.shape[1]) if mixed else None)
+            out = ctx.buffers.take("inputs", d_out, weight.shape[1]) if mixed else None
+            d_inputs = torch.mm(d_out, weight, out=out)
             if down is not None and keep is None:
                 d_inputs.addmm_(d_low, down)
             elif down is not None:
