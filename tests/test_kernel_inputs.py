@@ -304,7 +304,7 @@ def test_dropout(rows, count, columns):
     (lambda: gated_values(torch.ones(4, 8), "silu", torch.ones(4, 8)), r"room is .*\(4, 8\)"),
     (lambda: gated_values(torch.ones(4, 8), "silu", torch.ones(4, 4, dtype=torch.float64)), "room is torch.float64"),
     (lambda: rms_norm_values(torch.tensor(1.0), torch.tensor(1.0), 1e-6), "states has no dimension"),
-    (lambda: prompt_layout(0, [2, 0], CPU), "expected at least 0, and 1 of each prompt"),
+    (lambda: prompt_layout(0, [2, 0], CPU), "and at least 1 of each prompt"),
     (lambda: prompt_layout(-1, [2], CPU), "-1 shared tokens"),
     (lambda: prompt_layout(1, [], CPU), "1 shared tokens"),
     (lambda: Dropout(1.0), "rate is 1.0"),

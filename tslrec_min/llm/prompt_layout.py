@@ -49,7 +49,8 @@ def prompt_layout(shared: int, lengths: ArrayLike, device: torch.device) -> Prom
     """
     own = as_int64("lengths", lengths)
     if shared < 0 or not len(own) or own.min() < 1:
-        raise ValueError(f"{shared} shared tokens and {own.tolist()} own ones; expected at least 0, and 1 of each prompt")
+        raise ValueError(f"{shared} shared tokens and {own.tolist()} own ones; expected at least 0, and at least 1 of "
+                         "each prompt")
     starts = shared + np.cumsum(own) - own
     longest = shared + int(own.max())
     side_by_side = np.zeros((len(own), longest), dtype=np.int64)
