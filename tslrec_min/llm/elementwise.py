@@ -182,7 +182,7 @@ def _torch_gated(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
 
 
 def torch_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Return `rotated` by torch's operations, of any type and with a graph."""
+    """Return `rotated` by torch's operations, of any type and with a graph; arguments as for `rotated`."""
     half = heads.shape[-1] // 2
     first, second = _widened(heads).split(half, dim=-1)
     cos, sin = cos[:, None, :half], sin[:, None, :half]  # [T, 1, hd / 2]
@@ -211,7 +211,7 @@ def _threads(values: torch.Tensor) -> int:
 
 
 def as_array(values: torch.Tensor) -> np.ndarray:
-    """Return the tensor's own memory as an array."""
+    """Return the memory of `values` as an array."""
     return values.detach().numpy()
 
 
@@ -250,6 +250,6 @@ def _check_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) ->
 
 
 def check_shape(name: str, values: torch.Tensor, expected: tuple[int, ...]) -> None:
-    """Raise ValueError unless the tensor has the shape."""
+    """Raise ValueError unless `values` has the expected shape."""
     if values.shape != expected:
         raise ValueError(f"{name} has shape {tuple(values.shape)}; expected {tuple(expected)}")

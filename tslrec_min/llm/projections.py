@@ -75,15 +75,20 @@ class Norm:
             self.weight = self.weight.float()
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """Return the output, with a graph."""
+        """Return the norm of `states`, float [T, D], with a graph."""
         return rms_norm(states, self.weight, self.eps)
 
     def values(self, states: torch.Tensor, buffers: ProductBuffers) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the output and what `gradient` needs."""
+        """Return the norm of `states`, float [T, D], without a graph, and what `gradient` needs: float [T]."""
         return rms_norm_values(states, self.weight, self.eps, buffers.take("function", states, states.shape[1]))
 
     def gradient(self, d_out: torch.Tensor, states: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
-        """Return the gradient by `states`."""
+        """Return the gradient by `states`, float [T, D].
+
+        Args:
+            d_out: the gradient by the output, float [T, D].
+            states, inverse: what `values` was given, and what it returned beside the output.
+        """
         return rms_norm_gradient(d_out, states, self.weight, inverse)
 
 
@@ -94,12 +99,12 @@ class Gate:
         self.activation = activation
 
     def values(self, gate_up: torch.Tensor, buffers: ProductBuffers) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the output and what `gradient` needs: nothing."""
+        """Return act(gate) * up of `gate_up`, float [T, 2F], and what `gradient` needs: nothing."""
         out = gated_values(gate_up, self.activation, buffers.take("function", gate_up, gate_up.shape[1] // 2))
         return out, gate_up.new_empty(0)
 
     def gradient(self, d_out: torch.Tensor, gate_up: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        """Return the gradient by `gate_up`."""
+        """Return the gradient by `gate_up`; arguments as for `Norm.gradient`."""
         return gated_gradient(d_out, gate_up, self.activation)
 
 
@@ -107,11 +112,11 @@ class Identity:
     """Nothing before a product."""
 
     def values(self, states: torch.Tensor, _buffers: ProductBuffers) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the input."""
+        """Return `states`, and what `gradient` needs: nothing."""
         return states, states.new_empty(0)
 
     def gradient(self, d_out: torch.Tensor, _states: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        """Return the gradient."""
+        """Return `d_out`; arguments as for `Norm.gradient`."""
         return d_out
 
 
