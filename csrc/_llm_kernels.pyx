@@ -69,29 +69,15 @@ def rotated(const float[:, :, :] heads, const float[:, ::1] cosines, const float
 
 cdef extern from "attention_kernels.h" nogil:
     ctypedef struct attention_args:
-        Py_ssize_t heads
-        Py_ssize_t kv_heads
-        Py_ssize_t width
-        Py_ssize_t shared
-        Py_ssize_t n_prompts
-        const int64_t* starts
-        const int64_t* lengths
+        Py_ssize_t heads, kv_heads, width, shared, n_prompts
+        const int64_t *starts, *lengths
         Py_ssize_t window
         float scale
-        const float* queries
-        const float* keys
-        const float* values
-        Py_ssize_t query_row
-        Py_ssize_t key_row
-        Py_ssize_t value_row
-        float* out
-        float* row_max
-        float* inverse_sum
+        const float *queries, *keys, *values
+        Py_ssize_t query_row, key_row, value_row
+        float *out, *row_max, *inverse_sum
         const float* d_out
-        float* d_queries
-        float* d_keys
-        float* d_values
-        float* shared_parts
+        float *d_queries, *d_keys, *d_values, *shared_parts
 
     Py_ssize_t attention_workspace(int isa, Py_ssize_t longest, Py_ssize_t width)
     void attention_forward(const attention_args* args, int isa, Py_ssize_t prompt, Py_ssize_t kv_head,

@@ -9,20 +9,14 @@ from _dispatch cimport supported_sets
 
 cdef extern from "ranking_kernels.h" nogil:
     ctypedef struct ranking_args:
-        Py_ssize_t width
-        Py_ssize_t n_users
-        Py_ssize_t n_items
-        const void* states
-        const void* item_table
-        const int64_t* seen_rows
-        const int64_t* indptr
+        Py_ssize_t width, n_users, n_items
+        const void *states, *item_table
+        const int64_t *seen_rows, *indptr
         const int32_t* seen
         int64_t* not_finite
         const int64_t* targets
         void* target_scores
-        int64_t* greater
-        int64_t* equal
-        int64_t* n_candidates
+        int64_t *greater, *equal, *n_candidates
         Py_ssize_t k
         int64_t* best_items
         void* best_scores
@@ -36,8 +30,8 @@ def instruction_sets():
 
 
 cdef ranking_args new_args(const floating[:, ::1] states, const floating[:, ::1] item_table,
-                             const int64_t[::1] seen_rows, const int64_t[::1] indptr, const int32_t[::1] seen,
-                             int64_t[::1] not_finite) noexcept:
+                           const int64_t[::1] seen_rows, const int64_t[::1] indptr, const int32_t[::1] seen,
+                           int64_t[::1] not_finite) noexcept:
     """What both functions below are given; there is at least one user and one item."""
     cdef ranking_args args
     memset(&args, 0, sizeof(args))
@@ -48,6 +42,15 @@ cdef ranking_args new_args(const floating[:, ::1] states, const floating[:, ::1]
     if seen.shape[0]:
         args.seen = &seen[0]
     return args
+
+
+cdef int run(const ranking_args* args, int isa, size_t number_size, int num_threads) except -1:
+    cdef int failed
+    with nogil:
+        failed = ranking_run(args, isa, number_size, num_threads)
+    if failed:
+        raise MemoryError
+    return 0
 
 
 def count_targets(const floating[:, ::1] states, const floating[:, ::1] item_table, const int64_t[::1] targets,
@@ -61,13 +64,9 @@ def count_targets(const floating[:, ::1] states, const floating[:, ::1] item_tab
     each row, and `isa` is an index of instruction_sets().
     """
     cdef ranking_args args = new_args(states, item_table, seen_rows, indptr, seen, not_finite)
-    cdef int failed
     args.targets, args.target_scores = &targets[0], &target_scores[0]
     args.greater, args.equal, args.n_candidates = &greater[0], &equal[0], &n_candidates[0]
-    with nogil:
-        failed = ranking_run(&args, isa, sizeof(floating), num_threads)
-    if failed:
-        raise MemoryError
+    run(&args, isa, sizeof(floating), num_threads)
 
 
 def find_best(const floating[:, ::1] states, const floating[:, ::1] item_table, const int64_t[::1] seen_rows,
@@ -76,9 +75,5 @@ def find_best(const floating[:, ::1] states, const floating[:, ::1] item_table, 
     """Put each user's best items and their scores, both [B, k], k >= 1, before the 0 and -infinity that the caller
     has filled them with. All else is as in count_targets."""
     cdef ranking_args args = new_args(states, item_table, seen_rows, indptr, seen, not_finite)
-    cdef int failed
     args.k, args.best_items, args.best_scores = best_items.shape[1], &best_items[0, 0], &best_scores[0, 0]
-    with nogil:
-        failed = ranking_run(&args, isa, sizeof(floating), num_threads)
-    if failed:
-        raise MemoryError
+    run(&args, isa, sizeof(floating), num_threads)

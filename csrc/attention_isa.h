@@ -28,39 +28,9 @@ typedef float NAME(vector);
 #define LANES ((ptrdiff_t)(sizeof(NAME(vector)) / sizeof(float)))
 #define COLUMNS (VECTORS * LANES)
 
-/* c[i, j] = (c[i, j] +) sum over k of a[i * a_row + k * a_step] * b[k * b_step + j], i < ROWS, j < COLUMNS. */
-TARGET static INLINE void NAME(tile)(const float *restrict a, ptrdiff_t a_row, ptrdiff_t a_step,
-                                     const float *restrict b, ptrdiff_t b_step, ptrdiff_t depth,
-                                     float *restrict c, ptrdiff_t c_row, int add)
-{
-    NAME(vector) sums[ROWS][VECTORS], part[VECTORS];
-    UNROLL
-    for (int i = 0; i < ROWS; i++)
-        UNROLL
-        for (int v = 0; v < VECTORS; v++)
-            sums[i][v] = (NAME(vector)){0};
-    for (ptrdiff_t k = 0; k < depth; k++) {
-        UNROLL
-        for (int v = 0; v < VECTORS; v++)
-            part[v] = *(const NAME(vector) *)(b + k * b_step + v * LANES);
-        UNROLL
-        for (int i = 0; i < ROWS; i++)
-            UNROLL
-            for (int v = 0; v < VECTORS; v++)
-                sums[i][v] += a[i * a_row + k * a_step] * part[v];
-    }
-    UNROLL
-    for (int i = 0; i < ROWS; i++)
-        UNROLL
-        for (int v = 0; v < VECTORS; v++) {
-            NAME(vector) *place = (NAME(vector) *)(c + i * c_row + v * LANES);
-            if (add)
-                sums[i][v] += *place;
-            *place = sums[i][v];
-        }
-}
+#include "register_tile.h"
 
-/* The same for rows of a, and for columns of a added to c. */
+/* The tile for rows of a, and for columns of a added to c. */
 TARGET NOINLINE static void NAME(tile_of_rows)(const float *a, ptrdiff_t a_row, const float *b, ptrdiff_t b_step,
                                                ptrdiff_t depth, float *c, ptrdiff_t c_row)
 {

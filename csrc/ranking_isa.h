@@ -48,7 +48,7 @@ typedef INTEGER NAME(integers);
 #endif
 #define LANES ((ptrdiff_t)(sizeof(NAME(vector)) / sizeof(NUMBER)))
 #define COLUMNS (VECTORS * LANES)
-_Static_assert(ROWS <= VECTORS * (sizeof(NAME(vector)) / sizeof(NUMBER)), "the targets of a row block fit into a panel");
+_Static_assert(ROWS <= VECTORS * (sizeof(NAME(vector)) / sizeof(NUMBER)), "the targets of a row block fit a panel");
 #define TILE_ITEMS ((ptrdiff_t)(TILE_ROW_BYTES / sizeof(NUMBER)))
 #define TILE_STRIDE (TILE_ITEMS + COLUMNS) /* no power of two: the rows would compete for the same cache lines */
 
@@ -87,31 +87,13 @@ NOINLINE static void NAME(pack_panel)(const NUMBER *matrix, const int64_t *ids, 
     }
 }
 
-/* Multiply a row block and a panel of items. Compilers keep `sums` in registers only with the loops unrolled. */
+#include "register_tile.h"
+
+/* Multiply a row block and a panel of items. */
 TARGET static void NAME(score_panel)(const NUMBER *restrict users, const NUMBER *restrict panel, ptrdiff_t width,
                                      NUMBER *restrict scores)
 {
-    NAME(vector) sums[ROWS][VECTORS], items[VECTORS];
-    UNROLL
-    for (int row = 0; row < ROWS; row++)
-        UNROLL
-        for (int v = 0; v < VECTORS; v++)
-            sums[row][v] = (NAME(vector)){0};
-    for (ptrdiff_t k = 0; k < width; k++) {
-        UNROLL
-        for (int v = 0; v < VECTORS; v++)
-            items[v] = *(const NAME(vector) *)(panel + k * COLUMNS + v * LANES);
-        UNROLL
-        for (int row = 0; row < ROWS; row++)
-            UNROLL
-            for (int v = 0; v < VECTORS; v++)
-                sums[row][v] += users[k * ROWS + row] * items[v];
-    }
-    UNROLL
-    for (int row = 0; row < ROWS; row++)
-        UNROLL
-        for (int v = 0; v < VECTORS; v++)
-            *(NAME(vector) *)(scores + row * TILE_STRIDE + v * LANES) = sums[row][v];
+    NAME(tile)(users, 1, ROWS, panel, COLUMNS, width, scores, TILE_STRIDE, 0);
 }
 
 /* Score the targets of a row block and start their counts. */
