@@ -24,7 +24,7 @@ from tslrec_min.bench.figures import medians
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.data.seen import SeenItems
-from tslrec_min.ranking._ranking import levels
+from tslrec_min.ranking._ranking import instruction_sets
 from tslrec_min.ranking.ranks import rank_targets
 
 WIDTH = 64
@@ -165,7 +165,8 @@ def main() -> None:
         peer = f"implicit {implicit.__version__}"
     except ImportError:
         peer = "implicit not found (pip install implicit==0.7.3 scipy threadpoolctl)"
-    print(f"float32, d = {WIDTH}, {arguments.threads} threads, {levels()[-1]}, torch {torch.__version__}, {peer}, "
+    print(f"float32, d = {WIDTH}, {arguments.threads} threads, {instruction_sets()[-1]}, torch {torch.__version__}, "
+          f"{peer}, "
           f"median of {arguments.repeats}\n")
     print(table(("users x items", "rank ms", "torch.mm ms", "mm, kept ms", "torch top 10 ms", "implicit ms",
                  "rank / mm", "implicit / rank", "extra MiB"),

@@ -28,7 +28,7 @@ import numpy as np
 
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
-from tslrec_min.ranking._ranking import levels
+from tslrec_min.ranking._ranking import instruction_sets
 
 MOST_OF_PRODUCT = 1.5
 _PRODUCT_USERS = 512
@@ -153,7 +153,7 @@ def main() -> None:
         "" if name not in ("top_k", "answers") else " met" if value <= MOST_OF_PRODUCT * product else " MISSED"),
         f"{mib:.0f}" if name == "answers" else "") for name, value in seconds.items()]
     print(f"{sizes.users:,} users x {sizes.items:,} items, float32, d = {sizes.width}, k = {sizes.k}, {sizes.threads} "
-          f"threads, {levels()[-1]}, NumPy {np.__version__}, {sizes.clock} time\n")
+          f"threads, {instruction_sets()[-1]}, NumPy {np.__version__}, {sizes.clock} time\n")
     print(table(("", "seconds", "users/s", f"of the product (<= {MOST_OF_PRODUCT})", "extra MiB"), rows))
 
 

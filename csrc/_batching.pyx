@@ -11,21 +11,20 @@ ctypedef fused item_id:
 
 
 cdef inline void pad_row(const item_id* items, Py_ssize_t length, Py_ssize_t skipped, int64_t* row,
-                         Py_ssize_t width, bint right) noexcept nogil:
-    """Write items[:length] to `row`, 0 for the first `skipped` of them, and padding after or before them."""
+                         Py_ssize_t width) noexcept nogil:
+    """Write items[:length] to `row`, 0 for the first `skipped` of them, and padding after them."""
     cdef Py_ssize_t column
-    cdef Py_ssize_t first = 0 if right else width - length
-    for column in range(first + skipped):
+    for column in range(skipped):
         row[column] = 0
     for column in range(skipped, length):
-        row[first + column] = items[column]
-    for column in range(first + length, width):
+        row[column] = items[column]
+    for column in range(length, width):
         row[column] = 0
 
 
 def pad_rows(const item_id[::1] items, const int64_t[::1] starts, const int64_t[::1] lengths,
-             const int64_t[::1] skipped, int64_t[:, ::1] out, bint right, int num_threads):
-    """Row b of out: items[starts[b]:starts[b] + lengths[b]], padded with 0 on the right or left.
+             const int64_t[::1] skipped, int64_t[:, ::1] out, int num_threads):
+    """Row b of out: items[starts[b]:starts[b] + lengths[b]], padded with 0 on the right.
 
     The first skipped[b] of the items are written as 0. The caller has checked that the slices are in `items` and no
     longer than out.shape[1], and that 0 <= skipped <= lengths.
@@ -34,7 +33,7 @@ def pad_rows(const item_id[::1] items, const int64_t[::1] starts, const int64_t[
     cdef Py_ssize_t width = out.shape[1]
     cdef const item_id* first = &items[0] if items.shape[0] else NULL
     for b in prange(out.shape[0], nogil=True, schedule='static', num_threads=num_threads):
-        pad_row(first + starts[b], lengths[b], skipped[b], &out[b, 0], width, right)
+        pad_row(first + starts[b], lengths[b], skipped[b], &out[b, 0], width)
 
 
 cdef inline void hide(int64_t* inputs, int64_t* targets, Py_ssize_t column, int64_t mask) noexcept nogil:

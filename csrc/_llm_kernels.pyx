@@ -1,4 +1,4 @@
-"""Kernels of tslrec_min.llm.kernels: the element-wise work of a language model's layers, each row by itself; attention.
+"""Kernels of tslrec_min.llm.elementwise, each row by itself, and of tslrec_min.llm.attention.
 
 The caller has checked that the shapes agree. Every element of an output is written.
 """
@@ -6,8 +6,10 @@ The caller has checked that the shapes agree. Every element of an output is writ
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t
 
+from _dispatch cimport supported_sets
 
-cdef extern from "decoder.h" nogil:
+
+cdef extern from "llm_elementwise.h" nogil:
     void tslrec_gated(const float* gate, const float* up, float* out, Py_ssize_t n, float linear,
                       float cubic) noexcept
     void tslrec_gated_gradient(const float* d_out, const float* gate, const float* up, float* d_gate, float* d_up,
@@ -65,103 +67,85 @@ def rotated(const float[:, :, :] heads, const float[:, ::1] cosines, const float
                           out.shape[2] // 2)
 
 
-cdef extern from "_attention_kernels.h" nogil:
-    ctypedef struct attention_query:
-        Py_ssize_t heads
-        Py_ssize_t kv_heads
-        Py_ssize_t width
-        Py_ssize_t shared
-        Py_ssize_t n_prompts
-        const int64_t* starts
-        const int64_t* lengths
+cdef extern from "attention_kernels.h" nogil:
+    ctypedef struct attention_args:
+        Py_ssize_t heads, kv_heads, width, shared, n_prompts
+        const int64_t *starts, *lengths
         Py_ssize_t window
         float scale
-        const float* queries
-        const float* keys
-        const float* values
-        Py_ssize_t query_row
-        Py_ssize_t key_row
-        Py_ssize_t value_row
-        float* out
-        float* peaks
-        float* inverse
+        const float *queries, *keys, *values
+        Py_ssize_t query_row, key_row, value_row
+        float *out, *row_max, *inverse_sum
         const float* d_out
-        float* d_queries
-        float* d_keys
-        float* d_values
-        float* shared_parts
+        float *d_queries, *d_keys, *d_values, *shared_parts
 
-    const char* attention_level_name(int level)
-    Py_ssize_t attention_scratch(int level, Py_ssize_t longest, Py_ssize_t width)
-    void attention_forward(const attention_query* query, int level, Py_ssize_t prompt, Py_ssize_t kv_head,
-                           float* scratch)
-    void attention_backward(const attention_query* query, int level, Py_ssize_t prompt, Py_ssize_t kv_head,
-                            float* scratch)
-    void attention_add_shared(const attention_query* query, Py_ssize_t token)
+    Py_ssize_t attention_workspace(int isa, Py_ssize_t longest, Py_ssize_t width)
+    void attention_forward(const attention_args* args, int isa, Py_ssize_t prompt, Py_ssize_t kv_head,
+                           float* workspace)
+    void attention_backward(const attention_args* args, int isa, Py_ssize_t prompt, Py_ssize_t kv_head,
+                            float* workspace)
+    void attention_add_shared(const attention_args* args, Py_ssize_t token)
 
 
-def attention_levels():
+def instruction_sets():
     """Return the names of the instruction sets that this CPU has an attention kernel for, the fastest last."""
-    names = []
-    while attention_level_name(len(names)):
-        names.append(attention_level_name(len(names)).decode())
-    return names
+    return supported_sets()
 
 
-def scratch_size(int level, Py_ssize_t longest, Py_ssize_t width):
-    """Return how many numbers of scratch memory a thread needs for heads of `width` and up to `longest` tokens."""
-    return attention_scratch(level, longest, width)
+def workspace_size(int isa, Py_ssize_t longest, Py_ssize_t width):
+    """Return how many numbers of work space a thread needs for heads of `width` and up to `longest` tokens."""
+    return attention_workspace(isa, longest, width)
 
 
-cdef attention_query new_query(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values,
-                               Py_ssize_t shared, const int64_t[::1] starts, const int64_t[::1] lengths, float scale,
-                               Py_ssize_t window, float[:, :, ::1] statistics) noexcept:
-    """What both functions below ask; there is at least one token and one prompt."""
-    cdef attention_query query
-    query.heads, query.kv_heads, query.width = queries.shape[1], keys.shape[1], queries.shape[2]
-    query.shared, query.n_prompts, query.window, query.scale = shared, starts.shape[0], window, scale
-    query.starts, query.lengths = &starts[0], &lengths[0]
-    query.queries, query.keys, query.values = &queries[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0]
-    query.query_row = queries.strides[0] // <Py_ssize_t>sizeof(float)
-    query.key_row = keys.strides[0] // <Py_ssize_t>sizeof(float)
-    query.value_row = values.strides[0] // <Py_ssize_t>sizeof(float)
-    query.peaks, query.inverse = &statistics[0, 0, 0], &statistics[1, 0, 0]
-    return query
+cdef attention_args new_args(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values,
+                             Py_ssize_t shared, const int64_t[::1] starts, const int64_t[::1] lengths, float scale,
+                             Py_ssize_t window, float[:, :, ::1] statistics) noexcept:
+    """What both functions below are given; there is at least one token and one prompt."""
+    cdef attention_args args
+    args.heads, args.kv_heads, args.width = queries.shape[1], keys.shape[1], queries.shape[2]
+    args.shared, args.n_prompts, args.window, args.scale = shared, starts.shape[0], window, scale
+    args.starts, args.lengths = &starts[0], &lengths[0]
+    args.queries, args.keys, args.values = &queries[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0]
+    args.query_row = queries.strides[0] // <Py_ssize_t>sizeof(float)
+    args.key_row = keys.strides[0] // <Py_ssize_t>sizeof(float)
+    args.value_row = values.strides[0] // <Py_ssize_t>sizeof(float)
+    args.row_max, args.inverse_sum = &statistics[0, 0, 0], &statistics[1, 0, 0]
+    return args
 
 
 def attention(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values, Py_ssize_t shared,
               const int64_t[::1] starts, const int64_t[::1] lengths, float scale, Py_ssize_t window,
-              float[:, :, ::1] out, float[:, :, ::1] statistics, float[:, ::1] scratch, int level):
+              float[:, :, ::1] out, float[:, :, ::1] statistics, float[:, ::1] workspace, int isa):
     """Fill `out` [T, H, d] and `statistics` [2, T, H]: each row's largest score, and 1 / sum of exp(score - largest).
 
     Rows of queries [T, H, d], keys and values [T, G, d] may lie any distance apart; what is in a row is contiguous.
-    `scratch` [threads, scratch_size] has a row for each thread.
+    `workspace` [threads, workspace_size] has a row for each thread.
     """
-    cdef attention_query query = new_query(queries, keys, values, shared, starts, lengths, scale, window, statistics)
-    cdef Py_ssize_t piece
-    cdef int num_threads = <int>scratch.shape[0]
-    query.out = &out[0, 0, 0]
-    for piece in prange((query.n_prompts + 1) * query.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
-                        num_threads=num_threads):
-        attention_forward(&query, level, piece // query.kv_heads, piece % query.kv_heads, &scratch[threadid(), 0])
+    cdef attention_args args = new_args(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef Py_ssize_t task
+    cdef int num_threads = <int>workspace.shape[0]
+    args.out = &out[0, 0, 0]
+    for task in prange((args.n_prompts + 1) * args.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
+                       num_threads=num_threads):
+        attention_forward(&args, isa, task // args.kv_heads, task % args.kv_heads, &workspace[threadid(), 0])
 
 
 def attention_gradient(const float[:, :, ::1] d_out, const float[:, :, :] queries, const float[:, :, :] keys,
                        const float[:, :, :] values, Py_ssize_t shared, const int64_t[::1] starts,
                        const int64_t[::1] lengths, float scale, Py_ssize_t window, float[:, :, ::1] statistics,
                        float[:, :, ::1] d_queries, float[:, :, ::1] d_keys, float[:, :, ::1] d_values,
-                       float[::1] shared_parts, float[:, ::1] scratch, int level):
+                       float[::1] shared_parts, float[:, ::1] workspace, int isa):
     """Fill d_queries [T, H, d], d_keys and d_values [T, G, d] from the gradient of `attention`'s output.
 
     `shared_parts` has room for [B, G, 2, P, d]; P may be 0, but there is at least one number.
     """
-    cdef attention_query query = new_query(queries, keys, values, shared, starts, lengths, scale, window, statistics)
-    cdef Py_ssize_t piece, token
-    cdef int num_threads = <int>scratch.shape[0]
-    query.d_out, query.shared_parts = &d_out[0, 0, 0], &shared_parts[0]
-    query.d_queries, query.d_keys, query.d_values = &d_queries[0, 0, 0], &d_keys[0, 0, 0], &d_values[0, 0, 0]
-    for piece in prange((query.n_prompts + 1) * query.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
-                        num_threads=num_threads):
-        attention_backward(&query, level, piece // query.kv_heads, piece % query.kv_heads, &scratch[threadid(), 0])
+    cdef attention_args args = new_args(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef Py_ssize_t task, token
+    cdef int num_threads = <int>workspace.shape[0]
+    args.d_out, args.shared_parts = &d_out[0, 0, 0], &shared_parts[0]
+    args.d_queries, args.d_keys, args.d_values = &d_queries[0, 0, 0], &d_keys[0, 0, 0], &d_values[0, 0, 0]
+    for task in prange((args.n_prompts + 1) * args.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
+                       num_threads=num_threads):
+        attention_backward(&args, isa, task // args.kv_heads, task % args.kv_heads, &workspace[threadid(), 0])
     for token in prange(shared, nogil=True, schedule='static', num_threads=num_threads):
-        attention_add_shared(&query, token)
+        attention_add_shared(&args, token)

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "clones.h"
+#include "dispatch.h"
 
 /* A bijection of 32-bit words with full avalanche: the two-round multiply-xorshift finaliser with the
  * constants of Wellons' hash-prospector ("lowbias32"). 32-bit lanes, unlike the 64-bit generator of the other

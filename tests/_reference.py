@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def padded(items, starts, stops, width, side="right"):
+def padded(items, starts, stops, width):
     """Return the last `width` of each slice as rows of a matrix."""
     rows = []
     for start, stop in zip(starts, stops, strict=True):
         row = list(items[max(start, stop - width):stop])
-        rows.append(row + [0] * (width - len(row)) if side == "right" else [0] * (width - len(row)) + row)
+        rows.append(row + [0] * (width - len(row)))
     return np.array(rows, dtype=np.int64).reshape(len(rows), width)
 
 

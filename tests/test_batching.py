@@ -28,31 +28,30 @@ def csr(lengths, dtype=np.int32):
     return indptr, np.arange(1, indptr[-1] + 1).astype(dtype) * 3
 
 
-def squared(rows, side="right"):
+def squared(rows):
     width = max(map(len, rows), default=1)
-    return [row + [0] * (width - len(row)) if side == "right" else [0] * (width - len(row)) + row for row in rows]
+    return [row + [0] * (width - len(row)) for row in rows]
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 4])
-@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("layout", ["plain", "read-only", "strided"])
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_batches_equal_the_reference(dtype, layout, side, num_threads):
+def test_batches_equal_the_reference(dtype, layout, num_threads):
     indptr, items = csr(LENGTHS, dtype)
     if layout == "read-only":
         items.flags.writeable = indptr.flags.writeable = False
     if layout == "strided":
         items, indptr = np.repeat(items, 2)[::2], np.repeat(indptr, 2)[::2]
     users = np.array([6, 0, 3, 3, 8])
-    got = history_batch(indptr, items, users, 4, side=side, num_threads=num_threads)
+    got = history_batch(indptr, items, users, 4, num_threads=num_threads)
     assert got.items.dtype == np.int64 and got.lengths.tolist() == [4, 0, 4, 4, 4] and got.targets.shape == (5, 0)
-    np.testing.assert_array_equal(got.items, reference.padded(items, indptr[users], indptr[users + 1], 4, side))
+    np.testing.assert_array_equal(got.items, reference.padded(items, indptr[users], indptr[users + 1], 4))
     windows = next_item_windows(indptr, 4, np.array([0, 1, 2, 3, 0, 1, 2, 3, 0]))
     select = np.arange(len(windows))[::-1]
-    batch = next_item_batch(items, windows, select, 4, side=side, num_threads=num_threads)
+    batch = next_item_batch(items, windows, select, 4, num_threads=num_threads)
     inputs, targets = reference.next_item_rows(items, windows.row_start[select], windows.input_stop[select],
                                                windows.first_target[select], 4)
-    assert batch.items.tolist() == squared(inputs, side) and batch.targets.tolist() == squared(targets, side)
+    assert batch.items.tolist() == squared(inputs) and batch.targets.tolist() == squared(targets)
     assert batch.lengths.tolist() == [len(row) for row in inputs]
 
 
@@ -62,14 +61,11 @@ def test_kernels_give_the_same_for_any_number_of_threads(num_threads):
     indptr, items = csr([*range(40)] * 4)
     lengths, keys = np.diff(indptr), range(160)
     rows, targets = np.empty((160, 39), dtype=np.int64), np.empty((160, 39), dtype=np.int64)
-    for right in (True, False):
-        pad_rows(items, indptr[:-1], lengths, lengths // 3, rows, right, num_threads)
-        expected = reference.padded(items, indptr[:-1] + lengths // 3, indptr[1:], 39, "left")
-        if right:
-            expected = [[0] * (n // 3) + row[len(row) - n + n // 3:] + [0] * (39 - n)
-                        for row, n in zip(expected.tolist(), lengths, strict=True)]
-        np.testing.assert_array_equal(rows, expected)
-    pad_rows(items, indptr[:-1], lengths, 0 * lengths, rows, True, num_threads)
+    pad_rows(items, indptr[:-1], lengths, lengths // 3, rows, num_threads)
+    expected = reference.padded(items, indptr[:-1], indptr[1:], 39)
+    expected[np.arange(39) < lengths[:, None] // 3] = 0
+    np.testing.assert_array_equal(rows, expected)
+    pad_rows(items, indptr[:-1], lengths, 0 * lengths, rows, num_threads)
     hide_items(rows, targets, lengths, np.array(keys), 999, 7, 2, 2**31, 2**30, num_threads)
     epoch = reference.subkey(reference.mix(7), 2)
     wanted = [reference.cloze_row(items[start:stop].tolist(), reference.subkey(epoch, key), 999, 0.5, 0.25)
@@ -84,9 +80,9 @@ def test_a_window_by_hand():
     assert batch.items.tolist() == [[11, 12, 0], [13, 14, 15]]
     assert batch.targets.tolist() == [[12, 13, 0], [14, 15, 16]]
     windows = next_item_windows(indptr, 3, [2])
-    batch = next_item_batch(items, windows, [0, 1, 2], 3, side="left")
-    assert batch.items.tolist() == [[0, 0, 11], [12, 13, 14], [13, 14, 15]]
-    assert batch.targets.tolist() == [[0, 0, 12], [13, 14, 15], [0, 0, 16]]  # 13 and 14: context, not targets again
+    batch = next_item_batch(items, windows, [0, 1, 2], 3)
+    assert batch.items.tolist() == [[11, 0, 0], [12, 13, 14], [13, 14, 15]]
+    assert batch.targets.tolist() == [[12, 0, 0], [13, 14, 15], [0, 0, 16]]  # 13 and 14: context, not targets again
     assert windows.users.tolist() == [0, 0, 0] and batch.lengths.tolist() == [1, 3, 3]
     assert next_item_batch(items, windows, [0], 3).items.tolist() == [[11]]  # as wide as the longest row
 
@@ -218,7 +214,6 @@ def test_empty_cases():
     (lambda indptr, items: history_batch(indptr, items.astype(float), [1], 4), "items is float64"),
     (lambda indptr, items: history_batch(indptr, items, [1], 4, num_threads=0), "num_threads is 0"),
     (lambda indptr, items: history_batch(indptr, items, [1], 4.0), "max_len is 4.0; expected a whole number"),
-    (lambda indptr, items: history_batch(indptr, items, [1], 4, side="top"), "side is 'top'; expected one of right"),
     (lambda indptr, items: next_item_batch(items, next_item_windows(indptr, 4, [0] * 9), [99], 4), "select"),
     (lambda indptr, items: next_item_batch(
         items, Windows(*(np.array([n]) for n in (0, 0, len(items), 1))), [0], 4), "end of a row"),

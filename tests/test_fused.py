@@ -1,4 +1,4 @@
-"""The fused element-wise operations against their NumPy twins, and their gradients against autograd's in float64."""
+"""Element-wise operations and attention against their NumPy twins, their gradients against autograd's in float64."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.llm import _llm_kernels
-from tslrec_min.llm.kernels import (
-    attention,
+from tslrec_min.llm.attention import attention
+from tslrec_min.llm.elementwise import (
     gated_gradient,
     gated_values,
     rms_norm,
     rms_norm_gradient,
     rms_norm_values,
     rotated,
-    rotated_values,
 )
 from tslrec_min.llm.prompt_layout import prompt_layout
 
@@ -67,6 +66,19 @@ def wide_gated(activation):
     return function
 
 
+class _Rotated(torch.autograd.Function):
+    """With a graph: turning back is the gradient."""
+
+    @staticmethod
+    def forward(ctx, heads, cos, sin):
+        ctx.save_for_backward(cos, sin)
+        return rotated(heads, cos, sin)
+
+    @staticmethod
+    def backward(ctx, d_out):
+        return rotated(d_out, *ctx.saved_tensors, inverse=True), None, None
+
+
 def wide_rotated(cos, sin):
     def function(x):
         left, right = x.chunk(2, dim=-1)
@@ -105,11 +117,10 @@ def test_rotated_also_of_a_part_of_a_wider_product(rows, count, half, before, af
     heads = product[:, before * size:(before + count) * size].unflatten(1, (count, size))
     d_out = normal(rows, count, size, seed=2)
     same(rotated(heads, cos, sin), reference.rotated(*(x.double().numpy() for x in (heads, cos, sin))))
-    ours = gradient_of(lambda x: rotated(x, cos, sin), heads, d_out)
+    ours = rotated(d_out, cos, sin, inverse=True)
     same(ours, gradient_of(wide_rotated(cos.double(), sin.double()), heads.double(), d_out.double()))
-    assert torch.equal(ours, rotated_values(d_out, cos, sin, inverse=True))
     there = rotated(heads, cos, sin)
-    torch.testing.assert_close(rotated_values(there, cos, sin, inverse=True), heads)
+    torch.testing.assert_close(rotated(there, cos, sin, inverse=True), heads)
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
@@ -155,7 +166,7 @@ def test_a_row_of_zeros_has_a_finite_norm_and_gradient():
 
 
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
-    monkeypatch.setattr("tslrec_min.llm.kernels._THREAD_ELEMENTS", 1000)  # else too few for two threads
+    monkeypatch.setattr("tslrec_min.llm.elementwise._THREAD_ELEMENTS", 1000)  # else too few for two threads
     rows, (cos, sin) = 301, angles(301, 32)
     states, weight, gate_up, heads = normal(rows, 576), normal(576), normal(rows, 1000), normal(rows, 9, 64)
 
@@ -179,7 +190,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
     assert torch.equal(alone, found[1][0][7:8])
 
 
-LEVELS = range(len(_llm_kernels.attention_levels()))
+INSTRUCTION_SETS = range(len(_llm_kernels.instruction_sets()))
 ATTENTION = {  # shared, lengths, heads, key heads, width, window
     "a fine-tuning batch": (9, (60, 21, 1, 48), 9, 3, 64, None),
     "nothing shared": (0, (33, 7), 6, 2, 16, None),
@@ -229,10 +240,10 @@ def wide_with_gradients(heads, d_out, *arguments):
     return with_gradients(wide_attention, [part.double() for part in heads], d_out, *arguments)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 @pytest.mark.parametrize("kind", ATTENTION)
-def test_attention_and_its_gradients(kind, level, monkeypatch):
-    monkeypatch.setattr("tslrec_min.llm.kernels._LEVEL", level)
+def test_attention_and_its_gradients(kind, isa, monkeypatch):
+    monkeypatch.setattr("tslrec_min.llm.attention._ISA", isa)
     heads, d_out, arguments = attended(kind)
     layout, scale, window = arguments
     found = with_gradients(attention, heads, d_out, *arguments)
@@ -256,10 +267,10 @@ def test_attention_of_other_types_is_left_to_torch(kind):
             torch.testing.assert_close(one.float(), other, rtol=tolerance, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_extreme_scores_of_attention(level, monkeypatch):
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_extreme_scores_of_attention(isa, monkeypatch):
     """Up to +-1e4 and more: the largest one takes all, and nothing overflows."""
-    monkeypatch.setattr("tslrec_min.llm.kernels._LEVEL", level)
+    monkeypatch.setattr("tslrec_min.llm.attention._ISA", isa)
     (queries, keys, values), d_out, arguments = attended("a fine-tuning batch")
     queries, keys = queries * 300, keys * 300
     found = with_gradients(attention, (queries, keys, values), d_out, *arguments)
@@ -275,7 +286,7 @@ def test_extreme_scores_of_attention(level, monkeypatch):
 
 
 def test_attention_does_not_depend_on_the_number_of_threads_nor_on_the_prompts_beside(monkeypatch):
-    monkeypatch.setattr("tslrec_min.llm.kernels._THREAD_PRODUCTS", 1)
+    monkeypatch.setattr("tslrec_min.llm.attention._THREAD_PRODUCTS", 1)
     before, found = torch.get_num_threads(), []
     heads, d_out, arguments = attended("a fine-tuning batch")
     try:
@@ -298,7 +309,8 @@ def test_attention_rotates_queries_and_keys():
         heads = [part.to(kind) for part in (queries, keys, values)]
         cos, sin = (part.to(kind) for part in rotations)
         expected = with_gradients(
-            lambda q, k, *rest, cos=cos, sin=sin: attention(rotated(q, cos, sin), rotated(k, cos, sin), *rest),
+            lambda q, k, *rest, cos=cos, sin=sin: attention(_Rotated.apply(q, cos, sin), _Rotated.apply(k, cos, sin),
+                                                            *rest),
             heads, d_out, *arguments)
         for one, other in zip(with_gradients(attention, heads, d_out, *arguments, (cos, sin)), expected, strict=True):
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
@@ -332,7 +344,7 @@ def test_layouts_of_a_model():
 
     def attention(x):
         q, k = x[:, :12].unflatten(1, (2, 6)), x[:, 12:].unflatten(1, (1, 6))
-        turned = (rotated(q, cos, sin), rotated(k, cos, sin)) if x.dtype == torch.float32 else (
+        turned = (_Rotated.apply(q, cos, sin), _Rotated.apply(k, cos, sin)) if x.dtype == torch.float32 else (
             wide_rotated(cos.double(), sin.double())(part) for part in (q, k))
         return sum(part.square().sum(2).prod(1).sum() + part[..., 0].sum() for part in turned)
 
@@ -366,7 +378,7 @@ def test_other_types_are_left_to_torch(kind, tolerance):
     operations = [(states, lambda x: rms_norm(x, weight.to(x.dtype), EPS)),
                   (gate_up, lambda x: _WithGradient.apply(x, "silu")),
                   (gate_up, lambda x: _WithGradient.apply(x, "gelu_tanh")),
-                  (heads, lambda x: rotated(x, cos.to(x.dtype), sin.to(x.dtype)))]
+                  (heads, lambda x: _Rotated.apply(x, cos.to(x.dtype), sin.to(x.dtype)))]
     for at, operation in operations:
         d_out = torch.randn_like(operation(at))
         for found, expected in ((operation(at.to(kind)), operation(at)),
@@ -386,7 +398,7 @@ def test_gradients_without_a_graph_of_other_types(kind, tolerance):
         out, inverse_rms = rms_norm_values(x, w, EPS)
         return [out, rms_norm_gradient(d, x, w, inverse_rms), gated_values(both, "silu"),
                 gated_gradient(d, both, "gelu_tanh"),
-                rotated_values(heads.to(as_), cos.to(as_), sin.to(as_), inverse=True)]
+                rotated(heads.to(as_), cos.to(as_), sin.to(as_), inverse=True)]
 
     for found, expected in zip(everything(kind), everything(torch.float32), strict=True):
         assert found.dtype == kind and not found.requires_grad

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.ranking.metrics import DEFAULT_METRICS, hit_rate, metric_values, ndcg, reciprocal_rank
-from tslrec_min.ranking.ranks import Ranks, rank_scores
+from tslrec_min.ranking.ranks import Ranks, rank_targets
 
 from . import _reference as reference
 
@@ -51,7 +51,7 @@ def test_by_hand():
 @pytest.mark.parametrize("n_items", [1, 4, 10, 11, 1000])
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_constant_scores_hit_by_chance(n_items, k):
-    ranks = rank_scores(np.zeros((3, n_items + 1), np.float32), [1, (n_items + 1) // 2, n_items])
+    ranks = rank_targets(np.zeros((3, 1)), np.zeros((n_items + 1, 1)), [1, (n_items + 1) // 2, n_items], None)
     np.testing.assert_allclose(metric_values(ranks, f"hr@{k}"), min(k, n_items) / n_items, rtol=0, atol=1e-12)
 
 

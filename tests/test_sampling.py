@@ -267,17 +267,6 @@ def test_shared_draws_follow_the_table_and_the_step():
         assert (shared_negatives(table, 10, **arguments) != drawn[:10]).any()
 
 
-def test_output_array_is_filled_and_returned(seen):
-    out = np.full((2, 3), -1)
-    assert sample_negatives(seen, [0, 1], [0, 1], 3, seed=0, epoch=0, out=out) is out
-    np.testing.assert_array_equal(out, sample_negatives(seen, [0, 1], [0, 1], 3, seed=0, epoch=0))
-    read_only = out.copy()
-    read_only.flags.writeable = False
-    for wrong in (np.zeros((3, 2), int), np.zeros((2, 3), np.int32), np.zeros((3, 2), int).T, read_only):
-        with pytest.raises(ValueError, match=r"out is int(32|64) of shape .*; expected writeable C-contiguous int64"):
-            sample_negatives(seen, [0, 1], [0, 1], 3, seed=0, epoch=0, out=wrong)
-
-
 def test_read_only_and_strided_inputs(seen):
     users, positions = np.repeat([0, 3, 1], 2)[::2], np.arange(6)[::2]
     expected = sample_negatives(seen, users.copy(), positions.copy(), 3, seed=0, epoch=0)

@@ -16,7 +16,7 @@ from ..configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig
 from ..data.dataset import Dataset, load_dataset
 from ..embedding.quality import category_neighbours
 from ..ranking.metrics import metric_values
-from ..ranking.ranks import rank_scores
+from ..ranking.ranks import rank_targets
 from ..storage.artifacts import read_json
 from .figures import Figure
 
@@ -111,6 +111,6 @@ def popularity_ndcg(dataset: Dataset) -> float:
     """Return the test NDCG@10 of ranking by the number of training interactions, seen items left out."""
     counts = np.bincount(dataset.training().items, minlength=dataset.n_items + 1).astype(np.float32)
     asked = dataset.evaluation("test")
-    ranks = rank_scores(np.tile(counts, (len(asked.users), 1)), asked.targets, asked.seen(dataset.n_items),
-                        users=asked.users)
+    ranks = rank_targets(np.ones((len(asked.users), 1), np.float32), counts[:, None], asked.targets,
+                         asked.seen(dataset.n_items), users=asked.users)
     return float(metric_values(ranks, "ndcg@10").mean())

@@ -21,9 +21,9 @@ def cpu_name() -> str:
 
 def environment() -> dict[str, Any]:
     """Return processor, operating system and versions; JSON-able."""
-    from ..ranking._ranking import levels
+    from ..ranking._ranking import instruction_sets
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu_name(), "processors": usable_processors(), "instruction_set": levels()[-1],
+    return {"cpu": cpu_name(), "processors": usable_processors(), "instruction_set": instruction_sets()[-1],
             "system": f"{platform.system()} {platform.machine()}", "load": None if load is None else round(load, 2),
             "versions": recorded_versions()}

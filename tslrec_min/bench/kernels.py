@@ -99,10 +99,9 @@ def _sampling(case: _Case, effort: Effort, threads: int) -> Iterator[tuple[str, 
     cumulative = np.cumsum(popularity.probabilities)
     cumulative[-1] = 1
     rows, random = case.users[:2048], np.random.default_rng(2)
-    out = np.empty((len(rows), _NEGATIVES), np.int64)
     for name, table, sums in (("uniform", None, None), ("popularity", popularity, cumulative)):
         def ours(table: AliasTable | None = table) -> None:
-            sample_negatives(case.seen, rows, rows, _NEGATIVES, seed=0, epoch=0, table=table, out=out,
+            sample_negatives(case.seen, rows, rows, _NEGATIVES, seed=0, epoch=0, table=table,
                              num_threads=threads)
 
         def plain(sums: np.ndarray | None = sums) -> None:

@@ -1,19 +1,29 @@
-"""Where prompts lie that are computed end to end."""
+"""Where prompts lie that are computed end to end: `attention` and `packed_decoder` read it.
+
+Three prompts that share P = 2 tokens and have 3, 1 and 2 of their own, T = 8 (s: shared):
+
+    row         0  1 | 2  3  4 | 5 | 6  7
+                s  s   a  a  a   b   c  c
+    starts                [2, 5, 6]     lengths [3, 1, 2]
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from ..runtime.validation import as_int64
 
 
 @dataclass(frozen=True)
 class PromptLayout:
-    """Where B prompts lie in a row of T tokens: P shared ones, which all begin with, then the rest of each."""
+    """Where B prompts lie in a row of T tokens: P shared ones, which all begin with, then the rest of each.
+
+    Made by `prompt_layout` alone: the kernel relies on it.
+    """
 
     shared: int
     """P"""
@@ -26,30 +36,21 @@ class PromptLayout:
     packed: torch.Tensor
     """int64 [T]: the place of each token in that batch; shared tokens are taken from the first prompt."""
 
-    def __post_init__(self) -> None:
-        """Check what the kernel relies on."""
-        for field in ("starts", "lengths"):
-            object.__setattr__(self, field, as_int64(field, getattr(self, field)))
-        ends = self.shared + np.cumsum(self.lengths)
-        if self.shared < 0 or not len(self.lengths) or self.lengths.min() < 1 or (
-                self.lengths.max() > len(self.packed)) or ends[-1] != len(self.packed) or (
-                not np.array_equal(self.starts, ends - self.lengths)):
-            raise ValueError("the prompts don't lie end to end after the shared tokens; use prompt_layout")
-
     @property
     def shape(self) -> tuple[int, int]:
         """B and L."""
         return len(self.lengths), len(self.side_by_side) // len(self.lengths)
 
 
-def prompt_layout(shared: int, lengths: Sequence[int], device: torch.device) -> PromptLayout:
+def prompt_layout(shared: int, lengths: ArrayLike, device: torch.device) -> PromptLayout:
     """Return the layout of prompts that share their first tokens and have `lengths`, at least one, of their own.
 
     The device is that of the tensors that attention will be asked for.
     """
-    own = np.asarray(lengths, dtype=np.int64)
+    own = as_int64("lengths", lengths)
     if shared < 0 or not len(own) or own.min() < 1:
-        raise ValueError(f"{shared} shared tokens and {lengths} own ones; expected at least 0, and 1 of each prompt")
+        raise ValueError(f"{shared} shared tokens and {own.tolist()} own ones; expected at least 0, and at least 1 of "
+                         "each prompt")
     starts = shared + np.cumsum(own) - own
     longest = shared + int(own.max())
     side_by_side = np.zeros((len(own), longest), dtype=np.int64)

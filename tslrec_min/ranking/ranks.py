@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..data.seen import SeenItems
 from ..runtime.validation import Int64Array, as_int64, check_length, check_range, thread_count, whole_number
-from ._ranking import count_scores, count_targets, find_best, levels
+from ._ranking import count_targets, find_best, instruction_sets
 
-_LEVEL = len(levels()) - 1
-"""Instruction set of the kernel, an index of levels(): the best that this CPU has."""
+_ISA = len(instruction_sets()) - 1
+"""The kernel's instruction set, an index of instruction_sets(): the fastest that this CPU has."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,18 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
         ValueError: an argument doesn't fit the others, or a score isn't finite.
     """
     states, item_table = _factors(states, item_table)
-    wanted = _checked_targets(targets, len(states), len(item_table) - 1)
+    wanted = as_int64("targets", targets)
+    check_length("targets", wanted, len(states), "row")
+    check_range("targets", wanted, 1, len(item_table) - 1)
     chosen, rows, seen = _checked_seen(seen, users, len(states), len(item_table) - 1)
     threads = thread_count(num_threads)
-    ranks, not_finite = _empty_ranks(len(states)), np.zeros(len(states), dtype=np.int64)
+    greater, equal, n_candidates, not_finite = np.zeros((4, len(states)), dtype=np.int64)
     if len(states):
         target_scores = np.empty(len(states), dtype=states.dtype)
-        count_targets(states, item_table, wanted, rows, seen.indptr, seen.items, target_scores, ranks.greater,
-                      ranks.equal, ranks.n_candidates, not_finite, _LEVEL, threads)
+        count_targets(states, item_table, wanted, rows, seen.indptr, seen.items, target_scores, greater, equal,
+                      n_candidates, not_finite, _ISA, threads)
     _check_finite(not_finite, chosen)
-    return ranks
+    return Ranks(greater, equal, n_candidates)
 
 
 def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItems | None, *,
@@ -96,28 +98,9 @@ def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItem
     items = np.zeros((len(states), whole_number("k", k, 1)), dtype=np.int64)
     scores, not_finite = np.full(items.shape, -np.inf, dtype=states.dtype), np.zeros(len(states), dtype=np.int64)
     if len(states):
-        find_best(states, item_table, rows, seen.indptr, seen.items, items, scores, not_finite, _LEVEL, threads)
+        find_best(states, item_table, rows, seen.indptr, seen.items, items, scores, not_finite, _ISA, threads)
     _check_finite(not_finite, chosen)
     return items, scores
-
-
-def rank_scores(scores: NDArray[Any], targets: ArrayLike, seen: SeenItems | None = None, *,
-                users: ArrayLike | None = None, num_threads: int = 1) -> Ranks:
-    """Rank each target by given scores.
-
-    Args:
-        scores: float32 or float64 [B, I + 1], of which column 0 is padding.
-        targets, seen, users, num_threads: see `rank_targets`, as for what is returned and raised.
-    """
-    scores = _matrix("scores", scores)
-    n_items = _n_items("scores", scores.shape[1])
-    wanted = _checked_targets(targets, len(scores), n_items)
-    chosen, rows, seen = _checked_seen(seen, users, len(scores), n_items)
-    ranks, not_finite = _empty_ranks(len(scores)), np.empty(len(scores), dtype=np.int64)
-    count_scores(scores, n_items, wanted, rows, seen.indptr, seen.items, ranks.greater, ranks.equal,
-                 ranks.n_candidates, not_finite, thread_count(num_threads))
-    _check_finite(not_finite, chosen)
-    return ranks
 
 
 def _matrix(name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -134,21 +117,9 @@ def _factors(states: NDArray[Any], item_table: NDArray[Any]) -> tuple[NDArray[An
     if states.dtype != item_table.dtype or states.shape[1] != item_table.shape[1]:
         raise ValueError(f"states are {states.dtype} {states.shape}, item_table is {item_table.dtype} "
                          f"{item_table.shape}; expected the same dtype and number of columns")
-    _n_items("item_table", len(item_table))
+    if len(item_table) < 2:
+        raise ValueError("item_table has no item beside the padding; expected at least one")
     return states, item_table
-
-
-def _n_items(name: str, width: int) -> int:
-    if width < 2:
-        raise ValueError(f"{name} has no item beside the padding; expected at least one")
-    return width - 1
-
-
-def _checked_targets(targets: ArrayLike, n_rows: int, n_items: int) -> Int64Array:
-    wanted = as_int64("targets", targets)
-    check_length("targets", wanted, n_rows, "row")
-    check_range("targets", wanted, 1, n_items)
-    return wanted
 
 
 def _checked_seen(seen: SeenItems | None, users: ArrayLike | None, n_rows: int,
@@ -164,10 +135,6 @@ def _checked_seen(seen: SeenItems | None, users: ArrayLike | None, n_rows: int,
                          "make both from the same data set")
     check_range("users", chosen, 0, len(seen.indptr) - 2)
     return chosen, chosen, seen
-
-
-def _empty_ranks(n_rows: int) -> Ranks:
-    return Ranks(*(np.empty(n_rows, dtype=np.int64) for _ in range(3)))
 
 
 def _check_finite(not_finite: Int64Array, users: Int64Array) -> None:

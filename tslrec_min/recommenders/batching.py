@@ -7,7 +7,7 @@ of an input is the item after it. Departure: SASRec cuts a long history to its l
 cut into windows, so that every training item but a user's first is a target once per epoch. Training on hidden
 items (the Cloze task) follows BERT4Rec (Sun et al., CIKM 2019, arXiv 1904.06690, section 3.6).
 
-A batch is as wide as its longest row; shorter ones are padded on the right by default, so that a causal model needs
+A batch is as wide as its longest row; shorter ones are padded on the right, so that a causal model needs
 no mask. Batches for training are random, and then cut into parts of similar length (`length_parts`), so that little of
 them is padding. (Batches that are of similar length as a whole would need no cutting, but change what is learned: the
 mean over a batch of short histories would count each of its few targets many times more. On MovieLens-100K that cost a
@@ -26,7 +26,6 @@ from ..runtime.validation import Int64Array, as_int64, as_offsets, check_length,
 from ._batching import hide_items, pad_rows
 
 Items = NDArray[np.int32] | NDArray[np.int64]
-SIDES = ("right", "left")
 _PART_ITEMS = 1024
 """Padding that is worth a part of its own: about what running a model once more costs."""
 _THREAD_ITEMS = 1 << 18
@@ -155,7 +154,7 @@ def length_parts(lengths: ArrayLike) -> list[Int64Array]:
     return np.split(order, starts[1:]) if len(order) else []
 
 
-def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *, side: str = "right",
+def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *,
                     buffers: BatchBuffers | None = None, num_threads: int = 1) -> Batch:
     """Make the inputs and targets of some windows.
 
@@ -167,7 +166,6 @@ def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: 
         windows: of `next_item_windows` for these histories.
         select: int64 [B], which windows, in the order of the batch.
         max_len: greatest width of the batch.
-        side: where the padding is, ``right`` or ``left``.
         buffers: memory to write into; new by default.
         num_threads: threads of the kernel; the result does not depend on it.
 
@@ -180,10 +178,10 @@ def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: 
     check_range("end of a row", stop, 0, len(items) - 1)
     if (first > stop).any():
         raise ValueError("the targets of a window begin after its last one; make the windows again")
-    batch = _padded(items, start, stop, max_len, side, buffers, num_threads, with_targets=True)
+    batch = _padded(items, start, stop, max_len, buffers, num_threads, with_targets=True)
     # A target stands where the item before it does; the first ones may belong to another window.
     context = stop + 1 - batch.lengths
-    _pad(items, context, batch.lengths, np.maximum(first, context) - context, batch.targets, side, num_threads)
+    _pad(items, context, batch.lengths, np.maximum(first, context) - context, batch.targets, num_threads)
     return batch
 
 
@@ -206,7 +204,7 @@ def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int,
         num_threads: threads of the kernel; the result does not depend on it.
 
     Returns:
-        The batch, padded on the right.
+        The batch.
     """
     chosen = as_int64("select", select)
     check_range("select", chosen, 0, len(windows) - 1)
@@ -215,7 +213,7 @@ def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int,
             raise ValueError(f"{name} is {value}; expected 0..1")
     stop = windows.input_stop[chosen] + 1
     check_range("end of a row", stop, 0, len(items))
-    batch = _padded(items, windows.row_start[chosen], stop, max_len, "right", buffers, num_threads,
+    batch = _padded(items, windows.row_start[chosen], stop, max_len, buffers, num_threads,
                     with_targets=True)
     hide_items(batch.items, batch.targets, batch.lengths, stop, whole_number("mask", mask, 1),
                whole_number("seed", seed, 0, 2**64 - 1), whole_number("epoch", epoch, 0, 2**64 - 1),
@@ -224,7 +222,7 @@ def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int,
     return batch
 
 
-def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: int, *, side: str = "right",
+def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: int, *,
                   num_threads: int = 1) -> Batch:
     """Return the last items of some users' histories.
 
@@ -233,7 +231,6 @@ def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: i
         items: int32 or int64 [N], all histories.
         users: int64 [B], which users, in the order of the batch.
         max_len: greatest width of the batch, and most items of a history.
-        side: where the padding is, ``right`` or ``left``.
         num_threads: threads of the kernel; the result does not depend on it.
 
     Returns:
@@ -241,16 +238,14 @@ def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: i
     """
     rows, chosen = as_int64("indptr", indptr), as_int64("users", users)
     check_range("users", chosen, 0, len(rows) - 2)
-    return _padded(items, rows[chosen], rows[chosen + 1], max_len, side, None, num_threads, with_targets=False)
+    return _padded(items, rows[chosen], rows[chosen + 1], max_len, None, num_threads, with_targets=False)
 
 
-def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int, side: str,
+def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int,
             buffers: BatchBuffers | None, num_threads: int, *, with_targets: bool) -> Batch:
     """Return the last `max_len` of every slice; the targets are not filled in."""
     if items.ndim != 1 or items.dtype not in (np.int32, np.int64):
         raise ValueError(f"items is {items.dtype} of shape {items.shape}; expected int32 or int64 [N]")
-    if side not in SIDES:
-        raise ValueError(f"side is {side!r}; expected one of {', '.join(SIDES)}")
     check_range("start of a row", starts, 0, len(items))
     check_range("end of a row", stops, 0, len(items))
     if (stops < starts).any():
@@ -258,11 +253,11 @@ def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int, s
     lengths = np.minimum(stops - starts, whole_number("max_len", max_len, 1))
     shape = (len(lengths), int(lengths.max(initial=1)))
     out, targets = (np.empty(shape, np.int64), np.empty(shape, np.int64)) if buffers is None else buffers.views(*shape)
-    _pad(items, stops - lengths, lengths, np.zeros_like(lengths), out, side, num_threads)
+    _pad(items, stops - lengths, lengths, np.zeros_like(lengths), out, num_threads)
     return Batch(out, lengths, targets if with_targets else targets[:, :0])
 
 
-def _pad(items: Items, starts: Int64Array, lengths: Int64Array, skipped: Int64Array, out: Int64Array, side: str,
+def _pad(items: Items, starts: Int64Array, lengths: Int64Array, skipped: Int64Array, out: Int64Array,
          num_threads: int) -> None:
     flat: Items = np.ascontiguousarray(items)  # type: ignore[assignment]
-    pad_rows(flat, starts, lengths, skipped, out, side == "right", threads_for(out.size, num_threads, _THREAD_ITEMS))
+    pad_rows(flat, starts, lengths, skipped, out, threads_for(out.size, num_threads, _THREAD_ITEMS))

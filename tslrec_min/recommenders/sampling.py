@@ -1,4 +1,4 @@
-"""The items that each user has seen, and random negatives among the others: uniform, or by popularity.
+"""Random negatives among the items that a user hasn't seen: uniform, or by popularity.
 
 A draw is a pure function of (seed, epoch, position, column): the same for any number of threads, batch size and
 order of the batch. Sources of the generator and of the draw in a range: csrc/_random.pxd. Popularity to a power as
@@ -57,10 +57,8 @@ class AliasTable:
             alpha: power, at least 0; 0 is uniform, items of count 0 included.
 
         Raises:
-            ValueError: a count or alpha is negative, complex or not finite, or every count is 0.
+            ValueError: a count or alpha is negative or not finite, or every count is 0.
         """
-        if np.iscomplexobj(counts):
-            raise ValueError("counts holds complex numbers; expected real ones")
         values = np.array(counts, dtype=np.float64)
         if values.ndim != 1 or not 2 <= len(values) <= MOST_ITEMS + 1:
             raise ValueError(f"counts has shape {values.shape}; expected one number for the padding and one for each "
@@ -117,8 +115,7 @@ def _alias_columns(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.uint6
 
 
 def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_negatives: int, *, seed: int,
-                     epoch: int, table: AliasTable | None = None, out: Int64Array | None = None,
-                     num_threads: int = 1) -> Int64Array:
+                     epoch: int, table: AliasTable | None = None, num_threads: int = 1) -> Int64Array:
     """Draw items that a user hasn't seen, independently, each with its exact probability.
 
     Without a table that is the same for all items that user u hasn't seen; with one, item i of the unseen ones is
@@ -140,7 +137,6 @@ def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_
         seed: in 0..2**64 - 1.
         epoch: in 0..2**64 - 1.
         table: distribution over the same catalogue; None: uniform.
-        out: C-contiguous int64 [N, k] to write to and return; None: a new one.
         num_threads: threads of the kernel; the result does not depend on it.
 
     Returns:
@@ -152,9 +148,7 @@ def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_
     chosen, keys = as_int64("users", users), as_int64("positions", positions)
     check_range("users", chosen, 0, len(seen.indptr) - 2)
     check_length("positions", keys, len(chosen), "entry of users")
-    out = _output(out, (len(chosen), whole_number("n_negatives", n_negatives, 1)))
-    if np.may_share_memory(out, chosen) or np.may_share_memory(out, keys):
-        raise ValueError("out shares memory with users or positions, which are read while it is written; give another")
+    out = np.empty((len(chosen), whole_number("n_negatives", n_negatives, 1)), dtype=np.int64)
     if len(chosen) and not seen.n_items:
         raise ValueError("the catalogue has no items, so there is no negative to draw")
     if table is not None:
@@ -202,15 +196,3 @@ def _check_same_items(seen: SeenItems, table: AliasTable) -> None:
     if seen.n_items != table.n_items:
         raise ValueError(f"seen is of {seen.n_items} items, the table is of {table.n_items}; make both from the same "
                          "data set")
-
-
-def _output(out: Int64Array | None, shape: tuple[int, int]) -> Int64Array:
-    """Return an array to write to, the given one if there is one."""
-    if out is None:
-        return np.empty(shape, dtype=np.int64)
-    if not isinstance(out, np.ndarray):
-        raise ValueError(f"out is {type(out).__name__}; expected an array, int64 of shape {shape}")
-    if out.dtype != np.int64 or out.shape != shape or not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError(f"out is {out.dtype} of shape {out.shape}; expected writeable C-contiguous int64 of shape "
-                         f"{shape}")
-    return out

@@ -1,11 +1,11 @@
 /* The element-wise work of a decoder-only language model, one row per call: RMSNorm, gated units, rotary positions. */
-#ifndef TSLREC_DECODER_H
-#define TSLREC_DECODER_H
+#ifndef TSLREC_LLM_ELEMENTWISE_H
+#define TSLREC_LLM_ELEMENTWISE_H
 
 #include <math.h>
 #include <stddef.h>
 
-#include "clones.h"
+#include "dispatch.h"
 #include "exponential.h"
 
 /* SiLU and GELU (in its tanh approximation) are both x * sigmoid(z) with z = x * (linear + cubic * x^2):

@@ -1,4 +1,4 @@
-/* What csrc/_ranking.pyx calls; the work itself is in _ranking_level.h, once for every instruction set and type. */
+/* What csrc/_ranking.pyx calls; the work itself is in ranking_isa.h, once for every instruction set and type. */
 
 #ifndef TSLREC_RANKING_KERNELS_H
 #define TSLREC_RANKING_KERNELS_H
@@ -28,12 +28,10 @@ typedef struct {
     ptrdiff_t k;
     int64_t *best_items;         /* out [B, k], filled with 0 by the caller */
     void *best_scores;           /* out, numbers [B, k], filled with -infinity by the caller */
-} ranking_query;
+} ranking_args;
 
-/* Name of an instruction set, from 0 = plain C upwards in speed; NULL beyond the last or where this CPU lacks it. */
-const char *ranking_level_name(int level);
-
-/* Returns 0, or -1 if memory for the threads' work space is lacking. number_size is sizeof(float) or sizeof(double). */
-int ranking_run(const ranking_query *query, int level, size_t number_size, int num_threads);
+/* Returns 0, or -1 if memory for the threads' work space is lacking. `isa` is the number of an instruction set that
+ * this CPU has (dispatch.h), number_size is sizeof(float) or sizeof(double). */
+int ranking_run(const ranking_args *args, int isa, size_t number_size, int num_threads);
 
 #endif
