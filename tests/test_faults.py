@@ -22,7 +22,7 @@ from tslrec_min.storage.arrays import load_array, load_arrays
 from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
 from tslrec_min.storage.atomic import sole_run
 from tslrec_min.storage.checkpoints import load_checkpoint, save_checkpoint
-from tslrec_min.storage.output_files import output_files
+from tslrec_min.storage.atomic import output_files
 from tslrec_min.storage.tensors import save_tensors
 
 from .test_fuzzing import BENCHMARKS, run
@@ -102,7 +102,7 @@ def test_output_files_of_one_set_are_never_mixed(tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
         renamed.append(os.rename(source, target))
 
-    monkeypatch.setattr("tslrec_min.storage.output_files.os.replace", stop_at_second)
+    monkeypatch.setattr("tslrec_min.storage.atomic.os.replace", stop_at_second)
     with pytest.raises(KeyboardInterrupt), output_files(*paths, overwrite=True) as temporary:
         for path in temporary:
             path.write_text("new")

@@ -15,7 +15,7 @@ from ..item_vectors.align import (
 from ..item_vectors.formats import ids_beside, write_vectors
 from ..recommenders.artifact import run_vectors
 from ..storage.artifacts import read_json
-from ..storage.output_files import output_files
+from ..storage.atomic import output_files
 
 
 def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path: Path | None = None,

@@ -24,7 +24,7 @@ from ..recommenders.artifact import load_recommender
 from ..recommenders.inference import final_states
 from ..recommenders.models import SequentialRecommender
 from ..runtime.progress import progress
-from ..storage.output_files import output_files
+from ..storage.atomic import output_files
 from .requests import AskedHistory, AskedUser, GivenIds, HistoryBlock, histories_in, histories_of, users_in, users_of
 from .writers import ItemNames, Recommendations, open_writer, rows_of
 
