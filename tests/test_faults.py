@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.lora import add_lora, load_adapter, save_adapter
 from tslrec_min.llm.model import load_language_model
+from tslrec_min.runtime.progress import set_verbosity
 from tslrec_min.storage.arrays import load_array, load_arrays
 from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
 from tslrec_min.storage.atomic import sole_run
@@ -147,7 +149,7 @@ def test_an_array_is_not_read_past_its_checksum(tmp_path: Path, further: int) ->
         load_arrays(tmp_path / "a.npz", ("a",))
 
 
-def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path) -> None:
+def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = torch.nn.Linear(8, 8)
     optimiser = torch.optim.AdamW(model.parameters())
     save_checkpoint(tmp_path / "c", model, optimiser, {}, {"recipe": "r"})
@@ -155,8 +157,13 @@ def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path) -> None
     data = bytearray((tmp_path / "c").read_bytes())
     data[-1] ^= 1
     (tmp_path / "c").write_bytes(data)
+    set_verbosity("normal")
     assert load_checkpoint(tmp_path / "c", "r", model, optimiser) is None
+    assert re.search(rf"{re.escape(str(tmp_path / 'c'))}, is damaged \(.*SHA-256.*begins anew", capsys.readouterr().err)
     assert os.listdir(tmp_path) == ["c"]
+    (tmp_path / "c").unlink()
+    assert load_checkpoint(tmp_path / "c", "r", model, optimiser) is None
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("change", "message"), [

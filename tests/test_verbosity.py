@@ -53,6 +53,17 @@ def test_levels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         set_verbosity("loud")
 
 
+def test_what_is_said_are_records_of_a_logger(tmp_path: Path) -> None:
+    """A program that sets up logging gets them at its levels; one that doesn't sees notes; nothing is said twice."""
+    program = "from tslrec_min.runtime.progress import note, step, warn; note('n'); step('s'); warn('w')"
+    for before, expected in (("", "n\nw\n"), ("logging.basicConfig()", "WARNING:tslrec_min:w\n"),
+                             ("logging.basicConfig(level=10)", "INFO:tslrec_min:n\nDEBUG:tslrec_min:s\n"
+                                                               "WARNING:tslrec_min:w\n")):
+        done = subprocess.run([sys.executable, "-c", f"import logging; {before}; {program}"], cwd=tmp_path, check=True,
+                              capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("", expected)
+
+
 class Terminal:
     def __init__(self) -> None:
         self.text = ""

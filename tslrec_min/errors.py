@@ -23,6 +23,11 @@ class MissingInput(TslrecError):
         self.options = options
 
 
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, separated by commas, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 _ALIKE = 0.8
 """Least ratio of difflib of names that are taken for one misspelt: above train to pretrain, and ml-1m to ml-100k."""
 

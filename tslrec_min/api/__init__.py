@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import configs
 from ..config_fields import from_mapping
+from ..storage.existing import Existing
 from . import arguments as arguments
 from .arguments import Histories, StrPath
 from .results import Embeddings, Result, Rows, category_rows, item_rows
@@ -57,13 +58,13 @@ def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None 
     from ..data.prepare import prepare as prepare_dataset
     from ..data.prepare import prepare_frames
 
-    config, existing = from_mapping(configs.PrepareConfig, options, "prepare"), arguments.existing(existing)
+    config, on_existing = from_mapping(configs.PrepareConfig, options, "prepare"), Existing(existing)
     if arguments.are_frames(source, items):
-        metrics = prepare_frames(source, items, Path(out), config, existing=existing)
+        metrics = prepare_frames(source, items, Path(out), config, existing=on_existing)
     else:
         interactions, known_items = resolve_dataset(Path(source))
         metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known_items,
-                                  existing=existing)
+                                  existing=on_existing)
     return Result(Path(out), metrics, lambda: item_rows(Path(out)))
 
 

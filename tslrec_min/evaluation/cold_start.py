@@ -8,7 +8,6 @@ no model stand beside the arms: a random one, and popularity, by which all cold 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from ..data.dataset import Dataset
 from ..data.seen import SeenItems
 from ..ranking.metrics import COLD_METRICS, metric_values
 from ..ranking.ranks import Ranks, rank_targets
-from ..recommenders.artifact import load_cold_rows, load_recommender
+from ..recommenders.artifact import load_cold_rows
 from ..recommenders.inference import final_states, gathered_ranks
+from ..recommenders.models import SequentialRecommender
 from ..runtime import distributed
-from ..storage.artifacts import open_artifact
+from ..storage.artifacts import Artifact
 from .summary import over_runs
 
 
@@ -73,49 +73,62 @@ class ColdTargets:
                          threads)
 
 
-def evaluate_cold(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[Path]], *, device: torch.device,
-                  threads: int) -> dict[str, Any]:
-    """Rank the cold targets by every run and summarise.
+def rank_cold(targets: ColdTargets, run: Artifact, recommender: SequentialRecommender, *, device: torch.device,
+              threads: int) -> dict[str, Ranks] | None:
+    """Rank the cold targets by a run, among ``all`` items and among the ``cold`` ones.
+
+    Args:
+        targets: of the data set.
+        run: train artifact.
+        recommender: the run's.
+        device: where it is.
+        threads: kernel threads.
+
+    Returns:
+        The ranks, or None if the run's adapter makes nothing of items that it was not trained with.
+
+    Raises:
+        TslrecError: the artifact's rows of cold items don't fit the data set.
+    """
+    cold_rows = load_cold_rows(run, targets.n_cold)
+    if cold_rows is None:
+        return None
+    asked = targets.asked
+    mine = distributed.share(np.arange(len(asked.users)))
+    states, table = final_states(recommender, asked.histories, asked.users[mine], device=device, threads=threads)
+    return {among: gathered_ranks(ranks, mine, len(asked.users), device)
+            for among, ranks in targets.rank(states, table, cold_rows, mine, threads).items()}
+
+
+def cold_report(dataset: Dataset, targets: ColdTargets, runs: Mapping[str, Sequence[Artifact]],
+                ranks: Mapping[str, Sequence[dict[str, Ranks] | None]], *, threads: int) -> dict[str, Any]:
+    """Summarise.
 
     Args:
         dataset: with cold items.
-        dataset_hash: of its artifact.
-        arms: arm name -> its train artifacts.
-        device: where the models run.
+        targets: of it.
+        runs: arm name -> its train artifacts.
+        ranks: arm name -> what `rank_cold` returned for each of them.
         threads: kernel threads.
 
     Returns:
         ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
         items; ``arms``: for each its ``runs`` and the mean, standard deviation and values of the runs likewise, or the
         ``reason`` why there are none.
-
-    Raises:
-        TslrecError: a run is missing, damaged or of another data set.
     """
-    targets = ColdTargets(dataset)
     popularity = np.bincount(dataset.training().items, minlength=dataset.n_items + targets.n_cold + 1)
     orders = {"random": np.zeros(len(popularity)), "popularity": popularity.astype(np.float64)}
     return {"users": len(targets.asked.users), "items": targets.n_cold} | {
         name: {among: {metric: float(metric_values(ranks, metric).mean()) for metric in COLD_METRICS}
                for among, ranks in targets.rank_by(scores, threads).items()}
-        for name, scores in orders.items()} | {
-        "arms": {arm: _evaluated_arm(targets, dataset_hash, paths, device, threads) for arm, paths in arms.items()}}
+        for name, scores in orders.items()} | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}
 
 
-def _evaluated_arm(targets: ColdTargets, dataset_hash: str, paths: Sequence[Path], device: torch.device, threads: int
-                   ) -> dict[str, Any]:
-    found: list[dict[str, Ranks]] = []
-    for path in paths:
-        cold_rows = load_cold_rows(path, targets.n_cold)
-        if cold_rows is None:
-            adapter = open_artifact(path, "train", check_files=False).config["adapter"]
-            return {"reason": f"{path.name}: the adapter {adapter} has vectors for the items it was trained with alone"}
-        recommender = load_recommender(path, dataset_hash, device)
-        mine = distributed.share(np.arange(len(targets.asked.users)))
-        states, table = final_states(recommender, targets.asked.histories, targets.asked.users[mine], device=device,
-                                     threads=threads)
-        found.append({among: gathered_ranks(ranks, mine, len(targets.asked.users), device)
-                      for among, ranks in targets.rank(states, table, cold_rows, mine, threads).items()})
-    return {"runs": [path.name for path in paths]} | {
-        among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in found])
+def _arm(runs: Sequence[Artifact], ranks: Sequence[dict[str, Ranks] | None]) -> dict[str, Any]:
+    for run, found in zip(runs, ranks, strict=True):
+        if found is None:
+            return {"reason": f"{run.path.name}: the adapter {run.config['adapter']} has vectors for the items it was "
+                              "trained with alone"}
+    return {"runs": [run.path.name for run in runs]} | {
+        among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in ranks if run])
                 for metric in COLD_METRICS} for among in ("all", "cold")}

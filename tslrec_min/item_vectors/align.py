@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..errors import TslrecError
+from ..errors import TslrecError, some_of
+from ..runtime.progress import note
 from ..storage.artifacts import sha256_of_file
 from .artifact import load_all_embeddings
 from .formats import read_vectors
-
-_NAMED_IDS = 5
 
 
 @dataclass(frozen=True)
@@ -75,19 +73,19 @@ def _aligned(path: Path, ids: Sequence[str], rows: np.ndarray, wanted: Sequence[
                           "no row for padding)")
     repeated = [item for item, count in Counter(ids).items() if count > 1]
     if repeated:
-        raise TslrecError(f"{path} has several vectors of {_named(repeated)}; expected one of each item")
+        raise TslrecError(f"{path} has several vectors of {some_of(list(map(repr, repeated)))}; expected one of each item")
     known = set(wanted)
     places = {item: place for place, item in enumerate(ids) if item in known}
     missing = [item for item in wanted if item not in places]
     if missing:
-        raise TslrecError(f"{path} has no vector of {_named(missing)}: {len(missing)} of {len(wanted)} items of the "
+        raise TslrecError(f"{path} has no vector of {some_of(list(map(repr, missing)))}: {len(missing)} of {len(wanted)} items of the "
                           "data set are missing; add them")
     unknown = [item for item in ids if item not in known]
     if unknown and not ignore_unknown:
-        raise TslrecError(f"{path} has vectors of {_named(unknown)}, {len(unknown)} in all, which the data set doesn't "
+        raise TslrecError(f"{path} has vectors of {some_of(list(map(repr, unknown)))}, {len(unknown)} in all, which the data set doesn't "
                           "know; take them out, or give --ignore-unknown-items")
     if unknown:
-        print(f"{path}: {len(unknown)} items that the data set doesn't know are ignored", file=sys.stderr)
+        note(f"{path}: {len(unknown)} items that the data set doesn't know are ignored")
     order = np.array([places[item] for item in wanted], np.int64)
     vectors = np.zeros((len(wanted) + 1, rows.shape[1]), np.float32)
     with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused
@@ -95,14 +93,9 @@ def _aligned(path: Path, ids: Sequence[str], rows: np.ndarray, wanted: Sequence[
     finite = np.isfinite(vectors[1:]).all(axis=1)
     if not finite.all():
         bad = [wanted[place] for place in np.flatnonzero(~finite).tolist()]
-        raise TslrecError(f"{path}: the vectors of {_named(bad)} are not finite in float32; expected numbers without "
+        raise TslrecError(f"{path}: the vectors of {some_of(list(map(repr, bad)))} are not finite in float32; expected numbers without "
                           "NaN and infinity")
     return vectors
-
-
-def _named(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _NAMED_IDS} more" if len(ids) > _NAMED_IDS else ""
-    return f"{', '.join(map(repr, ids[:_NAMED_IDS]))}{more}"
 
 
 def embedded_vectors(path: Path, dataset: Dataset, *, ids_path: Path | None = None, ignore_unknown: bool = False,

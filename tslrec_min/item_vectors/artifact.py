@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from ..data.dataset import Dataset
-from ..errors import TslrecError
+from ..errors import TslrecError, some_of
 from ..storage.arrays import load_array
 from ..storage.artifacts import Artifact, Recipe, open_artifact, read_json
 
@@ -21,7 +21,6 @@ KEY_WORDS = 2
 """Length of a prompt's key in 64-bit words."""
 BLOCK = 1024
 """Vectors looked at or copied at once."""
-_NAMED_IDS = 5
 _SAMPLED_PAIRS = 10_000
 _VECTORS, _PROMPTS = "item_embeddings.npy", "prompts.npy"
 PREFERENCES = "item_preferences.npy"
@@ -282,6 +281,5 @@ def _difference(ids: list[str], wanted: Sequence[str]) -> str:
     parts = []
     for name, differing in (("without", missing), ("with unknown", extra)):
         if differing:
-            more = f" and {len(differing) - _NAMED_IDS} more" if len(differing) > _NAMED_IDS else ""
-            parts.append(f"{name} {', '.join(differing[:_NAMED_IDS])}{more}")
+            parts.append(f"{name} {some_of(differing)}")
     return f"{len(ids)} items, expected {len(wanted)}; " + ", ".join(parts)

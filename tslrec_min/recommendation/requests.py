@@ -20,10 +20,9 @@ import numpy as np
 
 from ..data.dataset import Dataset, Histories
 from ..data.raw.values import id_text, is_text
-from ..errors import TslrecError, missing_path
+from ..errors import TslrecError, missing_path, some_of
 
 _JSON_FORM = '{"user": "u1", "items": ["i3", "i7"]}'
-_NAMED_IDS = 5
 AskedUser = tuple[str, str]
 """Where a user is named, for messages, and the external id."""
 AskedHistory = tuple[str, str, list[str]]
@@ -133,11 +132,10 @@ class GivenIds:
 
 def _unknown_items(dataset: Dataset, unknown: Sequence[str]) -> str:
     different = list(dict.fromkeys(unknown))
-    more = f" and {len(different) - _NAMED_IDS} more" if len(different) > _NAMED_IDS else ""
     cold = set(dataset.cold.item_ids) if dataset.cold else set()
     held_out = f" ({sum(item in cold for item in different)} of them are held-out cold items)" if (
         cold.intersection(different)) else ""
-    return f"the data set has no item {', '.join(map(repr, different[:_NAMED_IDS]))}{more}{held_out}"
+    return f"the data set has no item {some_of(list(map(repr, different)))}{held_out}"
 
 
 def users_in(path: Path) -> Iterator[AskedUser]:

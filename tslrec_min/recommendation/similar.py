@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import Dataset, load_dataset
-from ..errors import TslrecError
+from ..errors import TslrecError, some_of
 from ..item_vectors.align import ItemVectors, embedded_vectors
 from ..ranking.neighbours import nearest
 from ..recommenders.artifact import run_vectors
-
-_SUGGESTED = 5
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,4 @@ def _unknown(item: str, item_ids: Sequence[str], titles: dict[str, str]) -> str:
     meant = [f"{known} ({titles[known]})" for known in item_ids if wanted and wanted in _plain(titles[known])]
     if not meant:
         return f"there is no item {item!r}, and no title contains it; give an item id of the data set's items.tsv"
-    more = f" and {len(meant) - _SUGGESTED} more" if len(meant) > _SUGGESTED else ""
-    return (f"there is no item {item!r}; titles that contain it: {', '.join(meant[:_SUGGESTED])}{more}; give "
-            "one of the ids")
+    return f"there is no item {item!r}; titles that contain it: {some_of(meant)}; give one of the ids"

@@ -3,10 +3,15 @@
 Standard output is for results alone. ``quiet`` leaves errors, warnings and the licence of a model that is fetched;
 ``normal`` adds progress bars, where standard error is a terminal, and notes; ``verbose`` adds a line per step with the
 seconds since the start. Of the processes that torchrun started the first one speaks.
+
+Notes, steps and warnings are records of the logger ``tslrec_min`` (INFO, DEBUG, WARNING). `set_verbosity`, which the
+command line calls, gives it a level and a handler that writes to standard error. Without that call they go to the
+handlers that the program has set up, at the levels that it chose; where it has none, ``normal`` holds.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -16,7 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-LEVELS = ("quiet", "normal", "verbose")
+LEVELS = {"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.DEBUG}
+_logger = logging.getLogger("tslrec_min")
 
 
 @dataclass
@@ -28,6 +34,19 @@ class _Wanted:
 _wanted = _Wanted()
 
 
+class _StandardError(logging.Handler):
+    """Writes records to standard error, above the bars that are there; steps with the seconds since the start."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        since = f"[{time.monotonic() - _wanted.started:8.1f} s] " if record.levelno <= logging.DEBUG else ""
+        tqdm.write(since + record.getMessage(), file=sys.stderr)
+
+
+_handler = _StandardError()
+
+
 def set_verbosity(level: str) -> None:
     """Say how much is wanted, one of LEVELS, and count the seconds of steps from now.
 
@@ -37,6 +56,8 @@ def set_verbosity(level: str) -> None:
     if level not in LEVELS:
         raise ValueError(f"the verbosity is {level!r}; expected one of {', '.join(LEVELS)}")
     _wanted.level, _wanted.started = level, time.monotonic()
+    _logger.setLevel(LEVELS[level])
+    _logger.addHandler(_handler)
 
 
 def verbosity() -> str:
@@ -64,21 +85,24 @@ def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave
 
 def note(text: str) -> None:
     """Say something that people should know, unless they want quiet."""
-    if _wanted.level != "quiet":
-        _say(text)
+    _say(logging.INFO, text)
+
+
+def warn(text: str) -> None:
+    """Say something that people have to know, quiet or not."""
+    _say(logging.WARNING, text)
 
 
 def step(text: str) -> None:
     """Say what begins now, to those who want to know."""
-    if _wanted.level == "verbose":
-        _say(f"[{time.monotonic() - _wanted.started:8.1f} s] {text}")
+    _say(logging.DEBUG, text)
 
 
-def _say(text: str) -> None:
-    from tqdm import tqdm
-
+def _say(level: int, text: str) -> None:
     if _speaks():
-        tqdm.write(text, file=sys.stderr)  # above the bars that are there
+        if not _logger.hasHandlers():
+            set_verbosity(_wanted.level)
+        _logger.log(level, text, stacklevel=3)
 
 
 def _speaks() -> bool:
