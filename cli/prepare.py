@@ -21,8 +21,8 @@ from .tables import print_statistics
 @click.option("--dry-run", is_flag=True, help="Print the statistics and write nothing.")
 @overwrite_option
 @json_option
-def prepare(source: Path, out: Path | None, items: Path | None, config: PrepareConfig, dry_run: bool, existing: Existing,
-            as_json: bool) -> None:
+def prepare(source: Path, out: Path | None, items: Path | None, config: PrepareConfig, dry_run: bool,
+            existing: Existing, as_json: bool) -> None:
     """Read interactions and titles, filter, order and split them.
 
     SOURCE is a file of interactions, a folder that holds one, or the name ml-100k. Formats: CSV, TSV and JSON Lines

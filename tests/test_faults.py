@@ -22,9 +22,8 @@ from tslrec_min.llm.model import load_language_model
 from tslrec_min.runtime.progress import set_verbosity
 from tslrec_min.storage.arrays import load_array, load_arrays
 from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
-from tslrec_min.storage.atomic import sole_run
+from tslrec_min.storage.atomic import output_files, sole_run
 from tslrec_min.storage.checkpoints import load_checkpoint, save_checkpoint
-from tslrec_min.storage.atomic import output_files
 from tslrec_min.storage.tensors import save_tensors
 
 from .test_fuzzing import BENCHMARKS, run

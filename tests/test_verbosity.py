@@ -59,7 +59,7 @@ def test_what_is_said_are_records_of_a_logger(tmp_path: Path) -> None:
     for before, expected in (("", "n\nw\n"), ("logging.basicConfig()", "WARNING:tslrec_min:w\n"),
                              ("logging.basicConfig(level=10)", "INFO:tslrec_min:n\nDEBUG:tslrec_min:s\n"
                                                                "WARNING:tslrec_min:w\n")):
-        done = subprocess.run([sys.executable, "-c", f"import logging; {before}; {program}"], cwd=tmp_path, check=True,
+        done = subprocess.run([sys.executable, "-c", f"import logging\n{before}\n{program}"], cwd=tmp_path, check=True,
                               capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("", expected)
 

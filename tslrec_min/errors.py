@@ -23,9 +23,10 @@ class MissingInput(TslrecError):
         self.options = options
 
 
-def some_of(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, separated by commas, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def some_of(names: Iterable[str]) -> str:
+    """Return the first five names, separated by commas, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 _ALIKE = 0.8

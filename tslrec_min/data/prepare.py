@@ -52,7 +52,8 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     return prepare_found(find_files(source, items, config), out, config, existing=existing)
 
 
-def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing: Existing = Existing.REFUSE) -> dict[str, Any]:
+def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing: Existing = Existing.REFUSE
+                  ) -> dict[str, Any]:
     """Do what `prepare` does, with files that `find_files` found.
 
     Raises:
@@ -62,7 +63,6 @@ def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing:
     inputs = {name: sha256_of_file(file.path) for name, file in (("interactions", interactions), ("items", titles))
               if file}
     recipe = Recipe("dataset", asdict(config) | {"format": format}, inputs)
-    existing = Existing(existing)
     if existing.reuses and is_current(out, recipe):
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
@@ -85,8 +85,8 @@ def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -
     return _prepared(raw, _texts(found.items, config, raw), config)[1]
 
 
-def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *, existing: Existing = Existing.REFUSE
-                   ) -> dict[str, Any]:
+def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *,
+                   existing: Existing = Existing.REFUSE) -> dict[str, Any]:
     """Write the data set artifact from data frames of pandas or polars; neither is imported.
 
     Args:
@@ -106,7 +106,6 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
                           wanted=set(raw.item_ids))
     inputs = {"interactions": _hash_of(raw), "items": sha256_of_json([texts.titles, texts.fields])}
     recipe = Recipe("dataset", asdict(config) | {"format": "frames"}, inputs)
-    existing = Existing(existing)
     if existing.reuses and is_current(out, recipe):
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:

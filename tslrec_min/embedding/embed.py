@@ -59,8 +59,8 @@ _COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-m
 
 
 def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: EmbedConfig, *,
-                device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE, append_to: Path | None = None,
-                part: Part = WHOLE) -> int:
+                device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE,
+                append_to: Path | None = None, part: Part = WHOLE) -> int:
     """Embed every item with a fine-tuned model and the prompt it was tuned with.
 
     Finished shards of an interrupted run with the same recipe are taken up.
@@ -104,8 +104,8 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
 
 
 def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Path, config: EmbedConfig, *,
-               device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE, append_to: Path | None = None,
-               part: Part = WHOLE) -> int:
+               device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE,
+               append_to: Path | None = None, part: Part = WHOLE) -> int:
     """Embed every item with a model as it is, before any fine-tuning; otherwise like `embed_tuned`.
 
     The llama engine reads a .gguf as it stands, unless `config.quant` says otherwise; a model in another format is
@@ -202,7 +202,7 @@ class _Job:
 
 
 def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) -> int:
-    started, existing = start_measuring(), Existing(existing)
+    started = start_measuring()
     if part.launch:
         forget_check_in(job.out, part)  # before all that takes time: the first process may look for it soon
     recipe, older = job.recipe(append_to)

@@ -26,7 +26,7 @@ from .summary import over_runs
 
 
 class ColdTargets:
-    """The cold targets of a data set, and what is left out when each is ranked."""
+    """The cold targets of a data set, what is left out when each is ranked, and their ranks."""
 
     def __init__(self, dataset: Dataset) -> None:
         cold = dataset.cold
@@ -34,6 +34,7 @@ class ColdTargets:
             raise ValueError("the data set has no cold items")
         self.asked = dataset.cold_evaluation()
         self.n_items, self.n_cold = dataset.n_items, cold.n_items
+        self.popularity = np.bincount(dataset.training().items, minlength=self.n_items + self.n_cold + 1)
         before = np.repeat(np.arange(len(cold.users)), np.diff(cold.indptr))
         history = self.asked.histories
         lengths = np.diff(history.indptr)
@@ -72,56 +73,42 @@ class ColdTargets:
         return self.rank(np.ones((len(everyone), 1)), table[:self.n_items + 1], table[self.n_items + 1:], everyone,
                          threads)
 
+    def rank_by_run(self, run: Artifact, recommender: SequentialRecommender, *, device: torch.device, threads: int
+                    ) -> dict[str, Ranks] | None:
+        """Rank all targets by a run; None if its adapter makes nothing of items that it was not trained with.
 
-def rank_cold(targets: ColdTargets, run: Artifact, recommender: SequentialRecommender, *, device: torch.device,
-              threads: int) -> dict[str, Ranks] | None:
-    """Rank the cold targets by a run, among ``all`` items and among the ``cold`` ones.
+        Args:
+            run: train artifact.
+            recommender: the run's.
+            device: where it is.
+            threads: kernel threads.
 
-    Args:
-        targets: of the data set.
-        run: train artifact.
-        recommender: the run's.
-        device: where it is.
-        threads: kernel threads.
+        Raises:
+            TslrecError: the artifact's rows of cold items don't fit the data set.
+        """
+        cold_rows = load_cold_rows(run, self.n_cold)
+        if cold_rows is None:
+            return None
+        users = self.asked.users
+        mine = distributed.share(np.arange(len(users)))
+        states, table = final_states(recommender, self.asked.histories, users[mine], device=device, threads=threads)
+        return {among: gathered_ranks(ranks, mine, len(users), device)
+                for among, ranks in self.rank(states, table, cold_rows, mine, threads).items()}
 
-    Returns:
-        The ranks, or None if the run's adapter makes nothing of items that it was not trained with.
+    def report(self, runs: Mapping[str, Sequence[Artifact]], ranks: Mapping[str, Sequence[dict[str, Ranks] | None]],
+               threads: int) -> dict[str, Any]:
+        """Summarise what `rank_by_run` returned for the runs of every arm.
 
-    Raises:
-        TslrecError: the artifact's rows of cold items don't fit the data set.
-    """
-    cold_rows = load_cold_rows(run, targets.n_cold)
-    if cold_rows is None:
-        return None
-    asked = targets.asked
-    mine = distributed.share(np.arange(len(asked.users)))
-    states, table = final_states(recommender, asked.histories, asked.users[mine], device=device, threads=threads)
-    return {among: gathered_ranks(ranks, mine, len(asked.users), device)
-            for among, ranks in targets.rank(states, table, cold_rows, mine, threads).items()}
-
-
-def cold_report(dataset: Dataset, targets: ColdTargets, runs: Mapping[str, Sequence[Artifact]],
-                ranks: Mapping[str, Sequence[dict[str, Ranks] | None]], *, threads: int) -> dict[str, Any]:
-    """Summarise.
-
-    Args:
-        dataset: with cold items.
-        targets: of it.
-        runs: arm name -> its train artifacts.
-        ranks: arm name -> what `rank_cold` returned for each of them.
-        threads: kernel threads.
-
-    Returns:
-        ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
-        items; ``arms``: for each its ``runs`` and the mean, standard deviation and values of the runs likewise, or the
-        ``reason`` why there are none.
-    """
-    popularity = np.bincount(dataset.training().items, minlength=dataset.n_items + targets.n_cold + 1)
-    orders = {"random": np.zeros(len(popularity)), "popularity": popularity.astype(np.float64)}
-    return {"users": len(targets.asked.users), "items": targets.n_cold} | {
-        name: {among: {metric: float(metric_values(ranks, metric).mean()) for metric in COLD_METRICS}
-               for among, ranks in targets.rank_by(scores, threads).items()}
-        for name, scores in orders.items()} | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}
+        Returns:
+            ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
+            items; ``arms``: for each its ``runs`` and the mean, standard deviation and values of the runs likewise, or
+            the ``reason`` why there are none.
+        """
+        orders = {"random": np.zeros(len(self.popularity)), "popularity": self.popularity.astype(np.float64)}
+        return {"users": len(self.asked.users), "items": self.n_cold} | {
+            name: {among: {metric: float(metric_values(found, metric).mean()) for metric in COLD_METRICS}
+                   for among, found in self.rank_by(scores, threads).items()}
+            for name, scores in orders.items()} | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}
 
 
 def _arm(runs: Sequence[Artifact], ranks: Sequence[dict[str, Ranks] | None]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ..storage.artifacts import Artifact, Recipe, is_current, open_artifact, rea
 from ..storage.existing import Existing
 from .arms import check_arms
 from .artifact import save_ranks
-from .cold_start import ColdTargets, cold_report, rank_cold
+from .cold_start import ColdTargets
 from .summary import UserGroups, report_of, summarise, user_groups
 
 
@@ -56,7 +56,6 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
     recipe = Recipe("evaluate", asdict(config) | {"arms": names}, {"dataset": dataset_hash} | hashes, config.seed)
     if out is None:
         return _evaluated(dataset, dataset_hash, runs, config, device, threads)[0]
-    existing = Existing(existing)
     if existing.reuses and is_current(out, recipe):
         return read_json(out / "metrics.json")
     with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
@@ -89,12 +88,12 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
                 ranks[protocol].setdefault(arm, []).append(of_run)
             if cold:
                 cold_ranks.setdefault(arm, []).append(
-                    rank_cold(cold, run, recommender, device=device, threads=threads))
+                    cold.rank_by_run(run, recommender, device=device, threads=threads))
     step("summarises and tests")
     groups = user_groups(dataset, asked, config.head_share)
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}
     run_names = {arm: [run.path.name for run in of_arm] for arm, of_arm in runs.items()}
     report = report_of(config.split, data, run_names, summarise(ranks, groups, config))
     if cold:
-        report["cold"] = cold_report(dataset, cold, runs, cold_ranks, threads=threads)
+        report["cold"] = cold.report(runs, cold_ranks, threads)
     return report, ranks, groups

@@ -73,17 +73,17 @@ def _aligned(path: Path, ids: Sequence[str], rows: np.ndarray, wanted: Sequence[
                           "no row for padding)")
     repeated = [item for item, count in Counter(ids).items() if count > 1]
     if repeated:
-        raise TslrecError(f"{path} has several vectors of {some_of(list(map(repr, repeated)))}; expected one of each item")
+        raise TslrecError(f"{path} has several vectors of {some_of(map(repr, repeated))}; expected one of each item")
     known = set(wanted)
     places = {item: place for place, item in enumerate(ids) if item in known}
     missing = [item for item in wanted if item not in places]
     if missing:
-        raise TslrecError(f"{path} has no vector of {some_of(list(map(repr, missing)))}: {len(missing)} of {len(wanted)} items of the "
-                          "data set are missing; add them")
+        raise TslrecError(f"{path} has no vector of {some_of(map(repr, missing))}: {len(missing)} of {len(wanted)} "
+                          "items of the data set are missing; add them")
     unknown = [item for item in ids if item not in known]
     if unknown and not ignore_unknown:
-        raise TslrecError(f"{path} has vectors of {some_of(list(map(repr, unknown)))}, {len(unknown)} in all, which the data set doesn't "
-                          "know; take them out, or give --ignore-unknown-items")
+        raise TslrecError(f"{path} has vectors of {some_of(map(repr, unknown))}, {len(unknown)} in all, which the data "
+                          "set doesn't know; take them out, or give --ignore-unknown-items")
     if unknown:
         note(f"{path}: {len(unknown)} items that the data set doesn't know are ignored")
     order = np.array([places[item] for item in wanted], np.int64)
@@ -93,8 +93,8 @@ def _aligned(path: Path, ids: Sequence[str], rows: np.ndarray, wanted: Sequence[
     finite = np.isfinite(vectors[1:]).all(axis=1)
     if not finite.all():
         bad = [wanted[place] for place in np.flatnonzero(~finite).tolist()]
-        raise TslrecError(f"{path}: the vectors of {some_of(list(map(repr, bad)))} are not finite in float32; expected numbers without "
-                          "NaN and infinity")
+        raise TslrecError(f"{path}: the vectors of {some_of(map(repr, bad))} are not finite in float32; expected "
+                          "numbers without NaN and infinity")
     return vectors
 
 

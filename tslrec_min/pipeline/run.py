@@ -22,7 +22,6 @@ from ..runtime.progress import note, progress, set_verbosity, verbosity
 from ..storage.artifacts import read_json
 from ..storage.atomic import sole_run
 from ..storage.existing import Existing
-
 from .config import RunConfig
 
 if TYPE_CHECKING:

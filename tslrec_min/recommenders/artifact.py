@@ -59,8 +59,8 @@ def load_cold_rows(path: Path | Artifact, n_cold: int) -> np.ndarray | None:
         return None
     rows = load_array(artifact.path / COLD_ROWS)
     if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != n_cold or not np.isfinite(rows).all():
-        raise TslrecError(f"{artifact.path / COLD_ROWS} is {rows.dtype} {list(rows.shape)}; expected finite float32 with "
-                          f"{n_cold} rows, one for each cold item; run tslrec train again")
+        raise TslrecError(f"{artifact.path / COLD_ROWS} is {rows.dtype} {list(rows.shape)}; expected finite float32 "
+                          f"with {n_cold} rows, one for each cold item; run tslrec train again")
     return rows
 
 

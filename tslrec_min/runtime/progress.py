@@ -15,7 +15,6 @@ import logging
 import os
 import sys
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,22 +24,15 @@ LEVELS = {"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.D
 _logger = logging.getLogger("tslrec_min")
 
 
-@dataclass
-class _Wanted:
-    level: str = "normal"
-    started: float = field(default_factory=time.monotonic)
-
-
-_wanted = _Wanted()
-
-
 class _StandardError(logging.Handler):
     """Writes records to standard error, above the bars that are there; steps with the seconds since the start."""
+
+    verbosity, started = "normal", time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        since = f"[{time.monotonic() - _wanted.started:8.1f} s] " if record.levelno <= logging.DEBUG else ""
+        since = f"[{time.monotonic() - self.started:8.1f} s] " if record.levelno <= logging.DEBUG else ""
         tqdm.write(since + record.getMessage(), file=sys.stderr)
 
 
@@ -55,14 +47,14 @@ def set_verbosity(level: str) -> None:
     """
     if level not in LEVELS:
         raise ValueError(f"the verbosity is {level!r}; expected one of {', '.join(LEVELS)}")
-    _wanted.level, _wanted.started = level, time.monotonic()
+    _handler.verbosity, _handler.started = level, time.monotonic()
     _logger.setLevel(LEVELS[level])
     _logger.addHandler(_handler)
 
 
 def verbosity() -> str:
     """Return how much is wanted, one of LEVELS."""
-    return _wanted.level
+    return _handler.verbosity
 
 
 def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave: bool = True, shown: bool = True
@@ -79,7 +71,7 @@ def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave
     """
     from tqdm import tqdm
 
-    hidden = not shown or _wanted.level == "quiet" or not _speaks()
+    hidden = not shown or _handler.verbosity == "quiet" or not _speaks()
     return tqdm(total=total, desc=text, unit=unit, initial=initial, leave=leave, disable=True if hidden else None)
 
 
@@ -101,7 +93,7 @@ def step(text: str) -> None:
 def _say(level: int, text: str) -> None:
     if _speaks():
         if not _logger.hasHandlers():
-            set_verbosity(_wanted.level)
+            set_verbosity(_handler.verbosity)
         _logger.log(level, text, stacklevel=3)
 
 

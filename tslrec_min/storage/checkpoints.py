@@ -162,7 +162,7 @@ def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs:
 def is_trained(out: Path, recipe: Recipe, existing: Existing) -> bool:
     """Return whether an artifact is kept; if so, the state that a process killed after its last step left is removed.
     """
-    current = Existing(existing).reuses and is_current(out, recipe)
+    current = existing.reuses and is_current(out, recipe)
     if current and distributed.rank() == 0:
         remove_checkpoint(out)
     return current
@@ -175,7 +175,7 @@ def training_artifact(out: Path, recipe: Recipe, existing: Existing) -> Iterator
     An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
     """
     first = distributed.rank() == 0
-    with write_artifact(out, recipe, overwrite=Existing(existing).overwrites, keep=first) as folder:
+    with write_artifact(out, recipe, overwrite=existing.overwrites, keep=first) as folder:
         distributed.wait_for_all()  # nobody looks at `out` after it is made
         yield folder, Checkpointing(out, sha256_of_json([asdict(recipe), __version__]))
     if first:
