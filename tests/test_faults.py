@@ -19,7 +19,6 @@ import torch
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.lora import add_lora, load_adapter, save_adapter
 from tslrec_min.llm.model import load_language_model
-from tslrec_min.runtime.progress import set_verbosity
 from tslrec_min.storage.arrays import load_array, load_arrays
 from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
 from tslrec_min.storage.atomic import output_files, sole_run
@@ -156,7 +155,6 @@ def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path, capsys:
     data = bytearray((tmp_path / "c").read_bytes())
     data[-1] ^= 1
     (tmp_path / "c").write_bytes(data)
-    set_verbosity("normal")
     assert load_checkpoint(tmp_path / "c", "r", model, optimiser) is None
     assert re.search(rf"{re.escape(str(tmp_path / 'c'))}, is damaged \(.*SHA-256.*begins anew", capsys.readouterr().err)
     assert os.listdir(tmp_path) == ["c"]

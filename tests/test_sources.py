@@ -152,7 +152,6 @@ def test_licence_is_named_before_a_download_and_terms_are_kept(
     assert capsys.readouterr() == ("", said)
     assert fetch_model("demo") == path
     assert capsys.readouterr() == ("", "")  # what is in the cache was accepted before
-    set_verbosity("normal")
 
 
 def test_built_in_models_name_their_licence() -> None:

@@ -29,12 +29,6 @@ def tslrec(*words: object, **variables: str) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words], env=variables)
 
 
-@pytest.fixture(autouse=True)
-def normal_afterwards() -> object:
-    yield
-    set_verbosity("normal")
-
-
 def test_levels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     said = {}
     for level in ("quiet", "normal", "verbose"):
