@@ -149,16 +149,17 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     if wanted != {"none"} and not is_built_in(model):
         resolve_model(model)  # one that isn't there is named now, not when its stage begins
     dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
-    base = settings["finetune"].model, template_of(settings["finetune"])
+    template = template_of(settings["finetune"])
     embeddings = {"untuned": out / "embed-untuned", "tuned": out / "embed"}
     trainings = [_Training(f"train/{arm.folder}-{seed}", f"{arm.name}, seed {seed}", dataset,
                            embeddings.get(arm.embeddings), replace(arm.train, seed=seed))
                  for seed in config.seeds for arm in config.arms]
     trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
-    before: list[tuple[str, bool, Callable[[Path], Any]]] = [  # the trainings: name, whether it is needed, work
+    # What comes before the trainings: name, whether it is needed, work.
+    before: list[tuple[str, bool, Callable[[Path], Any]]] = [
         ("dataset", True, lambda path: _prepare(raw, path, settings["prepare"])),
         ("embed-untuned", "untuned" in wanted,
-         lambda path: embed_base(dataset, *base, path, settings["embed"], **compute)),
+         lambda path: embed_base(dataset, model, template, path, settings["embed"], **compute)),
         ("pretrain", "tuned" in wanted, lambda path: pretrain(dataset, path, settings["pretrain"], **compute)),
         ("finetune", "tuned" in wanted,
          lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute)),
@@ -171,8 +172,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         runner.train_all(trainings, jobs, compute)
         runner("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
     neighbours = {} if "tuned" not in wanted else {
-        path.name: category_neighbours(dataset, pretrained, path) for kind, path in embeddings.items()
-        if kind in wanted}
+        path.name: category_neighbours(dataset, pretrained, path)
+        for kind, path in embeddings.items() if kind in wanted}
     return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": runner.stages,
             "category_neighbours": neighbours}
 
