@@ -32,7 +32,7 @@ def measure(loss: str, n_items: int, steps: int) -> dict[str, float]:
     from tslrec_min.recommenders.adapters import build_adapter
     from tslrec_min.recommenders.models import build_recommender
     from tslrec_min.recommenders.training import TrainingRun
-    from tslrec_min.storage.artifacts import peak_memory_mib
+    from tslrec_min.runtime.measuring import peak_memory_mib
 
     torch.set_num_threads(usable_processors())
     items = np.random.default_rng(0).integers(1, n_items + 1, _HISTORIES * _LENGTH).astype(np.int32)

@@ -52,7 +52,7 @@ def measure(work: str, file: Path) -> dict[str, float]:
     from tslrec_min.data.prepare import prepare
     from tslrec_min.data.raw.discover import find_source
     from tslrec_min.data.raw.readers import read_interactions
-    from tslrec_min.storage.artifacts import peak_memory_mib, start_measuring
+    from tslrec_min.runtime.measuring import peak_memory_mib, start_measuring
 
     config = PrepareConfig()
     if work == "pandas.read_csv":

@@ -46,7 +46,7 @@ def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | No
     from ..bench.gate import compare_reports, load_baseline, other_environment
     from ..runtime.progress import note
     from ..storage.artifacts import write_json
-    from ..storage.output_files import output_files
+    from ..storage.atomic import output_files
 
     baseline = load_baseline(check) if check else None
     with output_files(*([out] if out else []), overwrite=overwrite) as files:

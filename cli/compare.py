@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import EvaluateConfig
-from ..storage.output_files import output_files
+from ..storage.atomic import output_files
 from .formats import check_metrics, format_option, formatted
 from .options import PATH, config_options, json_option
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..configs import EmbedConfig, FinetuneConfig
+from ..storage.existing import Existing
 from .options import DATASET, ArtifactFolder, config_options, out_option, stage_options, start_torch
 from .tables import print_embedding
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @config_options(EmbedConfig)
 @stage_options
 def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, append_to: Path | None,
-          pretrain: Path | None, shard: str | None, config: EmbedConfig, device: str, threads: int, existing: str,
+          pretrain: Path | None, shard: str | None, config: EmbedConfig, device: str, threads: int, existing: Existing,
           as_json: bool) -> None:
     """Embed every item with a language model.
 

@@ -8,6 +8,7 @@ import click
 
 from ..configs import EvaluateConfig
 from ..storage.artifacts import expect_artifact
+from ..storage.existing import Existing
 from .formats import format_option, formatted
 from .options import DATASET, PATH, config_options, stage_options, start_torch, writes_output
 
@@ -20,7 +21,7 @@ from .options import DATASET, PATH, config_options, stage_options, start_torch, 
 @config_options(EvaluateConfig)
 @stage_options
 def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, output_format: str,
-             config: EvaluateConfig, device: str, threads: int, existing: str, as_json: bool) -> None:
+             config: EvaluateConfig, device: str, threads: int, existing: Existing, as_json: bool) -> None:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR.
 
     RUNS are folders that tslrec train wrote, as PATH or NAME=PATH; runs of one name are the seeds of one arm

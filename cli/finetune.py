@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import FinetuneConfig
+from ..storage.existing import Existing
 from .options import DATASET, ArtifactFolder, config_options, out_option, stage_options, start_torch, writes_output
 from .tables import print_finetuning
 
@@ -18,7 +19,7 @@ from .tables import print_finetuning
 @config_options(FinetuneConfig)
 @stage_options
 def finetune(dataset: Path, pretrained: Path, out: Path, config: FinetuneConfig, device: str, threads: int,
-             existing: str, as_json: bool) -> None:
+             existing: Existing, as_json: bool) -> None:
     """Teach a language model the users' preferences, and write it as a verified, quantised GGUF file.
 
     One sample per user: the titles of the history in, the distribution over latent categories out (LoRA and a

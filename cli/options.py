@@ -16,6 +16,7 @@ from ..errors import missing_path
 from ..runtime.device import start_torch as start_torch
 from ..runtime.device import usable_processors
 from ..storage.artifacts import expect_artifact
+from ..storage.existing import Existing
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
@@ -123,7 +124,7 @@ def out_option(help: str) -> Callable[[Command], Command]:
 
 # A plain flag, so that its variable can be 0: a flag_value would take that for a value.
 overwrite_option = click.option("--overwrite", "existing", is_flag=True, help="Replace the artifact at --out.",
-                                callback=lambda _context, _option, chosen: "overwrite" if chosen else "refuse")
+                                callback=lambda _, __, chosen: Existing.OVERWRITE if chosen else Existing.REFUSE)
 threads_option = click.option("--threads", type=click.IntRange(1), default=usable_processors,
                               show_default="all processors", help="Threads to compute with.")
 device_option = click.option("--device", default="cpu", show_default=True, help="Device of torch: cpu, cuda, mps.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..configs import PrepareConfig
+from ..storage.existing import Existing
 from .options import PATH, config_options, json_option, overwrite_option
 from .tables import print_statistics
 
@@ -20,8 +21,8 @@ from .tables import print_statistics
 @click.option("--dry-run", is_flag=True, help="Print the statistics and write nothing.")
 @overwrite_option
 @json_option
-def prepare(source: Path, out: Path | None, items: Path | None, config: PrepareConfig, dry_run: bool, existing: str,
-            as_json: bool) -> None:
+def prepare(source: Path, out: Path | None, items: Path | None, config: PrepareConfig, dry_run: bool,
+            existing: Existing, as_json: bool) -> None:
     """Read interactions and titles, filter, order and split them.
 
     SOURCE is a file of interactions, a folder that holds one, or the name ml-100k. Formats: CSV, TSV and JSON Lines

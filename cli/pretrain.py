@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import ADAPTER_OPTIONS, PretrainConfig
+from ..storage.existing import Existing
 from .options import DATASET, config_options, out_option, stage_options, start_torch, writes_output
 from .tables import print_training
 
@@ -16,7 +17,7 @@ from .tables import print_training
 @out_option("Folder of the pretrained recommender and its latent categories.")
 @config_options(PretrainConfig, without=ADAPTER_OPTIONS)
 @stage_options
-def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, threads: int, existing: str,
+def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, threads: int, existing: Existing,
              as_json: bool) -> None:
     """Train a recommender on item ids and cluster its items into latent categories.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..configs import TrainConfig
+from ..storage.existing import Existing
 from .options import (
     DATASET,
     VECTORS_PATH,
@@ -31,7 +32,7 @@ from .tables import print_training
 @config_options(TrainConfig)
 @stage_options
 def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path | None, ignore_unknown: bool,
-          config: TrainConfig, device: str, threads: int, existing: str, as_json: bool) -> None:
+          config: TrainConfig, device: str, threads: int, existing: Existing, as_json: bool) -> None:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
     The weights that are best on the validation targets are kept. A training that was interrupted goes on where it

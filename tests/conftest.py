@@ -11,6 +11,7 @@ import pytest
 from tslrec_min.cli import options
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.prepare import prepare
+from tslrec_min.runtime.progress import set_verbosity
 
 os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
 
@@ -68,3 +69,9 @@ def any_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands parse whose files and folders other commands would have written."""
     for check in ("expect_artifact", "expect_path"):
         monkeypatch.setattr(options, check, lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def notes_on_standard_error() -> None:
+    """Say what is said where nobody sets up logging: pytest does."""
+    set_verbosity("normal")

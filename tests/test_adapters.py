@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,9 +235,10 @@ def test_total_variation_sums_over_neighbours_in_histories() -> None:
     np.testing.assert_allclose(total_variation(rows, histories), expected, atol=1e-9)
 
 
-def test_recpca_warns_where_the_penalty_outweighs_the_variance() -> None:
-    with pytest.warns(UserWarning, match="of 8 components differ more.*of the variance is kept; lower --rec"):
-        make_adapter("recpca", recpca_lambda=3.0)
+def test_recpca_warns_where_the_penalty_outweighs_the_variance(caplog: pytest.LogCaptureFixture) -> None:
+    make_adapter("recpca", recpca_lambda=3.0)
+    assert re.search("of 8 components differ more.*of the variance is kept; lower --rec", caplog.text)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     lonely = Histories(np.arange(N_ITEMS + 1), np.arange(1, N_ITEMS + 1, dtype=np.int32))
     with pytest.raises(TslrecError, match="no training history has two different ones in a row; choose init"):
         build_adapter(TrainConfig(adapter="recpca", width=WIDTH), N_ITEMS, make_embeddings(), lonely)

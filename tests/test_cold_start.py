@@ -32,7 +32,7 @@ from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.embedding.embed import embed_base
 from tslrec_min.embedding.store import Part
 from tslrec_min.errors import TslrecError
-from tslrec_min.evaluation.cold_start import ColdTargets, evaluate_cold
+from tslrec_min.evaluation.cold_start import ColdTargets
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.finetuning.samples import make_samples
 from tslrec_min.item_vectors.artifact import write_embeddings
@@ -242,7 +242,8 @@ def test_every_adapter_projects_or_says_why_not(cold: Path, trained: Path, tmp_p
     config = TrainConfig(adapter=adapter, **SMALL | {"width": 8, "epochs": 1})
     train(cold, tmp_path / "run", config, embeddings_path=trained / "embed", device=CPU, threads=1)
     rows = load_cold_rows(tmp_path / "run", 5)
-    found = evaluate_cold(dataset, dataset_hash, {"a": [tmp_path / "run"]}, device=CPU, threads=1)["arms"]["a"]
+    found = evaluate(cold, {"a": [tmp_path / "run"]}, EvaluateConfig(test="none"), device=CPU, threads=1)["cold"][
+        "arms"]["a"]
     if adapter in ("init", "recpca", "cca"):
         assert rows is None and f"the adapter {adapter} has vectors" in found["reason"]
         return
@@ -359,6 +360,6 @@ def test_cold_interactions_change_nothing_that_is_learned(cycle_raw: Path, cold:
     for part in ("training", "held_out"):
         mine, theirs = getattr(samples_one, part), getattr(samples_two, part)
         assert mine.prompts == theirs.prompts and torch.equal(mine.preferences, theirs.preferences)
-    found = [evaluate_cold(dataset, key, {"run": [tmp_path / f"{name}-run"]}, device=CPU, threads=1)
-             for name, (dataset, key, *_) in zip("ab", learned, strict=True)]
+    found = [evaluate(path, {"run": [tmp_path / f"{name}-run"]}, EvaluateConfig(test="none"), device=CPU, threads=1)[
+        "cold"] for name, path in (("a", cold), ("b", tmp_path / "dataset"))]
     assert set(found[0]["random"]["all"]) == set(COLD_METRICS) and found[0] != found[1]

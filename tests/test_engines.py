@@ -6,7 +6,6 @@ import functools
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import llama_cpp
@@ -373,13 +372,13 @@ def test_engine_is_quiet_and_closes(tiny: LanguageModel, tiny_gguf: Path, capfd:
 
 
 @pytest.mark.skipif(llama_cpp.llama_supports_gpu_offload(), reason="this build can use a GPU")
-def test_gpu_layers_without_gpu_support_warn(tiny_gguf: Path) -> None:
-    with pytest.warns(UserWarning, match="no GPU support"):
-        with LlamaEngine(tiny_gguf, threads=1, gpu_layers=-1) as one:
-            assert one.describe()["gpu_offload"] is False
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        LlamaEngine(tiny_gguf, threads=1).close()
+def test_gpu_layers_without_gpu_support_warn(tiny_gguf: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with LlamaEngine(tiny_gguf, threads=1, gpu_layers=-1) as one:
+        assert one.describe()["gpu_offload"] is False
+    assert "no GPU support" in caplog.text and [record.levelname for record in caplog.records] == ["WARNING"]
+    caplog.clear()
+    LlamaEngine(tiny_gguf, threads=1).close()
+    assert not caplog.records
 
 
 def test_states_that_are_not_finite_are_an_error(tmp_path: Path) -> None:

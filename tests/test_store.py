@@ -32,6 +32,7 @@ from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import load_language_model
 from tslrec_min.llm.prompts import PromptTemplate
 from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
+from tslrec_min.storage.existing import Existing
 
 from .conftest import N_ITEMS, write_cycle
 from .tiny_llm import make_tiny_llm
@@ -374,7 +375,7 @@ def test_appending_can_be_interrupted_repeated_and_left_without_work(catalogue: 
     embed(cycle, gguf, tmp_path / "back", append_to=whole)
     assert computed == [1] and np.array_equal(np.load(tmp_path / "back" / "item_embeddings.npy"),
                                               np.load(whole / "item_embeddings.npy"))
-    embed(catalogue, gguf, tmp_path / "back", append_to=tmp_path / "back", existing="overwrite")  # onto itself
+    embed(catalogue, gguf, tmp_path / "back", append_to=tmp_path / "back", existing=Existing.OVERWRITE)  # onto itself
     assert vectors_by_id(tmp_path / "back").keys() == vectors_by_id(tmp_path / "once").keys()
 
 

@@ -29,12 +29,6 @@ def tslrec(*words: object, **variables: str) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words], env=variables)
 
 
-@pytest.fixture(autouse=True)
-def normal_afterwards() -> object:
-    yield
-    set_verbosity("normal")
-
-
 def test_levels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     said = {}
     for level in ("quiet", "normal", "verbose"):
@@ -51,6 +45,17 @@ def test_levels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert capsys.readouterr().err == ""
     with pytest.raises(ValueError, match="expected one of quiet, normal, verbose"):
         set_verbosity("loud")
+
+
+def test_what_is_said_are_records_of_a_logger(tmp_path: Path) -> None:
+    """A program that sets up logging gets them at its levels; one that doesn't sees notes; nothing is said twice."""
+    program = "from tslrec_min.runtime.progress import note, step, warn; note('n'); step('s'); warn('w')"
+    for before, expected in (("", "n\nw\n"), ("logging.basicConfig()", "WARNING:tslrec_min:w\n"),
+                             ("logging.basicConfig(level=10)", "INFO:tslrec_min:n\nDEBUG:tslrec_min:s\n"
+                                                               "WARNING:tslrec_min:w\n")):
+        done = subprocess.run([sys.executable, "-c", f"import logging\n{before}\n{program}"], cwd=tmp_path, check=True,
+                              capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("", expected)
 
 
 class Terminal:

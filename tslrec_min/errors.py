@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -14,15 +14,14 @@ class TslrecError(Exception):
     """
 
 
-_NAMED = 5
 _ALIKE = 0.8
 """Least ratio of difflib of names that are taken for one misspelt: above train to pretrain, and ml-1m to ml-100k."""
 
 
-def some_of(names: Sequence[str]) -> str:
-    """Return the first five of some names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+def some_of(names: Iterable[str]) -> str:
+    """Return the first five names, separated by commas, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,

@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import configs
 from ..config_fields import from_mapping
+from ..storage.existing import Existing
 from . import arguments as arguments
 from .arguments import Histories, StrPath
 from .results import Embeddings, Result, Rows, category_rows, item_rows
@@ -45,7 +46,6 @@ def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None 
         items: file with the titles; None: the one beside the interactions. With a data frame, a data frame too.
         existing: what to do with a data set at `out`: ``refuse`` it, ``overwrite`` it, or ``reuse`` it if it was made
             from the same inputs with the same options.
-        options: see below.
 
     Returns:
         The statistics of the data set; a row is an item.
@@ -57,13 +57,12 @@ def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None 
     from ..data.prepare import prepare as prepare_dataset
     from ..data.prepare import prepare_frames
 
-    config, existing = from_mapping(configs.PrepareConfig, options, "prepare"), arguments.existing(existing)
+    config, there = from_mapping(configs.PrepareConfig, options, "prepare"), Existing(existing)
     if arguments.are_frames(source, items):
-        metrics = prepare_frames(source, items, Path(out), config, existing=existing)
+        metrics = prepare_frames(source, items, Path(out), config, existing=there)
     else:
-        interactions, known_items = resolve_dataset(Path(source))
-        metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known_items,
-                                  existing=existing)
+        interactions, known = resolve_dataset(Path(source))
+        metrics = prepare_dataset(interactions, Path(out), config, items=arguments.path(items) or known, existing=there)
     return Result(Path(out), metrics, lambda: item_rows(Path(out)))
 
 
@@ -78,10 +77,8 @@ def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: in
     Args:
         dataset: folder of `prepare`.
         out: folder of the recommender and the categories.
-        device: of torch, such as ``cuda``.
-        threads: to compute with; None: all processors.
+        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
         existing: as for `prepare`.
-        options: see below.
 
     Returns:
         What training reached; a row is an item with its latent category, 0..K-1.
@@ -109,10 +106,8 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
         dataset: folder of `prepare`.
         pretrained: folder of `pretrain`.
         out: folder of the fine-tuned model.
-        device: of torch, such as ``cuda``.
-        threads: to compute with; None: all processors.
+        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
         existing: as for `prepare`.
-        options: see below.
 
     Returns:
         What fine-tuning reached, and the parity check; a row is a check on held-out users.
@@ -144,10 +139,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         finetuned: folder of `finetune`; this or `model` has to be given.
         model: a model as it is: an alias, a .gguf file, a folder or hub id; reads the default prompt of `finetune`.
         append_to: older embeddings by the same model; items whose prompt is in them keep their vector.
-        device: of the torch engine.
-        threads: to compute with; None: all processors.
+        device, threads: of the torch engine; to compute with, None: all processors.
         existing: as for `prepare`.
-        options: see below.
 
     Returns:
         The vectors, and how they were made; a row is an item.
@@ -189,10 +182,8 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
             only.
         embedding_ids: text file with the ids of an .npy file's rows, one a line.
         ignore_unknown_items: leave out a file's items that the data set doesn't know.
-        device: of torch, such as ``cuda``.
-        threads: to compute with; None: all processors.
+        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
         existing: as for `prepare`.
-        options: see below.
 
     Returns:
         What training reached; a row is an epoch.
@@ -227,10 +218,8 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
         runs: name of an arm -> its folders of `train`, one for each seed; or folders, or texts ``NAME=PATH``, as for
             the command. The other arms are compared with the first one.
         out: folder to store the metrics and every user's rank in; None: they are returned alone.
-        device: of torch, such as ``cuda``.
-        threads: to compute with; None: all processors.
+        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
         existing: as for `prepare`.
-        options: see below.
 
     Returns:
         The report; a row is a metric of an arm under a protocol (``filtered``: items of the history are left out) for a
@@ -266,8 +255,7 @@ def recommend(dataset: StrPath, run: StrPath, *, users: Iterable[Any] | None = N
         k: items for each.
         keep_seen: recommend items of the history too.
         unknown: ``refuse`` ids that the data set doesn't know, or ``skip`` them.
-        device: of torch, such as ``cuda``.
-        threads: to compute with; None: all processors.
+        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
 
     Returns:
         A row for every user and item, the best first, as in the command's CSV with titles.

@@ -9,11 +9,11 @@ from typing import Any
 
 from ..errors import TslrecError
 from ..runtime.device import start_torch, usable_processors
+from ..storage.existing import Existing
 
 StrPath = str | os.PathLike[str]
 Histories = Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]]
 """User -> ids of items, or lists of ids alone."""
-_EXISTING = ("refuse", "overwrite", "reuse")
 
 
 def computing(device: str, threads: int | None) -> dict[str, Any]:
@@ -22,10 +22,10 @@ def computing(device: str, threads: int | None) -> dict[str, Any]:
     return {"device": start_torch(device, count), "threads": count}
 
 
-def settings(device: str, threads: int | None, on_existing: str, *, with_torch: bool = True) -> dict[str, Any]:
+def settings(device: str, threads: int | None, existing: str, *, with_torch: bool = True) -> dict[str, Any]:
     """Return the settings that the stages share, torch's threads set."""
     where = computing(device, threads) if with_torch else {"device": device, "threads": threads or usable_processors()}
-    return where | {"existing": existing(on_existing)}
+    return where | {"existing": Existing(existing)}
 
 
 def are_frames(interactions: Any, items: Any) -> bool:
@@ -39,17 +39,6 @@ def are_frames(interactions: Any, items: Any) -> bool:
         raise TypeError(f"interactions are a {type(interactions).__name__} and items a {type(items).__name__}; "
                         "expected two data frames, or two files")
     return of_interactions
-
-
-def existing(what: str) -> str:
-    """Return what to do with existing results.
-
-    Raises:
-        ValueError: it is none of its values.
-    """
-    if what not in _EXISTING:
-        raise ValueError(f"existing is {what!r}; expected one of {', '.join(_EXISTING)}")
-    return what
 
 
 def count(k: int) -> int:

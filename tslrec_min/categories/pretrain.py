@@ -17,11 +17,12 @@ from ..recommenders.training import trained
 from ..runtime.progress import step
 from ..storage.artifacts import Recipe, write_json
 from ..storage.checkpoints import is_trained, training_artifact
+from ..storage.existing import Existing
 from .clustering import Clustering, latent_categories, preference_distributions
 
 
 def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: torch.device, threads: int,
-             existing: str = "refuse") -> None:
+             existing: Existing = Existing.REFUSE) -> None:
     """Train an ID-only recommender and cluster its item table into latent categories.
 
     Nothing here depends on a validation or test item: early stopping looks at the last item of every *training*
@@ -42,7 +43,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         raise TslrecError(f"pretraining uses item ids only; got --adapter {config.adapter}")
     dataset, dataset_hash = load_dataset(dataset_path)
     recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
-    if existing == "reuse" and is_trained(out, recipe):
+    if is_trained(out, recipe, existing):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         validation = dataset.within_training()

@@ -18,6 +18,7 @@ from ..storage.artifacts import (
     write_artifact,
     write_json,
 )
+from ..storage.existing import Existing
 from .build import build_dataset
 from .dataset import Dataset
 from .hold_out import hold_out_items
@@ -31,7 +32,7 @@ from .raw.titles import RawItems, collect_items, item_field_names
 
 
 def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | None = None,
-            existing: str = "refuse") -> dict[str, Any]:
+            existing: Existing = Existing.REFUSE) -> dict[str, Any]:
     """Read raw data and write the data set artifact.
 
     Args:
@@ -51,7 +52,8 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     return prepare_found(find_files(source, items, config), out, config, existing=existing)
 
 
-def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing: str = "refuse") -> dict[str, Any]:
+def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing: Existing = Existing.REFUSE
+                  ) -> dict[str, Any]:
     """Do what `prepare` does, with files that `find_files` found.
 
     Raises:
@@ -61,9 +63,9 @@ def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing:
     inputs = {name: sha256_of_file(file.path) for name, file in (("interactions", interactions), ("items", titles))
               if file}
     recipe = Recipe("dataset", asdict(config) | {"format": format}, inputs)
-    if existing == "reuse" and is_current(out, recipe):
+    if existing.reuses and is_current(out, recipe):
         return read_json(out / "dataset.json")
-    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+    with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
         step(f"reads {interactions} ({format})")
         raw = read_interactions(source, config)
         step(f"reads {titles}" if titles else "does without titles")
@@ -83,8 +85,8 @@ def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -
     return _prepared(raw, _texts(found.items, config, raw), config)[1]
 
 
-def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *, existing: str = "refuse"
-                   ) -> dict[str, Any]:
+def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *,
+                   existing: Existing = Existing.REFUSE) -> dict[str, Any]:
     """Write the data set artifact from data frames of pandas or polars; neither is imported.
 
     Args:
@@ -103,9 +105,9 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
     texts = collect_items(Frame(items, "the frame of items"), config, wanted=set(raw.item_ids))
     inputs = {"interactions": _hash_of(raw), "items": sha256_of_json([texts.titles, texts.fields])}
     recipe = Recipe("dataset", asdict(config) | {"format": "frames"}, inputs)
-    if existing == "reuse" and is_current(out, recipe):
+    if existing.reuses and is_current(out, recipe):
         return read_json(out / "dataset.json")
-    with write_artifact(out, recipe, overwrite=existing != "refuse") as folder:
+    with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
         return _save(folder, *_prepared(raw, texts, config))
 
 

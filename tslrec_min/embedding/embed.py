@@ -34,6 +34,7 @@ from ..llm.engines.engine import BatchedEngine
 from ..llm.files import load_tokenizer, model_hash
 from ..llm.prompts import PromptTemplate, item_texts
 from ..llm.resolve import resolve_model
+from ..runtime.measuring import start_measuring
 from ..runtime.progress import progress, step
 from ..storage.artifacts import (
     Recipe,
@@ -41,10 +42,10 @@ from ..storage.artifacts import (
     recorded_versions,
     refuse_existing,
     sha256_of_json,
-    start_measuring,
     write_artifact,
     write_json,
 )
+from ..storage.existing import Existing
 from .plan import ItemPrompts, Plan, plan_of
 from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
 
@@ -58,8 +59,8 @@ _COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-m
 
 
 def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: EmbedConfig, *,
-                device: torch.device | str, threads: int, existing: str = "refuse", append_to: Path | None = None,
-                part: Part = WHOLE) -> int:
+                device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE,
+                append_to: Path | None = None, part: Part = WHOLE) -> int:
     """Embed every item with a fine-tuned model and the prompt it was tuned with.
 
     Finished shards of an interrupted run with the same recipe are taken up.
@@ -103,8 +104,8 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
 
 
 def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Path, config: EmbedConfig, *,
-               device: torch.device | str, threads: int, existing: str = "refuse", append_to: Path | None = None,
-               part: Part = WHOLE) -> int:
+               device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE,
+               append_to: Path | None = None, part: Part = WHOLE) -> int:
     """Embed every item with a model as it is, before any fine-tuning; otherwise like `embed_tuned`.
 
     The llama engine reads a .gguf as it stands, unless `config.quant` says otherwise; a model in another format is
@@ -200,17 +201,17 @@ class _Job:
         return Recipe("embed", recipe.config, {**recipe.inputs, "appended_to": older.artifact.hash}), older
 
 
-def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
+def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) -> int:
     started = start_measuring()
     if part.launch:
         forget_check_in(job.out, part)  # before all that takes time: the first process may look for it soon
     recipe, older = job.recipe(append_to)
     # Of parts started one by one, a later one may find that an earlier one has finished the work.
-    may_be_done = existing == "reuse" or (existing == "refuse" and part.count > 1 and not part.launch)
+    may_be_done = existing.reuses or (not existing.overwrites and part.count > 1 and not part.launch)
     if may_be_done and is_current(job.out, recipe):
         remove_store(job.out)  # a process killed after its last step leaves it
         return 0
-    refuse_existing(job.out, "embed", overwrite=existing != "refuse")
+    refuse_existing(job.out, "embed", overwrite=existing.overwrites)
     texts, tokenizer = item_texts(job.dataset, job.template), load_tokenizer(job.tokenizer_of)
     step(f"tokenises {len(texts)} texts")
     prompts = ItemPrompts(texts, job.template, tokenizer)
@@ -228,7 +229,7 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
             remove_store(job.out)
             return 0
         try:
-            refuse_existing(job.out, "embed", overwrite=existing != "refuse")
+            refuse_existing(job.out, "embed", overwrite=existing.overwrites)
         except TslrecError:  # meanwhile: likewise
             remove_store(job.out)
             raise
@@ -245,7 +246,7 @@ def _embed(job: _Job, existing: str, append_to: Path | None, part: Part) -> int:
             store.remove_damaged(range(plan.n_shards))  # so far each part has looked at its own alone
         missing = len(store.missing(range(plan.n_shards)))
         if is_there and not missing:
-            with write_artifact(job.out, recipe, overwrite=existing != "refuse", started=started) as folder:
+            with write_artifact(job.out, recipe, overwrite=existing.overwrites, started=started) as folder:
                 _assemble(folder, job, store, prompts, plan, older)
                 if job.head:
                     write_preferences(folder, len(job.head.bias), job.head.vectors)

@@ -7,11 +7,9 @@ that see the same folder can share the work. The states of a shard depend on not
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import numpy as np
 from ..errors import TslrecError
 from ..storage.arrays import load_arrays
 from ..storage.artifacts import sha256_of_json
+from ..storage.atomic import lock, replace_file
 
 _POLL_SECONDS = 0.1
 _LAUNCH = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
@@ -100,16 +99,9 @@ class ShardStore:
 
     def write(self, shard: int, states: np.ndarray) -> None:
         """Write the states of a shard, float32 [n, D], all or nothing."""
-        temporary = self._folder / f".{shard:06d}-{uuid.uuid4().hex[:8]}"
         with suppress(FileNotFoundError):  # another process had this shard too, and has made the artifact
-            try:
-                with open(temporary, "wb") as stream:
-                    np.savez(stream, states=states)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, self.path(shard))
-            finally:
-                temporary.unlink(missing_ok=True)
+            with replace_file(self.path(shard)) as temporary, open(temporary, "wb") as stream:
+                np.savez(stream, states=states)
 
     def check_in(self, part: Part) -> None:
         """Say that this process of a torchrun launch has looked at the artifact's place and is at work."""
@@ -130,12 +122,12 @@ class ShardStore:
     def alone(self) -> Iterator[bool]:
         """Let one process at a time put the artifact together; false: another one has done it, the store is gone."""
         try:
-            lock = open(self._folder / "lock", "w")  # noqa: SIM115 - closed below, which lets go of the lock
+            file = open(self._folder / "lock", "w")  # noqa: SIM115 - closed below, which lets go of the lock
         except FileNotFoundError:
             yield False
             return
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file:
+            lock(file.fileno())
             yield self._folder.is_dir()
 
 

@@ -8,7 +8,6 @@ no model stand beside the arms: a random one, and popularity, by which all cold 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,16 @@ from ..data.dataset import Dataset
 from ..data.seen import SeenItems
 from ..ranking.metrics import COLD_METRICS, metric_values
 from ..ranking.ranks import Ranks, rank_targets
-from ..recommenders.artifact import load_cold_rows, load_recommender
+from ..recommenders.artifact import load_cold_rows
 from ..recommenders.inference import final_states, gathered_ranks
+from ..recommenders.models import SequentialRecommender
 from ..runtime import distributed
-from ..storage.artifacts import open_artifact
+from ..storage.artifacts import Artifact
 from .summary import over_runs
 
 
 class ColdTargets:
-    """The cold targets of a data set, and what is left out when each is ranked."""
+    """The cold targets of a data set, what is left out when each is ranked, and their ranks."""
 
     def __init__(self, dataset: Dataset) -> None:
         cold = dataset.cold
@@ -35,6 +35,7 @@ class ColdTargets:
             raise ValueError("the data set has no cold items")
         self.asked = dataset.cold_evaluation()
         self.n_items, self.n_cold = dataset.n_items, cold.n_items
+        self.popularity = np.bincount(dataset.training().items, minlength=self.n_items + self.n_cold + 1)
         warm = self.asked.histories.take(cold.users)
         rows = np.concatenate([owners(np.diff(cold.indptr)), owners(warm.lengths)])
         items = np.concatenate([cold.earlier + self.n_items, warm.items])
@@ -69,50 +70,49 @@ class ColdTargets:
         return self.rank(np.ones((len(everyone), 1)), table[:self.n_items + 1], table[self.n_items + 1:], everyone,
                          threads)
 
+    def rank_by_run(self, run: Artifact, recommender: SequentialRecommender, *, device: torch.device, threads: int
+                    ) -> dict[str, Ranks] | None:
+        """Rank all targets by a run; None if its adapter makes nothing of items that it was not trained with.
 
-def evaluate_cold(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[Path]], *, device: torch.device,
-                  threads: int) -> dict[str, Any]:
-    """Rank the cold targets by every run and summarise.
+        Args:
+            run: train artifact.
+            recommender: the run's.
+            device: where it is.
+            threads: kernel threads.
 
-    Args:
-        dataset: with cold items.
-        dataset_hash: of its artifact.
-        arms: arm name -> its train artifacts.
-        device: where the models run.
-        threads: kernel threads.
-
-    Returns:
-        ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
-        items; ``arms``: for each its ``runs`` and the mean, standard deviation and values of the runs likewise, or the
-        ``reason`` why there are none.
-
-    Raises:
-        TslrecError: a run is missing, damaged or of another data set.
-    """
-    targets = ColdTargets(dataset)
-    popularity = np.bincount(dataset.training().items, minlength=dataset.n_items + targets.n_cold + 1)
-    orders = {"random": np.zeros(len(popularity)), "popularity": popularity.astype(np.float64)}
-    return {"users": len(targets.asked.users), "items": targets.n_cold} | {
-        name: {among: {metric: float(metric_values(ranks, metric).mean()) for metric in COLD_METRICS}
-               for among, ranks in targets.rank_by(scores, threads).items()}
-        for name, scores in orders.items()} | {
-        "arms": {arm: _evaluated_arm(targets, dataset_hash, paths, device, threads) for arm, paths in arms.items()}}
-
-
-def _evaluated_arm(targets: ColdTargets, dataset_hash: str, paths: Sequence[Path], device: torch.device, threads: int
-                   ) -> dict[str, Any]:
-    found: list[dict[str, Ranks]] = []
-    for path in paths:
-        cold_rows = load_cold_rows(path, targets.n_cold)
+        Raises:
+            TslrecError: the artifact's rows of cold items don't fit the data set.
+        """
+        cold_rows = load_cold_rows(run, self.n_cold)
         if cold_rows is None:
-            adapter = open_artifact(path, "train", check_files=False).config["adapter"]
-            return {"reason": f"{path.name}: the adapter {adapter} has vectors for the items it was trained with alone"}
-        recommender = load_recommender(path, dataset_hash, device)
-        mine = distributed.share(np.arange(len(targets.asked.users)))
-        states, table = final_states(recommender, targets.asked.histories, targets.asked.users[mine], device=device,
-                                     threads=threads)
-        found.append({among: gathered_ranks(ranks, mine, len(targets.asked.users), device)
-                      for among, ranks in targets.rank(states, table, cold_rows, mine, threads).items()})
-    return {"runs": [path.name for path in paths]} | {
-        among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in found])
+            return None
+        users = self.asked.users
+        mine = distributed.share(np.arange(len(users)))
+        states, table = final_states(recommender, self.asked.histories, users[mine], device=device, threads=threads)
+        return {among: gathered_ranks(ranks, mine, len(users), device)
+                for among, ranks in self.rank(states, table, cold_rows, mine, threads).items()}
+
+    def report(self, runs: Mapping[str, Sequence[Artifact]], ranks: Mapping[str, Sequence[dict[str, Ranks] | None]],
+               threads: int) -> dict[str, Any]:
+        """Summarise what `rank_by_run` returned for the runs of every arm.
+
+        Returns:
+            ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
+            items; ``arms``: for each its ``runs`` and the mean, standard deviation and values of the runs likewise, or
+            the ``reason`` why there are none.
+        """
+        orders = {"random": np.zeros(len(self.popularity)), "popularity": self.popularity.astype(np.float64)}
+        return {"users": len(self.asked.users), "items": self.n_cold} | {
+            name: {among: {metric: float(metric_values(found, metric).mean()) for metric in COLD_METRICS}
+                   for among, found in self.rank_by(scores, threads).items()}
+            for name, scores in orders.items()} | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}
+
+
+def _arm(runs: Sequence[Artifact], ranks: Sequence[dict[str, Ranks] | None]) -> dict[str, Any]:
+    for run, found in zip(runs, ranks, strict=True):
+        if found is None:
+            return {"reason": f"{run.path.name}: the adapter {run.config['adapter']} has vectors for the items it was "
+                              "trained with alone"}
+    return {"runs": [run.path.name for run in runs]} | {
+        among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in ranks if run])
                 for metric in COLD_METRICS} for among in ("all", "cold")}

@@ -17,15 +17,16 @@ from ..recommenders.artifact import load_recommender
 from ..recommenders.inference import rank
 from ..runtime import distributed
 from ..runtime.progress import step
-from ..storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from ..storage.artifacts import Artifact, Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from ..storage.existing import Existing
 from .arms import check_arms
 from .artifact import save_ranks
-from .cold_start import evaluate_cold
+from .cold_start import ColdTargets
 from .summary import UserGroups, report_of, summarise, user_groups
 
 
 def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: EvaluateConfig, *,
-             out: Path | None = None, device: torch.device, threads: int, existing: str = "refuse"
+             out: Path | None = None, device: torch.device, threads: int, existing: Existing = Existing.REFUSE
              ) -> dict[str, Any]:
     """Rank every user's target by every run and summarise.
 
@@ -48,24 +49,24 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
         TslrecError: an artifact is missing, damaged or of another data set, or there is no run, or one twice.
     """
     check_arms(arms)
-    hashes = {f"{arm}[{index}]": open_artifact(path, "train").hash
-              for arm, paths in arms.items() for index, path in enumerate(paths)}
+    runs = {arm: [open_artifact(path, "train") for path in paths] for arm, paths in arms.items()}
+    hashes = {f"{arm}[{index}]": run.hash for arm, of_arm in runs.items() for index, run in enumerate(of_arm)}
     dataset, dataset_hash = load_dataset(dataset_path)
     names = [[arm, [path.name for path in paths]] for arm, paths in arms.items()]
     recipe = Recipe("evaluate", asdict(config) | {"arms": names}, {"dataset": dataset_hash} | hashes, config.seed)
     if out is None:
-        return _evaluated(dataset, dataset_hash, arms, config, device, threads)[0]
-    if existing == "reuse" and is_current(out, recipe):
+        return _evaluated(dataset, dataset_hash, runs, config, device, threads)[0]
+    if existing.reuses and is_current(out, recipe):
         return read_json(out / "metrics.json")
-    with write_artifact(out, recipe, overwrite=existing != "refuse", keep=distributed.rank() == 0) as folder:
-        report, ranks, groups = _evaluated(dataset, dataset_hash, arms, config, device, threads)
+    with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
+        report, ranks, groups = _evaluated(dataset, dataset_hash, runs, config, device, threads)
         write_json(folder / "metrics.json", report)
         users = dataset.evaluation(config.split).users
         save_ranks(folder, ranks, groups, [dataset.user_ids[user] for user in users])
     return report
 
 
-def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[Path]], config: EvaluateConfig,
+def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[Artifact]], config: EvaluateConfig,
                device: torch.device, threads: int
                ) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]], UserGroups]:
     """Return the report, the ranks by protocol, arm and run, and the users' groups."""
@@ -75,17 +76,24 @@ def _evaluated(dataset: Dataset, dataset_hash: str, arms: Mapping[str, Sequence[
                           "histories have fewer than 3 items, or nobody comes back after the training period")
     left_out = {"filtered": asked.seen(dataset.n_items), "unfiltered": None}
     ranks: dict[str, dict[str, list[Ranks]]] = {protocol: {} for protocol in left_out}
-    for arm, paths in arms.items():
-        for path in paths:
-            recommender = load_recommender(path, dataset_hash, device)
-            step(f"ranks the targets of {len(asked.users)} users by {arm} ({path})")
+    # Who chooses by validation figures must not see those of cold items.
+    cold = ColdTargets(dataset) if dataset.cold and config.split == "test" else None
+    cold_ranks: dict[str, list[dict[str, Ranks] | None]] = {}
+    for arm, of_arm in runs.items():
+        for run in of_arm:
+            recommender = load_recommender(run, dataset_hash, device)
+            step(f"ranks the targets of {len(asked.users)} users by {arm} ({run.path})")
             found = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
-            for protocol, run in zip(left_out, found, strict=True):
-                ranks[protocol].setdefault(arm, []).append(run)
+            for protocol, of_run in zip(left_out, found, strict=True):
+                ranks[protocol].setdefault(arm, []).append(of_run)
+            if cold:
+                cold_ranks.setdefault(arm, []).append(
+                    cold.rank_by_run(run, recommender, device=device, threads=threads))
     step("summarises and tests")
     groups = user_groups(dataset, asked, config.head_share)
-    cold = {"cold": evaluate_cold(dataset, dataset_hash, arms, device=device, threads=threads)} if (
-        dataset.cold and config.split == "test") else {}  # who chooses by validation figures must not see these
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}
-    run_names = {arm: [path.name for path in paths] for arm, paths in arms.items()}
-    return report_of(config.split, data, run_names, summarise(ranks, groups, config)) | cold, ranks, groups
+    run_names = {arm: [run.path.name for run in of_arm] for arm, of_arm in runs.items()}
+    report = report_of(config.split, data, run_names, summarise(ranks, groups, config))
+    if cold:
+        report["cold"] = cold.report(runs, cold_ranks, threads)
+    return report, ranks, groups

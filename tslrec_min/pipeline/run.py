@@ -14,17 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configs import TrainConfig
+from ..configs import PrepareConfig, TrainConfig
 from ..data.builtin import resolve_dataset
 from ..errors import TslrecError
 from ..llm.resolve import is_built_in, resolve_model
 from ..runtime.progress import note, progress, set_verbosity, verbosity
 from ..storage.artifacts import read_json
 from ..storage.atomic import sole_run
+from ..storage.existing import Existing
+from .config import RunConfig
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-from .config import RunConfig
+
+    from ..data.raw.discover import Source
 
 
 @dataclass
@@ -35,14 +38,12 @@ class _Runner:
     bar: tqdm
     stages: list[dict[str, Any]] = field(default_factory=list)
 
-    def __call__(self, name: str, work: Callable[[Path], Any]) -> Path:
-        """Run one stage into the folder `name`; return the folder."""
+    def __call__(self, name: str, work: Callable[[Path], Any]) -> None:
+        """Run one stage into the folder `name`."""
         self.bar.set_description(name)
-        path = self.out / name
-        before = self._stamp(path)
-        work(path)
+        before = self._record(name)
+        work(self.out / name)
         self._account(name, before)
-        return path
 
     def train_all(self, trainings: Sequence[_Training], jobs: int, compute: dict[str, Any]) -> None:
         """Run trainings, `jobs` at a time in processes of their own that share the threads."""
@@ -51,7 +52,7 @@ class _Runner:
                 self(training.name, partial(training, **compute))
             return
         own = compute | {"threads": max(1, compute["threads"] // jobs)}
-        before = {training.name: self._stamp(self.out / training.name) for training in trainings}
+        before = {training.name: self._record(training.name) for training in trainings}
         # Started anew, not forked: a fork of a process that has used threads can hang.
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_verbosity, (verbosity(),)) as pool:
             running = {pool.submit(_train_alone, training, self.out / training.name, own): training.name
@@ -67,15 +68,16 @@ class _Runner:
         order = {training.name: place for place, training in enumerate(trainings)}
         self.stages.sort(key=lambda stage: order.get(stage["name"], -1))  # as listed, not as they ended
 
-    def _account(self, name: str, before: int | None) -> None:
+    def _account(self, name: str, before: str) -> None:
         record = read_json(self.out / name / "config.json")
-        self.stages.append({"name": name, "made": self._stamp(self.out / name) != before} | {
+        self.stages.append({"name": name, "made": self._record(name) != before} | {
             key: record[key] for key in ("wall_seconds", "peak_memory_mib", "hash")})
         self.bar.update()
 
-    @staticmethod
-    def _stamp(path: Path) -> int | None:
-        return path.stat().st_ino if path.is_dir() else None
+    def _record(self, name: str) -> str:
+        """Return a stage's record as it stands there, which changes when the stage is made; empty: there is none."""
+        path = self.out / name / "config.json"
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,6 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     import torch
 
     from ..categories.pretrain import pretrain
-    from ..data.prepare import prepare_found
     from ..data.raw.inspect import find_files
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
@@ -139,7 +140,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
     refuse_several_processes()
     torch.set_num_threads(threads)
-    compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": "reuse"}
+    compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": Existing.REUSE}
     source, titles = _raw_files(config, data, items)
     settings = config.stages
     raw = find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
@@ -147,36 +148,44 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     model = settings["finetune"].model
     if wanted != {"none"} and not is_built_in(model):
         resolve_model(model)  # one that isn't there is named now, not when its stage begins
-    runs = len(config.arms) * len(config.seeds)
-    total = 1 + ("untuned" in wanted) + 3 * ("tuned" in wanted) + runs + 1
-    with sole_run(out), progress(total, "", "stage") as bar:
-        stage = _Runner(out, bar)
-        dataset = stage("dataset", lambda path: prepare_found(raw, path, settings["prepare"], existing="reuse"))
-        found = read_json(dataset / "dataset.json")
-        duplicates = f"{found['duplicates']:,} duplicates left out, " if found["duplicates"] else ""
-        note(f"{dataset}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "
-             f"{duplicates}{found['below_k_core']:,} left out by the {found['k_core']}-core")
-        embeddings: dict[str, Path | None] = {"none": None}
-        if "untuned" in wanted:
-            embeddings["untuned"] = stage("embed-untuned", lambda path: embed_base(
-                dataset, settings["finetune"].model, template_of(settings["finetune"]), path, settings["embed"],
-                **compute))
-        if "tuned" in wanted:
-            pretrained = stage("pretrain", lambda path: pretrain(dataset, path, settings["pretrain"], **compute))
-            tuned = stage("finetune", lambda path: finetune(dataset, pretrained, path, settings["finetune"],
-                                                            **compute))
-            embeddings["tuned"] = stage("embed", lambda path: embed_tuned(dataset, tuned, path, settings["embed"],
-                                                                          **compute))
-        trainings = [_Training(f"train/{arm.folder}-{seed}", f"{arm.name}, seed {seed}", dataset,
-                               embeddings[arm.embeddings], replace(arm.train, seed=seed))
-                     for seed in config.seeds for arm in config.arms]
-        stage.train_all(trainings, jobs, compute)
-        trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
-        stage("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
+    dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
+    template = template_of(settings["finetune"])
+    embeddings = {"untuned": out / "embed-untuned", "tuned": out / "embed"}
+    trainings = [_Training(f"train/{arm.folder}-{seed}", f"{arm.name}, seed {seed}", dataset,
+                           embeddings.get(arm.embeddings), replace(arm.train, seed=seed))
+                 for seed in config.seeds for arm in config.arms]
+    trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
+    # What comes before the trainings: name, whether it is needed, work.
+    before: list[tuple[str, bool, Callable[[Path], Any]]] = [
+        ("dataset", True, lambda path: _prepare(raw, path, settings["prepare"])),
+        ("embed-untuned", "untuned" in wanted,
+         lambda path: embed_base(dataset, model, template, path, settings["embed"], **compute)),
+        ("pretrain", "tuned" in wanted, lambda path: pretrain(dataset, path, settings["pretrain"], **compute)),
+        ("finetune", "tuned" in wanted,
+         lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute)),
+        ("embed", "tuned" in wanted, lambda path: embed_tuned(dataset, tuned, path, settings["embed"], **compute))]
+    before = [stage for stage in before if stage[1]]
+    with sole_run(out), progress(len(before) + len(trainings) + 1, "", "stage") as bar:
+        runner = _Runner(out, bar)
+        for name, _, work in before:
+            runner(name, work)
+        runner.train_all(trainings, jobs, compute)
+        runner("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
     neighbours = {} if "tuned" not in wanted else {
-        path.name: category_neighbours(dataset, pretrained, path) for path in embeddings.values() if path}
-    return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": stage.stages,
+        path.name: category_neighbours(dataset, pretrained, path)
+        for kind, path in embeddings.items() if kind in wanted}
+    return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": runner.stages,
             "category_neighbours": neighbours}
+
+
+def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:
+    """Prepare the data set, and say what is in it."""
+    from ..data.prepare import prepare_found
+
+    found = prepare_found(raw, out, config, existing=Existing.REUSE)
+    duplicates = f"{found['duplicates']:,} duplicates left out, " if found["duplicates"] else ""
+    note(f"{out}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "
+         f"{duplicates}{found['below_k_core']:,} left out by the {found['k_core']}-core")
 
 
 def _raw_files(config: RunConfig, data: Path | None, items: Path | None) -> tuple[Path, Path | None]:

@@ -10,7 +10,7 @@ from ..errors import TslrecError
 from ..item_vectors.formats import ids_beside, write_vectors
 from ..item_vectors.load import ItemEmbeddings, load_item_embeddings, refuse_file_options
 from ..storage.artifacts import read_json
-from ..storage.output_files import output_files
+from ..storage.atomic import output_files
 
 
 def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path: Path | None = None,

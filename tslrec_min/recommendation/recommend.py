@@ -24,7 +24,7 @@ from ..recommenders.artifact import load_recommender
 from ..recommenders.inference import final_states
 from ..recommenders.models import SequentialRecommender
 from ..runtime.progress import progress
-from ..storage.output_files import output_files
+from ..storage.atomic import output_files
 from . import requests
 from .requests import GivenIds, HistoryBlock, LeftOut
 from .writers import ItemNames, Recommendations, open_writer, rows_of

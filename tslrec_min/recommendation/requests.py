@@ -132,7 +132,7 @@ def _unknown_items(dataset: Dataset, unknown: Sequence[str]) -> str:
     cold = set(dataset.cold.item_ids) if dataset.cold else set()
     held_out = f" ({sum(item in cold for item in different)} of them are held-out cold items)" if (
         cold.intersection(different)) else ""
-    return f"the data set has no item {some_of([repr(item) for item in different])}{held_out}"
+    return f"the data set has no item {some_of(map(repr, different))}{held_out}"
 
 
 def users_in(path: Path) -> Iterator[AskedUser]:

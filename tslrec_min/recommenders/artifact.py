@@ -13,7 +13,7 @@ from ..data.dataset import Dataset
 from ..errors import TslrecError
 from ..item_vectors.load import ItemEmbeddings
 from ..storage.arrays import load_array
-from ..storage.artifacts import open_artifact, refuse_other_dataset
+from ..storage.artifacts import Artifact, open_artifact, refuse_other_dataset
 from ..storage.tensors import load_tensors, save_tensors
 from .adapters import restore_adapter
 from .models import SequentialRecommender, build_recommender
@@ -27,15 +27,15 @@ def save_recommender(recommender: SequentialRecommender, folder: Path) -> None:
     save_tensors(folder / "model.safetensors", recommender.state_dict())
 
 
-def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> SequentialRecommender:
-    """Read a train artifact.
+def load_recommender(path: Path | Artifact, dataset_hash: str, device: torch.device) -> SequentialRecommender:
+    """Read a train artifact, given by its folder or opened.
 
     Raises:
         TslrecError: it is missing, damaged, or was trained on another data set.
     """
     artifact = open_artifact(path, "train")
     refuse_other_dataset(artifact, dataset_hash)
-    config = from_mapping(TrainConfig, artifact.config, str(path))
+    config = from_mapping(TrainConfig, artifact.config, str(artifact.path))
     state = load_tensors(artifact.path / "model.safetensors")
     try:
         adapter = restore_adapter(config, {name.removeprefix(_ADAPTER): value for name, value in state.items()
@@ -43,11 +43,12 @@ def load_recommender(path: Path, dataset_hash: str, device: torch.device) -> Seq
         recommender = build_recommender(adapter, config)
         recommender.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        raise TslrecError(f"{path}: its weights don't fit its configuration: {error}; run tslrec train again") from None
+        raise TslrecError(f"{artifact.path}: its weights don't fit its configuration: {error}; run tslrec train again"
+                          ) from None
     return recommender.to(device).eval()
 
 
-def load_cold_rows(path: Path, n_cold: int) -> np.ndarray | None:
+def load_cold_rows(path: Path | Artifact, n_cold: int) -> np.ndarray | None:
     """Read the table rows of the cold items from a train artifact, float32 [C, d]; None if its adapter makes none.
 
     Raises:
@@ -58,8 +59,8 @@ def load_cold_rows(path: Path, n_cold: int) -> np.ndarray | None:
         return None
     rows = load_array(artifact.path / COLD_ROWS)
     if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != n_cold or not np.isfinite(rows).all():
-        raise TslrecError(f"{path / COLD_ROWS} is {rows.dtype} {list(rows.shape)}; expected finite float32 with "
-                          f"{n_cold} rows, one for each cold item; run tslrec train again")
+        raise TslrecError(f"{artifact.path / COLD_ROWS} is {rows.dtype} {list(rows.shape)}; expected finite float32 "
+                          f"with {n_cold} rows, one for each cold item; run tslrec train again")
     return rows
 
 

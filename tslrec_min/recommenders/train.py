@@ -13,6 +13,7 @@ from ..data.dataset import load_dataset
 from ..item_vectors.load import load_item_embeddings
 from ..storage.artifacts import Recipe, write_json
 from ..storage.checkpoints import is_trained, training_artifact
+from ..storage.existing import Existing
 from .adapters.controls import controlled
 from .artifact import COLD_ROWS, save_recommender
 from .models import SequentialRecommender
@@ -21,7 +22,7 @@ from .training import trained
 
 def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path: Path | None = None,
           embedding_ids: Path | None = None, ignore_unknown: bool = False, device: torch.device, threads: int,
-          existing: str = "refuse", label: str = "train") -> None:
+          existing: Existing = Existing.REFUSE, label: str = "train") -> None:
     """Train a recommender with item embeddings through an adapter, or without.
 
     If the data set has cold items and the adapter can project what it has not learned from, the artifact gets
@@ -46,7 +47,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         embeddings_path, dataset, config.vectors, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
     inputs = {"dataset": dataset_hash, **(embeddings.hashes if embeddings else {})}
     recipe = Recipe("train", asdict(config), inputs, config.seed)
-    if existing == "reuse" and is_trained(out, recipe):
+    if is_trained(out, recipe, existing):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         recommender, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,

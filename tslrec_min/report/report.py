@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import TslrecError, missing_path
 from ..evaluation.arms import parse_named_folder
-from ..storage.output_files import output_files
+from ..storage.atomic import output_files
 from .collect import FOLDER_OF_A_RUN, collect
 
 

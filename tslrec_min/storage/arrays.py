@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TslrecError
-
-_SMALL_BYTES, _GREATEST_EXPANSION = 64 << 20, 200
-"""A compressed archive may always expand to the first, and further up to so many times its size."""
+from .expansion import MAX_EXPANSION, max_expanded
 
 
 def load_array(path: Path) -> np.ndarray:
@@ -38,8 +36,8 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             expanded = sum(member.file_size for member in archive.infolist())
-            if expanded > max(_SMALL_BYTES, _GREATEST_EXPANSION * path.stat().st_size):
-                raise ValueError(f"it expands to {expanded:,} bytes, more than {_GREATEST_EXPANSION} times its size")
+            if expanded > max_expanded(path.stat().st_size):
+                raise ValueError(f"it expands to {expanded:,} bytes, more than {MAX_EXPANSION} times its size")
             arrays = {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
     except Exception as error:  # as above
         raise TslrecError(_unreadable(path, error)) from None

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TslrecError, missing_path
+from ..runtime.measuring import peak_memory_mib, start_measuring
 from ..runtime.progress import step
 from .atomic import REPLACED, alone_in, remove_leftovers, sync, sync_folder, temporary_beside
 
@@ -42,8 +43,7 @@ def sha256_of_file(path: Path) -> str:
 
 def sha256_of_json(value: Any) -> str:
     """Return the SHA-256 of a JSON-able value, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode(
-        errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -85,18 +85,19 @@ class Artifact:
         return dict(self.record["config"])
 
 
-def open_artifact(path: Path, kind: str, *, check_files: bool = True) -> Artifact:
+def open_artifact(path: Path | Artifact, kind: str, *, check_files: bool = True) -> Artifact:
     """Open a finished artifact.
 
     Args:
-        path: its folder.
+        path: its folder; an artifact of this kind that is open already is returned as it is.
         kind: the stage that must have written it, for example ``"dataset"``.
         check_files: compare every file with its recorded SHA-256.
 
     Raises:
         TslrecError: there is no such artifact, it is of another kind, or a file is missing or changed.
     """
-    path = Path(path)
+    if isinstance(path, Artifact):
+        return path
     record = expect_artifact(path, kind)
     step(f"checks and reads {path}" if check_files else f"reads {path}")
     for name, digest in record["files"].items() if check_files else ():
@@ -160,14 +161,11 @@ def _record(path: Path) -> dict[str, Any] | None:
     Records without a hash of their own are of older versions.
     """
     try:
-        record = read_json(path / "config.json")
-    except TslrecError:
+        record: dict[str, Any] = read_json(path / "config.json")
+        intact = record["hash"] == sha256_of_json([record["kind"], record["files"]]) and (
+            record.get(_OWN_HASH, own := _own_hash(record)) == own)
+    except (TslrecError, ValueError, TypeError, KeyError, AttributeError):  # another file of this name
         return None
-    expected = {"kind": str, "config": dict, "inputs": dict, "files": dict, "hash": str, "versions": dict}
-    if not isinstance(record, dict) or not all(isinstance(record.get(key), of) for key, of in expected.items()):
-        return None
-    intact = record["hash"] == sha256_of_json([record["kind"], record["files"]]) and (
-        record.get(_OWN_HASH, own := _own_hash(record)) == own)
     return record if intact else None
 
 
@@ -286,22 +284,3 @@ def recorded_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def start_measuring() -> float:
-    """Let wall time and peak memory count from now; returns the time, `time.monotonic`."""
-    with contextlib.suppress(OSError):  # Linux: 5 resets the high-water mark that peak_memory_mib reads
-        Path("/proc/self/clear_refs").write_text("5")
-    return time.monotonic()
-
-
-def peak_memory_mib() -> float:
-    """Return the peak resident memory in MiB: of the current artifact on Linux, of the process elsewhere."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 1024, 1)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

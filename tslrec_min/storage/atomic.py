@@ -1,20 +1,25 @@
-"""Writing beside a target: temporary names, what killed processes leave behind, one writer at a time.
+"""Files and folders that are whole or not there: temporary names, what killed processes leave, one writer at a time.
 
-Locks are `flock`, so the kernel lets go of them however a process ends; those of artifacts are on folders. A process id
-in a temporary name says no more than who it was: ids are used again, after a restart of a container even the same.
+Locks are `flock`, so the kernel lets go of them however a process ends; those of artifacts are on folders, where no
+lock file could stay behind. A process id in a temporary name says no more than who it was: ids are used again, after a
+restart of a container even the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import TslrecError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: as on a file system without locks
+    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = ".tmp-"
 REPLACED = "-replaced"
@@ -26,6 +31,73 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside a file to write to; on success it replaces the file, on failure it goes."""
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Path]]:
+    """Give a temporary name beside each path to write to; on success they are renamed, on failure they go.
+
+    Args:
+        paths: single files to be, such as recommendations; their folders are made.
+        overwrite: replace files that are there; otherwise they are refused.
+
+    Raises:
+        TslrecError: one of `paths` exists and `overwrite` is false, or it is a folder, a device or the like.
+    """
+    for path in paths:
+        _refuse(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+    with contextlib.ExitStack() as renamed:  # which ends what was entered last first
+        temporary = [renamed.enter_context(replace_file(path)) for path in reversed(paths)][::-1]
+        yield temporary
+        for file in temporary:
+            sync_file(file)  # before an old file goes
+        for path in paths:
+            _refuse(path, overwrite)  # another process may have written it meanwhile
+        for path in paths if len(paths) > 1 else ():
+            path.unlink(missing_ok=True)  # killed in between, an old file must not stand beside a new one
+
+
+def _refuse(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise TslrecError(f"{path} is a folder; give the name of a file as --out")
+    if path.exists() and not path.is_file():  # renaming would put a file in the place of /dev/null
+        raise TslrecError(f"{path} is a device or a pipe; give the name of a file as --out")
+    if os.path.lexists(path) and not overwrite:
+        raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
+
+
+def lock(descriptor: int, *, wait: bool = True) -> bool:
+    """Take the lock of an open file or folder; it is let go of when that is closed.
+
+    Returns:
+        False: the file system has no locks.
+
+    Raises:
+        BlockingIOError: another process has it, and it is not waited for.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold a lock on a folder, waiting for it: for moments in which names in it are looked at and changed, or, on a
     temporary folder, while a process is at work in it, so that `remove_leftovers` leaves it alone.
@@ -34,8 +106,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -49,15 +120,12 @@ def sole_run(folder: Path) -> Iterator[None]:
         TslrecError: another one is at work in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = folder / ".lock"
-    with open(name, "w") as lock:
+    with open(folder / ".lock", "w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno(), wait=False)
         except BlockingIOError:
             raise TslrecError(f"another tslrec run is at work in {folder}; wait for its end, or give another --out"
                               ) from None
-        except OSError:  # a file system without locks
-            pass
         yield
 
 
@@ -89,14 +157,11 @@ def _is_at_work(folder: Path, process_id: int) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not lock(descriptor, wait=False) and process_id != os.getpid() and _is_running(process_id)
     except BlockingIOError:
         return True
-    except OSError:  # a file system without locks
-        return process_id != os.getpid() and _is_running(process_id)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _is_running(process_id: int) -> bool:
@@ -113,9 +178,14 @@ def sync(folder: Path) -> None:
     """Bring a folder and all files in it to the disk."""
     for file in folder.rglob("*"):
         if file.is_file():
-            with open(file, "rb") as stream:
-                os.fsync(stream.fileno())
+            sync_file(file)
     sync_folder(folder)
+
+
+def sync_file(file: Path) -> None:
+    """Bring what is in a file to the disk."""
+    with open(file, "rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,6 +25,8 @@ from ..errors import TslrecError
 from ..runtime import distributed
 from ..runtime.progress import note
 from .artifacts import Recipe, is_current, sha256_of_json, write_artifact
+from .atomic import sync_file
+from .existing import Existing
 from .tensors import save_tensors
 
 _MODEL, _BEST, _OPTIMISER = "model.", "best.", "optimiser."
@@ -79,8 +81,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
     folder.mkdir()  # safetensors may write to a name of its own beside the one it is given
     try:
         save_tensors(folder / "state", states, {"progress": text, "sha256": _digest(states, text)})
-        with open(folder / "state", "rb") as stream:
-            os.fsync(stream.fileno())
+        sync_file(folder / "state")
         os.replace(folder / "state", path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,6 +89,8 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
 
 def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint | None:
     """Put a saved state into `model` and `optimiser` and return the rest; None without one of this recipe."""
+    if not path.is_file():
+        return None
     try:
         with safe_open(path, framework="pt") as file:
             text = file.metadata()["progress"]
@@ -98,9 +101,11 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
                 return None
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if file.metadata()["sha256"] != _digest(parts, text):
-                return None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError):
-        return None  # damaged: training starts again
+                raise ValueError("its contents do not have the SHA-256 that it names")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        note(f"the state of an interrupted training, {path}, is damaged ({type(error).__name__}: {error}): it is "
+             "dropped, and the training begins anew")
+        return None
     model.load_state_dict(_below(parts, _MODEL))
     state = optimiser.state_dict()
     for name, tensor in _below(parts, _OPTIMISER).items():
@@ -127,10 +132,10 @@ def _unfinished(checkpoint: Path) -> Path:
 
 def _digest(tensors: dict[str, torch.Tensor], progress: str) -> str:
     """Return the SHA-256 over names, dtypes, shapes and bytes of tensors on the CPU, and the progress."""
-    digest = hashlib.sha256(progress.encode(errors="surrogatepass"))
+    digest = hashlib.sha256(progress.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode(errors="surrogatepass"))
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -154,22 +159,23 @@ def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs:
         note(f"{checkpointing.out}: going on after {epochs} epochs and {steps} steps of an interrupted training")
 
 
-def is_trained(out: Path, recipe: Recipe) -> bool:
-    """Return `is_current`; if so, the state that a process killed after its last step has left is removed."""
-    current = is_current(out, recipe)
+def is_trained(out: Path, recipe: Recipe, existing: Existing) -> bool:
+    """Return whether an artifact is kept; if so, the state that a process killed after its last step left is removed.
+    """
+    current = existing.reuses and is_current(out, recipe)
     if current and distributed.rank() == 0:
         remove_checkpoint(out)
     return current
 
 
 @contextlib.contextmanager
-def training_artifact(out: Path, recipe: Recipe, existing: str) -> Iterator[tuple[Path, Checkpointing]]:
+def training_artifact(out: Path, recipe: Recipe, existing: Existing) -> Iterator[tuple[Path, Checkpointing]]:
     """Give the folder to write into, and a checkpoint beside it that is there until the artifact is.
 
     An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
     """
     first = distributed.rank() == 0
-    with write_artifact(out, recipe, overwrite=existing != "refuse", keep=first) as folder:
+    with write_artifact(out, recipe, overwrite=existing.overwrites, keep=first) as folder:
         distributed.wait_for_all()  # nobody looks at `out` after it is made
         yield folder, Checkpointing(out, sha256_of_json([asdict(recipe), __version__]))
     if first:

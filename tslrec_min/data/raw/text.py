@@ -17,14 +17,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from ...errors import TslrecError
+from ...storage.expansion import MAX_EXPANSION, max_expanded
 
 BLOCK_CHARACTERS = 1 << 20
 """Of a block, up to the end of its last line."""
 LONGEST_LINE = 16 << 20
 """Characters; of published review data the longest line has far fewer than one million."""
-_SMALL_BYTES, _GREATEST_EXPANSION = 64 << 20, 200
-"""A compressed file may always expand to the first, and further up to so many times its size: text expands 3 to 20
-times."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +92,14 @@ class _Bounded(io.RawIOBase):
             count = self.stream.readinto(buffer)
         self.left -= count
         if self.left < 0:
-            raise TslrecError(f"{self.file} expands to more than {_GREATEST_EXPANSION} times its size, which data does "
+            raise TslrecError(f"{self.file} expands to more than {MAX_EXPANSION} times its size, which data does "
                               "not; if it is sound, decompress it yourself and give the plain file")
         return count
 
 
 def _bounded(stream: object, compressed: int, file: RawFile) -> BinaryIO:
-    most = max(_SMALL_BYTES, _GREATEST_EXPANSION * compressed)
-    return cast(BinaryIO, io.BufferedReader(_Bounded(cast(io.BufferedIOBase, stream), most, file), 1 << 17))
+    bounded = _Bounded(cast(io.BufferedIOBase, stream), max_expanded(compressed), file)
+    return cast(BinaryIO, io.BufferedReader(bounded, 1 << 17))
 
 
 def members(path: Path) -> list[RawFile]:

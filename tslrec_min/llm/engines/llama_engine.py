@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 from llama_cpp import _ggml
 
 from ...errors import TslrecError
+from ...runtime.progress import warn
 from ..gguf.reader import check_gguf
 from ..llama_log import captured_llama_log
 from ..packing import PackedBatch, packed_batches, shared_prefix
@@ -75,8 +75,8 @@ class LlamaEngine(BatchedEngine):
         self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
         check_gguf(self._path)
         if gpu_layers and not self.gpu_offload:
-            warnings.warn(f"gpu_layers is {gpu_layers}, but this build of llama-cpp-python has no GPU support: the "
-                          "CPU does all the work. Reinstall llama-cpp-python for your GPU", stacklevel=2)
+            warn(f"gpu_layers is {gpu_layers}, but this build of llama-cpp-python has no GPU support: the CPU does "
+                 "all the work. Reinstall llama-cpp-python for your GPU")
         llama_cpp.llama_backend_init()
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers

@@ -8,8 +8,6 @@ embedding need not know.
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from ...errors import TslrecError
 from ...storage.artifacts import sha256_of_file
+from ...storage.atomic import replace_file
 from .reader import gguf_reader, layers_of
 
 _KEPT_BY_WRITER = "GGUF."  # what the reader calls the header
@@ -40,8 +39,7 @@ def cut_layers(source: Path, target: Path, layers: int) -> None:
             raise TslrecError(f"{source} does not say how many layers it has; give another model")
         if not 1 <= layers <= count:
             raise TslrecError(f"{layers} layers of {source.name} are asked for, which has {count}; give 1 to {count}")
-        temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-        try:
+        with replace_file(target) as temporary:
             writer = GGUFWriter(temporary, name)
             _copy_metadata(reader, writer, name, count, layers)
             tensors = [tensor for tensor in reader.tensors if _layer(tensor.name) < layers]
@@ -54,9 +52,6 @@ def cut_layers(source: Path, target: Path, layers: int) -> None:
             for tensor in tensors:
                 writer.write_tensor_data(np.array(tensor.data))
             writer.close()
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def cached_cut(source: Path, layers: int, folder: Path) -> Path:

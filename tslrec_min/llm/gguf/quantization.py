@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import uuid
 from pathlib import Path
 
 import llama_cpp
 from gguf import GGMLQuantizationType
 
 from ...errors import TslrecError
+from ...storage.atomic import replace_file
 from ..llama_log import captured_llama_log
 from .reader import check_gguf, gguf_reader
 
@@ -62,14 +62,10 @@ def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int, a
     parameters.nthread = threads
     parameters.ftype = QUANTS[quant]
     parameters.allow_requantize = again
-    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-    try:
+    with replace_file(target) as temporary:
         with captured_llama_log() as log:
             failed = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(temporary),
                                                     ctypes.byref(parameters))
         if failed or not temporary.is_file():
             raise TslrecError(f"llama.cpp could not quantise {source} to {quant}: {log}; write the "
                               "model again as f16")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

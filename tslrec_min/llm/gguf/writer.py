@@ -6,8 +6,6 @@ that of its largest tensor.
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +15,7 @@ from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFile
 from gguf.quants import quantize
 
 from ...errors import TslrecError
+from ...storage.atomic import replace_file
 from .metadata import Metadata
 from .names import ARCHITECTURES, Architecture, TensorName, architecture_of_config, plain_config, to_gguf_rows
 from .rope import frequency_factors
@@ -60,9 +59,7 @@ def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Me
     plain = plain_config(config)
     expected = _check_names(ARCHITECTURES[name], state, plain)
     _check_vocabulary(metadata, plain)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
+    with replace_file(Path(path)) as temporary:
         writer = GGUFWriter(temporary, name)
         _add_metadata(writer, name, plain, metadata, dtype)
         factors = _rope_factors(plain)
@@ -78,9 +75,6 @@ def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Me
         for hf, _, entry, _ in expected:
             writer.write_tensor_data(_convert(hf, state[hf], entry, plain, _stored_dtype(entry, dtype)))
         writer.close()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_names(architecture: Architecture, state: Mapping[str, Any],

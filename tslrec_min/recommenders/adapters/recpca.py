@@ -12,13 +12,12 @@ penalty is as large as the variance. The table starts at X W with normalised row
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from ...configs import TrainConfig
 from ...data.dataset import Histories
 from ...errors import TslrecError
+from ...runtime.progress import warn
 from .components import PrincipalComponents, oriented
 from .cooccurrence import neighbour_sums
 from .none import TrainableTable
@@ -56,9 +55,9 @@ def smooth_directions(centred: np.ndarray, width: int, weight: float, training: 
     chosen = oriented(directions[:, ::-1][:, :width])
     if values[-width] < 0:
         kept = np.trace(chosen.T @ covariance @ chosen) / np.trace(covariance)
-        warnings.warn(f"recpca: {int((values[-width:] < 0).sum())} of {width} components differ more between items "
-                      f"that follow each other than between items at large; {kept:.0%} of the variance is kept; lower "
-                      "--recpca-lambda or --width", stacklevel=2)
+        warn(f"recpca: {int((values[-width:] < 0).sum())} of {width} components differ more between items that follow "
+             f"each other than between items at large; {kept:.0%} of the variance is kept; lower --recpca-lambda or "
+             "--width")
     return chosen
 
 

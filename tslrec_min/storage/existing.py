@@ -1,0 +1,28 @@
+"""What becomes of an artifact that is already there."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Existing(enum.StrEnum):
+    """What to do with an artifact that is already there."""
+
+    REFUSE = "refuse"
+    OVERWRITE = "overwrite"
+    REUSE = "reuse"
+    """Keep it if it was made from the same inputs by the same configuration, else replace it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Existing:
+        raise ValueError(f"existing is {value!r}; expected one of {', '.join(cls)}")
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether one that can't be kept is replaced."""
+        return self is not Existing.REFUSE
+
+    @property
+    def reuses(self) -> bool:
+        """Whether one of the same recipe is kept."""
+        return self is Existing.REUSE
