@@ -34,8 +34,8 @@ TITLES = ["Toy Story (1995)", "The Matrix (1999)", "Amélie (2001)", "Star Wars"
 SPANS = [PromptTemplate(pooling="mean"), PromptTemplate(pooling="last"), PromptTemplate(prefix="", pooling="mean")]
 
 
-def save(model: LanguageModel, path: Path, dtype: str = "f16") -> Path:
-    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata, dtype=dtype)
+def save(model: LanguageModel, path: Path) -> Path:
+    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata)
     return path
 
 
@@ -46,17 +46,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def tiny_gguf(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf", "f32")
+    return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_gguf: Path) -> LlamaEngine:
-    return LlamaEngine(tiny_gguf, threads=1, batch_tokens=64, max_sequences=5)  # small: many batches
+def few_sequences() -> Iterator[None]:
+    """Let engines that are made from now on compute few prompts at once, and so in many batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llama_engine, "_MAX_SEQUENCES", 5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_gguf: Path, few_sequences: None) -> LlamaEngine:
+    return LlamaEngine(tiny_gguf, threads=1, batch_tokens=64)
 
 
 def prompts_of(model: LanguageModel, template: PromptTemplate = SPANS[0]) -> list[TokenPrompt]:
-    return [template.tokenize([title], model.tokenizer) for title in TITLES] + [
-        template.tokenize(TITLES[:3], model.tokenizer)]
+    return template.tokenize_all([*([title] for title in TITLES), TITLES[:3]], model.tokenizer)
 
 
 def expected_states(model: LanguageModel, prompts: list[TokenPrompt]) -> np.ndarray:
@@ -196,11 +203,12 @@ def test_titles_that_begin_alike_or_hold_each_other(tiny: LanguageModel, tiny_gg
 
 
 @pytest.mark.parametrize("threads", [2, 40])  # 40: more than batches, so that contexts have several threads each
-def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: Path, threads: int) -> None:
+def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: Path, few_sequences: None,
+                                                threads: int) -> None:
     prompts = prompts_of(tiny)
     states = []
     for count in (1, threads):
-        with LlamaEngine(tiny_gguf, threads=count, batch_tokens=64, max_sequences=5) as engine:
+        with LlamaEngine(tiny_gguf, threads=count, batch_tokens=64) as engine:
             states.append(engine.embed(prompts))
             threads_of = [llama_cpp.llama_n_threads(context) for context in engine._contexts]
     assert sum(threads_of) <= threads
@@ -228,9 +236,10 @@ def test_a_failed_decode_is_an_error_and_the_engine_goes_on(tiny: LanguageModel,
     np.testing.assert_array_equal(engine.embed(prompts), before)
 
 
-def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path) -> None:
+def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path,
+                                                                    few_sequences: None) -> None:
     prompts = prompts_of(tiny)
-    with LlamaEngine(tiny_gguf, threads=1, batch_tokens=32, max_sequences=8) as llama:
+    with LlamaEngine(tiny_gguf, threads=1, batch_tokens=32) as llama:
         for engine in (llama, TorchEngine(tiny.network, batch_tokens=32)):
             before = engine.embed(prompts)
             rates = engine.autotune(prompts)

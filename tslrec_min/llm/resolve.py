@@ -207,7 +207,8 @@ def _fetch_from_hub(hub_id: str, snapshot: HubSnapshot | None = None) -> Path:
     from huggingface_hub import snapshot_download  # slow to import, and seldom needed
 
     try:
-        folder = Path(snapshot_download(hub_id, revision=snapshot and snapshot.revision, allow_patterns=_HUB_FILES))
+        folder = Path(snapshot_download(hub_id, revision=snapshot.revision if snapshot else None,
+                                        allow_patterns=_HUB_FILES))
     except Exception as error:  # its errors share no base class: HTTP, offline, unknown id, disk
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TslrecError(f"{hub_id} can't be downloaded ({reason})") from None
