@@ -49,17 +49,15 @@ def tiny_gguf(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> 
     return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
-@pytest.fixture(scope="module")
-def few_sequences() -> Iterator[None]:
-    """Let engines that are made from now on compute few prompts at once, and so in many batches."""
+def engine(tiny_gguf: Path) -> LlamaEngine:
+    return with_few_sequences(tiny_gguf, threads=1, batch_tokens=64)
+
+
+def with_few_sequences(path: Path, **options: int) -> LlamaEngine:
+    """Open an engine that computes few prompts at once, and so many batches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llama_engine, "_MAX_SEQUENCES", 5)
-        yield
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_gguf: Path, few_sequences: None) -> LlamaEngine:
-    return LlamaEngine(tiny_gguf, threads=1, batch_tokens=64)
+        return LlamaEngine(path, **options)
 
 
 def prompts_of(model: LanguageModel, template: PromptTemplate = SPANS[0]) -> list[TokenPrompt]:
@@ -203,12 +201,11 @@ def test_titles_that_begin_alike_or_hold_each_other(tiny: LanguageModel, tiny_gg
 
 
 @pytest.mark.parametrize("threads", [2, 40])  # 40: more than batches, so that contexts have several threads each
-def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: Path, few_sequences: None,
-                                                threads: int) -> None:
+def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: Path, threads: int) -> None:
     prompts = prompts_of(tiny)
     states = []
     for count in (1, threads):
-        with LlamaEngine(tiny_gguf, threads=count, batch_tokens=64) as engine:
+        with with_few_sequences(tiny_gguf, threads=count, batch_tokens=64) as engine:
             states.append(engine.embed(prompts))
             threads_of = [llama_cpp.llama_n_threads(context) for context in engine._contexts]
     assert sum(threads_of) <= threads
@@ -236,10 +233,9 @@ def test_a_failed_decode_is_an_error_and_the_engine_goes_on(tiny: LanguageModel,
     np.testing.assert_array_equal(engine.embed(prompts), before)
 
 
-def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path,
-                                                                    few_sequences: None) -> None:
+def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path) -> None:
     prompts = prompts_of(tiny)
-    with LlamaEngine(tiny_gguf, threads=1, batch_tokens=32) as llama:
+    with with_few_sequences(tiny_gguf, threads=1, batch_tokens=32) as llama:
         for engine in (llama, TorchEngine(tiny.network, batch_tokens=32)):
             before = engine.embed(prompts)
             rates = engine.autotune(prompts)
