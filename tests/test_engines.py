@@ -19,6 +19,7 @@ from tslrec_min.finetuning.parity import compare_states
 from tslrec_min.llm.engines import llama_engine
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
 from tslrec_min.llm.engines.torch_engine import TorchEngine
+from tslrec_min.llm.gguf import quantization
 from tslrec_min.llm.gguf.quantization import quantize
 from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import LanguageModel, last_hidden_states, load_language_model
@@ -34,9 +35,15 @@ TITLES = ["Toy Story (1995)", "The Matrix (1999)", "Amélie (2001)", "Star Wars"
 SPANS = [PromptTemplate(pooling="mean"), PromptTemplate(pooling="last"), PromptTemplate(prefix="", pooling="mean")]
 
 
-def save(model: LanguageModel, path: Path) -> Path:
+def save(model: LanguageModel, path: Path, quant: str = "F16") -> Path:
+    """Write a model; llama.cpp makes files of other types of the f16 one, which has the weights exactly."""
     write_gguf(path, model.network, model.network.config.to_dict(), model.metadata)
-    return path
+    if quant == "F16":
+        return path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(quantization.QUANTS, "F32", llama_cpp.LLAMA_FTYPE_ALL_F32)
+        quantize(path, path.with_name(f"{quant}.gguf"), quant, threads=1)
+    return path.with_name(f"{quant}.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +53,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def tiny_gguf(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+    return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf", "F32")
 
 
+@pytest.fixture(scope="module")
 def engine(tiny_gguf: Path) -> LlamaEngine:
     return with_few_sequences(tiny_gguf, threads=1, batch_tokens=64)
 
@@ -86,7 +94,7 @@ def test_torch_engine_follows_the_definition(tiny: LanguageModel, template: Prom
 
 
 @pytest.mark.parametrize("template", SPANS)
-@pytest.mark.parametrize("dtype", ["f32", "f16"])
+@pytest.mark.parametrize("dtype", ["F32", "F16"])
 def test_llama_engine_agrees_with_torch(tiny: LanguageModel, tmp_path: Path, template: PromptTemplate,
                                         dtype: str) -> None:
     prompts = prompts_of(tiny, template)
@@ -144,7 +152,7 @@ def largest_error(expected: np.ndarray, states: np.ndarray) -> float:
 @pytest.mark.usefixtures("in_float32")
 def test_architectures_are_llama_cpps_own(tmp_path: Path, architecture: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
-    with LlamaEngine(save(model, tmp_path / "model.gguf", "f32"), threads=1) as engine:
+    with LlamaEngine(save(model, tmp_path / "model.gguf", "F32"), threads=1) as engine:
         states = engine.embed(long_prompts())
     bound = 1e-3 if architecture == "gemma3" else 2e-5  # llama.cpp looks GELU up in a table of float16
     assert largest_error(expected_states(model, long_prompts()), states) < bound
@@ -159,19 +167,19 @@ def test_gemma3_without_the_rounding_of_gelu(tmp_path: Path) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture="gemma3"))
     for layer in model.network.model.layers:
         layer.mlp.act_fn = Table()
-    with LlamaEngine(save(model, tmp_path / "model.gguf", "f32"), threads=1) as engine:
+    with LlamaEngine(save(model, tmp_path / "model.gguf", "F32"), threads=1) as engine:
         # Inputs on the edge between two float16 are rounded one way or the other: with such a table, embeddings that
         # differ by 1e-6 move these states by 1.1e-4 to 1.5e-4 in torch alone, without it by 3e-6. Here: 2.3e-4 (AVX2).
         assert largest_error(expected_states(model, long_prompts()), engine.embed(long_prompts())) < 3e-4
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
 def test_architectures_stay_close_in_half_precision(tmp_path: Path, architecture: str, dtype: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
     with LlamaEngine(save(model, tmp_path / "model.gguf", dtype), threads=1) as engine:
         report = compare_states(expected_states(model, long_prompts()), engine.embed(long_prompts()))
-    assert report["min_cosine"] > (0.9999 if dtype == "f16" else 0.998)
+    assert report["min_cosine"] > (0.9999 if dtype == "F16" else 0.998)
 
 
 @pytest.mark.parametrize("template", SPANS[:2])
