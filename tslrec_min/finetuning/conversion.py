@@ -24,7 +24,7 @@ from ..runtime.progress import step
 from ..storage.artifacts import write_json
 from .artifact import F16_FILE, load_tuned, open_tuned, quantised_name
 from .parity import check_parity, compare_states
-from .samples import user_prompts
+from .samples import history_prompts
 
 
 def parity_prompts(dataset: Dataset, of_users: Sequence[TokenPrompt], tokenizer: TextTokenizer,
@@ -118,7 +118,8 @@ def verify(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str
     shown = dataset.training().last(config.max_history)
     tokenizer = load_tokenizer(tuned.quantised)
     users = np.random.default_rng(config.seed).permutation(np.flatnonzero(np.diff(shown.indptr)))
-    of_users = user_prompts(dataset, shown, users[:config.parity_prompts // 2], tuned.template, tokenizer)
+    shown_items = [shown.of(user) for user in users[:config.parity_prompts // 2]]
+    of_users = history_prompts(dataset, shown_items, tuned.template, tokenizer)
     prompts = parity_prompts(dataset, of_users, tokenizer, tuned.template, config)
     base = load_tuned(tuned)
     reference = TorchEngine(base.network).embed(prompts)

@@ -80,10 +80,11 @@ class SampleSplit:
     """What metrics.json says of the samples; JSON-able."""
 
 
-def user_prompts(dataset: Dataset, shown: Histories, users: np.ndarray, template: PromptTemplate,
-                 tokenizer: TextTokenizer) -> list[TokenPrompt]:
-    """Return the prompts of users, int64 [n], made of the texts of their `shown` items."""
-    return _prompts(dataset, [shown.of(user) for user in users], template, tokenizer)
+def history_prompts(dataset: Dataset, histories: Sequence[np.ndarray], template: PromptTemplate,
+                    tokenizer: TextTokenizer) -> list[TokenPrompt]:
+    """Return the prompts of `histories`, int64 [n] each, made of the texts of their items."""
+    texts = item_texts(dataset, template)
+    return template.tokenize_all([[texts[item - 1] for item in history] for history in histories], tokenizer)
 
 
 def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
@@ -129,7 +130,7 @@ class _Maker:
                  config: FinetuneConfig, context_length: int) -> None:
         self.training = dataset.training()
         self.shown = self.training.last(config.max_history)
-        self._prompts = partial(_prompts, dataset, template=template, tokenizer=tokenizer)
+        self._prompts = partial(history_prompts, dataset, template=template, tokenizer=tokenizer)
         self._categories, self._config, self._context_length = categories, config, context_length
 
     def preferences(self, shown: Histories) -> np.ndarray:
@@ -189,12 +190,6 @@ def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) 
     position = np.arange(len(histories.items)) - np.repeat(histories.indptr[:-1], lengths)
     inside = (position >= np.repeat(starts, lengths)) & (position < np.repeat(starts + kept, lengths))
     return Histories(np.concatenate([[0], np.cumsum(kept)]).astype(np.int64), histories.items[inside])
-
-
-def _prompts(dataset: Dataset, items: Sequence[np.ndarray], template: PromptTemplate, tokenizer: TextTokenizer
-             ) -> list[TokenPrompt]:
-    texts = item_texts(dataset, template)
-    return template.tokenize_all([[texts[item - 1] for item in history] for history in items], tokenizer)
 
 
 def _virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig

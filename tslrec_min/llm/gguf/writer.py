@@ -21,7 +21,6 @@ from .metadata import Metadata
 from .names import ARCHITECTURES, Architecture, TensorName, architecture_of_config, plain_config, to_gguf_rows
 from .rope import frequency_factors
 
-
 _LARGEST = float(np.finfo(np.float16).max)
 
 
