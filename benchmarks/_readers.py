@@ -260,7 +260,7 @@ def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]
         tuned = open_tuned(path / "finetune")
         network = load_language_model(llm).network
         lora.load_adapter(network, path / "finetune" / "adapter")
-        tuned.template.tokenize(["A title"], load_tokenizer(tuned.quantised))
+        tuned.template.tokenize_all([["A title"]], load_tokenizer(tuned.quantised))
         return [tuned.template, [layer.delta() for layer in lora.lora_layers(network).values()]]
 
     return {"finetune": read_tuned, "train": read_train,

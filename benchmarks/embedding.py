@@ -70,7 +70,7 @@ def stock_work(path: Path, texts: list[str], pooling: str, threads: int) -> Call
 def measure(files: dict[str, Path], networks: dict[str, Any], template: PromptTemplate, titles: list[str],
             tokenizer: Any, arguments: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
     """Return items a second and mean cosines of each way."""
-    prompts = [template.tokenize([title], tokenizer) for title in titles]
+    prompts = template.tokenize_all([[title] for title in titles], tokenizer)
     texts = [template.prefix + template.item.replace("{title}", title) for title in titles[::_EVERY]]
     engines: dict[str, Any] = {f"LlamaEngine {name}": LlamaEngine(path, threads=arguments.threads)
                                for name, path in files.items()}

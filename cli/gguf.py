@@ -53,7 +53,7 @@ def merge(model: str, adapter: Path, target: Path, overwrite: bool, as_json: boo
 @gguf.command()
 @click.argument("source", type=PATH)
 @click.argument("target", type=PATH)
-@click.option("--quant", type=click.Choice(QUANTS), default="Q8_0", show_default=True, help="Quantisation.")
+@click.option("--quant", type=click.Choice(tuple(QUANTS)), default="Q8_0", show_default=True, help="Quantisation.")
 @threads_option
 @_overwrite_target
 @json_option
@@ -105,7 +105,7 @@ def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
 
 
 def _parse_quants(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
-    kind = click.Choice(QUANTS)
+    kind = click.Choice(tuple(QUANTS))
     return [kind.convert(name.strip(), _parameter, _context) for name in text.split(",")]
 
 

@@ -20,6 +20,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
+from tslrec_min import configs
 from tslrec_min.categories.artifact import load_categories
 from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.cli import main
@@ -162,7 +163,7 @@ def test_verify_again_agrees_with_the_stored_report(cycle: Path, tuned: Path) ->
 
 def test_broken_conversion_fails_and_keeps_the_evidence(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tslrec_min.finetuning.conversion.F16_THRESHOLD", 1.1)
+    monkeypatch.setitem(configs.QUANTS, "F16", 1.1)
     with pytest.raises(TslrecError, match="differs too much"):
         finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, epochs=1, users=8), device=CPU, threads=1)
     assert os.listdir(tmp_path) == ["ft.parity.json"] and not read_json(tmp_path / "ft.parity.json")["passed"]

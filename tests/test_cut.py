@@ -13,13 +13,14 @@ import torch
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
 from tslrec_min.llm.engines.torch_engine import TorchEngine
-from tslrec_min.llm.files import load_tokenizer, model_hash
+from tslrec_min.llm.files import load_tokenizer
 from tslrec_min.llm.gguf.cut import cut_layers
 from tslrec_min.llm.gguf.quantization import quantize
 from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import load_language_model
 from tslrec_min.llm.prompts import PromptTemplate
 from tslrec_min.llm.resolve import resolve_model
+from tslrec_min.storage.artifacts import sha256_of_file
 
 from .tiny_llm import ARCHITECTURES, make_tiny_llm
 
@@ -27,9 +28,9 @@ TITLES = [["The Matrix (1999)"], ["Toy Story"], ["Amélie"]]
 
 
 def whole_model(folder: Path, architecture: str = "llama", **changes: object) -> Path:
-    """Write a tiny model as f32 GGUF."""
+    """Write a tiny model as a GGUF."""
     model = load_language_model(make_tiny_llm(folder / "hf", architecture=architecture, **changes))
-    write_gguf(folder / "whole.gguf", model.network, model.network.config.to_dict(), model.metadata, dtype="f32")
+    write_gguf(folder / "whole.gguf", model.network, model.network.config.to_dict(), model.metadata)
     return folder / "whole.gguf"
 
 
@@ -37,7 +38,7 @@ def whole_model(folder: Path, architecture: str = "llama", **changes: object) ->
 def test_states_are_those_of_the_layer(tmp_path: Path, architecture: str) -> None:
     path = whole_model(tmp_path, architecture, num_hidden_layers=7)
     whole = load_language_model(path)
-    prompt = PromptTemplate().tokenize(TITLES[0], whole.tokenizer)
+    prompt, = PromptTemplate().tokenize_all(TITLES[:1], whole.tokenizer)
     with torch.inference_mode():
         ids = torch.tensor([prompt.token_ids])
         states = whole.network.model(input_ids=ids, output_hidden_states=True).hidden_states[6]
@@ -79,7 +80,7 @@ def test_a_number_of_layers_is_part_of_a_model_s_name(tmp_path: Path, monkeypatc
     path = whole_model(tmp_path)
     resolved = resolve_model(f"{path}:1")
     assert (resolved.kind, resolved.name) == ("gguf", "whole:1") and resolved.path.parent == tmp_path / "cache"
-    assert model_hash(f"{path}:1") != model_hash(path)
+    assert resolved.hash == sha256_of_file(resolved.path) != resolve_model(path).hash
     kept = resolved.path.read_bytes()
     os.truncate(resolved.path, 1000)  # damaged in the cache: made again
     assert resolve_model(f"{path}:1").path.read_bytes() == kept

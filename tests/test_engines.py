@@ -18,6 +18,7 @@ from tslrec_min.finetuning.parity import compare_states
 from tslrec_min.llm.engines import llama_engine
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
 from tslrec_min.llm.engines.torch_engine import TorchEngine
+from tslrec_min.llm.gguf import quantization
 from tslrec_min.llm.gguf.quantization import quantize
 from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import LanguageModel, last_hidden_states, load_language_model
@@ -33,9 +34,15 @@ TITLES = ["Toy Story (1995)", "The Matrix (1999)", "Amélie (2001)", "Star Wars"
 SPANS = [PromptTemplate(pooling="mean"), PromptTemplate(pooling="last"), PromptTemplate(prefix="", pooling="mean")]
 
 
-def save(model: LanguageModel, path: Path, dtype: str = "f16") -> Path:
-    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata, dtype=dtype)
-    return path
+def save(model: LanguageModel, path: Path, quant: str = "F16") -> Path:
+    """Write a model; llama.cpp makes files of other types of the f16 one, which has the weights exactly."""
+    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata)
+    if quant == "F16":
+        return path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(quantization.QUANTS, "F32", llama_cpp.LLAMA_FTYPE_ALL_F32)
+        quantize(path, path.with_name(f"{quant}.gguf"), quant, threads=1)
+    return path.with_name(f"{quant}.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +52,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def tiny_gguf(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf", "f32")
+    return save(tiny, tmp_path_factory.mktemp("gguf") / "tiny.gguf", "F32")
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_gguf: Path) -> LlamaEngine:
-    return LlamaEngine(tiny_gguf, threads=1, batch_tokens=64, max_sequences=5)  # small: many batches
+    return with_few_sequences(tiny_gguf, threads=1, batch_tokens=64)
+
+
+def with_few_sequences(path: Path, **options: int) -> LlamaEngine:
+    """Open an engine that computes few prompts at once, and so many batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llama_engine, "_MAX_SEQUENCES", 5)
+        return LlamaEngine(path, **options)
 
 
 def prompts_of(model: LanguageModel, template: PromptTemplate = SPANS[0]) -> list[TokenPrompt]:
-    return [template.tokenize([title], model.tokenizer) for title in TITLES] + [
-        template.tokenize(TITLES[:3], model.tokenizer)]
+    return template.tokenize_all([*([title] for title in TITLES), TITLES[:3]], model.tokenizer)
 
 
 def expected_states(model: LanguageModel, prompts: list[TokenPrompt]) -> np.ndarray:
@@ -80,7 +93,7 @@ def test_torch_engine_follows_the_definition(tiny: LanguageModel, template: Prom
 
 
 @pytest.mark.parametrize("template", SPANS)
-@pytest.mark.parametrize("dtype", ["f32", "f16"])
+@pytest.mark.parametrize("dtype", ["F32", "F16"])
 def test_llama_engine_agrees_with_torch(tiny: LanguageModel, tmp_path: Path, template: PromptTemplate,
                                         dtype: str) -> None:
     prompts = prompts_of(tiny, template)
@@ -138,7 +151,7 @@ def largest_error(expected: np.ndarray, states: np.ndarray) -> float:
 @pytest.mark.usefixtures("in_float32")
 def test_architectures_are_llama_cpps_own(tmp_path: Path, architecture: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
-    with LlamaEngine(save(model, tmp_path / "model.gguf", "f32"), threads=1) as engine:
+    with LlamaEngine(save(model, tmp_path / "model.gguf", "F32"), threads=1) as engine:
         states = engine.embed(long_prompts())
     bound = 1e-3 if architecture == "gemma3" else 2e-5  # llama.cpp looks GELU up in a table of float16
     assert largest_error(expected_states(model, long_prompts()), states) < bound
@@ -153,19 +166,19 @@ def test_gemma3_without_the_rounding_of_gelu(tmp_path: Path) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture="gemma3"))
     for layer in model.network.model.layers:
         layer.mlp.act_fn = Table()
-    with LlamaEngine(save(model, tmp_path / "model.gguf", "f32"), threads=1) as engine:
+    with LlamaEngine(save(model, tmp_path / "model.gguf", "F32"), threads=1) as engine:
         # Inputs on the edge between two float16 are rounded one way or the other: with such a table, embeddings that
         # differ by 1e-6 move these states by 1.1e-4 to 1.5e-4 in torch alone, without it by 3e-6. Here: 2.3e-4 (AVX2).
         assert largest_error(expected_states(model, long_prompts()), engine.embed(long_prompts())) < 3e-4
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
 def test_architectures_stay_close_in_half_precision(tmp_path: Path, architecture: str, dtype: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
     with LlamaEngine(save(model, tmp_path / "model.gguf", dtype), threads=1) as engine:
         report = compare_states(expected_states(model, long_prompts()), engine.embed(long_prompts()))
-    assert report["min_cosine"] > (0.9999 if dtype == "f16" else 0.998)
+    assert report["min_cosine"] > (0.9999 if dtype == "F16" else 0.998)
 
 
 @pytest.mark.parametrize("template", SPANS[:2])
@@ -199,7 +212,7 @@ def test_threads_change_nothing_beyond_rounding(tiny: LanguageModel, tiny_gguf: 
     prompts = prompts_of(tiny)
     states = []
     for count in (1, threads):
-        with LlamaEngine(tiny_gguf, threads=count, batch_tokens=64, max_sequences=5) as engine:
+        with with_few_sequences(tiny_gguf, threads=count, batch_tokens=64) as engine:
             states.append(engine.embed(prompts))
             threads_of = [llama_cpp.llama_n_threads(context) for context in engine._contexts]
     assert sum(threads_of) <= threads
@@ -229,7 +242,7 @@ def test_a_failed_decode_is_an_error_and_the_engine_goes_on(tiny: LanguageModel,
 
 def test_autotuning_takes_a_size_that_it_timed_and_keeps_the_states(tiny: LanguageModel, tiny_gguf: Path) -> None:
     prompts = prompts_of(tiny)
-    with LlamaEngine(tiny_gguf, threads=1, batch_tokens=32, max_sequences=8) as llama:
+    with with_few_sequences(tiny_gguf, threads=1, batch_tokens=32) as llama:
         for engine in (llama, TorchEngine(tiny.network, batch_tokens=32)):
             before = engine.embed(prompts)
             rates = engine.autotune(prompts)

@@ -165,7 +165,7 @@ def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path, capsys:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"r": 10**9}, "of rank 1000000000"), ({"r": -1}, "whole number from 1"), ({"lora_dropout": 2.0}, "0 to 1"),
-    ({"lora_alpha": "16"}, "lora_alpha is '16'"), ({"lora_alpha": 10**400}, "lora_alpha is 1000"),
+    ({"lora_alpha": "16"}, "lora_alpha is '16'"), ({"lora_alpha": 10**400}, "too large to convert"),
     ({"lora_alpha": float("nan")}, "lora_alpha is nan")])
 def test_an_adapter_can_not_ask_for_memory(llm: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
     network = load_language_model(llm).network

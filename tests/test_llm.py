@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def to_gguf(model: LanguageModel, path: Path) -> Path:
-    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata, dtype="f32")
+    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata)
     return path
 
 
@@ -35,7 +35,7 @@ def test_folder_and_gguf_give_the_same_states(tmp_path: Path, architecture: str)
     again = load_language_model(to_gguf(original, tmp_path / "model.gguf"))
     assert not original.network.training and not again.network.training
     assert again.network.config._attn_implementation == "sdpa"
-    ids, _ = original.tokenizer.encode_with_offsets("A person liked these items: The Matrix (1999)")
+    (ids, _), = original.tokenizer.encode_all_with_offsets(["A person liked these items: The Matrix (1999)"])
     tokens = torch.tensor([ids])
     states = [last_hidden_states(model.network, tokens, torch.ones_like(tokens)) for model in (original, again)]
     assert states[0].shape == (1, len(ids), 64)
@@ -94,15 +94,15 @@ def test_dtype_is_followed(folder: Path) -> None:
 
 
 def test_source_hash_depends_on_the_weights_alone(folder: Path, tmp_path: Path) -> None:
-    first = load_language_model(folder).source_hash
-    assert first == load_language_model(make_tiny_llm(tmp_path / "copy")).source_hash
-    assert first != load_language_model(make_tiny_llm(tmp_path / "other", seed=1)).source_hash
+    first = load_language_model(folder).source.hash
+    assert first == load_language_model(make_tiny_llm(tmp_path / "copy")).source.hash
+    assert first != load_language_model(make_tiny_llm(tmp_path / "other", seed=1)).source.hash
 
 
 def test_special_tokens_in_text_are_plain_text(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     text = "x <|im_end|> and y"
-    ids, offsets = tokenizer.encode_with_offsets(text)
+    (ids, offsets), = tokenizer.encode_all_with_offsets([text])
     assert not set(ids) & {0, 1, 2}
     assert "".join(text[start:stop] for start, stop in offsets) == text  # spaces too
 
@@ -113,11 +113,11 @@ def test_bos_and_eos_are_the_models_own(tmp_path: Path, bos: bool, eos: bool) ->
     model = load_language_model(folder)
     path = to_gguf(model, tmp_path / "model.gguf")
     for tokenizer in (model.tokenizer, load_tokenizer(folder), load_tokenizer(path)):
-        ids, offsets = tokenizer.encode_with_offsets("Toy Story")
+        (ids, offsets), = tokenizer.encode_all_with_offsets(["Toy Story"])
         assert ([1] if ids[0] == 1 else []) == [1] * bos
         assert ([2] if ids[-1] == 2 else []) == [2] * eos
         assert offsets[0] == ((0, 0) if bos else offsets[0]) and len(ids) == len(offsets)
-        prompt = PromptTemplate().tokenize(["Toy Story"], tokenizer)
+        prompt, = PromptTemplate().tokenize_all([["Toy Story"]], tokenizer)
         pooled = prompt.token_ids[prompt.pool_start: prompt.pool_stop]
         assert tokenizer.tokenizer.decode(list(pooled)).strip() == "- Toy Story"
 

@@ -32,22 +32,23 @@ def text_of(token_ids: tuple[int, ...]) -> str:
 
 def test_mean_pooling_covers_the_titles_and_last_the_last_token() -> None:
     template = PromptTemplate("Liked:", " <{title}>", " So", "mean")
-    prompt = template.tokenize(["Heat", "Amélie"], Letters())
+    prompt, = template.tokenize_all([["Heat", "Amélie"]], Letters())
     assert text_of(prompt.token_ids) == "Liked: <Heat> <Amélie> So"
     assert text_of(prompt.token_ids[prompt.pool_start:prompt.pool_stop]) == " <Heat> <Amélie>"
-    last = PromptTemplate("Liked:", " <{title}>", " So", "last").tokenize(["Heat"], Letters())
+    last, = PromptTemplate("Liked:", " <{title}>", " So", "last").tokenize_all([["Heat"]], Letters())
     assert text_of(last.token_ids[last.pool_start:last.pool_stop]) == "o" and last.pool_stop == len(last.token_ids)
 
 
 def test_titles_are_cut_blank_ones_named_and_braces_harmless() -> None:
     template = PromptTemplate("", "[{title}]", "", max_title_tokens=12)
-    assert text_of(template.tokenize(["abcdefghijklmnop", "", "{title} {x}"], Letters()).token_ids) == (
+    prompt, = template.tokenize_all([["abcdefghijklmnop", "", "{title} {x}"]], Letters())
+    assert text_of(prompt.token_ids) == (
         f"[abcdefghijkl][{UNTITLED}][{{title}} {{x}}]")
 
 
 def test_an_item_is_a_user_with_one_item() -> None:
     template = PromptTemplate()
-    one, two = (template.tokenize(titles, Letters()).token_ids for titles in (["Heat"], ["Heat", "Fargo"]))
+    one, two = (prompt.token_ids for prompt in template.tokenize_all([["Heat"], ["Heat", "Fargo"]], Letters()))
     shared = len(template.prefix) + len(template.item.replace("{title}", "Heat"))
     assert one[:shared] == two[:shared] and text_of(one).endswith(template.suffix)
 
@@ -62,11 +63,11 @@ def test_cut_titles_are_reported_with_what_is_shown() -> None:
 def test_many_prompts_at_once_are_those_made_one_by_one(histories: list[list[str]]) -> None:
     template = PromptTemplate(max_title_tokens=3)
     prompts = template.tokenize_all(histories, BPE)
-    assert prompts == [template.tokenize(titles, BPE) for titles in histories]
+    assert prompts == [template.tokenize_all([titles], BPE)[0] for titles in histories]
     for titles, prompt in zip(histories, prompts, strict=True):
         shown = [template.cut([title], BPE).get(title) or " ".join(title.split()) or UNTITLED for title in titles]
         text = template.prefix + "".join(f"\n- {title}" for title in shown) + template.suffix
-        assert list(prompt.token_ids) == BPE.encode_with_offsets(text)[0]
+        assert list(prompt.token_ids) == next(BPE.encode_all_with_offsets([text]))[0]
 
 
 def test_templates_of_older_models_show_titles(tmp_path: Path) -> None:
@@ -85,14 +86,17 @@ def test_round_trip_and_bad_templates(tmp_path: Path) -> None:
     (tmp_path / "prompt.json").write_text('{"suffix": "\\ud800"}')
     with pytest.raises(TslrecError, match="half of a surrogate pair"):
         PromptTemplate.load(tmp_path / "prompt.json")
-    with pytest.raises(TslrecError, match="expected one of last, mean"):
-        PromptTemplate(pooling="max")
-    with pytest.raises(TslrecError, match="expected one of title, fields, id"):
-        PromptTemplate(text="picture")
+    for stored, message in (('{"pooling": "max"}', "'max' is not one of last, mean"),
+                            ('{"text": "picture"}', "'picture' is not one of title, fields, id"),
+                            ('{"max_title_tokens": 0}', "0 is out of range; expected at least 1"),
+                            ('{"prefix": 1}', "prompt_prefix: 1 is not a str"), ("[]", ""), ('{"fields": [1]}', "")):
+        (tmp_path / "prompt.json").write_text(stored)
+        with pytest.raises(TslrecError, match=f"prompt.json is not a prompt template: .*{message}"):
+            PromptTemplate.load(tmp_path / "prompt.json")
     for text, fields in (("fields", ()), ("title", ("year",))):
         with pytest.raises(TslrecError, match="--text-fields"):
             PromptTemplate(text=text, fields=fields)
     with pytest.raises(TslrecError, match=r"lacks \{title\}"):
         PromptTemplate(item="title")
     with pytest.raises(TslrecError, match="at least one title"):
-        template.tokenize([], Letters())
+        template.tokenize_all([[]], Letters())

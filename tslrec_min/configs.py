@@ -26,7 +26,9 @@ TEXTS = ("title", "fields", "id")
 RECOMMENDATION_FORMATS = ("jsonl", "csv", "parquet")
 VECTOR_FORMATS = ("npy", "parquet", "word2vec", "recbole")
 VECTORS = ("auto", "states", "preferences", "both")
-QUANTS = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
+QUANTS = {"F16": 0.998, "BF16": 0.995, "Q8_0": 0.995, "Q6_K": 0.98, "Q5_K_M": 0.97, "Q4_K_M": 0.95, "Q4_0": 0.93}
+"""Quantisations, and the minimum mean cosine between the states of a fine-tuned model and of its file in each;
+docs/results.md has what a 135M model reaches."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ class FinetuneConfig:
     precision: str = option("auto", "Arithmetic of the frozen weights: auto takes bf16 where the processor has "
                             "instructions for it (most GPUs, CPUs with AMX or AVX512-BF16).",
                             choices=("auto", "bf16", "fp32"))
-    quant: str = option("Q8_0", "Quantisation of the GGUF file for embedding.", choices=QUANTS)
+    quant: str = option("Q8_0", "Quantisation of the GGUF file for embedding.", choices=tuple(QUANTS))
     parity_prompts: int = option(200, "Real prompts in the parity check, half users and half items.", low=2)
     seed: int = option(0, "Random seed.", low=0, high=2**63 - 1)
 

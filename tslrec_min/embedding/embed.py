@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,9 +31,9 @@ from ..item_vectors.artifact import (
     write_preferences,
 )
 from ..llm.engines.engine import BatchedEngine
-from ..llm.files import load_tokenizer, model_hash
+from ..llm.files import load_tokenizer
 from ..llm.prompts import PromptTemplate, item_texts
-from ..llm.resolve import resolve_model
+from ..llm.resolve import ResolvedModel, resolve_model
 from ..runtime.measuring import start_measuring
 from ..runtime.progress import progress, step
 from ..storage.artifacts import (
@@ -52,7 +52,6 @@ from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
 if TYPE_CHECKING:
     import torch
 
-    from ..llm.engines.llama_engine import LlamaEngine
     from ..llm.engines.torch_engine import TorchEngine
 
 _COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-min", "torch", "transformers")}
@@ -89,7 +88,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         if config.engine == "llama":
             half = tuned.artifact.path / F16_FILE
             stored = {"auto": tuned.quantised, "F16": half}.get(config.quant)
-            return _llama(stored, config, threads) if stored else _quantised(half, config.quant, config, threads)
+            return _llama(stored or half, None if stored else config.quant, config, threads)
         from ..finetuning.artifact import load_tuned
         from ..llm.lora import merge_lora
 
@@ -111,23 +110,22 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
     The llama engine reads a .gguf as it stands, unless `config.quant` says otherwise; a model in another format is
     written as an f16 GGUF first.
     """
+    base = resolve_model(model)
 
     def engine() -> AbstractContextManager[BatchedEngine]:
         if config.engine == "torch":
             from ..llm.model import load_language_model
 
-            return _torch(load_language_model(model).network, config, device)
-        resolved = resolve_model(model)
-        if resolved.kind != "gguf":
-            return _converted(model, config, threads)
+            return _torch(load_language_model(base).network, config, device)
+        if base.kind != "gguf":
+            return _llama(base, None if config.quant in ("auto", "F16") else config.quant, config, threads)
         from ..llm.gguf.quantization import quant_for_speed
 
-        quant = quant_for_speed(resolved.path) if config.quant == "auto" else config.quant
-        return _quantised(resolved.path, quant, config, threads) if quant else _llama(resolved.path, config, threads)
+        quant = quant_for_speed(base.path) if config.quant == "auto" else config.quant
+        return _llama(base.path, quant, config, threads)
 
     dataset, dataset_hash = load_dataset(dataset_path)
-    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, template, model, {"model": model_hash(model)},
-               engine)
+    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, template, base, {"model": base.hash}, engine)
     return _embed(job, existing, append_to, part)
 
 
@@ -139,39 +137,31 @@ def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
                        dtype=resolve_precision(config.torch_precision, device))
 
 
-def _llama(path: Path, config: EmbedConfig, threads: int) -> LlamaEngine:
-    from ..llm.engines.llama_engine import LlamaEngine
-
-    return LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens)
-
-
 @contextmanager
-def _converted(model: str, config: EmbedConfig, threads: int) -> Iterator[LlamaEngine]:
-    """Write a model as a temporary GGUF and open it."""
+def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig, threads: int
+           ) -> Iterator[BatchedEngine]:
+    """Open a GGUF file, or a model in another format; `quant`: write a temporary file in this quantisation first."""
+    from ..llm.engines.llama_engine import LlamaEngine
+    from ..llm.gguf.quantization import quantize
+
+    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
+        path = source if isinstance(source, Path) else _converted(source, Path(folder) / F16_FILE)
+        if quant:
+            step(f"writes {path.name} as {quant}")
+            quantize(path, Path(folder) / f"model-{quant}.gguf", quant, threads=threads, again=True)
+            path = Path(folder) / f"model-{quant}.gguf"
+        with LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens
+                         ) as engine:
+            yield engine
+
+
+def _converted(model: ResolvedModel, path: Path) -> Path:
     from ..llm.gguf.writer import write_gguf
     from ..llm.model import load_language_model
 
     loaded = load_language_model(model)
-    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
-        path = Path(folder) / F16_FILE
-        write_gguf(path, loaded.network, loaded.network.config.to_dict(), loaded.metadata)
-        del loaded
-        whole = config.quant in ("auto", "F16")
-        with _llama(path, config, threads) if whole else _quantised(path, config.quant, config, threads) as engine:
-            yield engine
-
-
-@contextmanager
-def _quantised(source: Path, quant: str, config: EmbedConfig, threads: int) -> Iterator[LlamaEngine]:
-    """Write a GGUF file in another quantisation, to a temporary file, and open it."""
-    from ..llm.gguf.quantization import quantize
-
-    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
-        path = Path(folder) / f"model-{quant}.gguf"
-        step(f"writes {source.name} as {quant}")
-        quantize(source, path, quant, threads=threads, again=True)
-        with _llama(path, config, threads) as engine:
-            yield engine
+    write_gguf(path, loaded.network, loaded.network.config.to_dict(), loaded.metadata)
+    return path
 
 
 @dataclass(frozen=True)
@@ -184,7 +174,7 @@ class _Job:
     out: Path
     config: EmbedConfig
     template: PromptTemplate
-    tokenizer_of: str | Path
+    tokenizer_of: Path | ResolvedModel
     model: dict[str, str]
     """The model's hash by its kind of input."""
     engine: Callable[[], AbstractContextManager[BatchedEngine]]
@@ -206,12 +196,19 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
     if part.launch:
         forget_check_in(job.out, part)  # before all that takes time: the first process may look for it soon
     recipe, older = job.recipe(append_to)
-    # Of parts started one by one, a later one may find that an earlier one has finished the work.
-    may_be_done = existing.reuses or (not existing.overwrites and part.count > 1 and not part.launch)
-    if may_be_done and is_current(job.out, recipe):
-        remove_store(job.out)  # a process killed after its last step leaves it
+    by_hand = part.count > 1 and not part.launch
+
+    def is_made() -> bool:
+        """Return whether there is nothing left to do; refuse what may not be replaced."""
+        # Of parts started one by one, a later one may find that an earlier one has finished the work.
+        if (existing.reuses or (not existing.overwrites and by_hand)) and is_current(job.out, recipe):
+            remove_store(job.out)  # a process killed after its last step leaves it
+            return True
+        refuse_existing(job.out, "embed", overwrite=existing.overwrites)
+        return False
+
+    if is_made():
         return 0
-    refuse_existing(job.out, "embed", overwrite=existing.overwrites)
     texts, tokenizer = item_texts(job.dataset, job.template), load_tokenizer(job.tokenizer_of)
     step(f"tokenises {len(texts)} texts")
     prompts = ItemPrompts(texts, job.template, tokenizer)
@@ -221,35 +218,33 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
         precision = engine.describe().get("precision")
         if older:
             older.check_precision(precision)
-        versions = recorded_versions()
-        key = sha256_of_json([asdict(recipe), [versions.get(package) for package in _COMPUTED_BY[job.config.engine]],
-                              precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
-        store = ShardStore(job.out, key, [(len(plan.shard(number)), engine.width) for number in range(plan.n_shards)])
-        if may_be_done and is_current(job.out, recipe):  # meanwhile: the store is one made anew, and empty
-            remove_store(job.out)
-            return 0
+        store = _store(job, recipe, prompts, plan, precision, engine.width)
         try:
-            refuse_existing(job.out, "embed", overwrite=existing.overwrites)
-        except TslrecError:  # meanwhile: likewise
-            remove_store(job.out)
+            if is_made():  # by another process meanwhile
+                return 0
+        except TslrecError:
+            remove_store(job.out)  # made anew, and empty
             raise
-        if job.config.autotune and store.missing(part.of(plan.n_shards)):
+        own = part.of(plan.n_shards)
+        missing = store.to_compute(own)
+        if part.launch:
+            store.check_in(part)
+        if job.config.autotune and missing:
             engine.autotune(prompts.of(plan.shard(0)))
-        _compute(store, engine, prompts, plan, part)
+        _compute(store, engine, prompts, plan, missing, len(own))
         settings = engine.describe()
-    if part.launch:
-        if part.number:
-            return 0
-        store.wait_for_others(part)
+        if part.launch:
+            if part.number:
+                return 0
+            store.wait_for_check_ins(part)
+            # What others have yet to do, from the end, where they come last; two that compute the same do no harm.
+            _compute(store, engine, prompts, plan, store.missing(range(plan.n_shards))[::-1], plan.n_shards)
     with store.alone() as is_there:
-        if part.count > 1 and not part.launch and not store.missing(range(plan.n_shards)):
-            store.remove_damaged(range(plan.n_shards))  # so far each part has looked at its own alone
-        missing = len(store.missing(range(plan.n_shards)))
-        if is_there and not missing:
+        every = range(plan.n_shards)
+        left = store.to_compute(every) if by_hand else store.missing(every)  # each part has looked at its own alone
+        if is_there and not left:
             with write_artifact(job.out, recipe, overwrite=existing.overwrites, started=started) as folder:
                 _assemble(folder, job, store, prompts, plan, older)
-                if job.head:
-                    write_preferences(folder, len(job.head.bias), job.head.vectors)
                 write_json(folder / "embed.json", describe_embeddings(folder) | {
                     "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
                     "catalogue_hash": job.dataset.catalogue_hash(), "tokens": prompts.n_tokens,
@@ -257,19 +252,24 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
                     "titles_cut": len(job.template.cut(texts, tokenizer)),
                     "kept": int((plan.kept >= 0).sum()), "computed": int((plan.kept < 0).sum())})
             remove_store(job.out)
-        return missing
+        return len(left)
 
 
-def _compute(store: ShardStore, engine: BatchedEngine, prompts: ItemPrompts, plan: Plan, part: Part) -> None:
-    """Compute the shards of this process that are not there yet."""
-    mine = part.of(plan.n_shards)
-    store.remove_damaged(mine)
-    if part.launch:
-        store.check_in(part)
-    missing = store.missing(mine)
-    with progress(len(mine), "embed", "shard", initial=len(mine) - len(missing), leave=False) as bar:
-        for number in missing:
-            if store.missing(range(number, number + 1)):  # else another process has made it meanwhile
+def _store(job: _Job, recipe: Recipe, prompts: ItemPrompts, plan: Plan, precision: str | None, width: int
+           ) -> ShardStore:
+    """Open the store whose states depend on the same things as these."""
+    versions = recorded_versions()
+    key = sha256_of_json([asdict(recipe), [versions.get(package) for package in _COMPUTED_BY[job.config.engine]],
+                          precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
+    return ShardStore(job.out, key, [(len(plan.shard(number)), width) for number in range(plan.n_shards)])
+
+
+def _compute(store: ShardStore, engine: BatchedEngine, prompts: ItemPrompts, plan: Plan, shards: Sequence[int],
+             total: int) -> None:
+    """Compute shards, of `total`, but for those that another process makes meanwhile."""
+    with progress(total, "embed", "shard", initial=total - len(shards), leave=False) as bar:
+        for number in shards:
+            if store.missing([number]):
                 store.write(number, engine.embed(prompts.of(plan.shard(number))))
             bar.update()
 
@@ -291,3 +291,5 @@ def _assemble(folder: Path, job: _Job, store: ShardStore, prompts: ItemPrompts, 
 
     write_embeddings(folder, blocks(), job.dataset)
     save_prompt_keys(folder, prompts.keys)
+    if job.head:
+        write_preferences(folder, len(job.head.bias), job.head.vectors)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,8 @@ class Part:
     """From 0."""
     count: int = 1
     launch: str = ""
-    """Names the run if torchrun started its processes: the first one waits for the others. Else the process that
-    finishes last puts the artifact together."""
+    """Names the run if torchrun started its processes: the first one computes what the others have yet to do, and puts
+    the artifact together. Else the process that finishes last does that."""
 
     def of(self, n_shards: int) -> range:
         """Return the numbers of its shards: all lengths of prompts, so that parts take equally long."""
@@ -72,18 +72,19 @@ class ShardStore:
         """Return the file of a shard: an .npz with ``states``, float32 [n, D], and a checksum by its format."""
         return self._folder / f"{shard:06d}.npz"
 
-    def missing(self, shards: range) -> list[int]:
+    def missing(self, shards: Iterable[int]) -> list[int]:
         """Return those of the shards that have no file; none at all if the artifact was made and the store removed."""
         return [shard for shard in shards if self._folder.is_dir() and not self.path(shard).is_file()]
 
-    def remove_damaged(self, shards: range) -> None:
-        """Remove those of the shards that can't be used."""
+    def to_compute(self, shards: Sequence[int]) -> list[int]:
+        """Return those of the shards that are missing, after removing those that can't be used."""
         for shard in shards:
             if self.path(shard).is_file():
                 try:
                     self.read(shard)
                 except TslrecError:
                     self.path(shard).unlink(missing_ok=True)
+        return self.missing(shards)
 
     def read(self, shard: int) -> np.ndarray:
         """Return the states of a shard, float32 [n, D].
@@ -107,16 +108,13 @@ class ShardStore:
         """Say that this process of a torchrun launch has looked at the artifact's place and is at work."""
         (self._folder / f"{part.launch}-{part.number}").touch()
 
-    def wait_for_others(self, part: Part) -> None:
-        """Return when all shards are there and all processes of the launch have checked in.
+    def wait_for_check_ins(self, part: Part) -> None:
+        """Return when all processes of the launch have checked in, and so have removed their damaged shards.
 
         One that comes later would find the artifact at its place, and refuse to replace it.
         """
-        checked_in = [self._folder / f"{part.launch}-{number}" for number in range(part.count)]
-        shards = [self.path(shard) for shard in range(len(self._shapes))]
-        for awaited in (checked_in, shards):  # in this order: who checks in has removed the damaged ones of its shards
-            while awaited := [file for file in awaited if not file.is_file()]:
-                time.sleep(_POLL_SECONDS)  # torchrun ends this process if another one fails
+        while not all((self._folder / f"{part.launch}-{number}").is_file() for number in range(part.count)):
+            time.sleep(_POLL_SECONDS)  # torchrun ends this process if another one fails
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

@@ -61,7 +61,7 @@ def load_tuned(tuned: TunedModel) -> LanguageModel:
     from ..llm.model import load_language_model
 
     base = load_language_model(tuned.config.model)
-    if base.source_hash != tuned.artifact.record["inputs"]["model"]:
+    if base.source.hash != tuned.artifact.record["inputs"]["model"]:
         raise TslrecError(f"the base model {tuned.config.model} is not the one that {tuned.artifact.path} "
                           "was fine-tuned from: its weights have changed; run tslrec finetune again")
     load_adapter(base.network, tuned.artifact.path / "adapter")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..configs import FinetuneConfig
+from ..configs import QUANTS, FinetuneConfig
 from ..data.dataset import Dataset, load_dataset
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.engines.torch_engine import TorchEngine
@@ -19,17 +19,12 @@ from ..llm.gguf.writer import write_gguf
 from ..llm.lora import load_adapter, merge_lora
 from ..llm.model import load_language_model
 from ..llm.prompts import PromptTemplate, TokenPrompt, item_texts
+from ..llm.resolve import ResolvedModel
 from ..runtime.progress import step
 from ..storage.artifacts import write_json
 from .artifact import F16_FILE, load_tuned, open_tuned, quantised_name
 from .parity import check_parity, compare_states
-from .samples import user_prompts
-
-F16_THRESHOLD = 0.998
-"""Least mean cosine between the states of HF + LoRA and of the f16 GGUF."""
-QUANT_THRESHOLDS = {"F16": 0.998, "BF16": 0.995, "Q8_0": 0.995, "Q6_K": 0.98, "Q5_K_M": 0.97, "Q4_K_M": 0.95,
-                    "Q4_0": 0.93}
-"""The same for the quantised file; docs/results.md has what a 135M model reaches."""
+from .samples import history_prompts
 
 
 def parity_prompts(dataset: Dataset, of_users: Sequence[TokenPrompt], tokenizer: TextTokenizer,
@@ -59,7 +54,7 @@ def merge(model: str, adapter: Path, target: Path) -> None:
     write_gguf(target, base.network, base.network.config.to_dict(), base.metadata)
 
 
-def convert(model: str, adapter: Path, folder: Path, quant: str, prompts: Sequence[TokenPrompt], *,
+def convert(model: str | ResolvedModel, adapter: Path, folder: Path, quant: str, prompts: Sequence[TokenPrompt], *,
             threads: int) -> dict[str, Any]:
     """Merge, write the f16 GGUF and the quantised one into `folder`, and verify both against HF + LoRA.
 
@@ -105,7 +100,7 @@ def _compared(folder: Path, quant: str, prompts: Sequence[TokenPrompt], referenc
         with LlamaEngine(folder / quantised_name(name), threads=threads) as engine:
             states[name] = engine.embed(prompts)
     comparisons = {name: compare_states(reference, other) for name, other in states.items()}
-    thresholds = {"F16": F16_THRESHOLD, quant: QUANT_THRESHOLDS[quant]}
+    thresholds = {kind: QUANTS[kind] for kind in ("F16", quant)}
     passed = all(comparisons[name]["mean_cosine"] >= least for name, least in thresholds.items())
     return {"reference": "HF + LoRA, float32", "prompts": len(prompts), "passed": passed,
             "thresholds": thresholds, "comparisons": comparisons}
@@ -123,7 +118,8 @@ def verify(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str
     shown = dataset.training().last(config.max_history)
     tokenizer = load_tokenizer(tuned.quantised)
     users = np.random.default_rng(config.seed).permutation(np.flatnonzero(np.diff(shown.indptr)))
-    of_users = user_prompts(dataset, shown, users[:config.parity_prompts // 2], tuned.template, tokenizer)
+    shown_items = [shown.of(user) for user in users[:config.parity_prompts // 2]]
+    of_users = history_prompts(dataset, shown_items, tuned.template, tokenizer)
     prompts = parity_prompts(dataset, of_users, tokenizer, tuned.template, config)
     base = load_tuned(tuned)
     reference = TorchEngine(base.network).embed(prompts)

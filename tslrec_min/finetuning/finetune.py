@@ -12,10 +12,10 @@ from ..categories.artifact import load_categories
 from ..configs import FinetuneConfig
 from ..data.dataset import load_dataset
 from ..errors import TslrecError
-from ..llm.files import model_hash
 from ..llm.lora import add_lora, save_adapter
 from ..llm.model import load_language_model
 from ..llm.prompts import template_of
+from ..llm.resolve import resolve_model
 from ..runtime import distributed
 from ..runtime.device import resolve_precision
 from ..runtime.progress import step
@@ -49,9 +49,9 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     categories, pretrain_hash = load_categories(pretrain_path, dataset, dataset_hash)
-    template = template_of(config)
+    template, base = template_of(config), resolve_model(config.model)
     recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
-                                                 "model": model_hash(config.model)}, config.seed)
+                                                 "model": base.hash}, config.seed)
     if is_trained(out, recipe, existing):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
@@ -59,7 +59,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         step(f"loads {config.model}")
         # Loaded in its dtype, not cast: a cast would round the rotary frequencies too.
         dtype = resolve_precision(config.precision, device)
-        language_model = load_language_model(config.model, dtype=dtype)
+        language_model = load_language_model(base, dtype=dtype)
         network = language_model.network.to(device)
         n_layers = network.config.num_hidden_layers
         if config.lora_layers > n_layers:
@@ -87,7 +87,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         del model, network, language_model  # the next steps load it again, in float32
         evidence = out.with_name(out.name + ".parity.json")
         try:
-            convert(config.model, folder / "adapter", folder, config.quant, prompts, threads=threads)
+            convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
             evidence.unlink(missing_ok=True)  # of an earlier failure
         except TslrecError:
             if (folder / "parity.json").is_file():

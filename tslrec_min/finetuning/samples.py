@@ -9,7 +9,8 @@ from, and which window of their histories is shown, is decided here too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,10 +80,11 @@ class SampleSplit:
     """What metrics.json says of the samples; JSON-able."""
 
 
-def user_prompts(dataset: Dataset, shown: Histories, users: np.ndarray, template: PromptTemplate,
-                 tokenizer: TextTokenizer) -> list[TokenPrompt]:
-    """Return the prompts of users, int64 [n], made of the texts of their `shown` items."""
-    return _prompts(dataset, [shown.of(user) for user in users], template, tokenizer)
+def history_prompts(dataset: Dataset, histories: Sequence[np.ndarray], template: PromptTemplate,
+                    tokenizer: TextTokenizer) -> list[TokenPrompt]:
+    """Return the prompts of `histories`, int64 [n] each, made of the texts of their items."""
+    texts = item_texts(dataset, template)
+    return template.tokenize_all([[texts[item - 1] for item in history] for history in histories], tokenizer)
 
 
 def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
@@ -94,64 +96,89 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
     Raises:
         TslrecError: there are too few users, or a prompt is longer than the model can read.
     """
-    training = dataset.training()
-    shown = training.last(config.max_history)
-    preferences = _preferences(training, shown, categories, config)
-    users = np.flatnonzero(np.diff(shown.indptr) > 0)
-    if len(users) < 4:
-        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
-    order = np.random.default_rng(config.seed).permutation(users)
-    n_held_out = max(2, round(config.holdout * len(users)))
-    held_out, available = order[:n_held_out], order[n_held_out:]
+    maker = _Maker(dataset, categories, tokenizer, template, config, context_length)
+    training, shown = maker.training, maker.shown
+    preferences = maker.preferences(shown)
+    held_out, available = _divided(shown, config)
     trained = _chosen(shown, preferences, available, config)
-
-    def sampled(items: Sequence[np.ndarray], targets: np.ndarray, redraw: Callable[[int], Samples] | None = None
-                ) -> Samples:
-        prompts = _prompts(dataset, items, template, tokenizer)
-        longest = max(len(prompt.token_ids) for prompt in prompts)
-        if longest > context_length:
-            raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most {context_length}; "
-                              "lower --max-history or --max-title-tokens")
-        return Samples(prompts, torch.from_numpy(targets), redraw)
-
-    def windows(number: int) -> Histories:
-        return random_windows(training, config.max_history, seed=config.seed, epoch=number)
-
-    def of_epoch(number: int) -> Samples:
-        window = windows(number) if config.window == "random" else shown
-        targets = _preferences(training, window, categories, config)
-        users = sampled([window.of(user) for user in trained], targets[trained], of_epoch)
-        return with_virtual_users(users, number) if config.virtual_users else users
-
-    known, virtual_targets = _virtual_targets(training, available, categories, config)
-
-    def with_virtual_users(users: Samples, number: int) -> Samples:
-        drawn = np.random.default_rng([config.seed, number, _VIRTUAL]).permutation(len(known))
-        drawn = drawn[:max(1, round(config.virtual_users * len(known)))]
-        virtual = sampled([known[row:row + 1] for row in drawn], virtual_targets[drawn])
-        return Samples(users.prompts + virtual.prompts, torch.cat([users.preferences, virtual.preferences]),
-                       of_epoch, len(virtual))
-
-    of_held_out = sampled([shown.of(user) for user in held_out], preferences[held_out])
-    of_instances, seen = None, shown
+    of_held_out, of_instances = maker.of_histories(shown, held_out, preferences), None
     if config.level == "instance":
         seen = training
-        samples = sampled(*_instances(training, trained, categories, config.max_history))
+        samples = maker.samples(*_instances(training, trained, categories, config.max_history))
         if np.diff(training.indptr)[held_out].max() > 1:
-            of_instances = sampled(*_instances(training, held_out, categories, config.max_history, last_only=True))
-    elif config.window == "random" or config.virtual_users:
-        seen, samples = windows(0) if config.window == "random" else shown, of_epoch(0)
+            of_instances = maker.samples(*_instances(training, held_out, categories, config.max_history,
+                                                     last_only=True))
+    else:
+        seen = maker.windows(0)
+        virtual = _virtual_targets(training, available, categories, config) if config.virtual_users else None
+        samples = maker.of_epoch(trained, virtual, 0)
         longest = config.max_history * (config.max_title_tokens + _TOKENS_BESIDE_TITLE)
         if config.window == "random" and longest > context_length:
             for number in range(1, config.epochs):  # a window too long is found now, not hours later
-                of_epoch(number)
-    else:
-        samples = sampled([shown.of(user) for user in trained], preferences[trained])
+                samples.epoch(number)
     report = {"level": config.level, "training_users": len(trained), "training_samples": len(samples),
               "virtual_users": samples.n_virtual, "training_tokens": samples.tokens,
               **_coverage(seen, preferences, trained, available, config),
               **_cut_titles(dataset, seen, np.concatenate([trained, held_out]), template, tokenizer)}
     return SampleSplit(samples, of_held_out, of_instances, report)
+
+
+class _Maker:
+    """Makes samples from training histories."""
+
+    def __init__(self, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
+                 config: FinetuneConfig, context_length: int) -> None:
+        self.training = dataset.training()
+        self.shown = self.training.last(config.max_history)
+        self._prompts = partial(history_prompts, dataset, template=template, tokenizer=tokenizer)
+        self._categories, self._config, self._context_length = categories, config, context_length
+
+    def preferences(self, shown: Histories) -> np.ndarray:
+        """Return what prompts that show this of each user stand for, float32 [U, K]."""
+        counted = shown if self._config.target == "shown" else self.training
+        return preference_distributions(counted, self._categories.labels, self._categories.n_categories)
+
+    def windows(self, epoch: int) -> Histories:
+        """Return the items that prompts show of each user in an epoch."""
+        if self._config.window == "recent":
+            return self.shown
+        return random_windows(self.training, self._config.max_history, seed=self._config.seed, epoch=epoch)
+
+    def samples(self, items: Sequence[np.ndarray], targets: np.ndarray) -> Samples:
+        """Make samples of the items that each shows, and the distribution it stands for, float32 [n, K]."""
+        prompts = self._prompts(items)
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        if longest > self._context_length:
+            raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most "
+                              f"{self._context_length}; lower --max-history or --max-title-tokens")
+        return Samples(prompts, torch.from_numpy(targets))
+
+    def of_histories(self, shown: Histories, users: np.ndarray, preferences: np.ndarray) -> Samples:
+        """Make a sample of each of some users, int64 [n]."""
+        return self.samples([shown.of(user) for user in users], preferences[users])
+
+    def of_epoch(self, users: np.ndarray, virtual: tuple[np.ndarray, np.ndarray] | None, number: int) -> Samples:
+        """Make the samples of an epoch: of `users`, and of some `virtual` ones, drawn for this epoch."""
+        window, redraw = self.windows(number), partial(self.of_epoch, users, virtual)
+        samples = self.of_histories(window, users, self.preferences(window))
+        if virtual is None:
+            return replace(samples, redraw=redraw if self._config.window == "random" else None)
+        known, targets = virtual
+        drawn = np.random.default_rng([self._config.seed, number, _VIRTUAL]).permutation(len(known))
+        drawn = drawn[:max(1, round(self._config.virtual_users * len(known)))]
+        of_items = self.samples([known[row:row + 1] for row in drawn], targets[drawn])
+        return Samples(samples.prompts + of_items.prompts, torch.cat([samples.preferences, of_items.preferences]),
+                       redraw, len(of_items))
+
+
+def _divided(shown: Histories, config: FinetuneConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the held-out users; returns them and all others, in random order."""
+    users = np.flatnonzero(np.diff(shown.indptr) > 0)
+    if len(users) < 4:
+        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
+    order = np.random.default_rng(config.seed).permutation(users)
+    n_held_out = max(2, round(config.holdout * len(users)))
+    return order[:n_held_out], order[n_held_out:]
 
 
 def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) -> Histories:
@@ -160,17 +187,6 @@ def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) 
     draws = np.random.default_rng([seed, epoch, _WINDOWS]).random(len(histories))
     starts = np.floor(draws * (histories.lengths - kept + 1)).astype(np.int64)
     return histories.windows(starts, kept)
-
-
-def _prompts(dataset: Dataset, items: Sequence[np.ndarray], template: PromptTemplate, tokenizer: TextTokenizer
-             ) -> list[TokenPrompt]:
-    texts = item_texts(dataset, template)
-    return template.tokenize_all([[texts[item - 1] for item in history] for history in items], tokenizer)
-
-
-def _preferences(training: Histories, shown: Histories, categories: Categories, config: FinetuneConfig) -> np.ndarray:
-    counted = shown if config.target == "shown" else training
-    return preference_distributions(counted, categories.labels, categories.n_categories)
 
 
 def _virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig

@@ -24,8 +24,6 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 """Names of the adapted linear layers. Embeddings and norms are never adapted: GGUF adapters and merges lose them."""
 _UNSUPPORTED = ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern", "fan_in_fan_out", "modules_to_save")
 """Options of PEFT that change the update or what is adapted; an adapter that uses one is refused."""
-_GREATEST = 1e9
-"""Far above any scale that was ever used; floats cannot hold every whole number that JSON can."""
 _PEFT_PREFIX = "base_model.model."
 _PEFT_TENSOR = re.compile(re.escape(_PEFT_PREFIX) + r"(.+)\.lora_[AB]\.weight")
 _LAYER = re.compile(r"\.layers\.(\d+)\.")  # as PEFT finds the layers of ``layers_to_transform``
@@ -137,7 +135,7 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
         tensors = load_tensors(folder / "adapter_model.safetensors")
         rank, alpha, dropout = _numbers(config, tensors)
         adapted = _adapted(network, config, tensors)
-    except (TslrecError, KeyError, TypeError, ValueError) as error:
+    except (TslrecError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TslrecError(f"{folder} can't be read as a LoRA adapter: {error}") from None
     _wrap(network, adapted, rank, alpha, dropout)
     parameters = {f"{_PEFT_PREFIX}{name}.lora_{which}.weight": getattr(layer, f"lora_{which}")
@@ -163,8 +161,8 @@ def _numbers(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
     if type(rank) is not int or rank < 1:
         raise ValueError(f"its rank r is {rank!r}; expected a whole number from 1")
     for name, value in (("lora_alpha", alpha), ("lora_dropout", dropout)):
-        if type(value) not in (int, float) or not abs(value) < _GREATEST:
-            raise ValueError(f"{name} is {value!r}; expected a number below {_GREATEST:g}")
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}; expected a number")
     if not 0 <= dropout <= 1:
         raise ValueError(f"lora_dropout is {dropout}; expected 0 to 1")
     for name, tensor in tensors.items():

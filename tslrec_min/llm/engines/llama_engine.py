@@ -32,6 +32,8 @@ from ..prompts import TokenPrompt
 from .engine import BatchedEngine, progress_bar
 
 _CPU_TOKENS, _GPU_TOKENS = 128, 512
+_MAX_SEQUENCES = 64
+"""Maximum number of prompts computed at once."""
 _LOGIT_BYTES = 2**28
 """Most memory for the logits of all contexts, for which llama.cpp makes room even if they are never computed."""
 _RESULT = b"result_embd_pooled"  # llama.cpp's name of the states that it gives out, with any pooling
@@ -49,8 +51,7 @@ def _stop_after_states(tensor: int, ask: bool, _data: int) -> bool:
 class LlamaEngine(BatchedEngine):
     """Pooled states by llama.cpp; use it as a context manager, or `close` it."""
 
-    def __init__(self, path: str | Path, *, threads: int, gpu_layers: int = 0, batch_tokens: int = 0,
-                 max_sequences: int = 64) -> None:
+    def __init__(self, path: str | Path, *, threads: int, gpu_layers: int = 0, batch_tokens: int = 0) -> None:
         """Load a model.
 
         Args:
@@ -59,19 +60,18 @@ class LlamaEngine(BatchedEngine):
             gpu_layers: layers to put on a GPU, -1 = all.
             batch_tokens: the most tokens computed at once; 0: 128 on a CPU, 512 with a GPU. Attention looks at all
                 prompts of a batch and masks the others, so that much larger batches cost more than they save.
-            max_sequences: the most prompts computed at once.
 
         Raises:
             TslrecError: llama.cpp can't load the file; the message holds its last error lines.
         """
-        if threads < 1 or batch_tokens < 0 or max_sequences < 1:
-            raise ValueError(f"threads is {threads}, batch_tokens {batch_tokens}, max_sequences {max_sequences}; "
-                             "expected at least 1 of each (batch_tokens 0: chosen here)")
+        if threads < 1 or batch_tokens < 0:
+            raise ValueError(f"threads is {threads}, batch_tokens {batch_tokens}; expected at least 1 of each "
+                             "(batch_tokens 0: chosen here)")
         self._model = None
         self._contexts: list[Any] = []
         self._context_size = 0
         self._path, self._threads, self._gpu_layers = Path(path), threads, gpu_layers
-        self._max_sequences = min(max_sequences, llama_cpp.llama_max_parallel_sequences() - 1)  # 0: the prefix
+        self._max_sequences = min(_MAX_SEQUENCES, llama_cpp.llama_max_parallel_sequences() - 1)  # 0: the prefix
         self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
         check_gguf(self._path)
         if gpu_layers and not self.gpu_offload:

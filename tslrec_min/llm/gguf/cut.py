@@ -54,23 +54,35 @@ def cut_layers(source: Path, target: Path, layers: int) -> None:
             writer.close()
 
 
-def cached_cut(source: Path, layers: int, folder: Path) -> Path:
+def cached_cut(source: Path, source_hash: str, layers: int, folder: Path) -> tuple[Path, str]:
     """Return a file with the first layers of a model, made if it isn't in `folder` yet or was damaged there.
+
+    Args:
+        source: a .gguf file.
+        source_hash: its SHA-256.
+        layers: how many.
+        folder: where the file is kept.
+
+    Returns:
+        The file and its SHA-256.
 
     Raises:
         TslrecError: see `cut_layers`, or the folder can't be written.
     """
-    target = folder / f"{sha256_of_file(source)[:12]}-{source.stem}-{layers}-layers.gguf"
+    target = folder / f"{source_hash[:12]}-{source.stem}-{layers}-layers.gguf"
     note = target.with_name(target.name + ".sha256")
-    if target.is_file() and note.is_file() and note.read_text(encoding="ascii").strip() == sha256_of_file(target):
-        return target
+    if target.is_file() and note.is_file():
+        found = sha256_of_file(target)
+        if note.read_text(encoding="ascii").strip() == found:
+            return target, found
     try:
         folder.mkdir(parents=True, exist_ok=True)
         cut_layers(source, target, layers)
-        note.write_text(sha256_of_file(target) + "\n", encoding="ascii")
+        found = sha256_of_file(target)
+        note.write_text(found + "\n", encoding="ascii")
     except OSError as error:
         raise TslrecError(f"{folder} can't be written: {error}; set TSLREC_CACHE to another folder") from None
-    return target
+    return target, found
 
 
 def _layer(tensor: str) -> int:

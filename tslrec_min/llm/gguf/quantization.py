@@ -9,21 +9,14 @@ from pathlib import Path
 import llama_cpp
 from gguf import GGMLQuantizationType
 
+from ... import configs
 from ...errors import TslrecError
 from ...storage.atomic import replace_file
 from ..llama_log import captured_llama_log
 from .reader import check_gguf, gguf_reader
 
-QUANTS = {
-    "F16": llama_cpp.LLAMA_FTYPE_MOSTLY_F16,
-    "BF16": llama_cpp.LLAMA_FTYPE_MOSTLY_BF16,
-    "Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
-    "Q6_K": llama_cpp.LLAMA_FTYPE_MOSTLY_Q6_K,
-    "Q5_K_M": llama_cpp.LLAMA_FTYPE_MOSTLY_Q5_K_M,
-    "Q4_K_M": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
-    "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
-}
-
+QUANTS = {name: getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}") for name in configs.QUANTS}
+"""What llama.cpp calls the quantisations of `configs.QUANTS`."""
 _SLOW = (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q5_1)
 """Types that llama.cpp multiplies row by row on a CPU; half as fast as Q8_0 or slower."""
 

@@ -189,7 +189,9 @@ def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
     config["vocab_size"] = int(tensors["token_embd.weight"].shape[1])
     for key in architecture.keys:
         if key.gguf in values:
-            value = _shortest(values[key.gguf]) if key.kind is float else int(values[key.gguf])
+            value = key.kind(values[key.gguf])
+            if key.kind is float:  # the shortest decimal of a float32: 1e-05 rather than 9.999999747378752e-06
+                value = float(str(np.float32(value)))
             if config.setdefault(key.hf, value) != value:
                 raise TslrecError(f"{path} has {name}.{key.gguf} = {value}, where its architecture or its other keys "
                                   f"imply {config[key.hf]}; tslrec does not convert that: give another model")
@@ -257,11 +259,6 @@ def _rope_scaling(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor]
     except TslrecError as error:
         raise TslrecError(f"{path} can't be converted: {error}") from None
     return {"rope_scaling": {"rope_type": "llama3", **scaling}}
-
-
-def _shortest(value: float) -> float:
-    """Return the shortest decimal that is this float32: 1e-05 rather than 9.999999747378752e-06."""
-    return float(str(np.float32(value)))
 
 
 def _tensors(reader: GGUFReader, architecture: Architecture, config: dict[str, Any], path: Path) -> GgufTensors:

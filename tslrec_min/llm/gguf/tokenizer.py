@@ -41,16 +41,12 @@ class TextTokenizer:
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return token ids and each token's character span in `text`.
+    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        """Yield of every text the token ids and each token's character span; the package's own threads encode.
 
         The spans cover the whole text in its order. Tokens that are bytes of one character have its span each, as has
         a space that the tokenizer puts before a character; BOS and EOS span (0, 0).
         """
-        return next(self.encode_all_with_offsets([text]))
-
-    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
-        """Yield `encode_with_offsets` of every text; many are encoded at once, in the package's own threads."""
         for at in range(0, len(texts), _TEXTS_AT_ONCE):
             part = list(texts[at:at + _TEXTS_AT_ONCE])
             for text, encoding in zip(part, self.tokenizer.encode_batch(part, add_special_tokens=False), strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFileType
@@ -20,40 +20,22 @@ from .metadata import Metadata
 from .names import ARCHITECTURES, Architecture, TensorName, architecture_of_config, plain_config, to_gguf_rows
 from .rope import frequency_factors
 
-
-class _Stored(NamedTuple):
-    """How matrices are stored."""
-
-    name: str
-    file: LlamaFileType
-    tensor: GGMLQuantizationType
-    largest: float
+_LARGEST = float(np.finfo(np.float16).max)
 
 
-_DTYPES = {
-    "f32": _Stored("float32", LlamaFileType.ALL_F32, GGMLQuantizationType.F32, float(np.finfo(np.float32).max)),
-    "f16": _Stored("float16", LlamaFileType.MOSTLY_F16, GGMLQuantizationType.F16, float(np.finfo(np.float16).max)),
-    "bf16": _Stored("bfloat16", LlamaFileType.MOSTLY_BF16, GGMLQuantizationType.BF16, (2 - 2**-7) * 2.0**127),
-}
-
-
-def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Metadata, *,
-               dtype: str = "f16") -> None:
-    """Write a model; the file appears under its name when it is whole.
+def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Metadata) -> None:
+    """Write a model in float16; the file appears under its name when it is whole.
 
     Args:
         path: the file to write; replaced if it exists.
         network: a transformers model, or its state dict of tensors or arrays.
         config: its config as a dict (``network.config.to_dict()``).
         metadata: tokenizer and description (`LanguageModel.metadata`).
-        dtype: ``"f16"``, ``"bf16"`` or ``"f32"``.
 
     Raises:
-        TslrecError: a tensor is missing, unknown, not finite or too large for `dtype`, or the model has something
+        TslrecError: a tensor is missing, unknown, not finite or too large for float16, or the model has something
             that GGUF's architecture can't express.
     """
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(_DTYPES)}")
     state = network.state_dict() if hasattr(network, "state_dict") else network
     name = architecture_of_config(config)
     plain = plain_config(config)
@@ -61,19 +43,19 @@ def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Me
     _check_vocabulary(metadata, plain)
     with replace_file(Path(path)) as temporary:
         writer = GGUFWriter(temporary, name)
-        _add_metadata(writer, name, plain, metadata, dtype)
+        _add_metadata(writer, name, plain, metadata)
         factors = _rope_factors(plain)
         for tensor in factors:
-            _announce(writer, "rope_freqs.weight", tensor.shape, "f32")
+            _announce(writer, "rope_freqs.weight", tensor.shape, GGMLQuantizationType.F32)
         for _, gguf, entry, shape in expected:
-            _announce(writer, gguf, shape, _stored_dtype(entry, dtype))
+            _announce(writer, gguf, shape, _type_of(entry))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in factors:
             writer.write_tensor_data(tensor)
         for hf, _, entry, _ in expected:
-            writer.write_tensor_data(_convert(hf, state[hf], entry, plain, _stored_dtype(entry, dtype)))
+            writer.write_tensor_data(_convert(hf, state[hf], entry, plain))
         writer.close()
 
 
@@ -102,11 +84,11 @@ def _check_vocabulary(metadata: Metadata, config: Mapping[str, Any]) -> None:
                           f"{config['vocab_size']} embeddings; give the tokenizer that belongs to the model")
 
 
-def _add_metadata(writer: GGUFWriter, name: str, config: Mapping[str, Any], metadata: Metadata, dtype: str) -> None:
+def _add_metadata(writer: GGUFWriter, name: str, config: Mapping[str, Any], metadata: Metadata) -> None:
     for key in ARCHITECTURES[name].keys:
         add = writer.add_float32 if key.kind is float else writer.add_uint32
         add(f"{name}.{key.gguf}", key.kind(config[key.hf]))
-    writer.add_file_type(_DTYPES[dtype].file)
+    writer.add_file_type(LlamaFileType.MOSTLY_F16)
     writer.add_quantization_version(GGML_QUANT_VERSION)
     for entry, (value, kind, item_kind) in metadata.items():
         if value != []:  # the format has no empty arrays
@@ -119,27 +101,27 @@ def _rope_factors(config: Mapping[str, Any]) -> list[np.ndarray]:
     return [frequency_factors(scaling, config["rope_theta"], config["head_dim"])] if scaling else []
 
 
-def _stored_dtype(entry: TensorName, dtype: str) -> str:
-    return "f32" if entry.is_vector else dtype
+def _type_of(entry: TensorName) -> GGMLQuantizationType:
+    return GGMLQuantizationType.F32 if entry.is_vector else GGMLQuantizationType.F16
 
 
-def _announce(writer: GGUFWriter, name: str, shape: tuple[int, ...], dtype: str) -> None:
-    size = int(np.prod(shape)) * (4 if dtype == "f32" else 2)
-    writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=_DTYPES[dtype].tensor)
+def _announce(writer: GGUFWriter, name: str, shape: tuple[int, ...], kind: GGMLQuantizationType) -> None:
+    size = int(np.prod(shape)) * (4 if kind == GGMLQuantizationType.F32 else 2)
+    writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=kind)
 
 
-def _convert(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any], dtype: str) -> np.ndarray:
+def _convert(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any]) -> np.ndarray:
     weight = _to_float32(tensor)
     largest = float(max(weight.max(), -weight.min()))  # NaN if any is
     if not np.isfinite(largest):
         raise TslrecError(f"{hf} has values that are not finite; the model diverged: train it again at a lower rate")
-    if largest > _DTYPES[dtype].largest:
-        raise TslrecError(f"{hf} has the value {largest:.3g}, too large for {_DTYPES[dtype].name}; write it as f32")
+    if largest > _LARGEST and not entry.is_vector:
+        raise TslrecError(f"{hf} has the value {largest:.3g}, too large for float16; give another model")
     if entry.rotated_heads:
         weight = to_gguf_rows(weight, config[entry.rotated_heads])
     if entry.offset:
         weight = weight + np.float32(entry.offset)
-    return quantize(np.ascontiguousarray(weight), _DTYPES[dtype].tensor)
+    return quantize(np.ascontiguousarray(weight), _type_of(entry))
 
 
 def _to_float32(tensor: Any) -> np.ndarray:
