@@ -35,7 +35,7 @@ class CCATable(TrainableTable):
 
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
-        """Start from the first d components; see `Adapter.build`."""
+        """Start from the first d of float [I+1, D]; see `Adapter.build`."""
         fitted = PrincipalComponents.fit(embeddings)
         fitted.check(config.width, "--width")
         whitened = fitted.centred @ fitted.directions[:, :fitted.rank] / np.sqrt(fitted.variances[:fitted.rank])

@@ -23,7 +23,7 @@ class InitialisedTable(TrainableTable):
 
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
-        """Start from the first d components, whitened or not; see `Adapter.build`."""
+        """Start from the first d of float [I+1, D], whitened or not; see `Adapter.build`."""
         fitted = PrincipalComponents.fit(embeddings)
         fitted.check(config.width, "--width")
         rows = fitted.centred @ fitted.directions[:, :config.width]

@@ -30,7 +30,7 @@ class TrainableTable(Adapter):
 
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
-        """Start from N(0, std^2); only the number of the embeddings matters."""
+        """Start from N(0, std^2); of the embeddings, [I+1, 0], only the number matters."""
         return cls(_padded(nn.init.normal_(torch.empty(len(embeddings) - 1, config.width), std=config.table_spread)))
 
     @classmethod

@@ -27,7 +27,7 @@ class Projection(Adapter):
 
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
-        """Fit the features and start from random weights; see `Adapter.build`."""
+        """Fit the features on float [I+1, D] and start from random weights; see `Adapter.build`."""
         return cls(cls.fit_features(embeddings, config), config)
 
     @classmethod

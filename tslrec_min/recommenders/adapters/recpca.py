@@ -30,7 +30,7 @@ class RecPCATable(TrainableTable):
 
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
-        """Start from the first d components; see `Adapter.build`."""
+        """Start from the first d of float [I+1, D]; see `Adapter.build`."""
         fitted = PrincipalComponents.fit(embeddings)
         fitted.check(config.width, "--width")
         directions = smooth_directions(fitted.centred, config.width, config.recpca_lambda, training)
