@@ -9,23 +9,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .. import configs
 from ..config_fields import from_mapping, unknown_keys, unread_settings
-from ..configs import (
-    ADAPTERS,
-    AdapterConfig,
-    EmbedConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    PrepareConfig,
-    PretrainConfig,
-    TrainConfig,
-)
+from ..configs import ADAPTERS, AdapterConfig, TrainConfig
 from ..errors import TslrecError, missing_path
 
 EMBEDDINGS = ("none", "untuned", "tuned")
 _SECTIONS: dict[str, type] = {
-    "prepare": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig, "embed": EmbedConfig,
-    "train": TrainConfig, "evaluate": EvaluateConfig}
+    "prepare": configs.PrepareConfig, "pretrain": configs.PretrainConfig, "finetune": configs.FinetuneConfig,
+    "embed": configs.EmbedConfig, "train": TrainConfig, "evaluate": configs.EvaluateConfig}
 _ADAPTER_KEYS = {item.name for item in fields(AdapterConfig)}
 _ARM_KEYS = ("name", "embeddings")
 _KEYS = ("source", "items", "seeds", "arms", *_SECTIONS)

@@ -26,16 +26,7 @@ class ResumableTraining:
 
     def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], groups: list[dict[str, Any]], seed: int,
                  device: torch.device, **settings: Any) -> None:
-        """Make the optimiser.
-
-        Args:
-            model: what is trained.
-            parameters: its trainable parameters; gradients are clipped by their norm over all of them.
-            groups: the same, as AdamW takes them.
-            seed: random seed.
-            device: where the model is.
-            settings: further ones of AdamW; its learning rate is set in every step.
-        """
+        """Make the optimiser, AdamW over `groups` of the `parameters` and with further `settings`."""
         self.model, self.parameters, self.seed, self.device = model, parameters, seed, device
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, fused=True, **settings)
         self.losses: list[float] = []
@@ -87,7 +78,7 @@ class ResumableTraining:
             self.best[name].copy_(tensor.detach())
 
     def save(self, checkpointing: Checkpointing | None, *, always: bool = False) -> None:
-        """Write the state to disk if the last time is long enough ago, or always; nowhere without a checkpoint."""
+        """Write the state to disk if the last time is long enough ago, or always."""
         if checkpointing and (always or time.monotonic() - self._saved > checkpointing.seconds):
             if distributed.rank() == 0:
                 save_checkpoint(checkpointing.path, self.model, self.optimiser, self.best,

@@ -43,7 +43,7 @@ class TrainableTable(Adapter):
 
     @classmethod
     def restore(cls, config: TrainConfig, state: dict[str, torch.Tensor]) -> Self:
-        """Rebuild a trained table; see `Adapter.restore`."""
+        """Rebuild a trained table from its state; see `Adapter.restore`."""
         return cls(state["weight"], state.get("start"))
 
     def item_parameters(self) -> list[nn.Parameter]:

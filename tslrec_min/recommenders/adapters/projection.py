@@ -32,7 +32,7 @@ class Projection(Adapter):
 
     @classmethod
     def restore(cls, config: TrainConfig, state: dict[str, torch.Tensor]) -> Self:
-        """Rebuild a trained projection; see `Adapter.restore`."""
+        """Rebuild a trained projection from its state; see `Adapter.restore`."""
         prefix = "features."
         adapter = cls(Features.restore({name.removeprefix(prefix): values for name, values in state.items()
                                         if name.startswith(prefix)}), config)
