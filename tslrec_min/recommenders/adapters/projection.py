@@ -49,7 +49,7 @@ class Projection(Adapter):
         raise NotImplementedError
 
     def project(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return the vectors of items that training didn't know; see `Adapter.project`."""
+        """Return the vectors of float [n, D], items that training didn't know; see `Adapter.project`."""
         return self.vectors(self.features(embeddings))
 
     def forward(self) -> torch.Tensor:
