@@ -36,6 +36,6 @@ def step_seconds(run: TrainingRun, windows: Windows, batches: Sequence[np.ndarra
     seconds = []
     for chosen in batches:
         started = time.perf_counter()
-        run.step(windows, chosen)
+        run.learn(windows, chosen)
         seconds.append(time.perf_counter() - started)
     return seconds

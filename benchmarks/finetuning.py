@@ -109,7 +109,7 @@ def ours(network: Any, training: Any, held_out: Any, config: Any, n_categories: 
     run = FinetuningRun(PreferenceModel(network, n_categories), training, held_out, config)
     begin = time.perf_counter()
     while not run.epoch:
-        run.step()
+        run.learn()
     seconds = time.perf_counter() - begin
     run.check()
     return {"users a second": len(training) / seconds, "loss": run.checks[0]["loss"], "baseline": run.baseline}

@@ -80,10 +80,10 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
              layers=range(layers - (config.lora_layers or layers), layers))
     run = FinetuningRun(PreferenceModel(model.network, categories.n_categories, checkpointing=config.checkpointing),
                         samples.training, samples.held_out, config)
-    run.step()
+    run.learn()
     begin, before = time.perf_counter(), run.users_seen
     while not run.epoch:
-        run.step()
+        run.learn()
     rate = (len(samples.training) - before) / (time.perf_counter() - begin)
     return {"users a second": rate, "MiB": peak_memory(), "tokens": samples.training.tokens / len(samples.training)}
 

@@ -44,7 +44,7 @@ def measure(loss: str, n_items: int, steps: int) -> dict[str, float]:
     windows, batches = run.plan(1)
     seconds = step_seconds(run, windows, batches[:steps])
     run.end_epoch({"ndcg@10": 0.0})  # keeps a copy of the weights, as every training does
-    run.step(windows, batches[0])
+    run.learn(windows, batches[0])
     return {"peak": peak_memory_mib() / 1024, "seconds": float(np.median(seconds))}
 
 

@@ -58,7 +58,7 @@ def training(n_users: int, n_items: int, loss: str) -> Callable[[], object]:
     run = TrainingRun(recommender, histories, config, torch.device("cpu"), 1)
     recommender.train()
     windows, batches = run.plan(1)
-    return lambda: [run.step(windows, chosen) for chosen in batches[:8]]
+    return lambda: [run.learn(windows, chosen) for chosen in batches[:8]]
 
 
 def ranking(n_users: int, n_items: int) -> Callable[[], object]:

@@ -58,7 +58,7 @@ def main() -> None:
     windows, batches = run.plan(1)
     lengths = np.minimum(windows.input_stop - windows.row_start, config.max_len)
     n_targets = int((windows.input_stop + 1 - windows.first_target).sum())
-    run.step(windows, batches[0])
+    run.learn(windows, batches[0])
     timed = batches[1:1 + arguments.steps]
     seconds = step_seconds(run, windows, timed)
     share = sum(map(len, timed)) / len(windows)

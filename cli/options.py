@@ -75,7 +75,7 @@ VECTORS_PATH = GivenPath("give a folder that tslrec embed wrote, or a file of ve
 def config_options(config_class: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """Give a command one option per field of a configuration; it gets the configuration as `config`."""
     return _field_options(config_class, without,
-                          lambda chosen: {"config": from_mapping(config_class, chosen, "options")})
+                          lambda chosen: {"config": from_mapping(config_class, chosen, "")})
 
 
 def given_options(config_class: type, name: str) -> Callable[[Command], Command]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..configs import ADAPTER_OPTIONS, PretrainConfig
+from ..configs import PretrainConfig
 from ..storage.existing import Existing
 from .options import DATASET, config_options, out_option, stage_options, start_torch, writes_output
 from .tables import print_training
@@ -15,7 +15,7 @@ from .tables import print_training
 @click.command()
 @click.argument("dataset", type=DATASET)
 @out_option("Folder of the pretrained recommender and its latent categories.")
-@config_options(PretrainConfig, without=ADAPTER_OPTIONS)
+@config_options(PretrainConfig)
 @stage_options
 def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, threads: int, existing: Existing,
              as_json: bool) -> None:

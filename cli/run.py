@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..config_fields import from_mapping, overlaid
 from ..configs import PrepareConfig
 from ..data.builtin import DATASETS
 from .formats import formatted
@@ -69,7 +70,8 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     else:
         with as_file(files("tslrec_min") / "pipeline" / f"{BUILT_IN}.toml") as path:
             config = load_run_config(path)
-    config = replace(config, stages={**config.stages, "prepare": replace(config.stages["prepare"], **prepare)})
+    prepare = overlaid(PrepareConfig, asdict(config.stages["prepare"]), prepare)
+    config = replace(config, stages={**config.stages, "prepare": from_mapping(PrepareConfig, prepare, "")})
     if out is None:  # a folder for each pair of a configuration and data
         names = [source, *([] if data is None or not described else [data])]
         out = Path("runs") / "-".join(name.resolve().name.split(".")[0] for name in names)

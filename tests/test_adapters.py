@@ -12,12 +12,14 @@ import pytest
 import scipy.linalg
 import torch
 
+from tslrec_min.config_fields import from_mapping
 from tslrec_min.configs import ADAPTERS, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.errors import TslrecError
 from tslrec_min.item_vectors.artifact import write_embeddings
 from tslrec_min.pipeline.config import load_run_config
-from tslrec_min.recommenders.adapters import build_adapter, item_parameters, restore_adapter
+from tslrec_min.recommenders.adapters import adapter_classes, build_adapter
+from tslrec_min.recommenders.adapters.base import Adapter
 from tslrec_min.recommenders.adapters.cca import canonical_components
 from tslrec_min.recommenders.adapters.components import Features, PrincipalComponents
 from tslrec_min.recommenders.adapters.controls import controlled
@@ -54,7 +56,7 @@ def stored_embeddings(path: Path, dataset: Dataset) -> Path:
     return path
 
 
-def make_adapter(name: str, embeddings: np.ndarray | None = None, **settings) -> torch.nn.Module:
+def make_adapter(name: str, embeddings: np.ndarray | None = None, **settings) -> Adapter:
     """Build an adapter from `make_embeddings`, or others, with seed 0."""
     if embeddings is None and name != "none":
         embeddings = make_embeddings()
@@ -72,7 +74,8 @@ def test_contract(name: str, table_std: float) -> None:
     spread = table[1:].detach().square().mean().sqrt()
     assert 0.5 < spread / table_std < 2
     assert len(torch.unique(table[1:], dim=0)) == N_ITEMS
-    assert hasattr(adapter, "project") == (name not in TABLES)
+    projected = adapter.project(torch.from_numpy(make_embeddings(5)))
+    assert (projected is not None) == (name not in TABLES)
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -132,10 +135,10 @@ def test_a_stored_adapter_comes_back(cycle: Path, tmp_path: Path, name: str) -> 
     found = load_recommender(tmp_path / "run", dataset_hash, CPU)
     table = found.item_table()
     assert table.shape == (dataset.n_items + 1, 8) and not table[0].any()
-    again = restore_adapter(config, found.adapter.state_dict())
+    again = adapter_classes()[name].restore(config, found.adapter.state_dict())
     assert torch.equal(again(), table)
     new = torch.from_numpy(make_embeddings(5, seed=1))
-    if hasattr(again, "project"):
+    if name not in TABLES:
         assert torch.equal(again.project(new), found.adapter.project(new))
 
 
@@ -317,14 +320,14 @@ def test_a_table_that_decays_starts_where_others_do(name: str) -> None:
     plain, anchored = make_adapter(name), make_adapter(name, table_decay=0.5)
     assert torch.equal(plain(), anchored()) and not anchored.weight.any()
     anchored.weight.data[1:] = torch.randn(N_ITEMS, WIDTH)
-    again = restore_adapter(TrainConfig(adapter=name, width=WIDTH), anchored.state_dict())
+    again = adapter_classes()[name].restore(TrainConfig(adapter=name, width=WIDTH), anchored.state_dict())
     assert torch.equal(again(), anchored()) and not again()[0].any()
 
 
 @pytest.mark.parametrize(("name", "decayed"), [("none", 1), ("init", 1), ("alphafuse", 1), ("gate", 1), ("linear", 0)])
 def test_what_is_learned_item_by_item(name: str, decayed: int) -> None:
     adapter = make_adapter(name)
-    found = item_parameters(adapter)
+    found = adapter.item_parameters()
     assert len(found) == decayed and all(len(parameter) in (N_ITEMS, N_ITEMS + 1) for parameter in found)
 
 
@@ -427,10 +430,9 @@ def test_adapters_refuse_what_does_not_fit() -> None:
         build(np.ones_like(vectors), adapter="whiten")
     with pytest.raises(TslrecError, match="--id-width 5 is more than --width 4"):
         TrainConfig(adapter="alphafuse", width=4, id_width=5)
-    with pytest.raises(TslrecError, match="--vectors both is about item embeddings, and the adapter none takes none"):
-        TrainConfig(vectors="both")
-    with pytest.raises(TslrecError, match="--control random replaces item embeddings, and the adapter none"):
-        TrainConfig(control="random")
+    for setting in ({"vectors": "both"}, {"control": "random"}):
+        with pytest.raises(TslrecError, match="is read only with adapter; got adapter = none"):
+            from_mapping(TrainConfig, setting, "train")
 
 
 def test_arms_of_a_run_have_adapters_and_controls(tmp_path: Path) -> None:
@@ -440,5 +442,5 @@ def test_arms_of_a_run_have_adapters_and_controls(tmp_path: Path) -> None:
     assert [(found.train.adapter, found.train.control) for found in load_run_config(config).arms] == [
         ("moe", "none"), ("alphafuse", "shuffled")]
     config.write_text('source = "x"\n[[arms]]\ncontrol = "random"\n')
-    with pytest.raises(TslrecError, match="--control random replaces item embeddings"):
+    with pytest.raises(TslrecError, match="control = random is read only with adapter; got adapter = none"):
         load_run_config(config)

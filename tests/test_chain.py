@@ -24,6 +24,7 @@ from tslrec_min import configs
 from tslrec_min.categories.artifact import load_categories
 from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.cli import main
+from tslrec_min.config_fields import from_mapping
 from tslrec_min.configs import EmbedConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
@@ -218,8 +219,8 @@ def test_other_quantisations_are_written_first(cycle: Path, tuned: Path, tmp_pat
     exact = np.load(tmp_path / "base-auto" / "item_embeddings.npy")  # f16, as it is
     errors = {name: np.linalg.norm(values - exact) for name, values in found.items()}
     assert 0 < errors["BF16"] < errors["Q4_0"] and 0 < errors["auto"] < errors["Q4_0"]
-    with pytest.raises(TslrecError, match="--quant BF16 is for --engine llama"):
-        EmbedConfig(engine="torch", quant="BF16")
+    with pytest.raises(TslrecError, match="quant = BF16 is read only with engine = llama; got engine = torch"):
+        from_mapping(EmbedConfig, {"engine": "torch", "quant": "BF16"}, "embed")
 
 
 def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:

@@ -222,9 +222,8 @@ def test_run_file_problems_are_named_together(tmp_path: Path) -> None:
     assert "unknown key 'embedings' (did you mean embeddings?)" in tslrec("run", config).output
     config.write_text('source = "x"\n[[arms]]\nembeddings = "tuned"\n')
     assert "embeddings 'tuned' with the adapter 'none'" in tslrec("run", config).output
-    for text in ("= nonsense", f"seeds = [0x{'f' * 4000}]", f"[[arms]]\nname = 0x{'f' * 4000}"):
-        config.write_text(text)
-        assert "can't be read as TOML" in tslrec("run", config).output
+    config.write_text("= nonsense")
+    assert "can't be read as TOML" in tslrec("run", config).output
 
 
 def test_data_takes_the_place_of_a_missing_source(cycle_raw: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tslrec_min.storage.arrays import load_arrays
 from tslrec_min.storage.artifacts import read_json
 
-SMALL = ["--width", "16", "--blocks", "1", "--units", "16", "--max-len", "8", "--batch-size", "17", "--epochs", "3",
+SMALL = ["--width", "16", "--blocks", "1", "--max-len", "8", "--batch-size", "17", "--epochs", "3",
          "--learning-rate", "0.005", "--dropout", "0.2", "--threads", "1"]
 
 
@@ -61,7 +61,8 @@ for chosen in (sizes, sizes[:3], sizes[4:6], []):
 
 @pytest.mark.parametrize("options", [
     ["--model", "sasrec"], ["--model", "bert4rec", "--loss", "gbce", "--negatives", "4"],
-    ["--model", "gru4rec", "--loss", "sampled", "--sampling", "batch"]], ids=lambda options: options[1])
+    ["--model", "gru4rec", "--units", "16", "--loss", "sampled", "--sampling", "batch"],
+], ids=lambda options: options[1])
 def test_several_processes_train_what_one_does(cycle: Path, tmp_path: Path, options: list[str]) -> None:
     # 120 windows in batches of 17: the last has one row, so two of three processes have nothing to read.
     outputs = [tslrec(tmp_path, count, "train", cycle, "-o", count, *SMALL, *options) for count in (1, 3)]

@@ -21,7 +21,7 @@ TABLE = torch.randn(10, 16, generator=torch.Generator().manual_seed(1))
 
 def build(kind: type[Backbone]) -> Backbone:
     torch.manual_seed(0)
-    model = kind(CONFIG).eval()  # type: ignore[call-arg]
+    model = kind(CONFIG).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tslrec_min.categories.artifact import Categories
+from tslrec_min.config_fields import from_mapping
 from tslrec_min.configs import FinetuneConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.errors import TslrecError
@@ -206,10 +207,9 @@ def test_instances_show_what_was_before_and_aim_at_the_next_category(dataset: Da
 
 
 def test_instances_have_no_windows_and_no_virtual_users() -> None:
-    with pytest.raises(TslrecError, match="--virtual-users"):
-        FinetuneConfig(level="instance", virtual_users=0.5)
-    with pytest.raises(TslrecError, match="--window random is for --level user"):
-        FinetuneConfig(level="instance", window="random")
+    for name, value in (("virtual_users", 0.5), ("window", "random")):
+        with pytest.raises(TslrecError, match=f"{name} = {value} is read only with level = user; got level = instance"):
+            from_mapping(FinetuneConfig, {"level": "instance", name: value}, "finetune")
 
 
 def test_report_of_coverage(dataset: Dataset) -> None:

@@ -17,24 +17,42 @@ from .errors import TslrecError
 Config = TypeVar("Config")
 
 
+SET = ()
+"""In a field's `only_for`: any value of the other field but its default."""
+
+
 def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, low: float | None = None,
-           high: float | None = None) -> Any:
-    """Declare a configuration field with its help, its allowed values or its closed range."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+           high: float | None = None, only_for: Mapping[str, tuple[str, ...]] | None = None) -> Any:
+    """Declare a configuration field.
+
+    Args:
+        default: its value if none is given.
+        help: a sentence or two.
+        choices: its allowed values.
+        low, high: its closed range.
+        only_for: name of another field -> its values with which this one is read, or `SET`; all of them must hold. The
+            help ends with them.
+    """
+    if only_for:
+        help = f"{help} Only with {_conditions(only_for, flags=True)}."
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high,
+                                                        "only_for": only_for or {}})
 
 
-def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str, *, also: Collection[str] = ()
-                 ) -> Config:
+def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str, *, also: Collection[str] = (),
+                 refuse_unread: bool = True) -> Config:
     """Build a configuration from keys and values, checking all of them.
 
     Args:
         config_class: one of the dataclasses of `configs`.
         values: key -> value, as parsed from TOML or JSON.
-        where: where the values come from, for messages.
+        where: where the values come from, for messages; empty: the command line, where keys are flags.
         also: keys that can stand there beside the fields, and that the caller reads.
+        refuse_unread: refuse settings that nothing reads; false for an artifact's, where every field is there, and
+            for a section that several read.
 
     Raises:
-        TslrecError: names every unknown key and every bad value at once.
+        TslrecError: names every unknown key and every bad value at once, or every setting that nothing reads.
     """
     fields = {item.name: item for item in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(config_class)
@@ -45,9 +63,57 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
             good[key] = _checked(values[key], hints[key], fields[key].metadata)
         except (ValueError, OverflowError) as error:  # a whole number that no float can hold
             problems.append(f"{key}: {error}")
+    if not problems and refuse_unread:
+        problems = list(unread_settings(config_class, good, flags=not where).values())
     if problems:
-        raise TslrecError(f"{where}: " + "; ".join(sorted(problems)))
+        raise TslrecError(f"{where}: " * bool(where) + "; ".join(sorted(problems)))
     return config_class(**good)
+
+
+def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: bool = False) -> dict[str, str]:
+    """Return the given fields that nothing reads beside the others, with the message that says so.
+
+    A field is read if all that it is `only_for` holds. One with its default value may be given always.
+    """
+    fields = {item.name: item for item in dataclasses.fields(config_class)}
+    chosen = {name: values.get(name, item.default) for name, item in fields.items()}
+    unread: dict[str, str] = {}
+    for name, item in fields.items():
+        only_for = item.metadata["only_for"]
+        failed = next((other for other, wanted in only_for.items() if not (
+            chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
+        if failed and chosen[name] != item.default:
+            given, other = (_setting(key, chosen[key], flags=flags) for key in (name, failed))
+            unread[name] = f"{given} is read only with {_conditions(only_for, flags=flags)}; got {other}"
+    return unread
+
+
+def overlaid(config_class: type, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with `own` in place of `shared` ones, without those shared that nothing reads beside them."""
+    unread = unread_settings(config_class, {**shared, **own})
+    return {key: value for key, value in shared.items() if key not in unread} | dict(own)
+
+
+def _conditions(only_for: Mapping[str, tuple[str, ...]], *, flags: bool) -> str:
+    """Say what must hold, such as ``--loss sampled, bce or gbce and --sampling popularity``."""
+    parts = []
+    for name, wanted in only_for.items():
+        values = f"{', '.join(wanted[:-1])} or {wanted[-1]}" if len(wanted) > 1 else "".join(wanted)
+        parts.append(_setting(name, values, flags=flags) if wanted else _key(name, flags=flags))
+    return " and ".join(parts)
+
+
+def _setting(name: str, value: Any, *, flags: bool) -> str:
+    """Say what a field is set to: a flag and its value, or a key and its value."""
+    if not flags:
+        return f"{name} = {value}"
+    if isinstance(value, bool):
+        return _key(name if value else f"no_{name}", flags=True)
+    return f"{_key(name, flags=True)} {value}"
+
+
+def _key(name: str, *, flags: bool) -> str:
+    return f"--{name.replace('_', '-')}" if flags else name
 
 
 def unknown_keys(values: Iterable[str], known: Sequence[str]) -> list[str]:

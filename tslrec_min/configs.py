@@ -6,20 +6,23 @@ help is written once, here. Importing this module is cheap: it loads none of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
-from .config_fields import option
+from .config_fields import SET, option
 from .errors import TslrecError
 
 FORMATS = ("auto", "recbole", "csv", "jsonl", "parquet", "movielens", "sequences", "amazon", "yelp", "steam")
 PREPARED_SPLITS = ("leave-one-out", "temporal")
 ADAPTERS = ("none", "linear", "mlp", "init", "recpca", "cca", "whiten", "alphafuse", "moe", "gate", "spectral")
-ADAPTER_OPTIONS = ("adapter", "vectors", "pca_width", "id_width", "recpca_lambda", "cca_window",
-                   "init_whitening", "experts", "control")
-"""Fields of TrainConfig that pretraining has no use for."""
+_WITH_IDS = ("none", "init", "recpca", "cca", "alphafuse", "gate")
+"""Adapters that learn something item by item."""
+_WITH_COMPONENTS = ("linear", "mlp", "whiten", "moe", "gate", "spectral")
+"""Adapters that read as many principal components as they are told."""
 CONTROLS = ("none", "random", "shuffled")
 MODELS = ("sasrec", "gru4rec", "bert4rec")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
+_NEGATIVE_LOSSES = RECOMMENDER_LOSSES[1:]
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
 LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
@@ -29,6 +32,7 @@ VECTORS = ("auto", "states", "preferences", "both")
 QUANTS = {"F16": 0.998, "BF16": 0.995, "Q8_0": 0.995, "Q6_K": 0.98, "Q5_K_M": 0.97, "Q4_K_M": 0.95, "Q4_0": 0.93}
 """Quantisations, and the minimum mean cosine between the states of a fine-tuned model and of its file in each;
 docs/results.md has what a 135M model reaches."""
+_RESAMPLED = ("permutation", "bootstrap")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class PrepareConfig:
     title_column: str = option("", "Column of the title in the items file; empty: title, movie_title, name, "
                                "item_name or product_title.")
     item_fields: str = option("", "Further columns of the items file to keep for prompts, separated by commas.")
-    rating_column: str = option("rating", "Column of the rating, used by --min-rating alone.")
+    rating_column: str = option("rating", "Column of the rating.", only_for={"min_rating": SET})
     columns: str = option("", "Names of the columns of csv files without a header, separated by commas.")
     time_unit: str = option("s", "Unit of times that are numbers: ms are divided by 1000 (Amazon 2023 is known to be "
                             "in ms); others are left as they are.", choices=("s", "ms"))
@@ -64,14 +68,15 @@ class PrepareConfig:
     cold_items: float = option(0.0, "Share of the items that are held out of training altogether: interactions with "
                                "them leave the histories and are targets of evaluate's cold-start table; 0: none.",
                                low=0, high=0.5)
-    cold_seed: int = option(0, "Random seed of the draw of --cold-items.", low=0, high=2**63 - 1)
+    cold_seed: int = option(0, "Random seed of the draw of cold items.", low=0, high=2**63 - 1,
+                            only_for={"cold_items": SET})
     split: str = option("leave-one-out", "leave-one-out: a user's last item is the test target, the one before it the "
                         "validation target. temporal: training ends for all users at one time.",
                         choices=PREPARED_SPLITS)
-    validation_share: float = option(0.1, "Share of the interactions in the validation period of --split temporal.",
-                                     low=0.001, high=0.5)
-    test_share: float = option(0.1, "Share of the interactions in the test period of --split temporal, the last one.",
-                               low=0.001, high=0.5)
+    validation_share: float = option(0.1, "Share of the interactions in the validation period.", low=0.001, high=0.5,
+                                     only_for={"split": ("temporal",)})
+    test_share: float = option(0.1, "Share of the interactions in the test period, the last one.", low=0.001, high=0.5,
+                               only_for={"split": ("temporal",)})
 
     def __post_init__(self) -> None:
         """Check what no field can check alone."""
@@ -81,61 +86,40 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How a sequential recommender is trained."""
+class RecommenderConfig:
+    """What pretraining and training have in common: a sequential recommender and how it is trained."""
 
     model: str = option("sasrec", "Sequential recommender.", choices=MODELS)
-    adapter: str = option("none", "How item embeddings become the item table. none: ids only. init, recpca, cca: PCA, "
-                          "plain or with regard to which items follow each other, or what items of the same history "
-                          "have in common, as the start of a trainable table. linear, mlp, whiten (linear, of "
-                          "whitened components), moe (mixture of experts), spectral (attention over components): a "
-                          "trainable projection of frozen embeddings. alphafuse, gate: frozen whitened components, or "
-                          "a projection, together with ids.", choices=ADAPTERS)
-    vectors: str = option("auto", "What of an embed folder the adapter reads. states: the language model's hidden "
-                          "states. preferences: what its head makes of them, the square roots of an item's shares of "
-                          "the latent categories. both: one beside the other, with the same variance in all. auto: "
-                          "both where a fine-tuned model has embedded the items, else states.", choices=VECTORS)
-    pca_width: int = option(0, "Principal components that trainable projections read; 0: all.", low=0)
-    id_width: int | None = option(None, "Columns that alphafuse adds ids to, the last ones; not set: half of --width.",
-                                  low=0)
-    recpca_lambda: float = option(0.5, "Weight of recpca's penalty on differences between items that follow each "
-                                  "other; 0: plain PCA.", low=0)
-    cca_window: int = option(10, "Items at most so many places apart in a history are a pair for cca.", low=1)
-    init_whitening: bool = option(True, "Give the components that init starts from the same variance, so that a few "
-                                  "large ones are not most of every item's vector.")
-    experts: int = option(8, "Experts of moe, of which each item uses 2.", low=2)
-    control: str = option("none", "What stands in for the item embeddings, to see what a gain rests on: random vectors "
-                          "of the same size, or the same ones shuffled among the items.", choices=CONTROLS)
     width: int = option(64, "Width of the item table and of the hidden states.", low=1)
     table_std: float | None = option(None, "Spread of the entries of the item table at the start. Adam moves every "
                                      "entry by about the same step, so what a larger table starts with is kept "
                                      "longer; not set: 0.1 for init and cca, 0.02 for all others.", low=1e-6, high=10)
     blocks: int = option(2, "Self-attention blocks, or recurrent layers of gru4rec.", low=1, high=256)
-    heads: int = option(2, "Attention heads; must divide the width.", low=1)
-    units: int = option(128, "Recurrent units of gru4rec.", low=1)
+    heads: int = option(2, "Attention heads; must divide the width.", low=1, only_for={"model": ("sasrec", "bert4rec")})
+    units: int = option(128, "Recurrent units.", low=1, only_for={"model": ("gru4rec",)})
     dropout: float = option(0.3, "Dropout rate.", low=0, high=0.95)
-    mask_probability: float = option(0.2, "Share of the items that bert4rec hides in training.", low=0, high=1)
-    mask_last: float = option(0.1, "Share of bert4rec's training windows in which the last item alone is hidden.",
-                              low=0, high=1)
+    mask_probability: float = option(0.2, "Share of the items that are hidden in training.", low=0, high=1,
+                                     only_for={"model": ("bert4rec",)})
+    mask_last: float = option(0.1, "Share of the training windows in which the last item alone is hidden.", low=0,
+                              high=1, only_for={"model": ("bert4rec",)})
     max_len: int = option(50, "Longest history that the model reads, in items.", low=1)
     loss: str = option("ce", "Loss: ce (cross-entropy over all items), sampled (cross-entropy over negatives), bce or "
                        "gbce (binary cross-entropy, plain or calibrated).", choices=RECOMMENDER_LOSSES)
-    negatives: int = option(256, "Negatives of a training target, for every loss but ce.", low=1)
+    negatives: int = option(256, "Negatives of a training target.", low=1, only_for={"loss": _NEGATIVE_LOSSES})
     sampling: str = option("uniform", "Where negatives come from: uniform or popularity (drawn for each target, never "
                            "an item of the user's history), shared (uniform, one set for the whole batch: much "
-                           "faster) or batch (the batch's other targets).", choices=SAMPLINGS)
-    popularity_exponent: float = option(0.75, "Popularity sampling draws an item as often as its count to this power.",
-                                        low=0, high=2)
-    calibration: float = option(0.75, "Calibration t of gbce.", low=0, high=1)
+                           "faster) or batch (the batch's other targets).", choices=SAMPLINGS,
+                           only_for={"loss": _NEGATIVE_LOSSES})
+    popularity_exponent: float = option(0.75, "An item is drawn as often as its count to this power.", low=0, high=2,
+                                        only_for={"loss": _NEGATIVE_LOSSES, "sampling": ("popularity",)})
+    calibration: float = option(0.75, "Calibration t.", low=0, high=1, only_for={"loss": ("gbce",)})
     batch_size: int = option(64, "Training windows a step.", low=1)
     learning_rate: float = option(1.5e-3, "Peak learning rate of AdamW.", low=0)
     warmup_steps: int = option(50, "Steps over which the learning rate rises to its peak.", low=0)
     decay: str = option("none", "How the learning rate falls after that, down to 0 at the end of the last of "
                         "--epochs.", choices=("none", "linear", "cosine"))
     weight_decay: float = option(0.0, "Weight decay of AdamW for all other weights.", low=0)
-    table_decay: float = option(0.0, "Weight decay of AdamW for what is learned item by item: ids towards 0, the "
-                                "tables of init, recpca and cca towards where they started, so that items which are "
-                                "seldom seen keep what their embedding says.", low=0)
+    table_decay: float = option(0.0, "Weight decay of AdamW for the item table.", low=0)
     clip_norm: float = option(5.0, "Largest norm of a step's gradient; longer ones are scaled down.", low=0)
     precision: str = option("fp32", "Arithmetic of matrix products: fp32, or bf16 by autocast.",
                             choices=("fp32", "bf16"))
@@ -147,14 +131,57 @@ class TrainConfig:
         """Check what no field can check alone."""
         if self.model != "gru4rec" and self.width % self.heads:
             raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
+
+    def shared(self) -> dict[str, Any]:
+        """Return the fields that pretraining and training have in common."""
+        return {item.name: getattr(self, item.name) for item in fields(RecommenderConfig)}
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """How item embeddings become the item table."""
+
+    adapter: str = option("none", "How item embeddings become the item table. none: ids only. init, recpca, cca: PCA, "
+                          "plain or with regard to which items follow each other, or what items of the same history "
+                          "have in common, as the start of a trainable table. linear, mlp, whiten (linear, of "
+                          "whitened components), moe (mixture of experts), spectral (attention over components): a "
+                          "trainable projection of frozen embeddings. alphafuse, gate: frozen whitened components, or "
+                          "a projection, together with ids.", choices=ADAPTERS)
+    vectors: str = option("auto", "What of an embed folder the adapter reads. states: the language model's hidden "
+                          "states. preferences: what its head makes of them, the square roots of an item's shares of "
+                          "the latent categories. both: one beside the other, with the same variance in all. auto: "
+                          "both where a fine-tuned model has embedded the items, else states.", choices=VECTORS,
+                          only_for={"adapter": SET})
+    pca_width: int = option(0, "Number of principal components that a trainable projection reads; 0: all.", low=0,
+                            only_for={"adapter": _WITH_COMPONENTS})
+    id_width: int | None = option(None, "Columns that ids are added to, the last ones; not set: half of --width.",
+                                  low=0, only_for={"adapter": ("alphafuse",)})
+    recpca_lambda: float = option(0.5, "Weight of the penalty on differences between items that follow each other; 0: "
+                                  "plain PCA.", low=0, only_for={"adapter": ("recpca",)})
+    cca_window: int = option(10, "Largest distance in a history, in items, at which two items are a pair.", low=1,
+                             only_for={"adapter": ("cca",)})
+    init_whitening: bool = option(True, "Give the components that the table starts from the same variance, so that a "
+                                  "few large ones are not most of every item's vector.",
+                                  only_for={"adapter": ("init",)})
+    experts: int = option(8, "Number of experts, of which each item uses 2.", low=2, only_for={"adapter": ("moe",)})
+    control: str = option("none", "What stands in for the item embeddings, to see what a gain rests on: random vectors "
+                          "of the same size, or the same ones shuffled among the items.", choices=CONTROLS,
+                          only_for={"adapter": SET})
+
+
+@dataclass(frozen=True)
+class TrainConfig(RecommenderConfig, AdapterConfig):
+    """How a sequential recommender is trained, with item embeddings through an adapter or without."""
+
+    table_decay: float = option(0.0, "Weight decay of AdamW for what is learned item by item: ids towards 0, the "
+                                "tables of init, recpca and cca towards where they started, so that items which are "
+                                "seldom seen keep what their embedding says.", low=0, only_for={"adapter": _WITH_IDS})
+
+    def __post_init__(self) -> None:
+        """Check what no field can check alone."""
+        super().__post_init__()
         if self.adapter == "alphafuse" and (self.id_width or 0) > self.width:
             raise TslrecError(f"--id-width {self.id_width} is more than --width {self.width}; lower it")
-        if self.adapter == "none" and self.control != "none":
-            raise TslrecError(f"--control {self.control} replaces item embeddings, and the adapter none takes none; "
-                              "choose another adapter")
-        if self.adapter == "none" and self.vectors != "auto":
-            raise TslrecError(f"--vectors {self.vectors} is about item embeddings, and the adapter none takes none; "
-                              "choose another adapter, such as --adapter init")
 
     @property
     def table_spread(self) -> float:
@@ -165,11 +192,16 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(TrainConfig):
+class PretrainConfig(RecommenderConfig):
     """How the latent categories are made: an ID-only recommender, and k-means on its item table."""
 
     categories: int = option(32, "Latent categories K.", low=2)
     kmeans_restarts: int = option(8, "k-means++ starts; the best is kept.", low=1)
+
+    @property
+    def training(self) -> TrainConfig:
+        """How the recommender is trained: on ids alone."""
+        return TrainConfig(**self.shared())
 
 
 @dataclass(frozen=True)
@@ -185,30 +217,31 @@ class FinetuneConfig:
                           "over the tokens of the titles.", choices=("last", "mean"))
     prompt_prefix: str = option("A person liked these items, oldest first:", "Text before the titles.")
     prompt_item: str = option("\n- {title}", "Text of one title.")
-    prompt_suffix: str = option("\nIn short, the items this person prefers are:", "Text after the titles; without "
-                               "effect when pooling is mean, since the model reads from left to right.")
+    prompt_suffix: str = option("\nIn short, the items this person prefers are:", "Text after the titles.",
+                               only_for={"pooling": ("last",)})
     text: str = option("title", "What stands for an item in prompts: its title, title and further fields, or its id "
                        "alone.", choices=TEXTS)
-    text_fields: str = option("", "Columns for --text fields, separated by commas; prepare keeps them by "
-                              "--item-fields.")
+    text_fields: str = option("", "Columns to show, separated by commas; prepare keeps them by --item-fields.",
+                              only_for={"text": ("fields",)})
     max_title_tokens: int = option(48, "Longer texts of an item are cut to so many tokens.", low=1)
     max_history: int = option(16, "Most titles of a user in the prompt.", low=1)
     window: str = option("recent", "Which titles of a longer history: the most recent ones, or a random window, drawn "
                          "anew in every epoch (held-out users always show the most recent ones).",
-                         choices=("recent", "random"))
+                         choices=("recent", "random"), only_for={"level": ("user",)})
     virtual_users: float = option(0.0, "Learn from items as well, as embed shows them: each is a virtual user whose "
                                   "history is that item alone. So many an epoch, drawn anew, as a share of the items.",
-                                  low=0, high=1)
+                                  low=0, high=1, only_for={"level": ("user",)})
     virtual_target: str = option("users", "What a virtual user stands for: the mean preference distribution of the "
                                  "training users who have the item, or of the parts of their histories, of "
                                  "--max-history items, that show it, or the item's own latent category.",
-                                 choices=("users", "windows", "category"))
+                                 choices=("users", "windows", "category"),
+                                 only_for={"level": ("user",), "virtual_users": SET})
     level: str = option("user", "A training sample is a user, or an instance: the items before an interaction and the "
                         "category of its item (what other methods learn from; for comparing costs).",
                         choices=("user", "instance"))
     users: int = option(0, "Train on so many users; 0: on all.", low=0)
     select: str = option("random", "Which users: drawn at random, or for coverage of all items and latent categories.",
-                         choices=("random", "coverage"))
+                         choices=("random", "coverage"), only_for={"users": SET})
     holdout: float = option(0.1, "Share of the users held out to measure the loss.", low=0.01, high=0.5)
     epochs: int = option(1, "Most passes over the training users.", low=1)
     patience: int = option(2, "Stop after so many checks on held-out users without a better loss.", low=1)
@@ -232,14 +265,6 @@ class FinetuneConfig:
     parity_prompts: int = option(200, "Real prompts in the parity check, half users and half items.", low=2)
     seed: int = option(0, "Random seed.", low=0, high=2**63 - 1)
 
-    def __post_init__(self) -> None:
-        """Check what no field can check alone."""
-        if self.level == "instance" and self.window == "random":
-            raise TslrecError("--window random is for --level user: an instance shows the items before its "
-                              "interaction")
-        if self.level == "instance" and self.virtual_users:
-            raise TslrecError("--virtual-users is for --level user: instances are there to compare costs")
-
 
 @dataclass(frozen=True)
 class EmbedConfig:
@@ -250,20 +275,16 @@ class EmbedConfig:
     quant: str = option("auto", "What llama.cpp reads: auto is a fine-tuned model's own quantisation, or a base "
                         "model's file as it is, but Q8_0 in place of Q4_1 and Q5_1, which it is slow with. Any other "
                         "is written first, to a temporary file; weights don't become better than they are stored.",
-                        choices=("auto", *QUANTS))
+                        choices=("auto", *QUANTS), only_for={"engine": ("llama",)})
     batch_tokens: int = option(0, "Most tokens computed at once; 0: the engine's own choice, smaller on a CPU.", low=0)
     autotune: bool = option(False, "Time batch sizes on some of the prompts first, and take the fastest.")
-    torch_precision: str = option("fp32", "Arithmetic of the torch engine; auto takes bf16 where the processor has "
+    torch_precision: str = option("fp32", "Arithmetic of torch; auto takes bf16 where the processor has "
                                   "instructions for it (most GPUs, CPUs with AMX or AVX512-BF16).",
-                                  choices=("auto", "bf16", "fp32"))
-    gpu_layers: int = option(0, "Layers that llama.cpp puts on a GPU; -1: all.", low=-1)
+                                  choices=("auto", "bf16", "fp32"), only_for={"engine": ("torch",)})
+    gpu_layers: int = option(0, "Layers that llama.cpp puts on a GPU; -1: all.", low=-1,
+                             only_for={"engine": ("llama",)})
     shard_size: int = option(512, "Different prompts in a shard. A shard is stored when it is done: what an "
                              "interruption can cost, and what processes share out.", low=1)
-
-    def __post_init__(self) -> None:
-        """Check what no field can check alone."""
-        if self.engine == "torch" and self.quant != "auto":
-            raise TslrecError(f"--quant {self.quant} is for --engine llama; torch computes in --torch-precision")
 
 
 @dataclass(frozen=True)
@@ -275,5 +296,6 @@ class EvaluateConfig:
                                "interactions; the rest is the tail.", low=0, high=1)
     test: str = option("permutation", "Paired test, user by user, of every arm against the first one.",
                        choices=("permutation", "bootstrap", "none"))
-    resamples: int = option(10000, "Resamples of the paired test.", low=1)
-    seed: int = option(0, "Random seed of the paired test.", low=0, high=2**63 - 1)
+    resamples: int = option(10000, "Resamples of the paired test.", low=1, only_for={"test": _RESAMPLED})
+    seed: int = option(0, "Random seed of the paired test.", low=0, high=2**63 - 1,
+                       only_for={"test": _RESAMPLED})

@@ -66,7 +66,7 @@ def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None 
     return Result(Path(out), metrics, lambda: item_rows(Path(out)))
 
 
-@with_options(configs.PretrainConfig, without=configs.ADAPTER_OPTIONS)
+@with_options(configs.PretrainConfig)
 def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: int | None = None,
              existing: str = "refuse", **options: Any) -> Result:
     """Train a recommender on item ids and cluster its items into latent categories.

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
 
 
-def with_options(config_class: type, without: Sequence[str] = ()
-                  ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+def with_options(config_class: type) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
     """Show the fields of a configuration in the signature and the help of a function that takes ``**options``."""
-    fields = [item for item in dataclasses.fields(config_class) if item.name not in without]
+    fields = dataclasses.fields(config_class)
     hints = typing.get_type_hints(config_class)
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:

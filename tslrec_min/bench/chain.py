@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Chain:
         from ..recommenders.train import train
 
         settings: dict[str, Any] = {"device": CPU, "threads": self.threads}
-        pretraining = PretrainConfig(**asdict(self.config.train), categories=self.config.categories)
+        pretraining = PretrainConfig(**self.config.train.shared(), categories=self.config.categories)
         with self._timed("prepare"):
             prepare(interactions, self.dataset, PrepareConfig(k_core=2))
         with self._timed("pretrain"):

@@ -75,7 +75,7 @@ def _training(dataset: Dataset, config: TrainConfig, effort: Effort, threads: in
 
     def steps() -> None:
         for chosen in batches[:3]:
-            run.step(windows, chosen)
+            run.learn(windows, chosen)
 
     def products() -> None:
         for _ in range(40):

@@ -11,7 +11,6 @@ import torch
 
 from ..configs import PretrainConfig
 from ..data.dataset import Dataset, load_dataset
-from ..errors import TslrecError
 from ..recommenders.artifact import save_recommender
 from ..recommenders.training import trained
 from ..runtime.progress import step
@@ -31,7 +30,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
     Args:
         dataset_path: data set artifact.
         out: folder of the artifact.
-        config: training and clustering settings; the adapter must be ``none``.
+        config: training and clustering settings.
         device: where to train.
         threads: kernel threads.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
@@ -39,16 +38,14 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
     Raises:
         TslrecError: see `train_recommender` and `k_means`.
     """
-    if config.adapter != "none":
-        raise TslrecError(f"pretraining uses item ids only; got --adapter {config.adapter}")
     dataset, dataset_hash = load_dataset(dataset_path)
     recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
     if is_trained(out, recipe, existing):
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         validation = dataset.within_training()
-        recommender, metrics = trained(dataset.n_items, validation.histories, validation, config, None, device,
-                                       threads, "pretrain", checkpointing)
+        recommender, metrics = trained(dataset.n_items, validation.histories, validation, config.training, None,
+                                       device, threads, "pretrain", checkpointing)
         table = recommender.item_table().detach().float().cpu().numpy()
         step(f"clusters the items into {config.categories} latent categories")
         # Only items that the recommender learned from take part in the fit.

@@ -44,7 +44,7 @@ def open_tuned(path: Path) -> TunedModel:
     missing = [name for name in ("model", "loss", "quant") if name not in artifact.config]
     if missing:
         raise TslrecError(f"{path / 'config.json'} lacks {', '.join(missing)}; run tslrec finetune again")
-    config = from_mapping(FinetuneConfig, artifact.config, str(path))
+    config = from_mapping(FinetuneConfig, artifact.config, str(path), refuse_unread=False)
     quantised = artifact.path / quantised_name(config.quant)
     if not quantised.is_file():
         raise TslrecError(f"{path} lacks {quantised.name}; run tslrec finetune again")

@@ -11,7 +11,6 @@ of losses are ours.
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from ..configs import FinetuneConfig
 from ..errors import TslrecError
 from ..runtime import distributed
 from ..runtime.progress import progress, step
-from ..storage.checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
+from ..storage.checkpoints import Checkpointing
+from ..storage.resumable import ResumableTraining
 from .head import PreferenceModel, parts_of
 from .losses import constant_loss, preference_loss
 from .samples import Samples
@@ -59,19 +59,17 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
         TslrecError: the loss is not finite.
     """
     run = FinetuningRun(model, training, held_out, config)
-    if checkpointing:
-        run.take_up(checkpointing)
+    run.resume(checkpointing)
     with progress(len(training) * config.epochs, "finetune", "user", initial=run.users_seen) as bar:
         while not run.finished:
-            run.step()
+            run.learn()
             bar.update(run.users_seen - bar.n)
             if run.check_is_due:
                 run.check()
                 bar.set_postfix(held_out=f"{run.checks[-1]['loss']:.4f}", baseline=f"{run.baseline:.4f}")
                 step(f"finetune: {run.users_seen} users seen, {config.loss} of held-out users "
                      f"{run.checks[-1]['loss']:.4f}, constant predictor {run.baseline:.4f}")
-            if checkpointing:
-                run.save_sometimes(checkpointing)
+            run.save(checkpointing)
     model.load_state_dict(run.best, strict=False)
     lowest = min(check["loss"] for check in run.checks)
     return {"loss": config.loss, "baseline": run.baseline, "best": lowest,
@@ -80,23 +78,21 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
             "checks": run.checks, "training_losses": run.losses}
 
 
-class FinetuningRun:
-    """A fine-tuning as far as it has come."""
+class FinetuningRun(ResumableTraining):
+    """A fine-tuning as far as it has come; `losses` are those of all steps."""
+
+    name = "fine-tuning"
+    model: PreferenceModel
 
     def __init__(self, model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig) -> None:
         model.start(training, config.loss, config.batch_tokens)
-        self.model, self.training, self.held_out, self.config = model, training, held_out, config
+        super().__init__(model, list(model.parameters()), [{"params": list(model.lora)},
+                                                           {"params": list(model.head.parameters())}],
+                         config.seed, model.mean.device, weight_decay=0.0)
+        self.training, self.held_out, self.config = training, held_out, config
         self.baseline = constant_loss(held_out.preferences, training.mean_preference, config.loss).mean().item()
-        self.parameters = list(model.parameters())
-        self.optimiser = torch.optim.AdamW([{"params": list(model.lora), "rate": config.learning_rate},
-                                            {"params": list(model.head.parameters()),
-                                             "rate": config.head_learning_rate}], weight_decay=0.0, fused=True)
         self.steps_per_epoch = math.ceil(len(training) / config.batch_size)
-        self.losses: list[float] = []
-        """Of all steps so far."""
         self.checks: list[dict[str, float]] = []
-        self.best: dict[str, torch.Tensor] = {}
-        self._saved = time.monotonic()
         self._drawn, self._drawn_for = training, 0
 
     @property
@@ -121,32 +117,23 @@ class FinetuningRun:
         in_epoch = len(self.losses) % self.steps_per_epoch
         return in_epoch % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
 
-    def step(self) -> None:
+    def learn(self) -> None:
         """Learn from one batch, part by part, and update."""
-        step, config = len(self.losses), self.config
+        number, config = len(self.losses), self.config
         order = np.random.default_rng((config.seed, self.epoch)).permutation(len(self.training))
-        begin = step % self.steps_per_epoch * config.batch_size
+        begin = number % self.steps_per_epoch * config.batch_size
         rows = order[begin:begin + config.batch_size]
-        # LoRA's dropout is the same in a run that was taken up here.
-        torch.manual_seed((config.seed * 0x9E3779B97F4A7C15 + step * distributed.world_size() + distributed.rank())
-                          % 2**63)
+        self.seed_step(number)  # LoRA's dropout is torch's
         self.optimiser.zero_grad(set_to_none=True)
-        total = torch.zeros(1, device=self.model.mean.device)
+        total = torch.zeros(1, device=self.device)
         own = self._samples().take(distributed.share(rows))
         for part in parts_of(own, config.batch_tokens):
-            found = preference_loss(self.model(part.prompts), part.preferences.to(total.device), config.loss)
-            loss = found.sum() / len(rows)
+            of_users = preference_loss(self.model(part.prompts), part.preferences.to(total.device), config.loss)
+            loss = of_users.sum() / len(rows)
             loss.backward()
             total += loss.detach()
-        distributed.sum_over_processes([total, *distributed.gradients(self.parameters)])
-        if not torch.isfinite(total):
-            raise TslrecError(f"the fine-tuning loss became {total.item()}; lower --learning-rate")
-        torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP_NORM)
-        scale = _scale(step, self.steps_per_epoch * config.epochs)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["rate"] * scale
-        self.optimiser.step()
-        self.losses.append(total.item())
+        scale = _scale(number, self.steps_per_epoch * config.epochs)
+        self.update(total, _CLIP_NORM, [config.learning_rate * scale, config.head_learning_rate * scale])
 
     def _samples(self) -> Samples:
         """Return the training samples of this epoch; epochs differ where windows are drawn."""
@@ -161,38 +148,29 @@ class FinetuningRun:
             TslrecError: the loss is not finite.
         """
         loss = held_out_loss(self.model, self.held_out, self.config)
-        loss, = distributed.of_first_process([loss], self.model.mean.device)
+        loss, = distributed.of_first_process([loss], self.device)
         if not math.isfinite(loss):
             raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
         if not self.checks or loss < min(check["loss"] for check in self.checks):
-            self.best = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+            self.keep(self.model.named_parameters())
         self.checks.append({"step": len(self.losses), "loss": loss})
 
-    def save_sometimes(self, checkpointing: Checkpointing) -> None:
-        """Write the state to disk if the last time is long enough ago."""
-        if time.monotonic() - self._saved > checkpointing.seconds:
-            if distributed.rank() == 0:
-                save_checkpoint(checkpointing.path, self.model, self.optimiser, self.best, {
-                    "recipe": checkpointing.recipe, "losses": self.losses, "checks": self.checks})
-            self._saved = time.monotonic()
+    def place(self) -> tuple[int, int]:
+        """Return the number of full epochs, and of steps since."""
+        return self.epoch, len(self.losses) % self.steps_per_epoch
 
-    def take_up(self, checkpointing: Checkpointing) -> None:
-        """Continue a fine-tuning of the same recipe.
+    def progress(self) -> dict[str, Any]:
+        """Return the losses and the checks so far."""
+        return {"losses": self.losses, "checks": self.checks}
 
-        Raises:
-            TslrecError: the processes don't find the same state.
-        """
-        found = load_checkpoint(checkpointing.path, checkpointing.recipe, self.model, self.optimiser)
-        if found:
-            self.best = found.best
-            self.losses, self.checks = found.progress["losses"], found.progress["checks"]
-        say_taken_up(checkpointing, found, self.epoch, len(self.losses) % self.steps_per_epoch,
-                     self.model.mean.device)
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Take up what `progress` returned."""
+        self.losses, self.checks = progress["losses"], progress["checks"]
 
 
-def _scale(step: int, total: int) -> float:
-    """Scale the learning rate: linear warm-up, then a cosine to zero."""
+def _scale(number: int, total: int) -> float:
+    """Scale the learning rate of the step of a number: linear warm-up, then a cosine to zero."""
     warmup = max(1, round(_WARMUP_SHARE * total))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    if number < warmup:
+        return (number + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (number - warmup) / max(1, total - warmup)))

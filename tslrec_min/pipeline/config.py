@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..config_fields import from_mapping, unknown_keys
-from ..configs import ADAPTERS, EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from .. import configs
+from ..config_fields import from_mapping, unknown_keys, unread_settings
+from ..configs import ADAPTERS, AdapterConfig, TrainConfig
 from ..errors import TslrecError, missing_path
 
 EMBEDDINGS = ("none", "untuned", "tuned")
 _SECTIONS: dict[str, type] = {
-    "prepare": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig, "embed": EmbedConfig,
-    "train": TrainConfig, "evaluate": EvaluateConfig}
+    "prepare": configs.PrepareConfig, "pretrain": configs.PretrainConfig, "finetune": configs.FinetuneConfig,
+    "embed": configs.EmbedConfig, "train": TrainConfig, "evaluate": configs.EvaluateConfig}
+_ADAPTER_KEYS = {item.name for item in fields(AdapterConfig)}
 _ARM_KEYS = ("name", "embeddings")
 _KEYS = ("source", "items", "seeds", "arms", *_SECTIONS)
 
@@ -59,7 +61,6 @@ def load_run_config(path: Path) -> RunConfig:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        repr(values)  # a hexadecimal integer can be too long for any message
     except FileNotFoundError:
         raise missing_path(path, "give a TOML file, or quickstart") from None
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, endless digits, nested too deep
@@ -68,7 +69,11 @@ def load_run_config(path: Path) -> RunConfig:
     stages: dict[str, Any] = {}
     for section, config_class in _SECTIONS.items():
         try:
-            stages[section] = from_mapping(config_class, _mapping(values, section), f"[{section}]")
+            found = _mapping(values, section)
+            if section == "pretrain" and (misplaced := found.keys() & _ADAPTER_KEYS):
+                raise TslrecError(f"[pretrain]: {', '.join(sorted(misplaced))}: pretraining uses item ids alone; what "
+                                  "is about item embeddings belongs in [train] or [[arms]]")
+            stages[section] = from_mapping(config_class, found, f"[{section}]", refuse_unread=section != "train")
         except TslrecError as error:
             problems.append(str(error))
     arms = _arms(values, problems)
@@ -95,8 +100,13 @@ def _mapping(values: Mapping[str, Any], section: str) -> Mapping[str, Any]:
 
 
 def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
-    """Parse [[arms]]: name, embeddings, and keys of [train] that differ for this arm."""
+    """Parse [[arms]]: name, embeddings, and keys of [train] that differ for this arm.
+
+    An arm leaves out what stands in [train] and nothing reads beside its own keys, such as ``experts`` in an arm of
+    another adapter; but some arm must read it. Each arm must read what it names itself.
+    """
     arms: list[Arm] = []
+    left_out: list[dict[str, str]] = []
     given = values.get("arms")
     shared = values.get("train", {})
     if any(problem.startswith("[train]") for problem in problems):
@@ -111,7 +121,9 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
             continue
         own = {key: value for key, value in arm.items() if key not in _ARM_KEYS}
         try:
-            train = from_mapping(TrainConfig, {**shared, **own}, where, also=_ARM_KEYS)
+            unread = unread_settings(TrainConfig, {**shared, **own})
+            inherited = {key: value for key, value in shared.items() if key not in unread}
+            train = from_mapping(TrainConfig, {**inherited, **own}, where, also=_ARM_KEYS)
         except TslrecError as error:
             problems.append(str(error))
             continue
@@ -127,6 +139,10 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
         if "seed" in own:
             problems.append(f"{where}: seed: the seeds of all arms are named once, in `seeds`")
         arms.append(Arm(number, name, embeddings, train))
+        left_out.append({key: text for key, text in unread.items() if key in shared})
+    if arms and len(arms) == len(given):
+        problems += [f"[train]: no arm reads {key}: {text}" for key, text in left_out[0].items()
+                     if all(key in others for others in left_out)]
     if len({arm.name for arm in arms}) < len(arms):
         problems.append("[[arms]]: two arms have the same name")
     return arms

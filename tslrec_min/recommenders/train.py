@@ -53,16 +53,18 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         recommender, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,
                                        embeddings.known if embeddings else None, device, threads, label, checkpointing)
         save_recommender(recommender, folder)
-        if embeddings and embeddings.n_cold and hasattr(recommender.adapter, "project"):
+        if embeddings and embeddings.n_cold:
             with_padding = np.concatenate([embeddings.rows[:1], embeddings.cold])
-            stand_ins = controlled(with_padding, config.control, config.seed + 1)[1:]
-            np.save(folder / COLD_ROWS, projected_rows(recommender, stand_ins))  # + 1: drawn apart from the others
+            stand_ins = controlled(with_padding, config.control, config.seed + 1)[1:]  # + 1: drawn apart from others
+            rows = projected_rows(recommender, stand_ins)
+            if rows is not None:
+                np.save(folder / COLD_ROWS, rows)
         write_json(folder / "metrics.json", metrics)
 
 
 @torch.no_grad()
-def projected_rows(recommender: SequentialRecommender, embeddings: np.ndarray) -> np.ndarray:
-    """Make table rows of items that were not learned from, for an adapter that has ``project``.
+def projected_rows(recommender: SequentialRecommender, embeddings: np.ndarray) -> np.ndarray | None:
+    """Make table rows of items that were not learned from; None if the adapter can't.
 
     Args:
         recommender: with the weights to use.
@@ -73,5 +75,5 @@ def projected_rows(recommender: SequentialRecommender, embeddings: np.ndarray) -
     """
     recommender.eval()
     given = torch.from_numpy(embeddings).to(next(recommender.parameters()).device)
-    rows: torch.Tensor = recommender.adapter.project(given)  # type: ignore[operator]
-    return rows.float().cpu().numpy()
+    rows = recommender.adapter.project(given)
+    return None if rows is None else rows.float().cpu().numpy()

@@ -12,7 +12,6 @@ each process takes its rows of every batch; the gradient is the sum.
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,8 +24,9 @@ from ..errors import TslrecError
 from ..ranking.metrics import metric_values
 from ..runtime import distributed
 from ..runtime.progress import note, progress, step
-from ..storage.checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
-from .adapters import build_adapter, item_parameters
+from ..storage.checkpoints import Checkpointing
+from ..storage.resumable import ResumableTraining
+from .adapters import build_adapter
 from .adapters.controls import controlled
 from .batching import (
     Batch,
@@ -83,15 +83,13 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
     torch.manual_seed(config.seed)
     run = TrainingRun(recommender, training, config, device, threads)
     seen = validation.seen(run.n_items)
-    if checkpointing:
-        run.take_up(checkpointing)
+    run.resume(checkpointing)
     bar = progress(config.epochs, label, "epoch", initial=len(run.log.epochs), shown=bool(label))
     while not run.finished:
         run.train_epoch(checkpointing)
         ranks, = rank(recommender, validation, [seen], device=device, threads=threads)
         run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
-        if checkpointing:
-            run.save(checkpointing)
+        run.save(checkpointing, always=True)
         last = run.log.epochs[-1]
         bar.set_postfix(loss=f"{last['loss']:.3f}", best=f"{run.best_score:.4f}",
                         ndcg10=f"{last['validation_ndcg@10']:.4f}")
@@ -106,33 +104,33 @@ def train_recommender(recommender: SequentialRecommender, training: Histories, v
     return run.log
 
 
-class TrainingRun:
-    """A training as far as it has come."""
+class TrainingRun(ResumableTraining):
+    """The training of a recommender; `losses` are those of the epoch that is under way."""
 
     def __init__(self, recommender: SequentialRecommender, training: Histories, config: TrainConfig,
                  device: torch.device, threads: int) -> None:
-        self.recommender, self.training, self.config = recommender, training, config
-        self.device, self.threads = device, threads
+        parameters = [parameter for parameter in recommender.parameters() if parameter.requires_grad]
+        by_item = recommender.adapter.item_parameters()
+        others = [parameter for parameter in parameters if all(parameter is not own for own in by_item)]
+        super().__init__(recommender, parameters, [{"params": by_item, "weight_decay": config.table_decay},
+                                                   {"params": others}], config.seed, device,
+                         weight_decay=config.weight_decay, betas=(0.9, 0.98))
+        self.recommender, self.training, self.config, self.threads = recommender, training, config, threads
         self.n_items = len(recommender.item_table()) - 1
-        self.parameters = [parameter for parameter in recommender.parameters() if parameter.requires_grad]
-        by_item = item_parameters(recommender.adapter)
-        others = [parameter for parameter in self.parameters if all(parameter is not own for own in by_item)]
-        groups: list[dict[str, Any]] = [{"params": by_item, "weight_decay": config.table_decay}, {"params": others}]
-        self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=config.weight_decay, betas=(0.9, 0.98),
-                                           fused=True)
         self.buffers = BatchBuffers(config.batch_size * config.max_len)
         self.objective = Objective(training, self.n_items, config, device, threads)
         self.log = TrainingLog()
-        self.best: dict[str, torch.Tensor] = {}
-        self.losses: list[float] = []
-        """Of the steps of the epoch that is under way."""
         self.steps_per_epoch = len(self.plan(1)[1])
-        self._saved = time.monotonic()
 
     @property
     def epoch(self) -> int:
         """Number of the epoch that is under way, from 1."""
         return len(self.log.epochs) + 1
+
+    @property
+    def step_number(self) -> int:
+        """Number of the step that is next or under way, from 0."""
+        return (self.epoch - 1) * self.steps_per_epoch + len(self.losses)
 
     @property
     def best_score(self) -> float:
@@ -158,44 +156,35 @@ class TrainingRun:
         self.recommender.train()
         windows, batches = self.plan(self.epoch)
         for chosen in batches[len(self.losses):]:
-            self.step(windows, chosen)
-            if checkpointing and time.monotonic() - self._saved > checkpointing.seconds:
-                self.save(checkpointing)
+            self.learn(windows, chosen)
+            self.save(checkpointing)
 
-    def step(self, windows: Windows, chosen: np.ndarray) -> None:
+    def learn(self, windows: Windows, chosen: np.ndarray) -> None:
         """Learn from one batch: the windows `chosen`, int64 [B]."""
-        config, step = self.config, (self.epoch - 1) * self.steps_per_epoch + len(self.losses)
+        config, number = self.config, self.step_number
         self.buffers.clear()
         lengths = np.minimum(windows.input_stop[chosen] - windows.row_start[chosen], config.max_len)
         parts = [(rows, self._batch(windows, chosen[rows])) for rows in length_parts(lengths)]
         batch_targets = np.concatenate([part.targets[part.targets > 0] for _, part in parts])
         if self.device.type != "cpu":  # dropout is torch's there
-            torch.manual_seed((config.seed * 0x9E3779B97F4A7C15 + step * distributed.world_size()
-                               + distributed.rank()) % 2**63)
+            self.seed_step(number)
         table = self.recommender.item_table()
         loss = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            found = [self._part(windows, chosen, distributed.share(rows), part, table, step)
-                     for rows, part in parts if distributed.rank() < len(rows)]
-            if found:
-                states, targets, users, positions = zip(*found, strict=True)
+            read = [self._part(windows, chosen, distributed.share(rows), part, table)
+                    for rows, part in parts if distributed.rank() < len(rows)]
+            if read:
+                states, targets, users, positions = zip(*read, strict=True)
                 loss = self.objective(torch.cat(states), table, np.concatenate(targets), np.concatenate(users),
-                                      np.concatenate(positions), batch_targets, epoch=self.epoch, step=step)
+                                      np.concatenate(positions), batch_targets, epoch=self.epoch, step=number)
                 loss = loss / len(batch_targets)
         self.optimiser.zero_grad(set_to_none=True)
-        if found:  # a batch may have fewer rows than there are processes
+        if read:  # a batch may have fewer rows than there are processes
             loss.backward()
-        total = loss.detach().reshape(1)
-        distributed.sum_over_processes([total, *distributed.gradients(self.parameters)])
-        if not torch.isfinite(total):
-            raise TslrecError(f"the training loss became {total.item()}; lower --learning-rate")
-        torch.nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(config, step, config.epochs * self.steps_per_epoch)
-        self.optimiser.step()
-        self.losses.append(total.item())
+        rate = learning_rate(config, number, config.epochs * self.steps_per_epoch)
+        self.update(loss.detach().reshape(1), config.clip_norm, [rate, rate])
 
-    def _part(self, windows: Windows, chosen: np.ndarray, rows: np.ndarray, part: Batch, table: torch.Tensor, step: int
+    def _part(self, windows: Windows, chosen: np.ndarray, rows: np.ndarray, part: Batch, table: torch.Tensor
               ) -> tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray]:
         """Read this process's rows of a part of the batch.
 
@@ -205,13 +194,12 @@ class TrainingRun:
             rows: int64 [P], rows of the batch that are in the part and this process's.
             part: the part, other processes' rows included.
             table: float [I+1, d].
-            step: number of the step.
 
         Returns:
             The states where something is to be predicted, float [M, d]; the targets, their users and their
             positions in the flat histories, int64 [M].
         """
-        set_dropout(self.recommender, self.config.seed, step, rows)
+        set_dropout(self.recommender, self.config.seed, self.step_number, rows)
         items, targets, lengths = (distributed.share(array) for array in (part.items, part.targets, part.lengths))
         states = self.recommender.backbone(torch.from_numpy(np.ascontiguousarray(items)).to(self.device),
                                            torch.from_numpy(lengths.copy()).to(self.device), table)
@@ -238,42 +226,31 @@ class TrainingRun:
         """
         # Processors of different kinds may rank differently in the last bits: all go by the first one's figures.
         values = distributed.of_first_process([float(np.mean(self.losses)), *scores.values()], self.device)
-        found = dict(zip(("loss", *(f"validation_{name}" for name in scores)), values, strict=True))
-        better = not self.best or found["validation_ndcg@10"] > self.best_score
-        self.log.epochs.append(found)
+        figures = dict(zip(("loss", *(f"validation_{name}" for name in scores)), values, strict=True))
+        better = not self.best or figures["validation_ndcg@10"] > self.best_score
+        self.log.epochs.append(figures)
         self.losses = []
         if better:
             self.log.best_epoch = len(self.log.epochs)
-            state = self.recommender.state_dict()
-            if not self.best:
-                self.best = {name: torch.empty_like(tensor) for name, tensor in state.items()}
-            for name, tensor in state.items():
-                self.best[name].copy_(tensor.detach())
+            self.keep(self.recommender.state_dict().items())
 
-    def save(self, checkpointing: Checkpointing) -> None:
-        """Write the state to disk."""
-        if distributed.rank() == 0:
-            save_checkpoint(checkpointing.path, self.recommender, self.optimiser, self.best, {
-                "recipe": checkpointing.recipe, "log": asdict(self.log), "losses": self.losses})
-        self._saved = time.monotonic()
+    def place(self) -> tuple[int, int]:
+        """Return the number of full epochs, and of steps since."""
+        return len(self.log.epochs), len(self.losses)
 
-    def take_up(self, checkpointing: Checkpointing) -> None:
-        """Continue a training of the same recipe.
+    def progress(self) -> dict[str, Any]:
+        """Return the log, and the losses of the epoch that is under way."""
+        return {"log": asdict(self.log), "losses": self.losses}
 
-        Raises:
-            TslrecError: the processes don't find the same state.
-        """
-        found = load_checkpoint(checkpointing.path, checkpointing.recipe, self.recommender, self.optimiser)
-        if found:
-            self.best, self.losses = found.best, found.progress["losses"]
-            self.log = TrainingLog(**found.progress["log"])
-        say_taken_up(checkpointing, found, len(self.log.epochs), len(self.losses), self.device)
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Take up what `progress` returned."""
+        self.log, self.losses = TrainingLog(**progress["log"]), progress["losses"]
 
 
-def learning_rate(config: TrainConfig, step: int, n_steps: int) -> float:
-    """Return the learning rate of a step, from 0, of the `n_steps` of all epochs."""
-    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    left = 1 - step / n_steps
+def learning_rate(config: TrainConfig, number: int, n_steps: int) -> float:
+    """Return the learning rate of the step of a number, from 0, of the `n_steps` of all epochs."""
+    warm = min(1.0, (number + 1) / max(config.warmup_steps, 1))
+    left = 1 - number / n_steps
     falling = {"none": 1.0, "linear": left, "cosine": 0.5 * (1 - np.cos(np.pi * left))}[config.decay]
     return float(config.learning_rate * warm * falling)
 

@@ -41,6 +41,10 @@ class AlphaFuse(Projection):
         """Return the frozen part of the vectors, float [n, d]; it is all of a new item's."""
         return self.std * features
 
+    def item_parameters(self) -> list[nn.Parameter]:
+        """Return the ids."""
+        return [self.ids]
+
     def forward(self) -> torch.Tensor:
         """Return the item table, float [I+1, d]; row 0 is zero."""
         frozen = self.vectors(self.features.items)

@@ -15,6 +15,8 @@ components count alike, whatever their variance.
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from ...configs import TrainConfig
@@ -28,22 +30,17 @@ _SHRINKAGE = 0.01
 """Keeps directions in which hardly any paired item differs from looking perfectly correlated."""
 
 
-def cca_table(embeddings: np.ndarray, config: TrainConfig, training: Histories) -> TrainableTable:
-    """Return a trainable table that starts at the row-normalised canonical components of the embeddings.
+class CCATable(TrainableTable):
+    """A trainable table that starts at the row-normalised canonical components of the embeddings."""
 
-    Args:
-        embeddings: float [I+1, D].
-        config: number of components d, the window and the spread of the table.
-        training: histories; nothing else may be in them.
-
-    Raises:
-        TslrecError: there are fewer components, or no history has two different items within the window.
-    """
-    fitted = PrincipalComponents.fit(embeddings)
-    fitted.check(config.width, "--width")
-    whitened = fitted.centred @ fitted.directions[:, :fitted.rank] / np.sqrt(fitted.variances[:fitted.rank])
-    vectors, _ = canonical_components(whitened, config.width, training, config.cca_window)
-    return TrainableTable.normalised(vectors, config)
+    @classmethod
+    def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
+        """Start from the first d of float [I+1, D]; see `Adapter.build`."""
+        fitted = PrincipalComponents.fit(embeddings)
+        fitted.check(config.width, "--width")
+        whitened = fitted.centred @ fitted.directions[:, :fitted.rank] / np.sqrt(fitted.variances[:fitted.rank])
+        vectors, _ = canonical_components(whitened, config.width, training, config.cca_window)
+        return cls.normalised(vectors, config)
 
 
 def canonical_components(rows: np.ndarray, width: int, training: Histories, window: int

@@ -46,6 +46,10 @@ class GatedFusion(Projection):
         """Return the vectors, float [n, d], of items without an id vector, with these features, float [n, k]."""
         return self.fused(features.new_zeros(len(features), self.ids.shape[1]), features)
 
+    def item_parameters(self) -> list[nn.Parameter]:
+        """Return the ids."""
+        return [self.ids]
+
     def forward(self) -> torch.Tensor:
         """Return the item table, float [I+1, d]; row 0 is zero."""
         return F.pad(self.fused(self.ids, self.features.items), (0, 0, 1, 0))

@@ -8,26 +8,25 @@ rate a step, also those of items that are seldom seen, so rows as small as a ran
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from ...configs import TrainConfig
+from ...data.dataset import Histories
 from .components import PrincipalComponents
 from .none import TrainableTable
 
 
-def initialised_table(embeddings: np.ndarray, config: TrainConfig) -> TrainableTable:
-    """Return a trainable table that starts at the row-normalised PCA of the embeddings.
+class InitialisedTable(TrainableTable):
+    """A trainable table that starts at the row-normalised PCA of the embeddings."""
 
-    Args:
-        embeddings: float [I+1, D].
-        config: number of components d, whether they are whitened, and the spread of the table.
-
-    Raises:
-        TslrecError: there are fewer.
-    """
-    fitted = PrincipalComponents.fit(embeddings)
-    fitted.check(config.width, "--width")
-    rows = fitted.centred @ fitted.directions[:, :config.width]
-    if config.init_whitening:
-        rows /= np.sqrt(fitted.variances[:config.width])
-    return TrainableTable.normalised(rows, config)
+    @classmethod
+    def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
+        """Start from the first d of float [I+1, D], whitened or not; see `Adapter.build`."""
+        fitted = PrincipalComponents.fit(embeddings)
+        fitted.check(config.width, "--width")
+        rows = fitted.centred @ fitted.directions[:, :config.width]
+        if config.init_whitening:
+            rows /= np.sqrt(fitted.variances[:config.width])
+        return cls.normalised(rows, config)

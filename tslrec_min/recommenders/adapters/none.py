@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from torch import nn
 
 from ...configs import TrainConfig
+from ...data.dataset import Histories
+from .base import Adapter
 
 
-class TrainableTable(nn.Module):
+class TrainableTable(Adapter):
     """Trainable vectors, one per item, below a padding row of zeros.
 
     The padding row is part of the parameter, so that no step copies the table; it stays zero because no loss and no
@@ -25,12 +29,12 @@ class TrainableTable(nn.Module):
         self.register_buffer("start", start)
 
     @classmethod
-    def random(cls, n_items: int, width: int, std: float) -> TrainableTable:
-        """Start from N(0, std^2)."""
-        return cls(_padded(nn.init.normal_(torch.empty(n_items, width), std=std)))
+    def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
+        """Start from N(0, std^2); of the embeddings, [I+1, 0], only the number matters."""
+        return cls(_padded(nn.init.normal_(torch.empty(len(embeddings) - 1, config.width), std=config.table_spread)))
 
     @classmethod
-    def normalised(cls, items: np.ndarray, config: TrainConfig) -> TrainableTable:
+    def normalised(cls, items: np.ndarray, config: TrainConfig) -> Self:
         """Start from the rows of float [I, d], each with the norm that a row of the random table has on average."""
         norms = np.linalg.norm(items, axis=1, keepdims=True)
         rows = items / np.maximum(norms, 1e-12) * (config.table_spread * np.sqrt(items.shape[1]))
@@ -38,9 +42,13 @@ class TrainableTable(nn.Module):
         return cls(torch.zeros_like(table), table) if config.table_decay else cls(table)
 
     @classmethod
-    def restore(cls, state: dict[str, torch.Tensor]) -> TrainableTable:
-        """Rebuild from a state dict."""
+    def restore(cls, config: TrainConfig, state: dict[str, torch.Tensor]) -> Self:
+        """Rebuild a trained table from its state; see `Adapter.restore`."""
         return cls(state["weight"], state.get("start"))
+
+    def item_parameters(self) -> list[nn.Parameter]:
+        """Return the table."""
+        return [self.weight]
 
     def forward(self) -> torch.Tensor:
         """Return the item table, float [I+1, d]."""

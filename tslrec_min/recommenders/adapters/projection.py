@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ...configs import TrainConfig
+from ...data.dataset import Histories
+from .base import Adapter
 from .components import Features
 
 
-class Projection(nn.Module):
+class Projection(Adapter):
     """Frozen features of the items -> item table; each adapter is built from its features and a TrainConfig.
 
     Subclasses give `vectors`, and `fit_features` unless centred embeddings or their PCA will do.
@@ -20,6 +24,20 @@ class Projection(nn.Module):
     def __init__(self, features: Features, config: TrainConfig) -> None:
         super().__init__()
         self.features = features
+
+    @classmethod
+    def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
+        """Fit the features on float [I+1, D] and start from random weights; see `Adapter.build`."""
+        return cls(cls.fit_features(embeddings, config), config)
+
+    @classmethod
+    def restore(cls, config: TrainConfig, state: dict[str, torch.Tensor]) -> Self:
+        """Rebuild a trained projection from its state; see `Adapter.restore`."""
+        prefix = "features."
+        adapter = cls(Features.restore({name.removeprefix(prefix): values for name, values in state.items()
+                                        if name.startswith(prefix)}), config)
+        adapter.load_state_dict(state)
+        return adapter
 
     @staticmethod
     def fit_features(embeddings: np.ndarray, config: TrainConfig) -> Features:
@@ -31,18 +49,7 @@ class Projection(nn.Module):
         raise NotImplementedError
 
     def project(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return the vectors of items that training didn't know.
-
-        Args:
-            embeddings: float [n, D], of the model that embedded the catalogue; on the adapter's device.
-
-        Returns:
-            float [n, d]. Of an adapter without numbers of each item's own, an item of the catalogue gets its row of
-            the table, up to rounding.
-
-        Raises:
-            TslrecError: they have another width.
-        """
+        """Return the vectors of float [n, D], items that training didn't know; see `Adapter.project`."""
         return self.vectors(self.features(embeddings))
 
     def forward(self) -> torch.Tensor:

@@ -12,6 +12,8 @@ penalty is as large as the variance. The table starts at X W with normalised row
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from ...configs import TrainConfig
@@ -23,21 +25,16 @@ from .cooccurrence import neighbour_sums
 from .none import TrainableTable
 
 
-def recpca_table(embeddings: np.ndarray, config: TrainConfig, training: Histories) -> TrainableTable:
-    """Return a trainable table that starts at the row-normalised Rec-PCA of the embeddings.
+class RecPCATable(TrainableTable):
+    """A trainable table that starts at the row-normalised Rec-PCA of the embeddings."""
 
-    Args:
-        embeddings: float [I+1, D].
-        config: number of components d, lambda and the spread of the table.
-        training: histories; nothing else may be in them.
-
-    Raises:
-        TslrecError: there are fewer components, or no history has two different items in a row.
-    """
-    fitted = PrincipalComponents.fit(embeddings)
-    fitted.check(config.width, "--width")
-    directions = smooth_directions(fitted.centred, config.width, config.recpca_lambda, training)
-    return TrainableTable.normalised(fitted.centred @ directions, config)
+    @classmethod
+    def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
+        """Start from the first d of float [I+1, D]; see `Adapter.build`."""
+        fitted = PrincipalComponents.fit(embeddings)
+        fitted.check(config.width, "--width")
+        directions = smooth_directions(fitted.centred, config.width, config.recpca_lambda, training)
+        return cls.normalised(fitted.centred @ directions, config)
 
 
 def smooth_directions(centred: np.ndarray, width: int, weight: float, training: Histories) -> np.ndarray:

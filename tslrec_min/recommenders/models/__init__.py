@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...configs import TrainConfig
+from ..adapters.base import Adapter
 from .backbone import Backbone
 from .bert4rec import BERT4Rec
 from .gru4rec import GRU4Rec
@@ -20,7 +21,7 @@ BACKBONES: dict[str, type[Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "b
 class SequentialRecommender(nn.Module):
     """A backbone and the adapter that makes its item table."""
 
-    def __init__(self, adapter: nn.Module, backbone: Backbone, max_len: int) -> None:
+    def __init__(self, adapter: Adapter, backbone: Backbone, max_len: int) -> None:
         super().__init__()
         self.adapter = adapter
         self.backbone = backbone
@@ -31,6 +32,6 @@ class SequentialRecommender(nn.Module):
         return self.adapter()
 
 
-def build_recommender(adapter: nn.Module, config: TrainConfig) -> SequentialRecommender:
+def build_recommender(adapter: Adapter, config: TrainConfig) -> SequentialRecommender:
     """Pair an adapter with a freshly initialised backbone."""
-    return SequentialRecommender(adapter, BACKBONES[config.model](config), config.max_len)  # type: ignore[call-arg]
+    return SequentialRecommender(adapter, BACKBONES[config.model](config), config.max_len)

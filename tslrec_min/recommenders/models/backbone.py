@@ -7,12 +7,17 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from ...configs import TrainConfig
+
 
 class Backbone(nn.Module):
     """Base class of the backbones; each is built from a TrainConfig."""
 
     objective: ClassVar[str] = "next"
     """What it learns: ``next`` (the item after each position) or ``cloze`` (hidden items, from both sides)."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions.

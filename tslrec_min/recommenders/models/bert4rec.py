@@ -23,7 +23,7 @@ class BERT4Rec(Backbone):
     objective = "cloze"
 
     def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.mask = nn.Parameter(torch.empty(config.width))
         nn.init.normal_(self.mask, std=0.02)
         self.transformer = Transformer(config.width, config.blocks, config.heads, config.dropout, config.max_len,

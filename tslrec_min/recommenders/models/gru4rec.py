@@ -22,7 +22,7 @@ class GRU4Rec(Backbone):
     """Gated recurrent units over item histories: every state predicts the next item."""
 
     def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(config.width, config.units, config.blocks, batch_first=True)
         self.output = nn.Linear(config.units, config.width)

@@ -21,7 +21,7 @@ class SASRec(Backbone):
     """Causal self-attention over item histories: every state predicts the next item."""
 
     def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.transformer = Transformer(config.width, config.blocks, config.heads, config.dropout, config.max_len,
                                        causal=True)
 
