@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DECIMALS = 8
-TEST = ("arm", "baseline", "metric", "group", "test", "difference", "relative", "p_value", "p_holm")
+TEST = ("arm", "baseline", "metric", "group", "test", "difference", "relative", "p_value", "p_holm", "low", "high")
 STAGE = ("name", "wall_seconds", "peak_memory_mib")
 METRICS = ("hr@10", "ndcg@10", "mrr")
 
@@ -27,7 +27,7 @@ def small(result: Mapping[str, Any], source: Mapping[str, str]) -> dict[str, Any
              "resamples": report["resamples"]}
     kept["arms"] = {name: {protocol: _groups(arm, protocol) for protocol in ("filtered", "unfiltered")}
                     for name, arm in report["arms"].items()}
-    kept["tests"] = [{key: row[key] for key in TEST} for row in report["comparisons"]]
+    kept["tests"] = [{key: row[key] for key in TEST if key in row} for row in report["comparisons"]]
     if "cold" in report:
         kept["cold"] = {**report["cold"], "arms": {
             name: {key: arm[key] for key in ("all", "cold", "reason") if key in arm}

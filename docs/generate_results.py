@@ -63,8 +63,8 @@ def shown(value: Any, kind: str) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a table; what a row's first cells have in common with the row before is left blank."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    """Return a table; what a row's first cell has in common with the row before is left blank."""
+    lines = [f"| {' | '.join(head)} |".replace("|  |", "| |"), "|" + "---|" * len(head)]
     before: Sequence[str] = ()
     for row in rows:
         same = bool(before) and row[0] == before[0] and len(row) > 2
@@ -80,15 +80,13 @@ def source(found: dict[str, Any], command: str | None = None) -> list[str]:
     return ["", " · ".join(filter(None, (made, found["machine"], found["date"], found["version"])))]
 
 
-def transcribed(name: str, table: str, columns: Sequence[str] = (), where: Callable[[list[Any]], bool] | None = None,
-                cite: bool = True) -> list[str]:
+def transcribed(name: str, table: str, columns: Sequence[str] = ()) -> list[str]:
     """Return a table whose figures stand in a file as they were printed; `columns` chooses among them."""
     found = load(name)["tables"][table]
     kinds = {column["name"]: (place, column["format"]) for place, column in enumerate(found["columns"])}
     chosen = columns or list(kinds)
-    rows = [[shown(row[kinds[column][0]], kinds[column][1]) for column in chosen]
-            for row in found["rows"] if where is None or where(row)]
-    return markdown(chosen, rows) + (source(found) if cite else [])
+    rows = [[shown(row[kinds[column][0]], kinds[column][1]) for column in chosen] for row in found["rows"]]
+    return markdown(chosen, rows) + source(found)
 
 
 def figure(study: str, arm: str, metric: str, group: str = "all", protocol: str = "filtered") -> dict[str, Any]:
@@ -214,19 +212,69 @@ def one_model_on_ids() -> list[str]:
     return markdown(head, rows) + source(found)
 
 
+def training() -> list[str]:
+    """Return time and memory of training beside what they are compared with."""
+    tables = load("speed")["tables"]
+    (_, ours, our_epochs), (_, theirs, their_epochs) = tables["time_to_accuracy"]["rows"]
+    (_, sampled), (_, full), _ = tables["memory"]["rows"]
+    (_, milliseconds, times), _ = tables["batches"]["rows"]
+    epoch = tables["epoch"]
+    rows = [
+        ["NDCG@10 of .050 on validation data, MovieLens-100K", f"{ours} s, {our_epochs} epochs",
+         f"RecBole 1.2.1: {theirs} s, {their_epochs} epochs"],
+        ["epoch on MovieLens-1M, histories of 200", f"{epoch['seconds']} s",
+         f"its matrix products at full speed: {epoch['products_at_full_speed_seconds']} s"],
+        ["batches of that epoch", f"{milliseconds} ms", f"padding `DataLoader`: {times} times as long"],
+        ["step with 1,000,000 items, width 64: peak memory", f"{sampled:.2f} GiB, sampled softmax",
+         f"full softmax: {full:.2f} GiB"]]
+    made = "`python benchmarks/time_to_accuracy.py`, `training_step.py`, `batching.py`, `memory.py`"
+    return markdown(["SASRec", "tslrec-min", "for comparison"], rows) + source(epoch, made)
+
+
+def other_speeds() -> list[str]:
+    """Return negatives, recommending and preparing beside what they are compared with."""
+    tables = load("speed")["tables"]
+    rows = [[f"negatives, {name}, one thread", f"{low:g} to {high:g} million a second",
+             f"RecBole 1.2.1: {least} to {most} times slower"]
+            for name, low, high, least, most in tables["negatives"]["rows"]]
+    (_, product), _, (_, top), (_, whole) = tables["recommending"]["rows"]
+    rows.append(["10 best of 100,000 items for 100,000 users", f"{top} s; with model and JSON Lines {whole} s",
+                 f"bare product in NumPy: {product} s"])
+    (_, read, read_memory), (_, prepared, memory), (_, pandas, pandas_memory) = tables["preparing"]["rows"]
+    rows.append(["`prepare`, CSV of 10,000,000 rows, one thread",
+                 f"{read} s to read, {prepared} s in all, {memory} GiB",
+                 f"`pandas.read_csv`, parsing alone: {pandas} s, {pandas_memory} GiB"])
+    made = "`python benchmarks/sampling.py` (Xeon), `recommending.py` and `preparing.py` (Zen 5)"
+    return markdown(["", "tslrec-min", "for comparison"], rows) + source(
+        tables["recommending"] | {"machine": "two cores", "date": "2026-11-23 to 28"}, made)
+
+
+def parity() -> list[str]:
+    """Return the recommenders on item ids beside published figures, data set by data set."""
+    tables = load("recommenders")["tables"]
+    rows = []
+    for data, protocol in dict.fromkeys(tuple(row[0].split(", ")) for row in tables["published"]["rows"]):
+        at = 2 if protocol == "filtered" else 6
+        ours = [row for row in tables["ids"]["rows"] if row[0].startswith(data) and (at == 2 or row[10] > 1)]
+        rows += [[f"{data}, {protocol}", f"**{row[1]}**", shown(row[at], "rate"), shown(row[at + 2], "rate"),
+                  f"tslrec-min, {row[0].partition(', ')[2]}"] for row in ours]
+        rows += [[row[0], row[1], shown(row[2], "rate"), shown(row[3], "rate"), row[4]]
+                 for row in tables["published"]["rows"] if row[0] == f"{data}, {protocol}"]
+    return markdown(["data", "model", "HR@10", "NDCG@10", "source"], rows) + source(tables["ids"])
+
+
 LM, SPEED, EX = (partial(transcribed, name) for name in ("language-model", "speed", "experiments"))
 EMBEDDING = ["engine", "type", *(f"{processor}, {template}" for processor in ("Xeon", "AVX2", "Zen 5")
                                  for template in ("default", "prefix")), "cosine Xeon, default"]
 TABLES: dict[str, Callable[[], list[str]]] = {
     "summary": summary, "accuracy": partial(accuracy, "ndcg@10", "all"), "tail": partial(accuracy, "hr@10", "tail"),
     "finetuning": finetuning, "all-arms": all_arms, "adapters": adapters, "cold": cold, "ids": one_model_on_ids,
-    "published": partial(transcribed, "recommenders", "published"),
+    "parity": parity, "training": training, "other-speeds": other_speeds,
     "embedding": partial(LM, "embedding", EMBEDDING),
     **{name.replace("_", "-"): partial(make, name) for make, names in (
         (LM, ("finetuning_speed", "finetuning_ratio", "finetuning_costs", "memory_of_stages", "embedding_beauty",
               "quantisations", "quantisations_downstream", "models")),
-        (SPEED, ("ranking", "negatives", "recommending", "preparing", "batches", "time_to_accuracy", "epoch",
-                 "memory", "processes", "bench", "gate", "quickstart", "busy")),
+        (SPEED, ("ranking", "epoch", "processes", "bench", "gate")),
         (EX, ("coresets", "instances", "neighbours", "held_out", "probing", "validation", "beauty_trials", "vectors",
               "llama_engine"))) for name in names},
 }
