@@ -127,6 +127,25 @@ def test_lines_of_prose_are_short(page: Path) -> None:
     assert not long, f"{page.name}: {long[0]}"
 
 
+def test_the_picture_of_the_imports_is_current() -> None:
+    done = subprocess.run([sys.executable, "-P", ROOT / "docs" / "generate_architecture.py", "--check"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_architecture_names_every_folder_and_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    described = re.split(r", ", ", ".join(re.findall(r"^\*\*([\w, ]+)\.\*\*", text, re.MULTILINE)))
+    rule = re.search(r"^> errors.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert rule and described == [*re.findall(r"\w+", rule[0]), "csrc"]
+    folders = {path.name for path in (ROOT / "tslrec_min").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders | {"cli", "csrc", "errors", "config_fields", "configs"} == set(described)
+    for paragraph in re.findall(r"^\*\*([\w, ]+)\.\*\*(.*?)\n\n", text, re.MULTILINE | re.DOTALL):
+        own = [ROOT / "tslrec_min" / paragraph[0], ROOT / "tslrec_min", ROOT / paragraph[0], ROOT]
+        for name in re.findall(r"`([\w/]+(?:\.py|\.toml|\.build|/))`", paragraph[1]):
+            assert any((folder / name).exists() for folder in own), f"{paragraph[0]}: {name}"
+
+
 def test_the_readme_is_read_in_a_minute() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
 
