@@ -185,6 +185,9 @@ def adapters() -> list[str]:
         rows.append([f"`{adapter}`", shown(untuned, "rate"), shown(tuned, "rate"),
                      *(spread(figure(study, arm, "ndcg@10")) for arm in arms),
                      shown(over_ids, "lift"), shown(lift, "lift"), shown(p, "p")])
+    shuffled = figure("ml-100k-adapters", "shuffled, cca", "ndcg@10")
+    of_shuffled = next(row[3] for row in validation["rows"] if row[3])
+    rows.append(["`cca`, shuffled vectors", shown(of_shuffled, "rate"), "", spread(shuffled), "", "", "", ""])
     head = ["adapter", "validation: untuned", "TSLRec", "test: untuned", "TSLRec", "over ids", "over untuned", "p"]
     return markdown(head, rows) + source(validation)
 

@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -94,6 +95,10 @@ def test_the_readme_goes_from_own_files_to_recommendations(tmp_path: Path, monke
         result = CliRunner().invoke(main, shlex.split(line)[1:], env=TINY)
         assert result.exit_code == 0, (line, result.output)
     assert (tmp_path / "recommendations.csv").read_text(encoding="utf-8").count("\n") > 100
+    python, = re.findall(r"```python\n(.*?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(python.replace('"sasrec"', '"another"'), names)
+    assert {row["user"] for row in names["rows"]} == {"Åsa"}
     assert len(whole) == 2 and whole[0].split("books.csv")[1] == ids[0].split("books.csv")[1].replace(" -o dataset", "")
     folders = shlex.split(whole[1])[2:4]  # as run names them by its own configuration
     config = load_run_config(Path(str(files("tslrec_min") / "pipeline" / "quickstart.toml")))
