@@ -3,18 +3,23 @@
 A configuration is a file for `tslrec run`, ``study/FOLDER/NAME.toml``: what was chosen on validation, the arms and the
 seeds. Those of a folder share the stages before training. Every stage and every training has its folder, and what is
 finished is kept, so that an interrupted study goes on by the same command. Test targets are read at the end, when all
-arms of a configuration are trained.
+arms of a configuration are trained. What is kept of a result in `study/results` is said in `_results.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
+import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from _results import small, text
 
+import tslrec_min
+from tslrec_min.bench.environment import cpu_name
 from tslrec_min.cli.formats import formatted
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.errors import TslrecError
@@ -25,7 +30,7 @@ CONFIGURATIONS = Path(__file__).parent / "study"
 
 
 def main() -> None:
-    """Run the configurations, and write of each the report as JSON and its tables as Markdown."""
+    """Run the configurations, and write what is kept of each as JSON, and its tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = sorted(str(path.relative_to(CONFIGURATIONS).with_suffix("")) for path in CONFIGURATIONS.glob("*/*.toml"))
     parser.add_argument("out", type=Path, help="folder of the runs")
@@ -49,7 +54,9 @@ def main() -> None:
                    f"{sum(stage['wall_seconds'] for stage in found['stages']):.0f} s in all stages")
         tables = formatted(found["evaluation"], "markdown")
         target = results / name.replace("/", "-")
-        target.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        source = {"command": f"python benchmarks/study.py {shlex.join(sys.argv[1:])}", "machine": cpu_name(),
+                  "date": datetime.now(UTC).date().isoformat(), "version": tslrec_min.__version__}
+        target.with_suffix(".json").write_text(text(small(found, source)), encoding="utf-8")
         target.with_suffix(".md").write_text(tables + "\n", encoding="utf-8")
         click.echo(tables)
 

@@ -18,24 +18,24 @@ OF_EVERY_COMMAND = ("quiet", "verbose", "help")
 INTRODUCTION = """\
 # The command line
 
-Made from the help of the commands by `python docs/generate_cli.py`; don't edit it by hand.
+Generated from the help of the commands by `python docs/generate_cli.py`; do not edit.
 
 ## What holds for every command
 
-- **Output.** Standard output has the result alone: a table for people, or JSON for machines with `--json`. Progress
-  bars (where standard error is a terminal), notes, warnings and errors go to standard error.
-- **How much is said.** `-q`, `--quiet`: no progress bars and notes. `-v`, `--verbose`: each step on standard error,
-  with the seconds since the start, and a line for every epoch. Both can stand before the command too: `tslrec -q
-  train ...`. `-h`, `--help`: the command's help.
+- **Output.** Standard output has only the result: a table for people, or JSON with `--json`. Progress bars (if standard
+  error is a terminal), notes, warnings and errors go to standard error.
+- **Verbosity.** `-q`, `--quiet`: no progress bars and notes. `-v`, `--verbose`: each step on standard error, with the
+  seconds since the start, and a line for every epoch. Both may stand before the command: `tslrec -q train ...`.
+  `-h`, `--help`: the command's help.
 - **Defaults from the environment.** Every option has a variable: `--max-len` of `tslrec train` is
   `TSLREC_TRAIN_MAX_LEN`, `--items` of `tslrec gguf report` is `TSLREC_GGUF_REPORT_ITEMS`, `--quiet` of all commands
-  `TSLREC_QUIET`. For flags, 1 and 0; for options that can be given again and again, values with spaces between. The
-  command line goes before the variable.
-- **Existing folders and files** are refused unless `--overwrite` is given. What was interrupted goes on where it was
-  when the same command is given again.
-- **Exit status.** 0: success. 1: something given can't be used, and one line on standard error says what was given,
-  what was expected and what to do; or a check failed (`gguf verify`, `bench --check`). 2: wrong usage, such as an
-  unknown option. 130: interrupted by Ctrl-C.
+  `TSLREC_QUIET`. Flags take 1 and 0; options that can be repeated take values separated by spaces. The command line
+  overrides the environment.
+- **Existing folders and files** are refused unless `--overwrite` is given. To resume an interrupted command, give it
+  again.
+- **Exit status.** 0: success. 1: invalid input, with a line on standard error that says what was given, what was
+  expected and what to do; or a failed check (`gguf verify`, `bench --check`). 2: wrong usage, such as an unknown
+  option. 130: interrupted by Ctrl-C.
 - **Completion.** The shell completes commands, options and their choices after `eval "$(_TSLREC_COMPLETE=bash_source
   tslrec)"` in `~/.bashrc`, `eval "$(_TSLREC_COMPLETE=zsh_source tslrec)"` in `~/.zshrc`, or
   `_TSLREC_COMPLETE=fish_source tslrec | source` in `~/.config/fish/completions/tslrec.fish`.

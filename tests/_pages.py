@@ -10,7 +10,7 @@ from pathlib import Path
 from tslrec_min.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")),
          ROOT / "benchmarks" / "README.md"]
 _BLOCK = re.compile(r"(?:<!-- where there is a command: (?P<needs>\w+) -->\n)?```bash\n(?P<lines>.*?)```", re.DOTALL)
 
