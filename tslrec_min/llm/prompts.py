@@ -132,7 +132,8 @@ class PromptTemplate:
             options["text_fields"] = ",".join(stored.get("fields", ()))
         except (AttributeError, TypeError) as error:
             raise TslrecError(f"{path} is not a prompt template: {error}") from None
-        return template_of(from_mapping(FinetuneConfig, options, f"{path} is not a prompt template"))
+        return template_of(from_mapping(FinetuneConfig, options, f"{path} is not a prompt template",
+                                            refuse_unread=False))
 
 
 _OPTIONS = {"prefix": "prompt_prefix", "item": "prompt_item", "suffix": "prompt_suffix", "fields": "text_fields"}
