@@ -21,6 +21,8 @@ from tslrec_min.pipeline.config import Arm, load_run_config
 from ._pages import PAGES, ROOT, commands_in
 
 SHIPPED = {"tslrec_min": "tslrec_min", "cli": "tslrec_min/cli"}
+SCRIPTS = [*(path for path in sorted((ROOT / "benchmarks").glob("*.py")) if not path.name.startswith(("_", "recbole"))),
+           *(ROOT / "tests" / "robustness" / f"{name}.py" for name in ("fault_injection", "fuzzing"))]
 
 
 def help_texts(command: click.Command) -> list[str]:
@@ -68,12 +70,11 @@ def test_continuous_integration_runs_both_and_wants_the_table(tmp_path: Path, te
     assert done.returncode == status and said in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("script", [path.name for path in sorted((ROOT / "benchmarks").glob("*.py"))
-                                    if not path.name.startswith(("_", "recbole"))])
-def test_benchmarks_start(script: str) -> None:
-    command = [sys.executable, "-P", ROOT / "benchmarks" / script, "--help"]
+@pytest.mark.parametrize("script", SCRIPTS, ids=[path.name for path in SCRIPTS])
+def test_benchmarks_start(script: Path) -> None:
+    command = [sys.executable, "-P", script, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120,
-                          env=os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")})
+                          env=os.environ | {"PYTHONPATH": str(script.parent)})
     assert done.returncode == 0 and "--help" in done.stdout, done.stderr
 
 

@@ -186,7 +186,7 @@ def artifacts(folder: Path) -> dict[str, Path]:
     base = {name: folder / name for name in ("dataset", "timed", "pretrain", "finetune", "embed", "train", "evaluate")}
     if base["evaluate"].is_dir():
         return base
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
     from tiny_llm import make_tiny_llm
 
     from tslrec_min import api
