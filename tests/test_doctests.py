@@ -23,15 +23,7 @@ from click.testing import CliRunner
 import tslrec_min
 from tslrec_min import api
 from tslrec_min.cli import main
-from tslrec_min.configs import (
-    ADAPTER_OPTIONS,
-    EmbedConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    PrepareConfig,
-    PretrainConfig,
-    TrainConfig,
-)
+from tslrec_min.configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from tslrec_min.errors import TslrecError
 
 from .conftest import N_ITEMS
@@ -91,12 +83,9 @@ def test_the_package_offers_every_function_of_the_module() -> None:
 def test_signature_and_help_name_every_option(name: str) -> None:
     function, config = getattr(api, name), STAGES[name]
     parameters = inspect.signature(function).parameters
-    hidden = set(ADAPTER_OPTIONS) if name == "pretrain" else set()
     for field in dataclasses.fields(config):
-        assert (field.name in parameters) == (field.name not in hidden), field.name
-        if field.name not in hidden:
-            assert parameters[field.name].default == field.default
-            assert f"    {field.name}: {field.metadata['help']}" in str(function.__doc__)
+        assert parameters[field.name].default == field.default
+        assert f"    {field.name}: {field.metadata['help']}" in str(function.__doc__)
     assert "options" not in parameters
 
 

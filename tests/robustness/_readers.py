@@ -24,7 +24,7 @@ from tslrec_min.errors import TslrecError
 from tslrec_min.evaluation import compare as results
 from tslrec_min.item_vectors.artifact import open_older
 from tslrec_min.item_vectors.load import load_item_embeddings
-from tslrec_min.pipeline import run as pipeline
+from tslrec_min.pipeline.config import load_run_config
 from tslrec_min.recommendation.export import export
 from tslrec_min.recommendation.requests import GivenIds, histories_in, users_in
 from tslrec_min.storage.artifacts import Recipe, _own_hash, read_json, sha256_of_file, sha256_of_json
@@ -239,18 +239,19 @@ def artifact_subjects(folder: Path, base: dict[str, Path], heavy: bool) -> list[
 def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]:
     import torch
 
+    from tslrec_min.categories.artifact import load_categories
     from tslrec_min.finetuning.artifact import open_tuned
     from tslrec_min.llm import lora
     from tslrec_min.llm.files import load_tokenizer
     from tslrec_min.llm.model import load_language_model
-    from tslrec_min.recommenders import train as recommenders
+    from tslrec_min.recommenders.artifact import load_cold_rows, load_recommender
 
     dataset, dataset_hash = load_dataset(base["dataset"])
     llm = base["dataset"].parent / "llm"
 
     def read_train(path: Path) -> Any:
-        recommender = recommenders.load_recommender(path / "train", dataset_hash, torch.device("cpu"))
-        rows = recommenders.load_cold_rows(path / "train", dataset.cold.n_items if dataset.cold else 0)
+        recommender = load_recommender(path / "train", dataset_hash, torch.device("cpu"))
+        rows = load_cold_rows(path / "train", dataset.cold.n_items if dataset.cold else 0)
         with torch.no_grad():
             states = recommender.backbone(torch.ones(1, 6, dtype=torch.long), torch.tensor([6]),
                                           recommender.item_table())
@@ -264,7 +265,7 @@ def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]
         return [tuned.template, [layer.delta() for layer in lora.lora_layers(network).values()]]
 
     return {"finetune": read_tuned, "train": read_train,
-            "pretrain": lambda path: recommenders.load_categories(path / "pretrain", dataset, dataset_hash)[0]}
+            "pretrain": lambda path: load_categories(path / "pretrain", dataset, dataset_hash)[0]}
 
 
 def llama_subjects(folder: Path, base: dict[str, Path]) -> list[Subject]:
@@ -362,7 +363,7 @@ def _given(apart: Path, dataset: Any) -> list[Subject]:
     return [Subject("histories", ("*",), read_given), Subject("histories jsonl", ("*",), read_given),
             Subject("users", ("*",),
                     lambda path: list(GivenIds(dataset, True).stored_blocks(users_in(path / "users.txt"), 4))),
-            Subject("toml", ("*",), lambda path: asdict(pipeline.load_run_config(path / "run.toml")))]
+            Subject("toml", ("*",), lambda path: asdict(load_run_config(path / "run.toml")))]
 
 
 def _shard(apart: Path) -> Subject:
@@ -374,11 +375,11 @@ def _shard(apart: Path) -> Subject:
 def _checkpoint(apart: Path) -> Subject:
     import torch
 
-    from tslrec_min.recommenders import train as recommenders
+    from tslrec_min.recommenders.adapters import build_adapter
+    from tslrec_min.recommenders.models import build_recommender
     from tslrec_min.storage import checkpoints
 
-    model = recommenders.build_recommender(recommenders.build_adapter(TrainConfig(**SMALL), N_ITEMS, None, None),
-                                           TrainConfig(**SMALL))
+    model = build_recommender(build_adapter(TrainConfig(**SMALL), N_ITEMS, None, None), TrainConfig(**SMALL))
     optimiser = torch.optim.AdamW(model.parameters())
     model.item_table().sum().backward()
     optimiser.step()
