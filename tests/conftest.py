@@ -7,30 +7,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.cli import options
-from tslrec_min.configs import PrepareConfig
+from tslrec_min.configs import PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.prepare import prepare
+from tslrec_min.finetuning.finetune import finetune
+from tslrec_min.item_vectors.artifact import write_embeddings
+from tslrec_min.recommenders.train import train
 from tslrec_min.runtime.progress import set_verbosity
+from tslrec_min.storage.artifacts import Recipe, write_artifact
+
+from .factories import config_for, make_wheel, write_cycle, write_random_embeddings
 
 os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
+CPU = torch.device("cpu")
+# Epochs enough for categories that follow the histories: what is random can't be learned.
+PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=12)
+COLD = PrepareConfig(k_core=0, cold_items=0.2, cold_seed=3)
+SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 2, "learning_rate": 5e-3}
+FILES = {"tslrec_demo_wheel/a.bin": b"first file" * 1000, "tslrec_demo_wheel/b.txt": b"second"}
 
-N_ITEMS = 24
-TITLES = ("Star Wars", "Toy Story", "Amélie", "七人の侍", "The Good, the Bad & the Ugly", "Heat", "Alien", "Fargo")
 
-
-def write_cycle(folder: Path, n_users: int = 60, length: int = 14, seed: int = 0) -> Path:
-    """Write histories in which item i is always followed by item i + 1 (mod N): the next item is known."""
-    random = np.random.default_rng(seed)
-    lines = []
-    for user in range(n_users):
-        start = random.integers(N_ITEMS)
-        lines.append(" ".join([f"u{user}", *(f"i{(start + step) % N_ITEMS}" for step in range(length))]))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sequences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    rows = [f"i{item}\t{TITLES[item % len(TITLES)]} {item}" for item in range(N_ITEMS)]
-    (folder / "items.tsv").write_text("item_id\ttitle\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return folder
+@pytest.fixture(autouse=True)
+def notes_on_standard_error() -> None:
+    """Say what is said where nobody sets up logging: pytest does."""
+    set_verbosity("normal")
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +75,61 @@ def any_paths(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(options, check, lambda *_: None)
 
 
-@pytest.fixture(autouse=True)
-def notes_on_standard_error() -> None:
-    """Say what is said where nobody sets up logging: pytest does."""
-    set_verbosity("normal")
+@pytest.fixture(scope="session")
+def pretrained(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pre") / "pretrain"
+    pretrain(cycle, out, PRETRAIN, device=CPU, threads=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tuned(cycle: Path, pretrained: Path, llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "finetune"
+    finetune(cycle, pretrained, out, config_for(llm), device=CPU, threads=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def cold(cycle_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data set artifact of the cycle data with 5 of 24 items cold."""
+    out = tmp_path_factory.mktemp("cold") / "dataset"
+    prepare(cycle_raw, out, COLD)
+    return out
+
+
+@pytest.fixture(scope="session")
+def trained(cold: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of embeddings and of two runs: linear and none."""
+    folder = tmp_path_factory.mktemp("cold-runs")
+    write_random_embeddings(folder / "embed", load_dataset(cold)[0])
+    train(cold, folder / "linear", TrainConfig(adapter="linear", **SMALL), embeddings_path=folder / "embed",
+          device=CPU, threads=1)
+    train(cold, folder / "none", TrainConfig(**SMALL), device=CPU, threads=1)
+    return folder
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel in a folder that is all the index pip has."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("TSLREC_CACHE", str(tmp_path / "cache"))
+    return make_wheel(folder, "tslrec_demo_wheel", FILES)
+
+
+@pytest.fixture(scope="session")
+def dataset(cycle: Path) -> Dataset:
+    return load_dataset(cycle)[0]
+
+
+@pytest.fixture(scope="session")
+def embed(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embed artifact of random vectors, some of their numbers at the edges of float32."""
+    out = tmp_path_factory.mktemp("embed") / "embed"
+    vectors = np.random.default_rng(0).normal(size=(dataset.n_items, 12)).astype(np.float32)
+    vectors[3, :4] = 0, -0.0, np.finfo(np.float32).tiny, 1e30
+    with write_artifact(out, Recipe("embed", {}, {})) as folder:
+        write_embeddings(folder, [(np.arange(len(vectors)), vectors)], dataset)
+    return out

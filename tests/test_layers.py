@@ -9,7 +9,8 @@ import pytest
 
 import tslrec_min
 
-ROOT = Path(__file__).parents[1]
+from .factories import ROOT
+
 ORDER = ("errors", "config_fields", "configs", "runtime", "storage", "data", "ranking", "item_vectors", "llm",
          "recommenders", "categories", "finetuning", "embedding", "evaluation", "recommendation", "pipeline", "report",
          "bench", "api", "cli")

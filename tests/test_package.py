@@ -18,7 +18,8 @@ import pytest
 from tslrec_min.cli import main
 from tslrec_min.pipeline.config import Arm, load_run_config
 
-from ._pages import PAGES, ROOT, commands_in
+from .docs._pages import PAGES, commands_in
+from .factories import ROOT
 
 SHIPPED = {"tslrec_min": "tslrec_min", "cli": "tslrec_min/cli"}
 SCRIPTS = [*(path for path in sorted((ROOT / "benchmarks").glob("*.py")) if not path.name.startswith(("_", "recbole"))),

@@ -1,0 +1,152 @@
+"""What is held out changes nothing that is learned, through all stages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from tslrec_min.categories.artifact import load_categories
+from tslrec_min.categories.pretrain import pretrain
+from tslrec_min.configs import EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.data.dataset import SPLITS, load_dataset
+from tslrec_min.data.prepare import prepare
+from tslrec_min.evaluation.evaluate import evaluate
+from tslrec_min.finetuning.samples import make_samples
+from tslrec_min.llm.files import load_tokenizer
+from tslrec_min.llm.prompts import template_of
+from tslrec_min.ranking.metrics import COLD_METRICS
+from tslrec_min.recommenders.train import train
+from tslrec_min.storage.artifacts import open_artifact
+
+from ..factories import N_ITEMS, config_for, write_random_embeddings
+
+CPU = torch.device("cpu")
+# Epochs enough for categories that follow the histories: what is random can't be learned.
+PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=12)
+COLD = PrepareConfig(k_core=0, cold_items=0.2, cold_seed=3)
+SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 2, "learning_rate": 5e-3}
+
+
+def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+    """DESIGN: V, c, p_u and the prompts must not depend on validation or test items."""
+    changed = tmp_path / "changed"
+    shutil.copytree(cycle_raw, changed)
+    random = np.random.default_rng(1)
+    lines = (cycle_raw / "sequences.txt").read_text().splitlines()
+    rows = [line.split() for line in lines]
+    swapped = [[*row[:-2], *(f"i{item}" for item in random.integers(N_ITEMS, size=2))] for row in rows]
+    (changed / "sequences.txt").write_text("\n".join(map(" ".join, swapped)) + "\n")
+    learned = []
+    for name, source in (("a", cycle_raw), ("b", changed)):
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0))
+        pretrain(tmp_path / name, tmp_path / f"{name}-pre", PRETRAIN, device=CPU, threads=1)
+        dataset, dataset_hash = load_dataset(tmp_path / name)
+        categories, _ = load_categories(tmp_path / f"{name}-pre", dataset, dataset_hash)
+        config = config_for(llm)
+        samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config,
+                               context_length=1024)
+        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels,
+                        (samples.training, samples.held_out),
+                        dataset.split_hash()))
+    (table_a, labels_a, samples_a, hash_a), (table_b, labels_b, samples_b, hash_b) = learned
+    assert hash_a != hash_b
+    assert all(torch.equal(table_a[name], table_b[name]) for name in table_a)
+    assert np.array_equal(labels_a, labels_b)
+    for part_a, part_b in zip(samples_a, samples_b, strict=True):
+        assert part_a.prompts == part_b.prompts and torch.equal(part_a.preferences, part_b.preferences)
+
+
+def reordered(raw: Path, out: Path, cold_ids: set[str]) -> Path:
+    """Copy raw data with the cold interactions of every user elsewhere, twice or, of every third one, none at all."""
+    out.mkdir()
+    random, lines = np.random.default_rng(5), []
+    for number, line in enumerate((raw / "sequences.txt").read_text().splitlines()):
+        user, *items = line.split()
+        kept = [item for item in items if item not in cold_ids]
+        if number % 3:
+            for item in [item for item in items if item in cold_ids for _ in range(2)]:
+                kept.insert(random.integers(len(kept) + 1), item)
+        lines.append(" ".join([user, *kept]))
+    lines.append("only-cold " + " ".join(sorted(cold_ids)))  # a user without a warm item
+    (out / "sequences.txt").write_text("\n".join(lines) + "\n")
+    (out / "items.tsv").write_bytes((raw / "items.tsv").read_bytes())
+    return out
+
+
+def test_cold_interactions_change_nothing_that_is_learned(cycle_raw: Path, cold: Path, llm: Path, tmp_path: Path
+                                                          ) -> None:
+    first, _ = load_dataset(cold)
+    assert first.cold is not None
+    prepare(reordered(cycle_raw, tmp_path / "raw", set(first.cold.item_ids)), tmp_path / "dataset", COLD)
+    config, learned = FinetuneConfig(model=str(llm), max_history=6), []
+    for name, path in (("a", cold), ("b", tmp_path / "dataset")):
+        dataset, dataset_hash = load_dataset(path)
+        pretrain(path, tmp_path / f"{name}-pre", PretrainConfig(categories=4, **SMALL), device=CPU, threads=1)
+        categories, pretrained = load_categories(tmp_path / f"{name}-pre", dataset, dataset_hash)
+        samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config,
+                               context_length=1024)
+        vectors, run = tmp_path / f"{name}-embed", tmp_path / f"{name}-run"
+        write_random_embeddings(vectors, dataset)
+        train(path, run, TrainConfig(adapter="linear", **SMALL), embeddings_path=vectors, device=CPU, threads=1)
+        learned.append((dataset, dataset_hash, pretrained, samples, open_artifact(run, "train").hash))
+    (one, hash_one, pre_one, samples_one, run_one), (two, hash_two, pre_two, samples_two, run_two) = learned
+    assert hash_one != hash_two and one.split_hash() == two.split_hash()  # they do differ, in the cold part alone
+    assert pre_one == pre_two  # V, centroids and labels
+    assert run_one == run_two  # the recommender, what it was fitted on, and the rows of the cold items
+    for part in ("training", "held_out"):
+        mine, theirs = getattr(samples_one, part), getattr(samples_two, part)
+        assert mine.prompts == theirs.prompts and torch.equal(mine.preferences, theirs.preferences)
+    found = [evaluate(path, {"run": [tmp_path / f"{name}-run"]}, EvaluateConfig(test="none"), device=CPU, threads=1)[
+        "cold"] for name, path in (("a", cold), ("b", tmp_path / "dataset"))]
+    assert set(found[0]["random"]["all"]) == set(COLD_METRICS) and found[0] != found[1]
+
+
+def write_timed_cycle(folder: Path, changed: bool = False) -> Path:
+    """Write histories in which item i is followed by i + 1, all users active throughout; `changed` alters the end."""
+    random = np.random.default_rng(0)
+    rows = []
+    for user in range(60):
+        start = int(random.integers(24))
+        for step in range(20):
+            time = 1000 * step + user
+            item = (start + step * (3 if changed and time >= 16_000 else 1)) % 24
+            rows.append(f"u{user},i{item},{time}\n")
+    folder.mkdir()
+    (folder / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "".join(rows))
+    (folder / "items.tsv").write_text("item_id\ttitle\n" + "".join(f"i{item}\tTitle {item}\n" for item in range(24)))
+    return folder
+
+
+def test_the_stages_work_with_it_and_learn_the_same_from_changed_ends(tmp_path: Path) -> None:
+    import torch
+
+    from tslrec_min.categories.pretrain import pretrain
+    from tslrec_min.evaluation.evaluate import evaluate
+    from tslrec_min.recommenders.train import train
+
+    cpu = torch.device("cpu")
+    config = PrepareConfig(split="temporal", k_core=2)
+    small = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 12, "learning_rate": 1e-2}
+    weights = {}
+    for changed in (False, True):
+        folder = tmp_path / str(changed)
+        folder.mkdir()
+        summary = prepare(write_timed_cycle(folder / "raw", changed), folder / "d", config)
+        assert summary["validation_from"] == 16_000 and summary["validation_users"] == summary["test_users"] == 60
+        pretrain(folder / "d", folder / "p", PretrainConfig(**small, categories=4), device=cpu, threads=1)
+        weights[changed] = [(folder / "p" / name).read_bytes() for name in ("model.safetensors", "categories.npz")]
+        assert json.loads((folder / "p" / "metrics.json").read_text())["best_epoch"] >= 1
+    assert weights[False] == weights[True]
+    folder = tmp_path / "False"
+    train(folder / "d", folder / "t", TrainConfig(**small), device=cpu, threads=1)
+    for split in SPLITS:
+        report = evaluate(folder / "d", {"a": [folder / "t"]}, EvaluateConfig(split=split, test="none"),
+                          out=folder / split, device=cpu, threads=1)
+        assert report["data"]["evaluated_users"] == 60 and report["data"]["split"] == "temporal"
+        assert report["arms"]["a"]["unfiltered"]["hr@10"]["mean"] > 0.9
+        assert len((folder / split / "users.txt").read_text().splitlines()) == 60

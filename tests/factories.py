@@ -1,0 +1,154 @@
+"""What several test files build or ask alike."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from click.testing import CliRunner, Result
+from hypothesis import reject
+
+from tslrec_min.cli import main
+from tslrec_min.configs import FinetuneConfig
+from tslrec_min.data.build import build_dataset
+from tslrec_min.data.cold import ColdItems
+from tslrec_min.data.dataset import Dataset
+from tslrec_min.data.hold_out import hold_out_items
+from tslrec_min.data.raw.interactions import RawInteractions
+from tslrec_min.data.raw.titles import RawItems
+from tslrec_min.errors import TslrecError
+from tslrec_min.item_vectors.artifact import write_embeddings
+from tslrec_min.storage.artifacts import Recipe, read_json, write_artifact
+
+ROOT = Path(__file__).parents[1]
+N_ITEMS = 24
+TITLES = ("Star Wars", "Toy Story", "Amélie", "七人の侍", "The Good, the Bad & the Ugly", "Heat", "Alien", "Fargo")
+RUN = """
+source = "{raw}"
+seeds = [0, 1]
+[prepare]
+k_core = 2
+[pretrain]
+categories = 4
+width = 16
+blocks = 1
+max_len = 8
+batch_size = 32
+epochs = {pretrain_epochs}
+patience = 200
+[finetune]
+model = "{llm}"
+max_history = 6
+parity_prompts = 8
+users = 16
+[embed]
+shard_size = 1
+[train]
+width = 16
+blocks = 1
+max_len = 8
+batch_size = 32
+epochs = 2
+[[arms]]
+name = "ids"
+[[arms]]
+name = "untuned"
+embeddings = "untuned"
+adapter = "linear"
+[[arms]]
+name = "tslrec"
+embeddings = "tuned"
+adapter = "init"
+"""
+CLIP = torch.nn.utils.clip_grad_norm_
+
+
+def write_cycle(folder: Path, n_users: int = 60, length: int = 14, seed: int = 0) -> Path:
+    """Write histories in which item i is always followed by item i + 1 (mod N): the next item is known."""
+    random = np.random.default_rng(seed)
+    lines = []
+    for user in range(n_users):
+        start = random.integers(N_ITEMS)
+        lines.append(" ".join([f"u{user}", *(f"i{(start + step) % N_ITEMS}" for step in range(length))]))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sequences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [f"i{item}\t{TITLES[item % len(TITLES)]} {item}" for item in range(N_ITEMS)]
+    (folder / "items.tsv").write_text("item_id\ttitle\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def config_for(llm: Path, **changes: object) -> FinetuneConfig:
+    return FinetuneConfig(**{"model": str(llm), "max_history": 6, "epochs": 4, "learning_rate": 1e-3,
+                             "head_learning_rate": 1e-2, "batch_size": 8, "parity_prompts": 16, **changes})
+
+
+def write_run(folder: Path, raw: Path, llm: Path, pretrain_epochs: int = 3) -> Path:
+    (folder / "run.toml").write_text(RUN.format(raw=raw, llm=llm, pretrain_epochs=pretrain_epochs))
+    return folder / "run.toml"
+
+
+def hashes(out: Path) -> dict[str, str]:
+    return {str(record.parent.relative_to(out)): read_json(record)["hash"] for record in out.rglob("config.json")}
+
+
+def dataset_of(rows: list[list[int]]) -> Dataset:
+    users = [f"u{user}" for user, row in enumerate(rows) for _ in row]
+    raw = RawInteractions.of(users, [str(item) for row in rows for item in row], range(len(users)))
+    titles = {str(item): f"title {item}" for item in range(8)}
+    return build_dataset(raw, RawItems(titles, {"year": {item: f"19{item}" for item in titles}}), k_core=0)
+
+
+def held_out(rows: list[list[int]], share: float, seed: int) -> tuple[Dataset, ColdItems]:
+    """Hold items out; another example where no user has a target."""
+    try:
+        dataset = hold_out_items(dataset_of(rows), share, seed)
+    except TslrecError:
+        reject()
+    assert dataset.cold is not None
+    return dataset, dataset.cold
+
+
+def write_random_embeddings(folder: Path, dataset: Dataset) -> np.ndarray:
+    """Write random vectors; cold item 2 gets that of item 7. Return them."""
+    ids = dataset.with_cold_items().item_ids
+    vectors = np.stack([np.random.default_rng([*item.encode()]).normal(size=12) for item in ids]).astype(np.float32)
+    vectors[dataset.n_items + 1] = vectors[6]
+    with write_artifact(folder, Recipe("embed", {}, {})) as temporary:
+        write_embeddings(temporary, [(np.arange(len(ids)), vectors)], dataset)
+    return vectors
+
+
+class Steps:
+    """Stands in for the clipping of gradients, counts its calls, and is interrupted, as by Ctrl-C, at one of them."""
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.taken, self.most = 0, most
+
+    def __call__(self, *arguments, **options):
+        if self.taken >= self.most:
+            raise KeyboardInterrupt
+        self.taken += 1
+        return CLIP(*arguments, **options)
+
+
+def sha256(contents: bytes) -> str:
+    return hashlib.sha256(contents).hexdigest()
+
+
+def make_wheel(folder: Path, name: str, files: dict[str, bytes]) -> Path:
+    path, info = folder / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info/"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member_path, contents in files.items():
+            archive.writestr(member_path, contents)
+        archive.writestr(info + "METADATA", f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+        archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(info + "RECORD", "")
+    return path
+
+
+def tslrec(*words: object, **variables: str) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], env=variables)

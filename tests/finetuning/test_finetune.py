@@ -1,0 +1,69 @@
+"""The stage finetune on a tiny random language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tslrec_min.configs import EmbedConfig
+from tslrec_min.embedding.embed import embed_tuned
+from tslrec_min.errors import TslrecError
+from tslrec_min.finetuning.finetune import finetune
+from tslrec_min.storage.artifacts import read_json
+
+from ..factories import config_for
+from ..tiny_llm import make_tiny_llm
+
+CPU = torch.device("cpu")
+
+
+def test_fine_tuning_writes_its_files_and_beats_the_constant_predictor(tuned: Path) -> None:
+    files = sorted(str(file.relative_to(tuned)) for file in tuned.rglob("*") if file.is_file())
+    assert files == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "config.json",
+                     "head.safetensors", "metrics.json", "model-Q8_0.gguf", "model-f16.gguf", "parity.json",
+                     "prompt.json"]
+    metrics = read_json(tuned / "metrics.json")
+    assert metrics["improvement"] > 0.05 and metrics["best"] == min(check["loss"] for check in metrics["checks"])
+    assert metrics["held_out_users"] == 6 and metrics["training_users"] == 54
+    parity = read_json(tuned / "parity.json")
+    assert parity["passed"] and parity["comparisons"]["merged"]["min_cosine"] > 0.9999
+    assert load_file(tuned / "head.safetensors")["weight"].shape == (4, 64)
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_every_loss_learns(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path, loss: str) -> None:
+    finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, loss=loss, pooling="last", quant="F16"), device=CPU,
+             threads=1)
+    metrics = read_json(tmp_path / "ft" / "metrics.json")
+    assert metrics["loss"] == loss and metrics["best"] < metrics["baseline"]
+    assert not (tmp_path / "ft" / "model-Q8_0.gguf").exists()
+
+
+@pytest.mark.parametrize(("changes", "samples", "selection"), [
+    ({"level": "instance", "users": 12, "select": "coverage"}, 12 * 11, "coverage"),
+    ({"window": "random", "users": 16, "epochs": 3, "text": "id"}, 16, "random")])
+def test_samples_are_described_beside_the_losses(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path,
+                                                 changes: dict[str, object], samples: int, selection: str) -> None:
+    finetune(cycle, pretrained, tmp_path / "ft", config_for(llm, quant="F16", **changes), device=CPU, threads=1)
+    metrics = read_json(tmp_path / "ft" / "metrics.json")
+    assert metrics["training_users"] == changes["users"] and metrics["available_users"] == 54
+    assert metrics["training_samples"] == samples and metrics["selection"] == selection
+    assert metrics["held_out_users"] == 6
+    if metrics["level"] == "instance":  # one-hot targets: the uniform predictor loses log K
+        assert metrics["held_out_instance_loss"] < np.log(4)
+    else:
+        assert metrics["best"] < metrics["baseline"] and "held_out_instance_loss" not in metrics
+    embed_tuned(cycle, tmp_path / "ft", tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+    summary = read_json(tmp_path / "e" / "embed.json")
+    assert summary["template"]["text"] == changes.get("text", "title") and summary["titles_cut"] == 0
+
+
+def test_prompts_longer_than_the_context_are_refused_before_training(cycle: Path, pretrained: Path, tmp_path: Path
+                                                                     ) -> None:
+    short = make_tiny_llm(tmp_path / "llm", max_position_embeddings=64)
+    with pytest.raises(TslrecError, match="lower --max-history"):
+        finetune(cycle, pretrained, tmp_path / "ft", config_for(short), device=CPU, threads=1)

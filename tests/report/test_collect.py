@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ..factories import tslrec
+from .factories import headings, parsed
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.mark.parametrize(("stages", "sections"), [
+    (["evaluate"], ["Summary", "Accuracy", "How it was made"]),
+    (["finetune"], ["Summary", "Fine-tuning of the language model", "Quantisation and parity", "How it was made"]),
+    (["dataset", "embed"], ["Summary", "Data set", "Item embeddings", "How it was made"]),
+    (["embed"], ["Summary", "Item embeddings", "How it was made"]),
+    (["pretrain", "dataset"], ["Summary", "Data set", "Training", "Latent categories", "How it was made"])])
+def test_single_stages_have_their_sections_alone(whole: Path, tmp_path: Path, stages: list[str], sections: list[str]
+                                                 ) -> None:
+    result = tslrec("report", *(whole / stage for stage in stages), "-o", tmp_path / "r.html")
+    assert result.exit_code == 0 and "without" in result.stderr
+    root = parsed((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert headings(root) == sections
+    lacking = {line.split(" artifact")[0] for line in root.itertext() if line.startswith("no ")}
+    roles = {"dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate"}
+    assert lacking == {f"no {role}" for role in roles - set(stages)}
+
+
+def test_trained_recommenders_alone_are_called_by_their_folders(whole: Path, tmp_path: Path) -> None:
+    runs = sorted((whole / "train").iterdir())
+    assert tslrec("report", *runs, "-o", tmp_path / "r.html").exit_code == 0
+    texts = list(parsed((tmp_path / "r.html").read_text(encoding="utf-8")).itertext())
+    assert all(run.name in texts for run in runs)
+
+
+def test_several_runs_share_a_table_and_have_their_sections(whole: Path, tmp_path: Path) -> None:
+    words = (f"first={whole}", f"<i>2</i>={whole}", f"stage={whole / 'evaluate'}", "-o", tmp_path / "r.html")
+    assert tslrec("report", *words).exit_code == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    root = parsed(text)
+    assert headings(root) == ["Summary", "first", "<i>2</i>", "stage"] and "can't be compared" not in text
+    common = next(root.iter("table"))
+    assert [row[0].text for row in common.iter("tr")] == ["run", *(name for name in ("first", "<i>2</i>", "stage")
+                                                                  for _ in range(3))]
+    ids = [node.get("id") for node in root.iter() if node.get("id")]
+    assert len(ids) == len(set(ids)) and len(text.encode()) < 2_000_000
+
+
+def test_stages_of_another_data_set_are_left_out_and_named(whole: Path, cycle: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "dataset")
+    shutil.copytree(cycle, tmp_path / "run" / "dataset")
+    assert tslrec("report", tmp_path / "run", "-o", tmp_path / "r.html").exit_code == 0
+    root = parsed((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert headings(root) == ["Summary", "Data set", "How it was made"]
+    assert "pretrain: was made from another dataset artifact than the one shown" in "".join(root.itertext())
