@@ -23,7 +23,7 @@ FILES = sorted((ROOT / "benchmarks" / "study" / "results").glob("*.json"))
 STUDIES = [path for path in FILES if "arms" in json.loads(path.read_text(encoding="utf-8"))]
 TABLE = re.compile(r"<!-- table: [\w-]+ -->.*?<!-- end -->", re.DOTALL)
 QUOTING = ["README.md", *(f"docs/{name}.md" for name in (
-    "results", "experiments", "choosing", "faq", "reproduce", "tutorial"))]
+    "results", "speed", "experiments", "choosing", "faq", "reproduce", "tutorial"))]
 FIGURE = re.compile(r"(?<![\w.,/-])(?:\d[\d,]*)?\.\d+(?= ?%|\b)|\d[\d,]*(?= ?(?:%|MiB|GiB))")
 NOT_MEASURED = {"README.md": {".05", "3.11"}, "docs/results.md": {"20"}, "docs/choosing.md": {"4", "1.5"}}
 
@@ -60,7 +60,8 @@ def test_another_figure_makes_a_table_stale(monkeypatch: pytest.MonkeyPatch) -> 
     assert "| .5000 |" in generator.filled(text)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/experiments.md", "docs/choosing.md"])
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/{name}.md" for name in (
+    "results", "speed", "experiments", "choosing"))])
 def test_tables_of_figures_are_made_from_results(name: str) -> None:
     text = TABLE.sub("", (ROOT / name).read_text(encoding="utf-8"))
     for line in text.splitlines():
