@@ -3,7 +3,7 @@
 Stage 1 (TSLRec, arXiv 2406.00333) writes what it learns about users into the directions of the hidden state that the
 head reads; in a plain state the many other directions, which describe how a title is written, outweigh them. The head
 recovers them: p = softmax(W e + b), or the outputs themselves if the loss was ``mse``. The paper uses only the state
-before the head; this is ours, and so is `item_vectors.load.of_kind`, which can put the two side by side.
+before the head; this is ours, and so is `item_vectors.load.combined`, which puts the two side by side.
 """
 
 from __future__ import annotations
