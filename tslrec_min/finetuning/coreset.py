@@ -105,7 +105,8 @@ def choose(features: Features, count: int) -> np.ndarray:
 
 def _greedy(features: Features, count: int, chosen: np.ndarray = _NOBODY) -> np.ndarray:
     """Return `chosen`, and users added to them until there are `count`."""
-    covered = _covered(features, chosen)
+    places, _ = features.entries(chosen)
+    covered = _FLOOR + np.bincount(features.columns[places], features.masses[places], len(features.weights))  # m_j + e
     bounds = np.concatenate([_gains(features, np.arange(start, min(start + _BLOCK, len(features))), covered)
                              for start in range(0, len(features), _BLOCK)])
     bounds[chosen] = -np.inf
@@ -129,8 +130,8 @@ def _greedy(features: Features, count: int, chosen: np.ndarray = _NOBODY) -> np.
     return np.concatenate(parts)
 
 
-def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray | None:
-    """Return at most `most` users who cover all that `chosen` don't, or None if greedy choice finds no such set."""
+def _completing(features: Features, chosen: np.ndarray, limit: int) -> np.ndarray | None:
+    """Return at most `limit` users who cover all that `chosen` don't, or None if greedy choice finds no such set."""
     missing = features.weights > 0
     missing[features.columns[features.entries(chosen)[0]]] = False
     if not missing.any():
@@ -140,7 +141,7 @@ def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray
     rows, starts = np.unique(users, return_index=True)
     columns = features.columns[useful]
     of_missing = Features(np.append(starts, len(users)), columns, np.ones(len(users)), missing.astype(float))
-    order = _greedy(of_missing, min(most, len(rows)))
+    order = _greedy(of_missing, min(limit, len(rows)))
     for place, row in enumerate(order):
         missing[of_missing.columns[of_missing.indptr[row]:of_missing.indptr[row + 1]]] = False
         if not missing.any():
@@ -148,16 +149,9 @@ def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray
     return None
 
 
-def _covered(features: Features, rows: np.ndarray) -> np.ndarray:
-    """Return m_j + e after some rows, float64 [J]."""
-    places, _ = features.entries(rows)
-    return _FLOOR + np.bincount(features.columns[places], features.masses[places], len(features.weights))
-
-
 def _gains(features: Features, rows: np.ndarray, covered: np.ndarray, *, in_turn: bool = False) -> np.ndarray:
-    """Return what each row would add to F if it came next, float64 [n]; `in_turn`: if all rows before it came first.
-
-    The gain in turn is at most the gain after some of the rows before.
+    """Return what each row would add to F if it came next, float64 [n]; `in_turn`: after all rows before it, which is
+    at most what it adds after some of them. `covered`: m_j + e, float64 [J].
     """
     if not len(rows):
         return np.empty(0)

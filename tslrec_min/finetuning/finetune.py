@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -84,11 +83,12 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         prompts = parity_prompts(dataset, samples.held_out.prompts + samples.training.prompts,
                                  language_model.tokenizer, template, config)
         del model, network, language_model  # loaded again in float32
+        report = convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
         evidence = out.with_name(out.name + ".parity.json")
-        try:
-            convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
-            evidence.unlink(missing_ok=True)  # of an earlier failure
-        except TslrecError:
-            if (folder / "parity.json").is_file():
-                shutil.copyfile(folder / "parity.json", evidence)
-            raise
+        write_json(folder / "parity.json" if report["passed"] else evidence, report)
+        if not report["passed"]:
+            cosines = [f"{name} {report['comparisons'][name]['mean_cosine']:.4f} (expected at least {minimum})"
+                       for name, minimum in report["thresholds"].items()]
+            raise TslrecError("the GGUF files differ too much from the model; mean cosines of their states: "
+                              f"{', '.join(cosines)}; choose a finer quantisation; {evidence} has all figures")
+        evidence.unlink(missing_ok=True)  # of an earlier failure

@@ -105,7 +105,8 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
     n_held_out = max(2, round(config.holdout * len(users)))
     held_out, available = np.split(np.random.default_rng(config.seed).permutation(users), [n_held_out])
     trained = _chosen(shown, preferences, available, config)
-    of_held_out, of_instances = maker.of_histories(shown, held_out, preferences), None
+    of_held_out = maker.samples([shown.of(user) for user in held_out], preferences[held_out])
+    of_instances = None
     if config.level == "instance":
         seen = training
         samples = maker.samples(*_instances(training, trained, categories, config.max_history))
@@ -157,14 +158,10 @@ class _Maker:
                               f"{self._context_length}; lower --max-history or --max-title-tokens")
         return Samples(prompts, torch.from_numpy(targets))
 
-    def of_histories(self, shown: Histories, users: np.ndarray, preferences: np.ndarray) -> Samples:
-        """Make a sample for each of `users`, int64 [n]."""
-        return self.samples([shown.of(user) for user in users], preferences[users])
-
     def of_epoch(self, users: np.ndarray, virtual: tuple[np.ndarray, np.ndarray] | None, number: int) -> Samples:
         """Make the samples of an epoch: those of `users`, and of `virtual` ones drawn for this epoch."""
         window, redraw = self.windows(number), partial(self.of_epoch, users, virtual)
-        samples = self.of_histories(window, users, self.preferences(window))
+        samples = self.samples([window.of(user) for user in users], self.preferences(window)[users])
         if virtual is None:
             return replace(samples, redraw=redraw if self._config.window == "random" else None)
         known, targets = virtual

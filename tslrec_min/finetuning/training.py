@@ -71,8 +71,7 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     lowest = min(check["loss"] for check in run.checks)
     return {"loss": config.loss, "baseline": run.baseline, "best": lowest,
             "improvement": 1 - lowest / run.baseline if run.baseline else 0.0,
-            "held_out_users": len(held_out),
-            "checks": run.checks, "training_losses": run.losses}
+            "held_out_users": len(held_out), "checks": run.checks, "training_losses": run.losses}
 
 
 class FinetuningRun(ResumableTraining):
