@@ -23,7 +23,7 @@ _BLOCK = 4096
 class ItemPrompts:
     """The prompts of all items of a catalogue.
 
-    Only their keys and order are stored; prompts are made anew on request, since the token ids of all items take far
+    Only their keys and order are stored; prompts are made on request, since the token ids of all items take far
     more memory than their titles.
     """
 

@@ -6,9 +6,9 @@ ones) and w_j its mean mass over all users,
 
     F(S) = sum_j w_j log(1 + m_j(S) / e).
 
-With a small e, what no chosen user covers yet gains most. Beyond that the mixtures of items and of categories tend to
-those of all users: sum_j w_j log m_j is, up to a constant, minus |S| times the Kullback-Leibler divergence of m / |S|
-from w, and is largest where m is proportional to w.
+With a small e, features that no chosen user covers yet gain most. Beyond that, the mixtures of items and of categories
+approach those of all users: sum_j w_j log m_j is, up to a constant, minus |S| times the Kullback-Leibler divergence of
+m / |S| from w, and is largest where m is proportional to w.
 
 F is monotone and submodular. Taking the best user again and again gives at least 1 - 1/e of the best possible F
 (Nemhauser, Wolsey and Fisher, 1978); taking any user within the share t of the best, as here, at least 1 - 1/e - t
@@ -26,7 +26,7 @@ from ..data.csr import offsets, owners, ranges
 from ..data.dataset import Histories
 
 TOLERANCE = 0.1
-"""t: every user taken gains at least 1 - t of what the best one would."""
+"""t: every user chosen gains at least 1 - t times the gain of the best one."""
 _FLOOR = 0.001
 """e of the formula, in users: the smaller, the more the first user with an item counts compared with later ones."""
 _BLOCK = 512

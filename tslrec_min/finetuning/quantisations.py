@@ -1,4 +1,4 @@
-"""What every quantisation of a fine-tuned model costs and keeps: file size, speed, states, NDCG@10 downstream."""
+"""A comparison of the quantisations of a fine-tuned model: file size, speed, states and downstream NDCG@10."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     dataset, _ = load_dataset(dataset_path)
     compared = min(items, dataset.n_items)
     if compared < 2:
-        raise TslrecError(f"{items} of {dataset.n_items} items are to be compared; at least 2 are needed")
+        raise TslrecError(f"--items is {items}, the data set has {dataset.n_items} items; compare at least 2")
     tuned = open_tuned(finetune_path)
     head = PreferenceHead.load(tuned)
     sample = np.arange(compared) * dataset.n_items // compared
