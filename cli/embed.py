@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 @out_option("Folder of the item embeddings.")
 @click.option("--finetuned", type=ArtifactFolder("finetune"),
               help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
-@click.option("--model", help="Embed with a model as it is instead: an alias, a .gguf file, a folder or hub id.")
-@click.option("--append-to", type=ArtifactFolder("embed"), help="Embeddings by the same model, template and engine: "
-              "items whose prompt is in them keep their vector, the others are computed.")
-@click.option("--pretrain", type=ArtifactFolder("pretrain"), help="Also say how many of an item's 10 nearest "
-              "neighbours are of its latent category, by this folder of tslrec pretrain.")
-@click.option("--shard", metavar="I/N", help="Compute the I-th of N parts; the part that finishes last puts all "
-                                             "together. Processes and machines that see --out can work at once.")
+@click.option("--model", help="Embed with a model that is not fine-tuned: an alias, a .gguf file, a folder or hub id.")
+@click.option("--append-to", type=ArtifactFolder("embed"), help="Earlier embeddings by the same model, template and "
+              "engine: items with the same prompt keep their vector, only the others are computed.")
+@click.option("--pretrain", type=ArtifactFolder("pretrain"), help="Folder that tslrec pretrain wrote: also report how "
+              "many of an item's 10 nearest neighbours are in its latent category.")
+@click.option("--shard", metavar="I/N", help="Compute the I-th of N parts; the part that finishes last assembles the "
+                                             "result. Processes and machines that share --out can work in parallel.")
 @config_options(EmbedConfig)
 @stage_options
 def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, append_to: Path | None,
@@ -37,8 +37,8 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
           as_json: bool) -> None:
     """Embed every item with a language model.
 
-    A fine-tuned model reads the prompt it was tuned with; a model as it is, the default prompt of finetune. What was
-    interrupted goes on where it was when the command is given again. Under torchrun the processes share the work.
+    A fine-tuned model gets the prompt it was tuned with, any other model the default prompt of finetune. Run the
+    command again to resume an interrupted run. Under torchrun the processes share the work.
 
     \b
     Examples:
@@ -50,34 +50,24 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
     """
     if (finetuned is None) == (model is None):
         raise click.UsageError("give either --finetuned PATH or --model MODEL")
-    if pretrain is not None:
-        from ..storage.artifacts import open_artifact
-
-        open_artifact(pretrain, "pretrain", check_files=False)  # a wrong folder is named before the work, not after
     part = _part(shard)
     torch_device = start_torch(device, threads, processes=True) if config.engine == "torch" else device
     from ..embedding.embed import embed_base, embed_tuned
     from ..llm.prompts import template_of
 
+    settings: dict[str, Any] = {"device": torch_device, "threads": threads, "existing": existing,
+                                "append_to": append_to, "part": part}
     if finetuned is not None:
-        missing = embed_tuned(dataset, finetuned, out, config, device=torch_device, threads=threads, existing=existing,
-                              append_to=append_to, part=part)
+        missing = embed_tuned(dataset, finetuned, out, config, **settings)
     else:
-        missing = embed_base(dataset, str(model), template_of(FinetuneConfig()), out, config, device=torch_device,
-                             threads=threads, existing=existing, append_to=append_to, part=part)
+        missing = embed_base(dataset, str(model), template_of(FinetuneConfig()), out, config, **settings)
     if missing:
         click.echo(json.dumps({"missing_shards": missing}) if as_json else
-                   f"part {shard} is done; {out} is made with the last of the parts ({missing} shards are missing)")
+                   f"part {shard} is done; {out} will be written by the last part ({missing} shards are missing)")
     elif not part.launch or part.number == 0:
-        print_embedding(out, as_json, _neighbours(dataset, pretrain, out))
+        from ..embedding.quality import category_neighbours
 
-
-def _neighbours(dataset: Path, pretrain: Path | None, out: Path) -> dict[str, float] | None:
-    if pretrain is None:
-        return None
-    from ..embedding.quality import category_neighbours
-
-    return category_neighbours(dataset, pretrain, out)
+        print_embedding(out, as_json, None if pretrain is None else category_neighbours(dataset, pretrain, out))
 
 
 def _part(shard: str | None) -> Part:
@@ -90,5 +80,5 @@ def _part(shard: str | None) -> Part:
     if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
         raise click.BadParameter(f"{shard!r} is not I/N with I from 1 to N, such as 2/4", param_hint="--shard")
     if part.launch:
-        raise click.UsageError("--shard divides the work by hand, torchrun does it by itself: give one of them")
+        raise click.UsageError("--shard divides the work by hand, torchrun does so automatically: give one of them")
     return Part(int(numbers[1]) - 1, int(numbers[2]))

@@ -20,11 +20,11 @@ from .tables import print_finetuning
 @stage_options
 def finetune(dataset: Path, pretrained: Path, out: Path, config: FinetuneConfig, device: str, threads: int,
              existing: Existing, as_json: bool) -> None:
-    """Teach a language model the users' preferences, and write it as a verified, quantised GGUF file.
+    """Fine-tune a language model on the users' preferences, and write it as a verified, quantised GGUF file.
 
     One sample per user: the titles of the history in, the distribution over latent categories out (LoRA and a
-    linear head). Then LoRA is merged in float32, written as GGUF f16, quantised, and the hidden states of real
-    prompts are compared at every step. `tslrec gguf` has the last steps one by one.
+    linear head). Then LoRA is merged in float32, the model is written as GGUF f16 and quantised, and the hidden
+    states of real prompts are compared at every step. `tslrec gguf` has the last steps as commands of their own.
 
     \b
     Example:

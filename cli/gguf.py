@@ -1,10 +1,12 @@
-"""``tslrec gguf``: the last steps of fine-tuning, one by one, and a report on quantisations."""
+"""``tslrec gguf``: the last steps of fine-tuning as commands of their own, and a report on quantisations."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,7 +29,7 @@ _overwrite_target = click.option("--overwrite", is_flag=True, help="Replace the 
 
 @click.group()
 def gguf() -> None:
-    """Merge, quantise and verify GGUF files, as finetune does at its end, and compare quantisations."""
+    """Merge, quantise and verify GGUF files, the last steps of finetune, and compare quantisations."""
 
 
 @gguf.command()
@@ -79,8 +81,8 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
 
 
 def _print_file(target: Path, as_json: bool) -> None:
-    found = {"path": str(target), "bytes": target.stat().st_size}
-    click.echo(json.dumps(found) if as_json else f"{found['path']}: {found['bytes'] / 2**20:.1f} MiB")
+    size = target.stat().st_size
+    click.echo(json.dumps({"path": str(target), "bytes": size}) if as_json else f"{target}: {size / 2**20:.1f} MiB")
 
 
 @gguf.command()
@@ -104,29 +106,24 @@ def verify(dataset: Path, finetuned: Path, threads: int, as_json: bool) -> None:
         raise click.ClickException(f"the GGUF files of {finetuned} differ too much from the model; fine-tune again")
 
 
-def _parse_quants(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
-    kind = click.Choice(tuple(QUANTS))
-    return [kind.convert(name.strip(), _parameter, _context) for name in text.split(",")]
-
-
-def _parse_seeds(_context: click.Context, _parameter: click.Parameter, text: str) -> list[int]:
-    kind = click.IntRange(0, 2**63 - 1)
-    return [kind.convert(seed.strip(), _parameter, _context) for seed in text.split(",")]
+def _list_of(kind: click.ParamType) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """Return a click callback for values separated by commas."""
+    return lambda context, parameter, text: [kind.convert(part.strip(), parameter, context) for part in text.split(",")]
 
 
 @gguf.command()
 @click.argument("dataset", type=DATASET)
 @click.argument("finetuned", type=ArtifactFolder("finetune"))
-@click.option("--quants", default=",".join(QUANTS), show_default=True, callback=_parse_quants,
+@click.option("--quants", default=",".join(QUANTS), show_default=True, callback=_list_of(click.Choice(tuple(QUANTS))),
               help="Quantisations, separated by commas.")
 @click.option("--items", type=click.IntRange(2), default=1000, show_default=True,
-              help="Most items whose vectors are compared and timed, evenly spaced in the catalogue.")
+              help="Maximum number of items whose vectors are compared and timed, evenly spaced in the catalogue.")
 @click.option("--gpu-layers", type=click.IntRange(-1), default=0, show_default=True,
-              help="Layers that llama.cpp puts on a GPU; -1: all.")
-@click.option("--downstream", is_flag=True, help="Embed all items, and train SASRec from the vectors of every row "
-                                                 "(tslrec train --adapter init).")
-@click.option("--seeds", default="0", show_default=True, callback=_parse_seeds,
-              help="Seeds of --downstream, separated by commas; the table has the mean.")
+              help="Number of layers that llama.cpp puts on a GPU (-1 = all).")
+@click.option("--downstream", is_flag=True, help="Embed all items, and train SASRec with the vectors of every "
+                                                 "quantisation (tslrec train --adapter init).")
+@click.option("--seeds", default="0", show_default=True, callback=_list_of(click.IntRange(0, 2**63 - 1)),
+              help="Seeds of --downstream, separated by commas; the table shows the mean.")
 @config_options(TrainConfig, without=tuple(item.name for item in dataclasses.fields(TrainConfig)
                                            if item.name not in _OF_TRAINING))
 @device_option
@@ -134,12 +131,12 @@ def _parse_seeds(_context: click.Context, _parameter: click.Parameter, text: str
 @json_option
 def report(dataset: Path, finetuned: Path, quants: list[str], items: int, gpu_layers: int, downstream: bool,
            seeds: list[int], config: TrainConfig, device: str, threads: int, as_json: bool) -> None:
-    """Show what every quantisation of a fine-tuned model costs and keeps.
+    """Compare the size, speed and accuracy of the quantisations of a fine-tuned model.
 
     Each is written from the f16 file into a temporary folder and compared with the merged model in float32 (torch):
-    file size, speed, cosines of the item vectors, and how many of an item's 10 nearest neighbours stay. With
-    --downstream also the NDCG@10 on the validation targets that SASRec reaches when started from the vectors;
-    --width, --epochs and --patience are those of tslrec train. Leave the machine alone meanwhile if speeds matter.
+    file size, speed, cosines of the item vectors, and how many of an item's 10 nearest neighbours stay the same. With
+    --downstream also by the validation NDCG@10 of SASRec initialised with the vectors; --width, --epochs and
+    --patience are those of tslrec train. If speeds matter, keep the machine otherwise idle.
 
     \b
     Examples:
@@ -149,7 +146,7 @@ def report(dataset: Path, finetuned: Path, quants: list[str], items: int, gpu_la
     torch_device = start_torch(device, threads)
     from ..finetuning.quantisations import report_quantisations
 
-    found = report_quantisations(dataset, finetuned, quants, items=items,
-                                 downstream=dataclasses.replace(config, adapter="init") if downstream else None,
-                                 seeds=seeds, device=torch_device, gpu_layers=gpu_layers, threads=threads)
-    click.echo(json.dumps(found)) if as_json else print_quantisations(found)
+    compared = report_quantisations(dataset, finetuned, quants, items=items,
+                                    downstream=dataclasses.replace(config, adapter="init") if downstream else None,
+                                    seeds=seeds, device=torch_device, gpu_layers=gpu_layers, threads=threads)
+    click.echo(json.dumps(compared)) if as_json else print_quantisations(compared)

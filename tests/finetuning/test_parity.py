@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.finetuning.parity import check_parity, compare_states
+from tslrec_min.finetuning.parity import compare_states
 
 
 def test_parity_report_of_known_states() -> None:
@@ -15,9 +15,6 @@ def test_parity_report_of_known_states() -> None:
     other[2] = -other[2]
     report = compare_states(reference, other)
     assert (report["mean_cosine"], report["min_cosine"]) == pytest.approx((0.5, -1))
-    check_parity(report, {"mean_cosine": 0.4})
-    with pytest.raises(TslrecError, match="min_cosine is -1.0000, expected at least 0.9"):
-        check_parity(report, {"mean_cosine": 0.4, "min_cosine": 0.9})
 
 
 def test_neighbour_overlap_against_hand_count() -> None:
@@ -38,5 +35,3 @@ def test_parity_refuses_broken_states() -> None:
         broken[1] = value
         with pytest.raises(TslrecError, match="zero or not finite"):
             compare_states(states, broken)
-    with pytest.raises(ValueError, match="expected the same"):
-        compare_states(states, states[:2])

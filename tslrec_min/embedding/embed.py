@@ -1,6 +1,6 @@
 """The stage ``embed``: every item as a virtual user whose history is that item (TSLRec, arXiv 2406.00333, stage 2).
 
-Neither torch nor transformers is imported for llama.cpp and a .gguf file: they would take most of the memory.
+With llama.cpp and a .gguf file neither torch nor transformers is imported: they would take most of the memory.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,24 +60,21 @@ _COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-m
 def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: EmbedConfig, *,
                 device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE,
                 append_to: Path | None = None, part: Part = WHOLE) -> int:
-    """Embed every item with a fine-tuned model and the prompt it was tuned with.
-
-    Finished shards of an interrupted run with the same recipe are taken up.
+    """Embed every item with a fine-tuned model and the prompt it was tuned with; an interrupted run is resumed.
 
     Args:
-        dataset_path: data set artifact.
-        finetune_path: finetune artifact.
+        dataset_path, finetune_path: artifacts.
         out: folder of the artifact: item_embeddings.npy, item_preferences.npy, items.txt, prompts.npy, embed.json.
         config: engine settings.
         device: of the torch engine.
         threads: of llama.cpp.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
-        append_to: embed artifact whose vectors are kept where an item has the same prompt in it.
-        part: the part of the work that is this process's.
+        append_to: embed artifact whose vectors are kept for items with the same prompt.
+        part: this process's part of the work.
 
     Returns:
-        The number of shards that other parts have yet to compute, damaged ones too; with 0 the artifact is there,
-        unless torchrun's first process is still to make it.
+        The number of shards, missing or damaged, that other parts have to compute. With 0 the artifact exists, unless
+        torchrun's first process has yet to write it.
 
     Raises:
         TslrecError: an input is missing or damaged, or `append_to` was made by another model, template or engine.
@@ -96,8 +93,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         merge_lora(model.network)
         return _torch(model.network, config, device)
 
-    dataset, dataset_hash = load_dataset(dataset_path)
-    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, tuned.template, tuned.quantised,
+    job = _Job(*load_dataset(dataset_path), out, config, tuned.template, tuned.quantised,
                {"finetune": tuned.artifact.hash}, engine, PreferenceHead.load(tuned))
     return _embed(job, existing, append_to, part)
 
@@ -105,10 +101,10 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
 def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Path, config: EmbedConfig, *,
                device: torch.device | str, threads: int, existing: Existing = Existing.REFUSE,
                append_to: Path | None = None, part: Part = WHOLE) -> int:
-    """Embed every item with a model as it is, before any fine-tuning; otherwise like `embed_tuned`.
+    """Embed every item with a model that is not fine-tuned; arguments, result and errors are as for `embed_tuned`.
 
-    The llama engine reads a .gguf as it stands, unless `config.quant` says otherwise; a model in another format is
-    written as an f16 GGUF first.
+    The llama engine reads a .gguf file as it is unless `config.quant` is set; a model in another format is first
+    written as an f16 GGUF.
     """
     base = resolve_model(model)
 
@@ -124,8 +120,7 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
         quant = quant_for_speed(base.path) if config.quant == "auto" else config.quant
         return _llama(base.path, quant, config, threads)
 
-    dataset, dataset_hash = load_dataset(dataset_path)
-    job = _Job(dataset.with_cold_items(), dataset_hash, out, config, template, base, {"model": base.hash}, engine)
+    job = _Job(*load_dataset(dataset_path), out, config, template, base, {"model": base.hash}, engine)
     return _embed(job, existing, append_to, part)
 
 
@@ -140,76 +135,67 @@ def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
 @contextmanager
 def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig, threads: int
            ) -> Iterator[BatchedEngine]:
-    """Open a GGUF file, or a model in another format; `quant`: write a temporary file in this quantisation first."""
+    """Open a GGUF file, or a model in another format; with `quant`, after writing it in this quantisation."""
     from ..llm.engines.llama_engine import LlamaEngine
     from ..llm.gguf.quantization import quantize
 
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
-        path = source if isinstance(source, Path) else _converted(source, Path(folder) / F16_FILE)
+        path = source if isinstance(source, Path) else Path(folder) / F16_FILE
+        if not isinstance(source, Path):
+            from ..finetuning.conversion import write_f16
+            from ..llm.model import load_language_model
+
+            write_f16(path, load_language_model(source))
         if quant:
             step(f"writes {path.name} as {quant}")
-            quantize(path, Path(folder) / f"model-{quant}.gguf", quant, threads=threads, again=True)
-            path = Path(folder) / f"model-{quant}.gguf"
+            unquantised, path = path, Path(folder) / f"model-{quant}.gguf"
+            quantize(unquantised, path, quant, threads=threads, again=True)
         with LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens
                          ) as engine:
             yield engine
 
 
-def _converted(model: ResolvedModel, path: Path) -> Path:
-    from ..llm.gguf.writer import write_gguf
-    from ..llm.model import load_language_model
-
-    loaded = load_language_model(model)
-    write_gguf(path, loaded.network, loaded.network.config.to_dict(), loaded.metadata)
-    return path
-
-
 @dataclass(frozen=True)
 class _Job:
-    """What is embedded, and by what."""
+    """What is embedded, and with which model."""
 
     dataset: Dataset
-    """Its cold items are in the catalogue like all others."""
     dataset_hash: str
     out: Path
     config: EmbedConfig
     template: PromptTemplate
     tokenizer_of: Path | ResolvedModel
     model: dict[str, str]
-    """The model's hash by its kind of input."""
+    """The model's hash, by the name of the input."""
     engine: Callable[[], AbstractContextManager[BatchedEngine]]
     head: PreferenceHead | None = None
     """Of a fine-tuned model."""
-
-    def recipe(self, append_to: Path | None) -> tuple[Recipe, OlderEmbeddings | None]:
-        """Return the recipe, and the artifact that is appended to, opened."""
-        recipe = Recipe("embed", asdict(self.config) | {"template": asdict(self.template)},
-                        {"dataset": self.dataset_hash} | self.model)
-        if append_to is None:
-            return recipe, None
-        older = open_older(append_to, recipe)
-        return Recipe("embed", recipe.config, {**recipe.inputs, "appended_to": older.artifact.hash}), older
 
 
 def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) -> int:
     started = start_measuring()
     if part.launch:
-        forget_check_in(job.out, part)  # before all that takes time: the first process may look for it soon
-    recipe, older = job.recipe(append_to)
+        forget_check_in(job.out, part)  # before slow work: the first process may look for it soon
+    recipe = Recipe("embed", asdict(job.config) | {"template": asdict(job.template)},
+                    {"dataset": job.dataset_hash} | job.model)
+    older = None if append_to is None else open_older(append_to, recipe)
+    if older:
+        recipe = replace(recipe, inputs={**recipe.inputs, "appended_to": older.artifact.hash})
     by_hand = part.count > 1 and not part.launch
 
     def is_made() -> bool:
-        """Return whether there is nothing left to do; refuse what may not be replaced."""
-        # Of parts started one by one, a later one may find that an earlier one has finished the work.
+        """Return whether nothing is left to do; refuse an artifact that may not be replaced."""
+        # With parts started one by one, an earlier one may have finished the work.
         if (existing.reuses or (not existing.overwrites and by_hand)) and is_current(job.out, recipe):
-            remove_store(job.out)  # a process killed after its last step leaves it
+            remove_store(job.out)  # left by a process that was killed after its last step
             return True
         refuse_existing(job.out, "embed", overwrite=existing.overwrites)
         return False
 
     if is_made():
         return 0
-    texts, tokenizer = item_texts(job.dataset, job.template), load_tokenizer(job.tokenizer_of)
+    dataset = job.dataset.with_cold_items()
+    texts, tokenizer = item_texts(dataset, job.template), load_tokenizer(job.tokenizer_of)
     step(f"tokenises {len(texts)} texts")
     prompts = ItemPrompts(texts, job.template, tokenizer)
     plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
@@ -220,10 +206,10 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
             older.check_precision(precision)
         store = _store(job, recipe, prompts, plan, precision, engine.width)
         try:
-            if is_made():  # by another process meanwhile
+            if is_made():  # by another process in the meantime
                 return 0
         except TslrecError:
-            remove_store(job.out)  # made anew, and empty
+            remove_store(job.out)  # new and empty
             raise
         own = part.of(plan.n_shards)
         missing = store.to_compute(own)
@@ -237,17 +223,17 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
             if part.number:
                 return 0
             store.wait_for_check_ins(part)
-            # What others have yet to do, from the end, where they come last; two that compute the same do no harm.
+            # What the others have not done, from the end, which they reach last; computing a shard twice does no harm.
             _compute(store, engine, prompts, plan, store.missing(range(plan.n_shards))[::-1], plan.n_shards)
     with store.alone() as is_there:
         every = range(plan.n_shards)
-        left = store.to_compute(every) if by_hand else store.missing(every)  # each part has looked at its own alone
+        left = store.to_compute(every) if by_hand else store.missing(every)  # each part has checked only its own
         if is_there and not left:
             with write_artifact(job.out, recipe, overwrite=existing.overwrites, started=started) as folder:
                 _assemble(folder, job, store, prompts, plan, older)
                 write_json(folder / "embed.json", describe_embeddings(folder) | {
                     "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
-                    "catalogue_hash": job.dataset.catalogue_hash(), "tokens": prompts.n_tokens,
+                    "catalogue_hash": dataset.catalogue_hash(), "tokens": prompts.n_tokens,
                     "different_prompts": len(np.unique(prompts.keys, axis=0)),
                     "titles_cut": len(job.template.cut(texts, tokenizer)),
                     "kept": int((plan.kept >= 0).sum()), "computed": int((plan.kept < 0).sum())})
@@ -257,7 +243,7 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
 
 def _store(job: _Job, recipe: Recipe, prompts: ItemPrompts, plan: Plan, precision: str | None, width: int
            ) -> ShardStore:
-    """Open the store whose states depend on the same things as these."""
+    """Open the store of exactly these states."""
     versions = recorded_versions()
     key = sha256_of_json([asdict(recipe), [versions.get(package) for package in _COMPUTED_BY[job.config.engine]],
                           precision, hashlib.sha256(prompts.keys[plan.order].tobytes()).hexdigest()])
@@ -266,7 +252,7 @@ def _store(job: _Job, recipe: Recipe, prompts: ItemPrompts, plan: Plan, precisio
 
 def _compute(store: ShardStore, engine: BatchedEngine, prompts: ItemPrompts, plan: Plan, shards: Sequence[int],
              total: int) -> None:
-    """Compute shards, of `total`, but for those that another process makes meanwhile."""
+    """Compute `shards`, of `total`, except those that another process computes in the meantime."""
     with progress(total, "embed", "shard", initial=total - len(shards), leave=False) as bar:
         for number in shards:
             if store.missing([number]):
@@ -276,7 +262,7 @@ def _compute(store: ShardStore, engine: BatchedEngine, prompts: ItemPrompts, pla
 
 def _assemble(folder: Path, job: _Job, store: ShardStore, prompts: ItemPrompts, plan: Plan,
               older: OlderEmbeddings | None) -> None:
-    """Write the vectors, shard by shard, and what items are known by."""
+    """Write the vectors, block by block, the prompts' keys and the preferences."""
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         by_place = np.argsort(plan.place, kind="stable")  # kept items first: their place is -1

@@ -1,8 +1,8 @@
-"""What there is to compute: the different prompts of a catalogue, in the order of their texts, without those an older
-artifact has. Texts that begin alike are neighbours: engines compute what prompts share once.
+"""The prompts to compute: the different ones of a catalogue, without those an older artifact has, in the order of their
+texts, so that prompts with a common beginning, which engines compute once, are neighbours.
 
-A prompt is known by a hash of the tokens that its state depends on, never by its item's id: an item whose title has
-changed is computed again, and items of one title share one state.
+A prompt is identified by a hash of the tokens that its state depends on, never by its item's id: an item whose title
+has changed is computed again, and items with the same title share a state.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ..item_vectors.artifact import KEY_WORDS
 from ..llm.prompts import PromptTemplate, Tokenizer, TokenPrompt
 
 _BLOCK = 4096
-"""Texts that are tokenised at once."""
+"""Texts tokenised at once."""
 
 
 class ItemPrompts:
     """The prompts of all items of a catalogue.
 
-    Kept are their keys and order; the prompts are made again when they are asked for, since the token ids of all
-    items take far more memory than their titles.
+    Only their keys and order are stored; prompts are made on request, since the token ids of all items take far
+    more memory than their titles.
     """
 
     keys: np.ndarray
-    """uint64 [I, 2]: hash of the prompt's tokens up to the end of its span (what follows changes nothing in a causal
-    model) and of the span."""
+    """uint64 [I, 2]: hash of the prompt's pooled span and of its tokens up to the end of the span; in a causal model,
+    later tokens have no influence."""
     rank: np.ndarray
     """int64 [I]: an item's place in the order of the texts."""
     n_tokens: int
-    """Tokens of all prompts."""
+    """Number of tokens of all prompts."""
 
     def __init__(self, titles: Sequence[str], template: PromptTemplate, tokenizer: Tokenizer) -> None:
         self._titles, self._template, self._tokenizer = titles, template, tokenizer
@@ -44,18 +44,13 @@ class ItemPrompts:
         for start in range(0, len(titles), _BLOCK):
             rows = range(start, min(start + _BLOCK, len(titles)))
             for row, prompt in zip(rows, self.of(rows), strict=True):
-                self.keys[row] = _key(prompt)
+                hashed = np.array([prompt.pool_start, *prompt.token_ids[:prompt.pool_stop]], "<i4").tobytes()
+                self.keys[row] = np.frombuffer(hashlib.blake2b(hashed, digest_size=8 * KEY_WORDS).digest(), "<u8")
                 self.n_tokens += len(prompt.token_ids)
 
     def of(self, rows: Iterable[int]) -> list[TokenPrompt]:
-        """Return the prompts of some items, by row from 0."""
+        """Return the prompts of items, given by row from 0."""
         return self._template.tokenize_all([[self._titles[row]] for row in rows], self._tokenizer)
-
-
-def _key(prompt: TokenPrompt) -> np.ndarray:
-    """Return uint64 [2]."""
-    numbers = np.array([prompt.pool_start, *prompt.token_ids[:prompt.pool_stop]], "<i4")
-    return np.frombuffer(hashlib.blake2b(numbers.tobytes(), digest_size=8 * KEY_WORDS).digest(), "<u8")
 
 
 @dataclass(frozen=True)
@@ -63,13 +58,13 @@ class Plan:
     """Which prompts are computed, in which shards, and where every item's vector comes from."""
 
     order: np.ndarray
-    """int64 [P]: items, by row from 0, whose prompts are computed, in the order of their texts."""
+    """int64 [P]: rows, from 0, of the items whose prompts are computed, in the order of their texts."""
     place: np.ndarray
-    """int64 [I]: where in `order` an item's prompt is; -1 if its vector is kept."""
+    """int64 [I]: where an item's prompt is in `order`; -1 if its vector is kept."""
     kept: np.ndarray
-    """int64 [I]: row, from 0, of the older artifact's item whose vector is kept; -1 if it is computed."""
+    """int64 [I]: row, from 0, of the older artifact's vector that is kept for an item; -1 if it is computed."""
     shard_size: int
-    """Prompts in a shard; the last one may have fewer."""
+    """Number of prompts in a shard; the last one may have fewer."""
 
     @property
     def n_shards(self) -> int:
@@ -82,18 +77,15 @@ class Plan:
 
 
 def plan_of(prompts: ItemPrompts, known: np.ndarray, shard_size: int) -> Plan:
-    """Find what is to be computed.
+    """Return the plan, which depends only on the arguments, so that all processes that share the work have the same.
 
     Args:
         prompts: of the catalogue.
-        known: uint64 [K, 2], keys of the older artifact's items; none without one.
-        shard_size: prompts in a shard.
-
-    Returns:
-        The plan. It depends on nothing but the arguments, so every process that shares the work has the same one.
+        known: uint64 [K, 2], keys of the older artifact's items; [0, 2] without one.
+        shard_size: number of prompts in a shard.
     """
     _, first, group = np.unique(np.concatenate([known, prompts.keys]), axis=0, return_index=True, return_inverse=True)
-    source = first[group.reshape(-1)][len(known):]  # [I]; the first row with this prompt, known ones before all others
+    source = first[group.reshape(-1)][len(known):]  # [I]; the first row with this prompt, known ones first
     is_kept = source < len(known)
     computed = np.unique(source[~is_kept]) - len(known)
     order = computed[np.argsort(prompts.rank[computed], kind="stable")]

@@ -1,4 +1,4 @@
-"""How much of the latent categories item embeddings know."""
+"""How well item embeddings reflect the latent categories."""
 
 from __future__ import annotations
 
@@ -12,28 +12,25 @@ from ..item_vectors.artifact import PREFERENCES
 from ..item_vectors.load import load_item_embeddings
 
 _NEIGHBOURS = 10
-_NEIGHBOUR_ROWS = 512
-"""Items whose neighbours are looked for at once."""
+_BLOCK = 512
+"""Items whose neighbours are computed at once."""
 
 
 def neighbour_share(embeddings: np.ndarray, labels: np.ndarray) -> float:
-    """Return how much of the latent categories item embeddings know: the share of near items of the same category.
+    """Return the share of an item's 10 nearest others by cosine (or all others) in its category, mean over items.
 
-    It does not use `ranking.neighbours.nearest`, which scales, rounds and breaks ties otherwise: shares would change.
+    `chance_share` is its value for random embeddings. `ranking.neighbours.nearest` is not used: it scales, rounds and
+    breaks ties differently, so shares would change.
 
     Args:
         embeddings: float [I+1, D], row 0 padding.
         labels: int64 [I+1], category of every item.
-
-    Returns:
-        The share among an item's 10 nearest others by cosine (all others, if there are fewer), averaged over items;
-        `chance_share` is what it would be of embeddings that know nothing.
     """
     items = embeddings[1:] / np.maximum(np.linalg.norm(embeddings[1:], axis=1, keepdims=True), 1e-12)
     categories, count = labels[1:], min(_NEIGHBOURS, len(embeddings) - 2)
     same = 0
-    for start in range(0, len(items), _NEIGHBOUR_ROWS):
-        cosines = items[start:start + _NEIGHBOUR_ROWS] @ items.T
+    for start in range(0, len(items), _BLOCK):
+        cosines = items[start:start + _BLOCK] @ items.T
         rows = np.arange(len(cosines))
         cosines[rows, start + rows] = -np.inf
         near = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
@@ -42,17 +39,17 @@ def neighbour_share(embeddings: np.ndarray, labels: np.ndarray) -> float:
 
 
 def chance_share(labels: np.ndarray) -> float:
-    """Return how often another item, drawn at random, has an item's category; labels int64 [I+1]."""
+    """Return the probability that another random item has an item's category; labels int64 [I+1]."""
     sizes = np.bincount(labels[1:]).astype(np.float64)
     return float((sizes * (sizes - 1)).sum() / (sizes.sum() * (sizes.sum() - 1)))
 
 
 def category_neighbours(dataset_path: Path, pretrain_path: Path, embeddings_path: Path) -> dict[str, float]:
-    """Say how much of the latent categories item embeddings know.
+    """Return how well the item embeddings of an embed artifact reflect the latent categories of a pretrain artifact.
 
     Returns:
-        ``share`` of an item's 10 nearest neighbours by cosine that are of its category, by its states, and what it is
-        by ``chance``; of a fine-tuned model's embeddings also the share by its ``preferences``.
+        ``share``: the `neighbour_share` of the hidden states, and its value by ``chance``; with a fine-tuned model also
+        that of its ``preferences``.
 
     Raises:
         TslrecError: an artifact is missing, damaged, or of another data set.

@@ -1,8 +1,8 @@
-"""The unfinished store: shards of states on the disk, from which the artifact is put together.
+"""The store of an unfinished embedding: shards of states on disk, from which the artifact is assembled.
 
-It lies in a hidden folder beside the artifact to be, a folder in it for each recipe. A shard is written under another
-name, synced and renamed, so that a killed process loses no more than the shard at hand, and processes and machines
-that see the same folder can share the work. The states of a shard depend on nothing but its prompts.
+It is a hidden folder beside the future artifact, with a folder for each recipe. A shard is written under another name,
+synced and renamed, so that a killed process loses at most one shard, and processes and machines that see the same
+folder can share the work. The states of a shard depend only on its prompts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +34,11 @@ class Part:
     """From 0."""
     count: int = 1
     launch: str = ""
-    """Names the run if torchrun started its processes: the first one computes what the others have yet to do, and puts
-    the artifact together. Else the process that finishes last does that."""
+    """Name of the torchrun launch, if there is one: its first process computes what the others have not done, and
+    assembles the artifact. Otherwise the process that finishes last does that."""
 
     def of(self, n_shards: int) -> range:
-        """Return the numbers of its shards: all lengths of prompts, so that parts take equally long."""
+        """Return the numbers of its shards, spread over all lengths of prompts, so that parts take equally long."""
         return range(self.number, n_shards, self.count)
 
 
@@ -46,7 +46,7 @@ WHOLE = Part()
 
 
 def part_of_process(environment: Mapping[str, str] = os.environ) -> Part:
-    """Return this process's part if torchrun started it, else the whole; torch isn't needed to know."""
+    """Return this process's part if torchrun started it, otherwise the whole; without torch."""
     if "TORCHELASTIC_RUN_ID" not in environment:
         return WHOLE
     launch = sha256_of_json([environment.get(name) for name in _LAUNCH])[:12]
@@ -57,10 +57,10 @@ class ShardStore:
     """The shards of one recipe."""
 
     def __init__(self, out: Path, key: str, shapes: list[tuple[int, int]]) -> None:
-        """Open the store, or make it.
+        """Open or create the store.
 
         Args:
-            out: the artifact to be.
+            out: the future artifact.
             key: hash of everything that the states depend on.
             shapes: of the states of each shard, (n, D).
         """
@@ -69,15 +69,15 @@ class ShardStore:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, shard: int) -> Path:
-        """Return the file of a shard: an .npz with ``states``, float32 [n, D], and a checksum by its format."""
+        """Return the file of a shard: an .npz, which has checksums, with ``states``, float32 [n, D]."""
         return self._folder / f"{shard:06d}.npz"
 
     def missing(self, shards: Iterable[int]) -> list[int]:
-        """Return those of the shards that have no file; none at all if the artifact was made and the store removed."""
+        """Return the shards that have no file; none if the artifact was made and the store removed."""
         return [shard for shard in shards if self._folder.is_dir() and not self.path(shard).is_file()]
 
     def to_compute(self, shards: Sequence[int]) -> list[int]:
-        """Return those of the shards that are missing, after removing those that can't be used."""
+        """Return the shards that are missing, after removing damaged ones."""
         for shard in shards:
             if self.path(shard).is_file():
                 try:
@@ -95,49 +95,45 @@ class ShardStore:
         states = load_arrays(self.path(shard), ("states",))["states"]
         if states.dtype != np.float32 or states.shape != self._shapes[shard] or not np.isfinite(states).all():
             raise TslrecError(f"{self.path(shard)} is {states.dtype} {list(states.shape)}; expected finite "
-                              f"float32 {list(self._shapes[shard])}; give the command again, which makes it anew")
+                              f"float32 {list(self._shapes[shard])}; run the command again, which recomputes it")
         return states
 
     def write(self, shard: int, states: np.ndarray) -> None:
         """Write the states of a shard, float32 [n, D], all or nothing."""
-        with suppress(FileNotFoundError):  # another process had this shard too, and has made the artifact
+        with suppress(FileNotFoundError):  # another process computed this shard too and finished the artifact
             with replace_file(self.path(shard)) as temporary, open(temporary, "wb") as stream:
                 np.savez(stream, states=states)
 
     def check_in(self, part: Part) -> None:
-        """Say that this process of a torchrun launch has looked at the artifact's place and is at work."""
+        """Record that this process of a torchrun launch has checked for the artifact and is at work."""
         (self._folder / f"{part.launch}-{part.number}").touch()
 
     def wait_for_check_ins(self, part: Part) -> None:
         """Return when all processes of the launch have checked in, and so have removed their damaged shards.
 
-        One that comes later would find the artifact at its place, and refuse to replace it.
+        A later one would find the finished artifact and refuse to replace it.
         """
         while not all((self._folder / f"{part.launch}-{number}").is_file() for number in range(part.count)):
             time.sleep(_POLL_SECONDS)  # torchrun ends this process if another one fails
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """Let one process at a time put the artifact together; false: another one has done it, the store is gone."""
-        try:
-            file = open(self._folder / "lock", "w")  # noqa: SIM115 - closed below, which lets go of the lock
-        except FileNotFoundError:
-            yield False
-            return
-        with file:
-            lock(file.fileno())
+        """Let one process at a time assemble the artifact; false: another one has done it, and the store is gone."""
+        with ExitStack() as held:
+            with suppress(FileNotFoundError):
+                lock(held.enter_context(open(self._folder / "lock", "w")).fileno())
             yield self._folder.is_dir()
 
 
 def forget_check_in(out: Path, part: Part) -> None:
-    """Remove what this process of a killed launch has left: torchrun may give the next one the same name."""
+    """Remove the check-in of a killed launch: torchrun may give the next launch the same name."""
     for file in _folder_beside(out).glob(f"*/{part.launch}-{part.number}"):
         file.unlink(missing_ok=True)
 
 
 def remove_store(out: Path) -> None:
     """Remove the unfinished store beside an artifact, whatever its recipe."""
-    gone = out.parent / f".{out.name}.tmp-{os.getpid()}-shards"  # so named, the artifact's next writing removes it
+    gone = out.parent / f".{out.name}.tmp-{os.getpid()}-shards"  # a leftover of this name is removed by the next write
     with suppress(FileNotFoundError):
         os.rename(_folder_beside(out), gone)
         shutil.rmtree(gone)

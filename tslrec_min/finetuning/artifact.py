@@ -38,7 +38,7 @@ def open_tuned(path: Path) -> TunedModel:
     """Open a finetune artifact.
 
     Raises:
-        TslrecError: it is missing or damaged, or of a version with other settings.
+        TslrecError: it is missing or damaged, or from a version with other settings.
     """
     artifact = open_artifact(path, "finetune")
     missing = [name for name in ("model", "loss", "quant") if name not in artifact.config]
@@ -55,7 +55,7 @@ def load_tuned(tuned: TunedModel) -> LanguageModel:
     """Load the base model of a finetune artifact in float32, with its LoRA layers.
 
     Raises:
-        TslrecError: what the model's name stands for has changed since it was fine-tuned.
+        TslrecError: the base model has changed since then.
     """
     from ..llm.lora import load_adapter  # torch
     from ..llm.model import load_language_model

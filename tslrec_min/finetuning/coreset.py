@@ -2,13 +2,13 @@
 
 With m_j(S) the mass of feature j in the chosen users S (an item's share of a user's prompt, a category's share of a
 user's preferences: every user brings the mass 1 of each kind, so that long histories are not worth more than short
-ones) and w_j its mean mass in all users,
+ones) and w_j its mean mass over all users,
 
     F(S) = sum_j w_j log(1 + m_j(S) / e).
 
-With a small e, what no chosen user covers yet gains most. Beyond that the mixtures of items and of categories tend to
-those of all users: sum_j w_j log m_j is, up to a constant, minus |S| times the Kullback-Leibler divergence of m / |S|
-from w, and is largest where m is proportional to w.
+With a small e, features that no chosen user covers yet gain most. Beyond that, the mixtures of items and of categories
+approach those of all users: sum_j w_j log m_j is, up to a constant, minus |S| times the Kullback-Leibler divergence of
+m / |S| from w, and is largest where m is proportional to w.
 
 F is monotone and submodular. Taking the best user again and again gives at least 1 - 1/e of the best possible F
 (Nemhauser, Wolsey and Fisher, 1978); taking any user within the share t of the best, as here, at least 1 - 1/e - t
@@ -26,13 +26,13 @@ from ..data.csr import offsets, owners, ranges
 from ..data.dataset import Histories
 
 TOLERANCE = 0.1
-"""t: every user taken gains at least 1 - t of what the best one would."""
+"""t: every user chosen gains at least 1 - t times the gain of the best one."""
 _FLOOR = 0.001
-"""e of the formula, in users: the less, the more the first sight of an item counts against further ones."""
+"""e of the formula, in users: the smaller, the more the first user with an item counts compared with later ones."""
 _BLOCK = 512
-"""Users that are weighed at once."""
+"""Users evaluated at once."""
 _STEPS = 20
-"""In so many parts of all those chosen the last ones give way to users who complete the coverage."""
+"""The last users chosen are replaced in steps of this fraction (1/20) of all to complete the coverage."""
 _NOBODY = np.empty(0, np.int64)
 
 
@@ -53,14 +53,10 @@ class Features:
         """Return the number of users C."""
         return len(self.indptr) - 1
 
-    def entries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the entries of some rows, one row after the other.
-
-        Returns:
-            Their places in `columns` and `masses`, and for each row where its entries start and how many they are.
-        """
+    def entries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the entries of rows, int64 [n], are in `columns` and `masses`, and where each row's start."""
         lengths = self.indptr[rows + 1] - self.indptr[rows]
-        return ranges(self.indptr[rows], lengths), offsets(lengths)[:-1], lengths
+        return ranges(self.indptr[rows], lengths), offsets(lengths)[:-1]
 
 
 def user_features(shown: Histories, preferences: np.ndarray, users: np.ndarray) -> Features:
@@ -69,7 +65,7 @@ def user_features(shown: Histories, preferences: np.ndarray, users: np.ndarray) 
     Args:
         shown: the items of every user's prompt.
         preferences: float32 [U, K], rows sum to 1.
-        users: int64 [C], the users to choose among; each has at least one item.
+        users: int64 [C], the candidates; each has at least one item.
     """
     n_items = int(shown.items.max(initial=0)) + 1
     own = shown.take(users)
@@ -86,14 +82,10 @@ def user_features(shown: Histories, preferences: np.ndarray, users: np.ndarray) 
 
 
 def choose(features: Features, count: int) -> np.ndarray:
-    """Choose users greedily; of equally good ones the first rows.
+    """Choose `count` users greedily, at most C; ties go to the lower row.
 
-    If something is not covered in the end, the last ones give way to users who cover it, as long as that takes no
-    more than half of all: the formula alone leaves a few items out that hardly anybody is shown.
-
-    Args:
-        features: what each of C users covers.
-        count: how many to choose, at most C.
+    The formula alone leaves out a few items that very few users have. So, if anything is not covered, the last users
+    chosen are replaced by users who cover it, up to half of all.
 
     Returns:
         Row numbers in the order of choice, int64 [count].
@@ -105,15 +97,16 @@ def choose(features: Features, count: int) -> np.ndarray:
     while kept >= count - count // 2:
         completing = _completing(features, chosen[:kept], count - kept)
         if completing is not None:
-            # Where fewer complete than gave way, the formula chooses the rest: it knows what is covered by then.
+            # If fewer users complete the coverage than were replaced, the formula chooses the rest.
             return _greedy(features, count, np.concatenate([chosen[:kept], completing]))
         kept -= max(1, count // _STEPS)
     return chosen
 
 
 def _greedy(features: Features, count: int, chosen: np.ndarray = _NOBODY) -> np.ndarray:
-    """Return `chosen` and who is added to them until they are `count`."""
-    covered = _covered(features, chosen)
+    """Return `chosen`, and users added to them until there are `count`."""
+    places, _ = features.entries(chosen)
+    covered = _FLOOR + np.bincount(features.columns[places], features.masses[places], len(features.weights))  # m_j + e
     bounds = np.concatenate([_gains(features, np.arange(start, min(start + _BLOCK, len(features))), covered)
                              for start in range(0, len(features), _BLOCK)])
     bounds[chosen] = -np.inf
@@ -127,8 +120,8 @@ def _greedy(features: Features, count: int, chosen: np.ndarray = _NOBODY) -> np.
             while left and len(rows):
                 bounds[rows] = _gains(features, rows, covered)
                 rows = rows[bounds[rows] >= threshold]
-                taken = rows[_gains_in_turn(features, rows, covered) >= threshold][:left]
-                places, _, _ = features.entries(taken)
+                taken = rows[_gains(features, rows, covered, in_turn=True) >= threshold][:left]
+                places, _ = features.entries(taken)
                 np.add.at(covered, features.columns[places], features.masses[places])
                 bounds[taken] = -np.inf
                 rows = rows[bounds[rows] >= threshold]
@@ -137,8 +130,8 @@ def _greedy(features: Features, count: int, chosen: np.ndarray = _NOBODY) -> np.
     return np.concatenate(parts)
 
 
-def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray | None:
-    """Return at most so many users who cover all that `chosen` don't, or None if greed finds no such set."""
+def _completing(features: Features, chosen: np.ndarray, limit: int) -> np.ndarray | None:
+    """Return at most `limit` users who cover all that `chosen` don't, or None if greedy choice finds no such set."""
     missing = features.weights > 0
     missing[features.columns[features.entries(chosen)[0]]] = False
     if not missing.any():
@@ -148,7 +141,7 @@ def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray
     rows, starts = np.unique(users, return_index=True)
     columns = features.columns[useful]
     of_missing = Features(np.append(starts, len(users)), columns, np.ones(len(users)), missing.astype(float))
-    order = _greedy(of_missing, min(most, len(rows)))
+    order = _greedy(of_missing, min(limit, len(rows)))
     for place, row in enumerate(order):
         missing[of_missing.columns[of_missing.indptr[row]:of_missing.indptr[row + 1]]] = False
         if not missing.any():
@@ -156,31 +149,19 @@ def _completing(features: Features, chosen: np.ndarray, most: int) -> np.ndarray
     return None
 
 
-def _covered(features: Features, rows: np.ndarray) -> np.ndarray:
-    """Return m_j + e after some rows, float64 [J]."""
-    places, _, _ = features.entries(rows)
-    return _FLOOR + np.bincount(features.columns[places], features.masses[places], len(features.weights))
-
-
-def _gains(features: Features, rows: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Return what each row would add to F if it came next, float64 [n]."""
+def _gains(features: Features, rows: np.ndarray, covered: np.ndarray, *, in_turn: bool = False) -> np.ndarray:
+    """Return what each row would add to F if it came next, float64 [n]; `in_turn`: after all rows before it, which is
+    at most what it adds after some of them. `covered`: m_j + e, float64 [J].
+    """
     if not len(rows):
         return np.empty(0)
-    places, starts, _ = features.entries(rows)
-    columns = features.columns[places]
-    return np.add.reduceat(features.weights[columns] * np.log1p(features.masses[places] / covered[columns]), starts)
-
-
-def _gains_in_turn(features: Features, rows: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Return what each row would add to F after all rows before it: at most what it adds after some of them."""
-    if not len(rows):
-        return np.empty(0)
-    places, starts, _ = features.entries(rows)
+    places, starts = features.entries(rows)
     columns, masses = features.columns[places], features.masses[places]
-    order = np.argsort(columns, kind="stable")
-    before = np.cumsum(masses[order]) - masses[order]
-    first = np.flatnonzero(np.diff(columns[order], prepend=-1))
-    before -= np.repeat(before[first], np.diff(first, append=len(order)))
-    earlier = np.empty(len(order))
-    earlier[order] = np.maximum(before, 0)
-    return np.add.reduceat(features.weights[columns] * np.log1p(masses / (covered[columns] + earlier)), starts)
+    present = covered[columns]
+    if in_turn:
+        order = np.argsort(columns, kind="stable")
+        before = np.cumsum(masses[order]) - masses[order]
+        first = np.flatnonzero(np.diff(columns[order], prepend=-1))
+        before -= np.repeat(before[first], np.diff(first, append=len(order)))
+        present[order] += np.maximum(before, 0)
+    return np.add.reduceat(features.weights[columns] * np.log1p(masses / present), starts)

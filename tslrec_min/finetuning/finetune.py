@@ -1,8 +1,7 @@
-"""The stage ``finetune``: fine-tune, merge, convert to GGUF, quantise, verify; and its parts on their own."""
+"""The stage ``finetune``: fine-tune, merge, convert to GGUF, quantise, verify."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,16 +30,15 @@ from .training import fine_tune, held_out_loss
 
 def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: FinetuneConfig, *, device: torch.device,
              threads: int, existing: Existing = Existing.REFUSE) -> None:
-    """Fine-tune the language model on the users' preference distributions and make a verified GGUF of it.
+    """Fine-tune the language model on the users' preference distributions and write it as a verified GGUF file.
 
     Args:
-        dataset_path: data set artifact.
-        pretrain_path: pretrain artifact of the same data set.
+        dataset_path, pretrain_path: artifacts of one data set.
         out: folder of the artifact: adapter/, head.safetensors, prompt.json, metrics.json, model-f16.gguf,
             model-<quant>.gguf, parity.json.
         config: model, prompt and training settings.
         device: where to train.
-        threads: threads of torch-free parts (quantisation, llama.cpp).
+        threads: of quantisation and llama.cpp.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
 
     Raises:
@@ -57,14 +55,14 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         torch.manual_seed(config.seed)
         step(f"loads {config.model}")
-        # Loaded in its dtype, not cast: a cast would round the rotary frequencies too.
+        # Loaded in this dtype, not cast to it: a cast would round the rotary frequencies too.
         dtype = resolve_precision(config.precision, device)
         language_model = load_language_model(base, dtype=dtype)
         network = language_model.network.to(device)
         n_layers = network.config.num_hidden_layers
         if config.lora_layers > n_layers:
-            raise TslrecError(f"--lora-layers is {config.lora_layers}, the model has {n_layers} layers; give at most "
-                              "so many, or 0 for all")
+            raise TslrecError(f"--lora-layers is {config.lora_layers}, the model has {n_layers} layers; use at most "
+                              f"{n_layers}, or 0 for all layers")
         add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
                  layers=range(n_layers - (config.lora_layers or n_layers), n_layers))
         model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
@@ -84,12 +82,13 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         template.save(folder / "prompt.json")
         prompts = parity_prompts(dataset, samples.held_out.prompts + samples.training.prompts,
                                  language_model.tokenizer, template, config)
-        del model, network, language_model  # the next steps load it again, in float32
+        del model, network, language_model  # loaded again in float32
+        report = convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
         evidence = out.with_name(out.name + ".parity.json")
-        try:
-            convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
-            evidence.unlink(missing_ok=True)  # of an earlier failure
-        except TslrecError:
-            if (folder / "parity.json").is_file():
-                shutil.copyfile(folder / "parity.json", evidence)
-            raise
+        write_json(folder / "parity.json" if report["passed"] else evidence, report)
+        if not report["passed"]:
+            cosines = [f"{name} {report['comparisons'][name]['mean_cosine']:.4f} (expected at least {minimum})"
+                       for name, minimum in report["thresholds"].items()]
+            raise TslrecError("the GGUF files differ too much from the model; mean cosines of their states: "
+                              f"{', '.join(cosines)}; choose a finer quantisation; {evidence} has all figures")
+        evidence.unlink(missing_ok=True)  # of an earlier failure

@@ -22,7 +22,7 @@ class PreferenceModel(nn.Module):
     """A language model with a linear head on its pooled hidden state; its parameters are the trainable ones.
 
     Pooled states of different users are nearly parallel, and a head trained on them directly spends its steps on
-    what they share. So they are standardised by numbers that are fixed before training; `linear_head` folds these
+    what they share. So they are standardised with constants that are fixed before training; `linear_head` folds them
     into the head, which stays linear in the state.
     """
 
@@ -61,16 +61,16 @@ class PreferenceModel(nn.Module):
 
 
 def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
-    """Cut samples into parts of at most `batch_tokens` tokens, prompts of similar length together.
+    """Split samples into parts of at most `batch_tokens` tokens, prompts of similar length together.
 
-    Attention alone sees prompts side by side, and outside of its kernel for CPUs it pads them to the longest.
+    Only attention batches prompts, and except in its CPU kernel it pads them to the longest.
     """
     lengths = np.array([prompt.pool_stop for prompt in samples.prompts])
     order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     if not len(ends):
         return []
-    # As few parts as the limit allows, and then of about the same size: small products are slow ones.
+    # As few parts as the limit allows, of about the same size: small matrix products are slow.
     size = ends[-1] / math.ceil(ends[-1] / batch_tokens)
     parts: list[list[int]] = []
     total = 0

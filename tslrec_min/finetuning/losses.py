@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-_LEAST_PREFERENCE = 1e-6  # a category that no training user has must not cost an infinite loss
+_MIN_PREFERENCE = 1e-6  # so that a category that no training user has doesn't make a loss infinite
 
 
 def preference_loss(outputs: torch.Tensor, preferences: torch.Tensor, name: str) -> torch.Tensor:
@@ -33,8 +33,8 @@ def constant_loss(preferences: torch.Tensor, mean_preference: torch.Tensor, name
     """Return the `preference_loss` of the constant predictor, float [B].
 
     Args:
-        preferences: what is to be predicted, float [B, K].
-        mean_preference: what is predicted for everyone, float [K].
+        preferences: targets, float [B, K].
+        mean_preference: prediction for every user, float [K].
         name: of the loss.
     """
     return preference_loss(constant_outputs(mean_preference, name).expand_as(preferences), preferences, name)
@@ -42,4 +42,4 @@ def constant_loss(preferences: torch.Tensor, mean_preference: torch.Tensor, name
 
 def constant_outputs(preference: torch.Tensor, name: str) -> torch.Tensor:
     """Return the head's outputs, float [K], that predict `preference`, float [K]: itself for ``mse``, else logits."""
-    return preference if name == "mse" else preference.clamp_min(_LEAST_PREFERENCE).log()
+    return preference if name == "mse" else preference.clamp_min(_MIN_PREFERENCE).log()

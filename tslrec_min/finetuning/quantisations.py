@@ -1,4 +1,4 @@
-"""What every quantisation of a fine-tuned model costs and keeps: file size, speed, states, NDCG@10 downstream."""
+"""A comparison of the quantisations of a fine-tuned model: file size, speed, states and downstream NDCG@10."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ..llm.gguf.quantization import QUANTS, quantize
 from ..llm.lora import merge_lora
 from ..llm.prompts import TokenPrompt, item_texts
 from ..recommenders.training import trained
-from .artifact import F16_FILE, TunedModel, load_tuned, open_tuned
+from .artifact import F16_FILE, load_tuned, open_tuned
 from .parity import compare_states
 from .preference_head import PreferenceHead
 
 _WARM_UP = 64
-"""Items for each thread embedded before the clock starts, so that no engine is timed while its weights are read from
-the disk or its contexts are made: as many as a batch has at most, so every thread gets a batch."""
+"""Items per thread that are embedded before the timing, while weights are read from disk and contexts are made. It is
+the largest size of a batch, so that every thread gets one."""
 
 
 def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequence[str], *, items: int,
@@ -38,16 +38,15 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
                          gpu_layers: int = 0, threads: int) -> dict[str, Any]:
     """Compare quantisations of a finetune artifact with its merged float32 model in torch.
 
-    Each is written from model-f16.gguf, as `finetune` does, into a temporary folder, one at a time. Speeds are those
-    of one pass: they mean something if nothing else keeps the machine busy. Where a model's width is no multiple of
-    256, the block of k-quants, llama.cpp stores most of a Q6_K in Q8_0, of a Q5_K_M in Q5_1, of a Q4_K_M in Q5_0.
+    Each is written from model-f16.gguf into a temporary folder, one at a time. Speeds are those of one pass, so they
+    mean something only if the machine is otherwise idle. If a model's width is not a multiple of 256, the block of
+    k-quants, llama.cpp stores most of a Q6_K in Q8_0, of a Q5_K_M in Q5_1, of a Q4_K_M in Q5_0.
 
     Args:
-        dataset_path: data set artifact.
-        finetune_path: finetune artifact.
+        dataset_path, finetune_path: artifacts.
         quants: names in `QUANTS`.
-        items: compare the states of at most so many items, evenly spaced in the catalogue; at least 2.
-        downstream: train a recommender with the vectors of all items, too; its adapter must take vectors.
+        items: maximum number of items whose states are compared, evenly spaced in the catalogue; at least 2.
+        downstream: also train a recommender with the vectors of all items; its adapter must take vectors.
         seeds: of those trainings.
         device: of the torch engine and of the trainings.
         gpu_layers: layers that llama.cpp puts on a GPU, -1 = all.
@@ -62,47 +61,42 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
         TslrecError: an input is missing or damaged, a quantisation is unknown, or a model's states are not finite.
     """
     unknown = [quant for quant in quants if quant not in QUANTS]
-    if unknown or not quants:
-        raise TslrecError(f"the quantisations are {', '.join(quants) or 'none'}; expected some of {', '.join(QUANTS)}")
+    if unknown:
+        raise TslrecError(f"the quantisations are {', '.join(quants)}; expected some of {', '.join(QUANTS)}")
     dataset, _ = load_dataset(dataset_path)
-    if min(items, dataset.n_items) < 2:
-        raise TslrecError(f"{items} of {dataset.n_items} items are to be compared; at least 2 are needed")
+    compared = min(items, dataset.n_items)
+    if compared < 2:
+        raise TslrecError(f"--items is {items}, the data set has {dataset.n_items} items; compare at least 2")
     tuned = open_tuned(finetune_path)
     head = PreferenceHead.load(tuned)
-    compared = min(items, dataset.n_items)
     sample = np.arange(compared) * dataset.n_items // compared
     embedded = np.arange(dataset.n_items) if downstream else sample
     texts = item_texts(dataset, tuned.template)
     prompts = tuned.template.tokenize_all([[texts[item]] for item in embedded], load_tokenizer(tuned.quantised))
 
     def outcome(states: np.ndarray, seconds: float) -> dict[str, Any]:
-        found: dict[str, Any] = {"items_per_second": len(states) / seconds}
-        if downstream:
-            found["validation_ndcg@10"] = _downstream(dataset, states, head, downstream, seeds, device, threads)
-        return found
+        ndcg = {} if downstream is None else {
+            "validation_ndcg@10": _downstream(dataset, states, head, downstream, seeds, device, threads)}
+        return {"items_per_second": len(states) / seconds, **ndcg}
 
-    kept = np.searchsorted(embedded, sample)  # rows of the states
-    reference, seconds = _reference(tuned, prompts, device)
+    rows = np.searchsorted(embedded, sample)  # of the states
+    network = load_tuned(tuned).network
+    merge_lora(network)
+    with TorchEngine(network, device=device) as engine:
+        reference, seconds = _timed(engine, prompts, _WARM_UP)
+    del network, engine
     report: dict[str, Any] = {"items": compared, "embedded_items": len(embedded), "threads": threads,
                               "reference": outcome(reference, seconds), "quants": {}}
     for quant in dict.fromkeys(quants):
         states, seconds, size = _quantised(tuned.artifact.path / F16_FILE, quant, prompts, gpu_layers, threads)
-        report["quants"][quant] = {"size_mib": size / 2**20, **compare_states(reference[kept], states[kept]),
+        report["quants"][quant] = {"size_mib": size / 2**20, **compare_states(reference[rows], states[rows]),
                                    **outcome(states, seconds)}
     return report
 
 
-def _reference(tuned: TunedModel, prompts: Sequence[TokenPrompt], device: torch.device) -> tuple[np.ndarray, float]:
-    """Return the states by the merged model, and the seconds that they took."""
-    network = load_tuned(tuned).network
-    merge_lora(network)
-    with TorchEngine(network, device=device) as engine:
-        return _timed(engine, prompts, _WARM_UP)
-
-
 def _quantised(source: Path, quant: str, prompts: Sequence[TokenPrompt], gpu_layers: int, threads: int
                ) -> tuple[np.ndarray, float, int]:
-    """Return the states by a quantisation, the seconds that they took, and the bytes of its file."""
+    """Return the states of a quantisation, the seconds they took, and the bytes of its file."""
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
         path = source
         if quant != "F16":
@@ -121,7 +115,7 @@ def _timed(engine: BatchedEngine, prompts: Sequence[TokenPrompt], warm_up: int) 
 
 def _downstream(dataset: Dataset, states: np.ndarray, head: PreferenceHead, config: TrainConfig, seeds: Sequence[int],
                 device: torch.device, threads: int) -> dict[str, Any]:
-    """Train with the items' states, float32 [I, D], as `tslrec train` does; the validation NDCG@10 of all seeds."""
+    """Return the validation NDCG@10 of trainings, one per seed, with the items' states, float32 [I, D]."""
     def padded(rows: np.ndarray) -> np.ndarray:
         return np.concatenate([np.zeros_like(rows[:1]), rows])
 

@@ -1,9 +1,9 @@
 """Training samples of the language model: prompts and the distributions over latent categories that they stand for.
 
 One sample per user (TSLRec, arXiv 2406.00333, stage 1): the titles of the training history in, the user's
-distribution over latent categories out. Beside them, if wanted, virtual users of one item, which is how stage 2 shows
-every item; or instead, for comparison, one sample per interaction, as other methods have it. Which users are learned
-from, and which window of their histories is shown, is decided here too.
+distribution over latent categories out. Optionally there are virtual users of one item too, which is how stage 2 shows
+every item; or, for comparison, one sample per interaction instead, as in other methods. This module also selects the
+training users and the window of their histories.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from ..llm.prompts import PromptTemplate, TokenPrompt, item_texts
 from .coreset import choose, user_features
 
 _TOKENS_BESIDE_TITLE = 32
-"""Of an item's text in a prompt, and of the rest of the prompt divided by the items: more than any template has."""
+"""Upper bound of a template's tokens per item, its text around the items included."""
 _WINDOWS, _VIRTUAL = 1, 2
-"""Keep these random numbers apart from those that draw the held-out users."""
+"""Random streams, separate from the one that draws the held-out users."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What is learned from, or measured on, in one epoch."""
+    """Training or held-out samples of one epoch."""
 
     prompts: list[TokenPrompt]
     """[n]"""
     preferences: torch.Tensor
     """float32 [n, K], rows sum to 1."""
     redraw: Callable[[int], Samples] | None = None
-    """Makes the samples of an epoch, where epochs differ; these are those of epoch 0."""
+    """Makes the samples of an epoch, if epochs differ; these are the samples of epoch 0."""
     n_virtual: int = 0
-    """So many of the last samples are virtual users."""
+    """Number of virtual users; they come last."""
 
     def __len__(self) -> int:
         """Return the number of samples n."""
@@ -53,17 +53,17 @@ class Samples:
         return Samples([self.prompts[row] for row in rows], self.preferences[torch.from_numpy(rows)])
 
     def epoch(self, number: int) -> Samples:
-        """Return the samples of epoch 0, 1, ...: as many, in the same order of users."""
+        """Return the samples of epoch 0, 1, ...: the same number, in the same order of users."""
         return self.redraw(number) if self.redraw and number else self
 
     @property
     def mean_preference(self) -> torch.Tensor:
-        """Return the mean preference of the users, float32 [K]; virtual ones, whom nobody asks for, don't count."""
+        """Return the mean preference of the users, float32 [K], without virtual users."""
         return self.preferences[:len(self) - self.n_virtual].mean(dim=0)
 
     @property
     def tokens(self) -> int:
-        """Number of tokens that the model computes: of every prompt those up to the last one pooled."""
+        """Number of tokens that the model computes: those of every prompt up to the last pooled one."""
         return sum(prompt.pool_stop for prompt in self.prompts)
 
 
@@ -73,23 +73,23 @@ class SampleSplit:
 
     training: Samples
     held_out: Samples
-    """Users that are not learned from, on user level: what fine-tunings are compared by."""
+    """Held-out users, always at user level, so that fine-tunings can be compared."""
     held_out_instances: Samples | None
-    """With ``level = "instance"``: the last training interaction of each of these users."""
+    """With ``level = "instance"``: the last training interaction of each held-out user."""
     report: dict[str, Any]
-    """What metrics.json says of the samples; JSON-able."""
+    """The part of metrics.json about the samples; JSON-able."""
 
 
 def history_prompts(dataset: Dataset, histories: Sequence[np.ndarray], template: PromptTemplate,
                     tokenizer: TextTokenizer) -> list[TokenPrompt]:
-    """Return the prompts of `histories`, int64 [n] each, made of the texts of their items."""
+    """Return the prompts of `histories`, int64 [n] each."""
     texts = item_texts(dataset, template)
     return template.tokenize_all([[texts[item - 1] for item in history] for history in histories], tokenizer)
 
 
 def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
                  config: FinetuneConfig, *, context_length: int) -> SampleSplit:
-    """Draw the held-out users, choose the training users, and make their samples, from training histories alone.
+    """Draw the held-out users, choose the training users and make their samples, from training histories only.
 
     The held-out users depend on the seed alone, not on how training users are chosen or shown.
 
@@ -99,13 +99,18 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
     maker = _Maker(dataset, categories, tokenizer, template, config, context_length)
     training, shown = maker.training, maker.shown
     preferences = maker.preferences(shown)
-    held_out, available = _divided(shown, config)
+    users = np.flatnonzero(shown.lengths)
+    if len(users) < 4:
+        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
+    n_held_out = max(2, round(config.holdout * len(users)))
+    held_out, available = np.split(np.random.default_rng(config.seed).permutation(users), [n_held_out])
     trained = _chosen(shown, preferences, available, config)
-    of_held_out, of_instances = maker.of_histories(shown, held_out, preferences), None
+    of_held_out = maker.samples([shown.of(user) for user in held_out], preferences[held_out])
+    of_instances = None
     if config.level == "instance":
         seen = training
         samples = maker.samples(*_instances(training, trained, categories, config.max_history))
-        if np.diff(training.indptr)[held_out].max() > 1:
+        if training.lengths[held_out].max() > 1:
             of_instances = maker.samples(*_instances(training, held_out, categories, config.max_history,
                                                      last_only=True))
     else:
@@ -114,7 +119,7 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
         samples = maker.of_epoch(trained, virtual, 0)
         longest = config.max_history * (config.max_title_tokens + _TOKENS_BESIDE_TITLE)
         if config.window == "random" and longest > context_length:
-            for number in range(1, config.epochs):  # a window too long is found now, not hours later
+            for number in range(1, config.epochs):  # a window that is too long fails now, not after hours
                 samples.epoch(number)
     report = {"level": config.level, "training_users": len(trained), "training_samples": len(samples),
               "virtual_users": samples.n_virtual, "training_tokens": samples.tokens,
@@ -134,18 +139,18 @@ class _Maker:
         self._categories, self._config, self._context_length = categories, config, context_length
 
     def preferences(self, shown: Histories) -> np.ndarray:
-        """Return what prompts that show this of each user stand for, float32 [U, K]."""
+        """Return the target of every user whose prompt shows `shown`, float32 [U, K]."""
         counted = shown if self._config.target == "shown" else self.training
         return preference_distributions(counted, self._categories.labels, self._categories.n_categories)
 
     def windows(self, epoch: int) -> Histories:
-        """Return the items that prompts show of each user in an epoch."""
+        """Return the items that every user's prompt shows in an epoch."""
         if self._config.window == "recent":
             return self.shown
         return random_windows(self.training, self._config.max_history, seed=self._config.seed, epoch=epoch)
 
     def samples(self, items: Sequence[np.ndarray], targets: np.ndarray) -> Samples:
-        """Make samples of the items that each shows, and the distribution it stands for, float32 [n, K]."""
+        """Make samples of the items that each shows and their targets, float32 [n, K]."""
         prompts = self._prompts(items)
         longest = max(len(prompt.token_ids) for prompt in prompts)
         if longest > self._context_length:
@@ -153,14 +158,10 @@ class _Maker:
                               f"{self._context_length}; lower --max-history or --max-title-tokens")
         return Samples(prompts, torch.from_numpy(targets))
 
-    def of_histories(self, shown: Histories, users: np.ndarray, preferences: np.ndarray) -> Samples:
-        """Make a sample of each of some users, int64 [n]."""
-        return self.samples([shown.of(user) for user in users], preferences[users])
-
     def of_epoch(self, users: np.ndarray, virtual: tuple[np.ndarray, np.ndarray] | None, number: int) -> Samples:
-        """Make the samples of an epoch: of `users`, and of some `virtual` ones, drawn for this epoch."""
+        """Make the samples of an epoch: those of `users`, and of `virtual` ones drawn for this epoch."""
         window, redraw = self.windows(number), partial(self.of_epoch, users, virtual)
-        samples = self.of_histories(window, users, self.preferences(window))
+        samples = self.samples([window.of(user) for user in users], self.preferences(window)[users])
         if virtual is None:
             return replace(samples, redraw=redraw if self._config.window == "random" else None)
         known, targets = virtual
@@ -171,18 +172,8 @@ class _Maker:
                        redraw, len(of_items))
 
 
-def _divided(shown: Histories, config: FinetuneConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the held-out users; returns them and all others, in random order."""
-    users = np.flatnonzero(np.diff(shown.indptr) > 0)
-    if len(users) < 4:
-        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
-    order = np.random.default_rng(config.seed).permutation(users)
-    n_held_out = max(2, round(config.holdout * len(users)))
-    return order[:n_held_out], order[n_held_out:]
-
-
 def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) -> Histories:
-    """Return a window of at most `length` items in a row of every history, drawn for (seed, epoch, user)."""
+    """Return a window of at most `length` consecutive items of every history, drawn for (seed, epoch, user)."""
     kept = np.minimum(histories.lengths, length)
     draws = np.random.default_rng([seed, epoch, _WINDOWS]).random(len(histories))
     starts = np.floor(draws * (histories.lengths - kept + 1)).astype(np.int64)
@@ -191,18 +182,17 @@ def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) 
 
 def _virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig
                      ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the items that `users` have, [n], and what the prompt that shows nothing else stands for, float32 [n, K].
+    """Return the items that `users` have, [n], and the targets of their virtual users, float32 [n, K].
 
-    That is the mean preference distribution of the users who have the item, or of the windows that show it, or its own
-    latent category.
+    A target is the mean preference distribution of the users who have the item or of the windows that show it, or the
+    item's latent category.
     """
     known, counts = np.unique(training.take(users).items, return_counts=True)
     own = np.eye(categories.n_categories, dtype=np.float32)[categories.labels]
     if config.virtual_target == "category":
         return known, own[known]
-    of_users = None
-    if config.virtual_target == "users":
-        of_users = preference_distributions(training, categories.labels, categories.n_categories)
+    of_users = (preference_distributions(training, categories.labels, categories.n_categories)
+                if config.virtual_target == "users" else None)
     sums = np.zeros((len(known), categories.n_categories), np.float32)
     for user in users:
         history = training.of(user)
@@ -212,14 +202,9 @@ def _virtual_targets(training: Histories, users: np.ndarray, categories: Categor
 
 
 def window_means(rows: np.ndarray, length: int) -> np.ndarray:
-    """Return for every place the mean over the windows, of `length` rows in a row or of all, that it is in.
+    """Return, for every row, the mean of the windows that contain it, float32 [n, K].
 
-    Args:
-        rows: float [n, K], n at least 1.
-        length: rows of a window.
-
-    Returns:
-        float32 [n, K].
+    `rows`: float [n, K], at least one; a window is `length` consecutive rows, or all rows if there are fewer.
     """
     length = min(length, len(rows))
     ends = np.cumsum(np.vstack([np.zeros_like(rows[:1], np.float64), rows]), axis=0)
@@ -231,7 +216,7 @@ def window_means(rows: np.ndarray, length: int) -> np.ndarray:
 
 
 def _chosen(shown: Histories, preferences: np.ndarray, available: np.ndarray, config: FinetuneConfig) -> np.ndarray:
-    """Return the users to learn from, of those `available` in random order."""
+    """Return the training users, chosen from those `available`, which are in random order."""
     if not config.users or config.users >= len(available):
         return available
     if config.select == "random":
@@ -241,13 +226,8 @@ def _chosen(shown: Histories, preferences: np.ndarray, available: np.ndarray, co
 
 def _instances(training: Histories, users: np.ndarray, categories: Categories, max_history: int, *,
                last_only: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return for every interaction but a user's first the items before it and its category, one-hot.
-
-    Returns:
-        The items, at most `max_history` each, and float32 [n, K].
-
-    Raises:
-        TslrecError: no user has two interactions.
+    """Return, for every interaction except a user's first, the (at most `max_history`) items before it and its
+    category, one-hot, float32 [n, K].
     """
     before, labels = [], []
     for user in users:
@@ -262,23 +242,22 @@ def _instances(training: Histories, users: np.ndarray, categories: Categories, m
 
 def _coverage(seen: Histories, preferences: np.ndarray, trained: np.ndarray, available: np.ndarray,
               config: FinetuneConfig) -> dict[str, Any]:
-    """Say how the users were chosen, and which share they cover of what all that could be chosen do.
+    """Describe how the users were chosen, and the share they cover of what all available users do.
 
-    `seen`: the items that prompts show; of random windows those of the first epoch.
+    `seen`: the items that prompts show; with random windows, in the first epoch.
     """
     def covered(users: np.ndarray) -> tuple[int, int]:
-        items = np.concatenate([seen.of(user) for user in users])
-        return len(np.unique(items)), int((preferences[users] > 0).any(axis=0).sum())
+        return len(np.unique(seen.take(users).items)), int((preferences[users] > 0).any(axis=0).sum())
 
-    (items, kinds), (most_items, most_kinds) = covered(trained), covered(available)
+    (items, kinds), (all_items, all_kinds) = covered(trained), covered(available)
     return {"selection": config.select if len(trained) < len(available) else "all", "available_users": len(available),
-            "items_covered": items / most_items, "categories_covered": kinds / most_kinds}
+            "items_covered": items / all_items, "categories_covered": kinds / all_kinds}
 
 
 def _cut_titles(dataset: Dataset, seen: Histories, users: np.ndarray, template: PromptTemplate,
                 tokenizer: TextTokenizer) -> dict[str, int]:
-    """Count the different texts of items that are too long for the template: of the catalogue, and in prompts."""
+    """Count the different item texts that are too long for the template, in the catalogue and in prompts."""
     texts = item_texts(dataset, template)
     cut = template.cut(texts, tokenizer)
-    in_prompts = {texts[item - 1] for item in np.unique(np.concatenate([seen.of(user) for user in users]))}
+    in_prompts = {texts[item - 1] for item in np.unique(seen.take(users).items)}
     return {"titles_cut": len(cut), "titles_cut_in_prompts": len(in_prompts & cut.keys())}

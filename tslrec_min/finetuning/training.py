@@ -1,11 +1,10 @@
 """Information reconstruction: user-level fine-tuning of the language model (TSLRec, arXiv 2406.00333, stage 1).
 
-One sample per user: the titles of the training history in, the user's distribution over latent categories out,
-through a linear head on the pooled hidden state. The head starts as the constant predictor "mean distribution of
-the training users", which is also the baseline that is logged beside every held-out loss.
+A linear head on the pooled hidden state predicts every user's distribution over latent categories. It starts as the
+constant predictor "mean distribution of the training users", which is also the baseline of every held-out loss.
 
-Known of the paper are the task, the linear head and a mean squared error; the prompt, pooling, K and the choice
-of losses are ours.
+The task, the linear head and a mean squared error are from the paper; the prompt, pooling, K and the choice of losses
+are ours.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _CLIP_NORM = 1.0
 
 @torch.no_grad()
 def held_out_loss(model: PreferenceModel, samples: Samples, config: FinetuneConfig) -> float:
-    """Return the mean loss over users; under torchrun every process works out a share of them."""
+    """Return the mean loss over users; under torchrun the processes share them."""
     own = samples.take(distributed.share(np.arange(len(samples))))
     total = torch.zeros(1, device=model.mean.device)
     for part in parts_of(own, config.batch_tokens):
@@ -43,17 +42,15 @@ def held_out_loss(model: PreferenceModel, samples: Samples, config: FinetuneConf
 
 def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig, *,
               checkpointing: Checkpointing | None = None) -> dict[str, Any]:
-    """Train LoRA and head in place; the weights of the best held-out check stay.
+    """Train LoRA and head of a new model in place, and keep the weights of the best held-out check.
 
     Args:
-        model: freshly made.
-        training, held_out: the users.
-        config: optimisation settings.
-        checkpointing: where to save the state while training, and to take up an interrupted one; None: nowhere.
+        model, training, held_out, config: the model, the users and the settings.
+        checkpointing: where to save the state and resume an interrupted training; None: nowhere.
 
     Returns:
-        loss name, baseline (constant predictor on the held-out users), best held-out loss, their relative
-        improvement, every check and the training losses.
+        The loss's name, the baseline (constant predictor on the held-out users), the best held-out loss, its relative
+        improvement, all checks and the training losses.
 
     Raises:
         TslrecError: the loss is not finite.
@@ -74,12 +71,11 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     lowest = min(check["loss"] for check in run.checks)
     return {"loss": config.loss, "baseline": run.baseline, "best": lowest,
             "improvement": 1 - lowest / run.baseline if run.baseline else 0.0,
-            "held_out_users": len(held_out),
-            "checks": run.checks, "training_losses": run.losses}
+            "held_out_users": len(held_out), "checks": run.checks, "training_losses": run.losses}
 
 
 class FinetuningRun(ResumableTraining):
-    """A fine-tuning as far as it has come; `losses` are those of all steps."""
+    """The state of a fine-tuning; `losses` are those of all steps."""
 
     name = "fine-tuning"
     model: PreferenceModel
@@ -93,7 +89,7 @@ class FinetuningRun(ResumableTraining):
         self.baseline = constant_loss(held_out.preferences, training.mean_preference, config.loss).mean().item()
         self.steps_per_epoch = math.ceil(len(training) / config.batch_size)
         self.checks: list[dict[str, float]] = []
-        self._drawn, self._drawn_for = training, 0
+        self._drawn, self._drawn_for = training, 0  # samples, and their epoch
 
     @property
     def epoch(self) -> int:
@@ -102,31 +98,33 @@ class FinetuningRun(ResumableTraining):
 
     @property
     def users_seen(self) -> int:
-        """Training users seen so far, repeated ones included."""
-        return self.epoch * len(self.training) + len(self.losses) % self.steps_per_epoch * self.config.batch_size
+        """Number of training users seen so far, repeats included."""
+        epoch, steps = self.place()
+        return epoch * len(self.training) + steps * self.config.batch_size
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or too many checks brought nothing better."""
+        """Whether all epochs are done, or the last `patience` checks brought no improvement."""
         since_best = len(self.checks) - 1 - int(np.argmin([check["loss"] for check in self.checks] or [0]))
         return self.epoch >= self.config.epochs or since_best >= self.config.patience
 
     @property
     def check_is_due(self) -> bool:
-        """Whether the held-out users are to be looked at after the last step."""
-        in_epoch = len(self.losses) % self.steps_per_epoch
-        return in_epoch % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
+        """Whether to compute the held-out loss after the last step."""
+        return self.place()[1] % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
 
     def learn(self) -> None:
         """Learn from one batch, part by part, and update."""
         number, config = len(self.losses), self.config
-        order = np.random.default_rng((config.seed, self.epoch)).permutation(len(self.training))
-        begin = number % self.steps_per_epoch * config.batch_size
-        rows = order[begin:begin + config.batch_size]
+        epoch, steps = self.place()
+        order = np.random.default_rng((config.seed, epoch)).permutation(len(self.training))
+        rows = order[steps * config.batch_size:(steps + 1) * config.batch_size]
+        if self._drawn_for != epoch:
+            self._drawn, self._drawn_for = self.training.epoch(epoch), epoch
         self.seed_step(number)  # LoRA's dropout is torch's
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros(1, device=self.device)
-        own = self._samples().take(distributed.share(rows))
+        own = self._drawn.take(distributed.share(rows))
         for part in parts_of(own, config.batch_tokens):
             of_users = preference_loss(self.model(part.prompts), part.preferences.to(total.device), config.loss)
             loss = of_users.sum() / len(rows)
@@ -135,14 +133,8 @@ class FinetuningRun(ResumableTraining):
         scale = _scale(number, self.steps_per_epoch * config.epochs)
         self.update(total, _CLIP_NORM, [config.learning_rate * scale, config.head_learning_rate * scale])
 
-    def _samples(self) -> Samples:
-        """Return the training samples of this epoch; epochs differ where windows are drawn."""
-        if self._drawn_for != self.epoch:
-            self._drawn, self._drawn_for = self.training.epoch(self.epoch), self.epoch
-        return self._drawn
-
     def check(self) -> None:
-        """Take the loss of the held-out users, and keep the weights if it is the lowest.
+        """Compute the held-out loss, and keep the weights if it is the lowest.
 
         Raises:
             TslrecError: the loss is not finite.
@@ -157,19 +149,19 @@ class FinetuningRun(ResumableTraining):
 
     def place(self) -> tuple[int, int]:
         """Return the number of full epochs, and of steps since."""
-        return self.epoch, len(self.losses) % self.steps_per_epoch
+        return divmod(len(self.losses), self.steps_per_epoch)
 
     def progress(self) -> dict[str, Any]:
         """Return the losses and the checks so far."""
         return {"losses": self.losses, "checks": self.checks}
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Take up what `progress` returned."""
+        """Continue from what `progress` returned."""
         self.losses, self.checks = progress["losses"], progress["checks"]
 
 
 def _scale(number: int, total: int) -> float:
-    """Scale the learning rate of the step of a number: linear warm-up, then a cosine to zero."""
+    """Return the learning rate of a step as a share of the highest: linear warm-up, then a cosine to zero."""
     warmup = max(1, round(_WARMUP_SHARE * total))
     if number < warmup:
         return (number + 1) / warmup
