@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -54,9 +53,10 @@ def similar(dataset: Path, items: tuple[str, ...], embeddings: Path | None, run:
     found = similar_items(dataset, items, k, embeddings=embeddings, run=run, kind=kind, ids_path=embedding_ids,
                           ignore_unknown=ignore_unknown)
     if as_json:
-        click.echo(json.dumps([{"item": of.item, "similar": [dataclasses.asdict(near) for near in of.neighbours]}
-                               for of in found], ensure_ascii=False))
+        click.echo(json.dumps([{"item": item, "similar": neighbours}
+                               for item, (_, neighbours) in zip(items, found, strict=True)], ensure_ascii=False))
     else:
-        click.echo("\n\n".join(table((f"{of.title} ({of.item})", "item", "cosine"),
-                                     [(near.title, near.item, f"{near.cosine:.4f}") for near in of.neighbours])
-                               for of in found))
+        click.echo("\n\n".join(
+            table((f"{title} ({item})", "item", "cosine"),
+                  [(near["title"], near["item"], f"{near['cosine']:.4f}") for near in neighbours])
+            for item, (title, neighbours) in zip(items, found, strict=True)))

@@ -133,7 +133,7 @@ def test_preferences_are_exported_and_compared(cycle: Path, tuned: Path, tmp_pat
     train(cycle, tmp_path / "t", TrainConfig(width=8, max_len=8, epochs=1), device=CPU, threads=1)
     assert invoke("similar", cycle, dataset.item_ids[3], "--run", tmp_path / "t", "--vectors", "both").exit_code == 2
     done = invoke("export", cycle, tmp_path / "t", "--vectors", "both", "-o", tmp_path / "t.npy")
-    assert done.exit_code == 1 and "is a trained recommender; --vectors both is for folders" in done.output
+    assert done.exit_code == 1 and "is a folder of tslrec train; --vectors both is for folders" in done.output
 
 
 def test_preferences_are_refused_where_there_is_no_head(cycle: Path, llm: Path, tuned: Path, tmp_path: Path) -> None:

@@ -122,7 +122,10 @@ def _checked(path: Path, dataset: Dataset) -> np.ndarray:
 
 def of_kind(kind: str, states: Callable[[], np.ndarray], preferences: Callable[[], np.ndarray], n_known: int
             ) -> np.ndarray:
-    """Return item embeddings of one of `configs.VECTORS`; ``auto`` is both. See `combined` for the other arguments."""
+    """Return item embeddings of a kind, one of `configs.VECTORS`; ``auto`` is both.
+
+    Arguments as for `combined`; the functions are called only if the kind needs their array.
+    """
     if kind == "states":
         return states()
     return preferences() if kind == "preferences" else combined(states(), preferences(), n_known)

@@ -128,11 +128,9 @@ def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[Hist
     Raises:
         TslrecError: the model's states or item table are not finite.
     """
-    for block in blocks:
-        states, table = final_states(recommender, block.histories, np.arange(len(block.histories)), device=device,
-                                     threads=threads)
-        yield Recommendations(block.user_ids, *best_items(states, table, block.histories, k, keep_seen=keep_seen,
-                                                          threads=threads))
+    for user_ids, histories in blocks:
+        states, table = final_states(recommender, histories, np.arange(len(histories)), device=device, threads=threads)
+        yield Recommendations(user_ids, *best_items(states, table, histories, k, keep_seen=keep_seen, threads=threads))
 
 
 def best_items(states: np.ndarray, table: np.ndarray, histories: Histories, k: int, *, keep_seen: bool, threads: int

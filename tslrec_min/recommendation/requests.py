@@ -28,6 +28,8 @@ AskedUser = tuple[str, str]
 """Where the user is named, for messages, and the external id."""
 AskedHistory = tuple[str, str, list[str]]
 """Where the history is given, for messages, the user, and the external ids of the items, the oldest first."""
+HistoryBlock = tuple[Sequence[str], Histories]
+"""External user ids, [B], and these users' histories, each with at least one item."""
 
 
 @dataclass
@@ -38,15 +40,6 @@ class LeftOut:
     """Unknown items of histories."""
     users: int = 0
     """Unknown users, and histories without a known item."""
-
-
-@dataclass(frozen=True)
-class HistoryBlock:
-    """The histories of one block, each with at least one item."""
-
-    user_ids: Sequence[str]
-    """External ids, [B]."""
-    histories: Histories
 
 
 @dataclass(frozen=True)
@@ -71,8 +64,8 @@ class GivenIds:
             found = ([self._user(numbers, user, where) for where, user in part] for part in _parts(asked, block_users))
             parts = ([user for user in part if user is not None] for part in found)
         for users in filter(None, parts):
-            yield HistoryBlock([self.dataset.user_ids[user] for user in users],
-                               self.dataset.histories.take(np.array(users, np.int64)))
+            yield ([self.dataset.user_ids[user] for user in users],
+                   self.dataset.histories.take(np.array(users, np.int64)))
 
     def given_blocks(self, asked: Iterable[AskedHistory], block_users: int) -> Iterator[HistoryBlock]:
         """Yield given histories.
@@ -86,8 +79,7 @@ class GivenIds:
             kept = [(user, items) for user, items in known if items]
             if kept:
                 flat = np.array([item for _, items in kept for item in items], np.int32)
-                yield HistoryBlock([user for user, _ in kept],
-                                   Histories(offsets([len(items) for _, items in kept]), flat))
+                yield [user for user, _ in kept], Histories(offsets([len(items) for _, items in kept]), flat)
 
     def _user(self, numbers: dict[str, int], user: str, where: str) -> int | None:
         number = numbers.get(user)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,9 @@ from ..item_vectors.load import load_item_embeddings
 from ..ranking.neighbours import nearest
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """An item near another one."""
-
-    item: str
-    """External id."""
-    title: str
-    cosine: float
-
-
-@dataclass(frozen=True)
-class SimilarItems:
-    """An item and its nearest neighbours, the nearest first."""
-
-    item: str
-    """External id."""
-    title: str
-    neighbours: Sequence[Neighbour]
-
-
 def similar_items(dataset_path: Path, items: Sequence[str], k: int, *, embeddings: Path | None, run: Path | None,
                   kind: str = "states", ids_path: Path | None = None, ignore_unknown: bool = False
-                  ) -> list[SimilarItems]:
+                  ) -> list[tuple[str, list[dict[str, Any]]]]:
     """Find the k nearest other items of each item by cosine; ties go to the item that comes first in the data set.
 
     Args:
@@ -47,6 +26,9 @@ def similar_items(dataset_path: Path, items: Sequence[str], k: int, *, embedding
         k: number of neighbours.
         embeddings, kind, ids_path, ignore_unknown: item embeddings, see `load_item_embeddings`.
         run: train artifact, whose item table is compared instead of `embeddings`.
+
+    Returns:
+        For each item its title, and the ``item``, ``title`` and ``cosine`` of its neighbours, the nearest first.
 
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set, or an id is unknown; the message suggests
@@ -68,17 +50,17 @@ def similar_items(dataset_path: Path, items: Sequence[str], k: int, *, embedding
         if item not in places:
             raise TslrecError(_unknown(item, ids, titles))
     near, cosines = nearest(compared.rows[1:], np.array([places[item] for item in items], np.int64), k)
-    return [SimilarItems(item, titles[item], [Neighbour(ids[place], titles[ids[place]], float(cosine))
-                                              for place, cosine in zip(of_item, values, strict=True)])
+    return [(titles[item], [{"item": ids[place], "title": titles[ids[place]], "cosine": float(cosine)}
+                            for place, cosine in zip(of_item, values, strict=True)])
             for item, of_item, values in zip(items, near, cosines, strict=True)]
 
 
 def similar_rows(dataset_path: Path, items: Sequence[str], k: int, *, embeddings: Path | None, run: Path | None
                  ) -> list[dict[str, Any]]:
     """Return the result of `similar_items`, with the same arguments, as rows: item, rank, similar, title, cosine."""
-    return [{"item": of.item, "rank": rank, "similar": near.item, "title": near.title, "cosine": near.cosine}
-            for of in similar_items(dataset_path, items, k, embeddings=embeddings, run=run)
-            for rank, near in enumerate(of.neighbours, 1)]
+    found = similar_items(dataset_path, items, k, embeddings=embeddings, run=run)
+    return [{"item": item, "rank": rank, "similar": near["item"], "title": near["title"], "cosine": near["cosine"]}
+            for item, (_, neighbours) in zip(items, found, strict=True) for rank, near in enumerate(neighbours, 1)]
 
 
 def _plain(text: str) -> str:
