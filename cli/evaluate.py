@@ -36,12 +36,11 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, output_form
         tslrec evaluate dataset ids=ids-0 ids=ids-1 tslrec=tslrec-0 tslrec=tslrec-1
         tslrec evaluate dataset ids-0 tslrec-0 -o results --format markdown
     """
-    from ..evaluation.arms import parse_named_folder
+    from ..evaluation.arms import parse_arms, parse_named_folder
 
     for run in runs:  # before torch is loaded
         expect_artifact(parse_named_folder(run)[1], "train")
     torch_device = start_torch(device, threads, processes=True)
-    from ..evaluation.arms import parse_arms
     from ..evaluation.evaluate import evaluate as evaluate_runs
 
     report = evaluate_runs(dataset, parse_arms(runs), config, out=out, device=torch_device, threads=threads,
