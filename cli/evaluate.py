@@ -16,7 +16,7 @@ from .options import DATASET, PATH, config_options, stage_options, start_torch, 
 @click.command()
 @click.argument("dataset", type=DATASET)
 @click.argument("runs", nargs=-1, required=True)
-@click.option("--out", "-o", type=PATH, help="Store the metrics and every user's rank in this folder too.")
+@click.option("--out", "-o", type=PATH, help="Folder to store the metrics and every user's ranks in.")
 @format_option
 @config_options(EvaluateConfig)
 @stage_options
@@ -24,24 +24,23 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, output_form
              config: EvaluateConfig, device: str, threads: int, existing: Existing, as_json: bool) -> None:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR.
 
-    RUNS are folders that tslrec train wrote, as PATH or NAME=PATH; runs of one name are the seeds of one arm
+    RUNS are folders that tslrec train wrote, as PATH or NAME=PATH; runs with the same name are the seeds of one arm
     and are summarised as mean and standard deviation. The other arms are compared with the first one by a paired
-    test over users, its p-values corrected for all comparisons (Holm). Items of the user's history are left out of
-    the ranking ("filtered"); the figures with them kept are given beside. Groups: users whose target is popular
-    (head) or not (tail), users with a short or long training history. tslrec compare puts stored results together.
-    If the data set has cold items, a further table says where they stand.
+    test over users, with p-values corrected for all comparisons (Holm). Items of the user's history are left out of
+    the ranking ("filtered"); the figures with them ("unfiltered") are reported too. Groups: users whose target is
+    popular (head) or not (tail), and users with a short or long training history. If the data set has cold items,
+    another table shows their metrics. tslrec compare combines stored results.
 
     \b
     Examples:
         tslrec evaluate dataset ids=ids-0 ids=ids-1 tslrec=tslrec-0 tslrec=tslrec-1
         tslrec evaluate dataset ids-0 tslrec-0 -o results --format markdown
     """
-    from ..evaluation.arms import parse_named_folder
+    from ..evaluation.arms import parse_arms, parse_named_folder
 
     for run in runs:  # before torch is loaded
         expect_artifact(parse_named_folder(run)[1], "train")
     torch_device = start_torch(device, threads, processes=True)
-    from ..evaluation.arms import parse_arms
     from ..evaluation.evaluate import evaluate as evaluate_runs
 
     report = evaluate_runs(dataset, parse_arms(runs), config, out=out, device=torch_device, threads=threads,

@@ -19,24 +19,24 @@ _BY_ENDING = {".npy": "npy", ".parquet": "parquet", ".txt": "word2vec", ".vec": 
                                          "vectors"))
 @out_option("File to write.")
 @click.option("--format", "output_format", type=click.Choice(VECTOR_FORMATS),
-              help="Form of the file; parquet needs the extra tslrec-min[parquet].  [default: by the ending of --out: "
+              help="File format; parquet needs the extra tslrec-min[parquet].  [default: by the ending of --out: "
                    ".npy, .parquet, .txt or .vec, .itememb]")
 @vectors_option
 @vector_file_options
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @json_option
 def export(dataset: Path, source: Path, out: Path, output_format: str | None, kind: str,
            embedding_ids: Path | None, ignore_unknown: bool, overwrite: bool, as_json: bool) -> None:
-    """Write item vectors with their ids for other tools.
+    """Write item embeddings with their ids for other tools.
 
-    SOURCE is a folder that tslrec embed wrote (the item embeddings), one that tslrec train wrote (the recommender's
-    item table), or a file of vectors as for tslrec train. No format has a row for padding.
+    SOURCE is a folder that tslrec embed wrote (the item embeddings), a folder that tslrec train wrote (the
+    recommender's item table), or a file of vectors as for tslrec train. The padding row is not written.
 
     \b
-    npy       float32 [items, width], the ids beside it: items.npy -> items.ids.txt
+    npy       float32 [items, width]; ids in a second file: items.npy -> items.ids.txt
     parquet   columns item_id and vector
-    word2vec  its text format, as gensim reads it
-    recbole   an atomic file; call it NAME.itememb beside NAME.inter, and set
+    word2vec  the text format that gensim reads
+    recbole   an atomic file; name it NAME.itememb next to NAME.inter, and set
               additional_feat_suffix: [itememb]
               load_col: {inter: [user_id, item_id, timestamp], itememb: [iid, item_emb]}
               alias_of_item_id: [iid]

@@ -133,14 +133,14 @@ def test_preferences_are_exported_and_compared(cycle: Path, tuned: Path, tmp_pat
     train(cycle, tmp_path / "t", TrainConfig(width=8, max_len=8, epochs=1), device=CPU, threads=1)
     assert invoke("similar", cycle, dataset.item_ids[3], "--run", tmp_path / "t", "--vectors", "both").exit_code == 2
     done = invoke("export", cycle, tmp_path / "t", "--vectors", "both", "-o", tmp_path / "t.npy")
-    assert done.exit_code == 1 and "is a trained recommender; --vectors both is for folders" in done.output
+    assert done.exit_code == 1 and "is a folder of tslrec train; --vectors both is for folders" in done.output
 
 
 def test_preferences_are_refused_where_there_is_no_head(cycle: Path, llm: Path, tuned: Path, tmp_path: Path) -> None:
     dataset, _ = load_dataset(cycle)
     embed_base(cycle, str(llm), PromptTemplate(), tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
     assert np.array_equal(*(load_item_embeddings(tmp_path / "e", dataset, kind).rows for kind in ("auto", "states")))
-    with pytest.raises(TslrecError, match="has states alone.*--vectors states"):
+    with pytest.raises(TslrecError, match="has only states.*--vectors states"):
         load_item_embeddings(tmp_path / "e", dataset, "both")
     np.save(tmp_path / "v.npy", np.eye(N_ITEMS, dtype=np.float32))
     (tmp_path / "v.ids.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids))
@@ -256,7 +256,7 @@ def test_appending_allows_settings_that_change_no_more_than_rounding(catalogue: 
 def test_appending_to_what_is_of_another_making_is_refused_by_name(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "embed"
-    with pytest.raises(TslrecError, match=r"\(template.pooling 'mean', now 'last'\); give the same ones"):
+    with pytest.raises(TslrecError, match=r"\(template.pooling 'mean', now 'last'\); use the same ones"):
         embed_base(cycle, str(gguf), PromptTemplate(pooling="last"), out, CONFIG, device="cpu", threads=1,
                    append_to=whole)
     with pytest.raises(TslrecError, match="engine 'llama', now 'torch'; model '"):

@@ -84,8 +84,8 @@ def test_results_that_do_not_belong_together_are_refused(dataset: Dataset, tmp_p
              for protocol, of in ranks.items()}
     for name, path, message in (
             ("split", store(tmp_path / "split", dataset, ranks, replace(FAST, split="validation")),
-             "the first is of the test targets, the other of the validation targets"),
-            ("data", store(tmp_path / "data", other_data, ranks), "they are of different data sets"),
+             "the first ranks test targets, the other validation targets"),
+            ("data", store(tmp_path / "data", other_data, ranks), "they use different data sets"),
             ("users", store(tmp_path / "users", dataset, fewer, without_users=1), "they rank different users"),
             ("head", store(tmp_path / "head", dataset, ranks, replace(FAST, head_share=0.5)), "--head-share"),
     ):

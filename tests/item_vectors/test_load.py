@@ -34,7 +34,7 @@ def test_shuffled_rows_give_the_same_training(cycle: Path, dataset: Dataset, emb
              *(f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()))
     assert "'stranger'" in tslrec(*words).stderr and not (tmp_path / "run").exists()
     result = tslrec(*words, "--ignore-unknown-items")
-    assert result.exit_code == 0 and "1 items that the data set doesn't know are ignored" in result.stderr
+    assert result.exit_code == 0 and "ignoring 1 items that are not in the data set" in result.stderr
     whole, run = (open_artifact(tmp_path / name, "train") for name in ("whole", "run"))
     assert whole.hash == run.hash  # the same weights and metrics
     assert run.record["inputs"]["embeddings"] == sha256_of_file(tmp_path / "shuffled.npz")
@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_refused_by_name(cycle: Path, dataset: Dataset, emb
     cases = [(ids[:-2], rows[:-2], f"no vector of '{ids[-2]}', '{ids[-1]}': 2 of 24 items"),
              ([*ids, "x"], np.ones((25, 3)), "vectors of 'x', 1 in all"),
              ([*ids[:-1], ids[0]], rows, f"several vectors of '{ids[0]}'"),
-             (ids, np.ones((25, 3)), "has 25 vectors, but there are 24 ids"),
+             (ids, np.ones((25, 3)), "has 25 vectors but 24 ids"),
              (ids, not_finite, f"the vectors of '{ids[4]}', '{ids[6]}' are not finite"),
              (ids, np.ones(24), "float64 [24]"),
              (ids, np.ones((24, 3), int), "int64 [24, 3]"), (ids, np.empty((24, 0)), "[24, 0]"),

@@ -266,8 +266,8 @@ def test_no_users_and_no_width():
     ({"states": np.ones((2, 4))}, "same dtype and number of columns"),
     ({"states": np.ones((2, 3), np.float32)}, "same dtype and number of columns"),
     ({"states": np.ones((2, 3), np.float16)}, "states is float16"), ({"states": np.ones(3)}, "states is float64 of"),
-    ({"item_table": np.ones((1, 3))}, "no item beside the padding"),
-    ({"item_table": np.ones((6, 3))}, "seen is of 4 items, the scores are of 5"),
+    ({"item_table": np.ones((1, 3))}, "only the padding row"),
+    ({"item_table": np.ones((6, 3))}, "seen has 4 items, item_table has 5"),
     ({"num_threads": 0}, "num_threads is 0"),
 ])
 def test_wrong_arguments_are_refused(change, message):
@@ -283,7 +283,7 @@ def test_wrong_arguments_of_top_k_are_refused():
         top_k(states, table, 0, seen)
     with pytest.raises(ValueError, match=r"users\[1\] is 2; expected 0..1"):
         top_k(states, table, 1, seen, users=[0, 2])
-    with pytest.raises(ValueError, match="seen is of 4 items, the scores are of 5"):
+    with pytest.raises(ValueError, match="seen has 4 items, item_table has 5"):
         top_k(states, np.ones((6, 3)), 1, seen)
     with pytest.raises(ValueError, match="same dtype and number of columns"):
         top_k(states, np.ones((5, 4)), 1, seen)

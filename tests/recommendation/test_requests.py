@@ -17,7 +17,7 @@ def test_new_histories_from_standard_input(cycle: Path, runs: Path) -> None:
     assert not {"i3", "i4", "i5"} & set(rows[0]["items"])
     for flag in ("--histories", "--users"):
         nothing = tslrec(cycle, runs / "sasrec", flag, "-", text="\n")
-        assert (nothing.exit_code, nothing.stdout) == (0, "") and f"{flag}: no line in it" in nothing.stderr
+        assert (nothing.exit_code, nothing.stdout) == (0, "") and f"{flag} has no line" in nothing.stderr
     table = tslrec(cycle, runs / "sasrec", "--histories", "-", "--format", "csv", "-k", 1, text="me i3 i4 i5\n")
     assert table.stdout.splitlines()[0] == "user,history,rank,item,score" and len(table.stdout.splitlines()) == 2
 
@@ -25,7 +25,7 @@ def test_new_histories_from_standard_input(cycle: Path, runs: Path) -> None:
 def test_unknown_ids_are_named_with_their_line_or_left_out_and_counted(cycle: Path, runs: Path, tmp_path: Path) -> None:
     words = (cycle, runs / "sasrec", "--histories", "-")
     form = """expected a line such as u1 i3 i7 or {"user": "u1", "items": ["i3", "i7"]}"""
-    cases = [("me i3\nyou i4 x1 i5 x2 x1\n", "input, line 2 (user 'you'): the data set has no item 'x1', 'x2'; take"),
+    cases = [("me i3\nyou i4 x1 i5 x2 x1\n", "input, line 2 (user 'you'): the data set has no item 'x1', 'x2'; remove"),
              ("me,i3\n", f"standard input, line 1 (user 'me,i3'; {form}): the history has no item"),
              ('["me", "i3"]\n', "line 1: expected a JSON object"), ("[me i9x\n", "(user '[me'): the data set has no"),
              ('{"user": "me"}\n', "line 1: expected a JSON object"),

@@ -357,7 +357,7 @@ def _given(apart: Path, dataset: Any) -> list[Subject]:
     def read_given(path: Path) -> Any:
         found = GivenIds(dataset, skip_unknown=True)
         blocks = list(found.given_blocks(histories_in(path / "h.txt"), 4))
-        json.dumps([block.user_ids for block in blocks], ensure_ascii=False).encode()
+        json.dumps([user_ids for user_ids, _ in blocks], ensure_ascii=False).encode()
         return blocks
 
     return [Subject("histories", ("*",), read_given), Subject("histories jsonl", ("*",), read_given),

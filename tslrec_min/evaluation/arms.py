@@ -1,4 +1,4 @@
-"""Arms as they are named on the command line: FOLDER or NAME=FOLDER."""
+"""Names of arms on the command line: FOLDER or NAME=FOLDER."""
 
 from __future__ import annotations
 
@@ -9,36 +9,32 @@ from ..errors import TslrecError
 
 
 def parse_named_folder(specification: str) -> tuple[str | None, Path]:
-    """Parse ``FOLDER`` or ``NAME=FOLDER``; the name is None where none is given."""
+    """Parse ``FOLDER``, which has the name None, or ``NAME=FOLDER``."""
     name, separator, path = specification.partition("=")
-    if not separator or Path(specification).exists():  # a folder's own name may hold a =
+    if not separator or Path(specification).exists():  # a folder's own name may contain =
         return None, Path(specification)
     return name, Path(path)
 
 
 def parse_arms(specifications: Sequence[str]) -> dict[str, list[Path]]:
-    """Parse ``FOLDER`` and ``NAME=FOLDER``; runs of one name are the seeds of one arm.
+    """Parse the folders of runs; runs with the same name are the seeds of one arm.
 
     Raises:
-        TslrecError: two runs would be of one arm without its name being given.
+        TslrecError: there is no run, an arm has a run twice, or two folders of the same name have no arm's name.
     """
     arms: dict[str, list[Path]] = {}
-    unnamed: set[str] = set()
-    for specification in specifications:
-        name, path = parse_named_folder(specification)
-        if name is None:
-            name = path.name
-            unnamed.add(name)
-        arms.setdefault(name, []).append(path)
+    parsed = [parse_named_folder(specification) for specification in specifications]
+    for name, path in parsed:
+        arms.setdefault(path.name if name is None else name, []).append(path)
     check_arms(arms)
-    for name, paths in arms.items():
-        if len(paths) > 1 and name in unnamed:
-            raise TslrecError(f"two runs are called {name!r}; name them: NAME={paths[-1]}")
+    for name, path in parsed:
+        if name is None and len(arms[path.name]) > 1:
+            raise TslrecError(f"two runs are called {path.name!r}; give them names: NAME={arms[path.name][-1]}")
     return arms
 
 
 def check_arms(arms: Mapping[str, Sequence[Path]]) -> None:
-    """Raise TslrecError unless there are arms, and each has runs, none of them twice."""
+    """Raise TslrecError if there is no arm, an arm has no run, or an arm has a run twice."""
     if not arms:
         raise TslrecError("there is no run to evaluate; give at least one folder that tslrec train wrote")
     for name, paths in arms.items():

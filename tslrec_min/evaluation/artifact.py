@@ -1,4 +1,4 @@
-"""The evaluate artifact: every user's rank on the disk."""
+"""The evaluate artifact: every user's ranks in files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..data.item_table import load_lines
 from ..errors import TslrecError
 from ..ranking.ranks import Ranks
 from ..runtime.validation import check_range
 from ..storage.arrays import load_arrays
-from ..storage.artifacts import Artifact, open_artifact, read_json
+from ..storage.artifacts import open_artifact, read_json
 from .summary import RanksOfArms, UserGroups
 
 COUNTS = ("greater", "equal", "n_candidates")
@@ -21,22 +22,19 @@ COUNTS = ("greater", "equal", "n_candidates")
 
 @dataclass(frozen=True)
 class Results:
-    """What `evaluation.evaluate` stored."""
+    """The contents of an evaluate artifact."""
 
     path: Path
-    """Its folder."""
     split: str
     """``validation`` or ``test``."""
     data: Mapping[str, Any]
     """Statistics of the data set."""
     head_share: float
-    """Share of the items that are head items."""
+    """Fraction of the items that are head items."""
     run_names: Mapping[str, Sequence[str]]
     """Arm -> names of its runs."""
     ranks: RanksOfArms
-    """Of all arms."""
     groups: UserGroups
-    """Of the users."""
     user_ids: Sequence[str]
     """External ids, [E]."""
 
@@ -44,8 +42,8 @@ class Results:
 def save_ranks(folder: Path, ranks: RanksOfArms, groups: UserGroups, user_ids: Sequence[str]) -> None:
     """Write ranks.npz, and users.txt in the same order.
 
-    The arrays are int64 [runs, users] per protocol, arm and count, and those of the groups, [users]:
-    ``users/target`` (internal item id) and ``users/training_length``, int64, and ``users/head``, bool.
+    There is an int64 array [runs, E] per protocol, arm and count. ``users/target`` (internal item id),
+    ``users/training_length``, both int64 [E], and ``users/head``, bool [E], are the groups.
     """
     arrays = {"users/target": groups.target, "users/training_length": groups.training_length,
               "users/head": groups.head}
@@ -61,20 +59,21 @@ def load_results(path: Path) -> Results:
     """Read a folder that `evaluation.evaluate` wrote.
 
     Raises:
-        TslrecError: it is missing, damaged, something else, or by a version that stored no groups.
+        TslrecError: it is missing, damaged, another artifact, or from a version that stored no groups.
     """
-    artifact = open_artifact(path, "evaluate")
+    config = open_artifact(path, "evaluate").config
     arrays = load_arrays(path / "ranks.npz", ("users/target", "users/training_length", "users/head"))
     try:
-        return _results(path, artifact, read_json(path / "metrics.json"), arrays)
+        return _results(path, config, read_json(path / "metrics.json"), arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise TslrecError(f"{path} is not what tslrec evaluate writes ({type(error).__name__}: {error}); run it again"
                           ) from None
 
 
-def _results(path: Path, artifact: Artifact, report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Results:
-    """Put what was read together; raises ValueError, KeyError, TypeError and the like if the parts do not fit."""
-    user_ids = (path / "users.txt").read_text(encoding="utf-8").split("\n")[:-1]
+def _results(path: Path, config: Mapping[str, Any], report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+             ) -> Results:
+    """Assemble the results; raises ValueError, KeyError, TypeError and the like if the parts do not fit."""
+    user_ids = load_lines(path / "users.txt")
     for name, array in arrays.items():
         if array.shape[-1:] != (len(user_ids),) or array.ndim != (1 if name.startswith("users/") else 2) or (
                 array.dtype != (bool if name == "users/head" else np.int64)):
@@ -89,6 +88,5 @@ def _results(path: Path, artifact: Artifact, report: Mapping[str, Any], arrays: 
             counts = [arrays[f"{protocol}/{arm}/{count}"] for count in COUNTS]
             ranks.setdefault(protocol, {})[arm] = [Ranks(*run) for run in zip(*counts, strict=True)]
     groups = UserGroups(arrays["users/target"], arrays["users/training_length"], arrays["users/head"])
-    return Results(path, report["split"], report["data"], artifact.config["head_share"],
-                   {arm: list(values["runs"]) for arm, values in report["arms"].items()}, ranks, groups,
-                   user_ids)
+    run_names = {arm: list(values["runs"]) for arm, values in report["arms"].items()}
+    return Results(path, report["split"], report["data"], config["head_share"], run_names, ranks, groups, user_ids)

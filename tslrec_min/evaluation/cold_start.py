@@ -1,8 +1,8 @@
-"""Cold start: how high stand items that nothing has learned from, scored by what an adapter makes of their embeddings.
+"""Cold start: ranks of items that no training has seen, scored by the rows that an adapter makes of their embeddings.
 
-Every user's cold target (`data.cold`) is ranked twice: among ``all`` items, warm and cold, and among the ``cold``
-ones alone. What the user had before it is left out of both, and ties are kept as in `ranking`. Two orders that need
-no model stand beside the arms: a random one, and popularity, by which all cold items share the last place.
+Every user's cold target (`data.cold`) is ranked twice: among ``all`` items, warm and cold, and among the ``cold`` items
+only. The items of the user's earlier history are left out of both, and ties are counted as in `ranking`. Two baselines
+need no model: a random order, and popularity, in which all cold items share the last place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .summary import over_runs
 
 
 class ColdTargets:
-    """The cold targets of a data set, what is left out when each is ranked, and their ranks."""
+    """The cold targets of a data set, the items that are left out when each is ranked, and their ranks."""
 
     def __init__(self, dataset: Dataset) -> None:
         cold = dataset.cold
@@ -43,7 +43,7 @@ class ColdTargets:
         indptr = offsets(np.bincount(rows, minlength=len(cold.users)))
         self.seen = {"all": SeenItems.from_histories(indptr, items[order], self.n_items + self.n_cold),
                      "cold": SeenItems.from_histories(cold.indptr, cold.earlier, self.n_cold)}
-        """By the items that are ranked; row e is of the e-th user with a target."""
+        """Items to leave out of each ranking; row e belongs to the e-th user with a target."""
 
     def rank(self, states: np.ndarray, table: np.ndarray, cold_rows: np.ndarray, chosen: np.ndarray, threads: int
              ) -> dict[str, Ranks]:
@@ -53,32 +53,17 @@ class ColdTargets:
             states: float32 or float64 [n, d].
             table: of the same dtype [I+1, d]; row 0 is padding.
             cold_rows: of the same dtype [C, d].
-            chosen: int64 [n], which of the targets the states are for.
-            threads: of the ranking kernel.
+            chosen: int64 [n], the targets' indices.
+            threads: threads of the ranking kernel.
         """
-        targets = self.asked.targets[chosen]
-        whole, alone = np.concatenate([table, cold_rows]), np.concatenate([table[:1], cold_rows])
-        return {
-            "all": rank_targets(states, whole, targets, self.seen["all"], users=chosen, num_threads=threads),
-            "cold": rank_targets(states, alone, targets - self.n_items, self.seen["cold"], users=chosen,
-                                 num_threads=threads)}
-
-    def rank_by(self, scores: np.ndarray, threads: int) -> dict[str, Ranks]:
-        """Rank all targets by one score an item, float64 [I+C+1]; entry 0 is padding."""
-        everyone = np.arange(len(self.asked.users))
-        table = scores[:, None]  # with the state 1, a row's score is the row
-        return self.rank(np.ones((len(everyone), 1)), table[:self.n_items + 1], table[self.n_items + 1:], everyone,
-                         threads)
+        tables = {"all": np.concatenate([table, cold_rows]), "cold": np.concatenate([table[:1], cold_rows])}
+        targets = {"all": self.asked.targets[chosen], "cold": self.asked.targets[chosen] - self.n_items}
+        return {among: rank_targets(states, tables[among], targets[among], seen, users=chosen, num_threads=threads)
+                for among, seen in self.seen.items()}
 
     def rank_by_run(self, run: Artifact, recommender: SequentialRecommender, *, device: torch.device, threads: int
                     ) -> dict[str, Ranks] | None:
-        """Rank all targets by a run; None if its adapter makes nothing of items that it was not trained with.
-
-        Args:
-            run: train artifact.
-            recommender: the run's.
-            device: where it is.
-            threads: kernel threads.
+        """Rank all targets by a train artifact, given its recommender; None if it has no rows for cold items.
 
         Raises:
             TslrecError: the artifact's rows of cold items don't fit the data set.
@@ -98,14 +83,18 @@ class ColdTargets:
 
         Returns:
             ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
-            items; ``arms``: for each its ``runs`` and the mean, standard deviation and values of the runs likewise, or
-            the ``reason`` why there are none.
+            items; ``arms``: for each its ``runs`` and, for ``all`` and ``cold``, metric -> mean, standard deviation and
+            values of the runs; or the ``reason`` why there are none.
         """
-        orders = {"random": np.zeros(len(self.popularity)), "popularity": self.popularity.astype(np.float64)}
-        return {"users": len(self.asked.users), "items": self.n_cold} | {
-            name: {among: {metric: float(metric_values(found, metric).mean()) for metric in COLD_METRICS}
-                   for among, found in self.rank_by(scores, threads).items()}
-            for name, scores in orders.items()} | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}
+        report: dict[str, Any] = {"users": len(self.asked.users), "items": self.n_cold}
+        everyone = np.arange(len(self.asked.users))
+        for name, scores in (("random", np.zeros(len(self.popularity))), ("popularity", self.popularity)):
+            table = scores.astype(np.float64)[:, None]  # a row is its score, as all states are 1
+            ranks_of = self.rank(np.ones((len(everyone), 1)), table[:self.n_items + 1], table[self.n_items + 1:],
+                                 everyone, threads)
+            report[name] = {among: {metric: float(metric_values(found, metric).mean()) for metric in COLD_METRICS}
+                            for among, found in ranks_of.items()}
+        return report | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}
 
 
 def _arm(runs: Sequence[Artifact], ranks: Sequence[dict[str, Ranks] | None]) -> dict[str, Any]:

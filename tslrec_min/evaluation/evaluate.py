@@ -1,4 +1,4 @@
-"""Evaluation of trained recommenders: the targets' ranks by full ranking, summarised by `comparison`."""
+"""Evaluation of trained recommenders by full ranking."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
              ) -> dict[str, Any]:
     """Rank every user's target by every run and summarise.
 
-    Both protocols are reported: with the items of the history left out of the ranking (``filtered``, the one to
-    quote), and with them kept (``unfiltered``, as RecBole's sequential models are evaluated).
+    Both protocols are reported: ``filtered``, without the items of the history (the one to quote), and ``unfiltered``,
+    with them (as RecBole evaluates sequential models).
 
     Args:
         dataset_path: data set artifact.
@@ -40,13 +40,13 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
         out: artifact to write (metrics.json, ranks.npz, users.txt), or None.
         device: where the models run.
         threads: kernel threads.
-        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+        existing: what to do with an artifact at `out`.
 
     Returns:
         The contents of metrics.json.
 
     Raises:
-        TslrecError: an artifact is missing, damaged or of another data set, or there is no run, or one twice.
+        TslrecError: an artifact is missing, damaged or of another data set, there is no run, or an arm has one twice.
     """
     check_arms(arms)
     runs = {arm: [open_artifact(path, "train") for path in paths] for arm, paths in arms.items()}
@@ -72,19 +72,19 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
     """Return the report, the ranks by protocol, arm and run, and the users' groups."""
     asked = dataset.evaluation(config.split)
     if not len(asked.users):
-        raise TslrecError(f"no user of the data set has a {config.split} target, so there is nothing to evaluate: "
-                          "histories have fewer than 3 items, or nobody comes back after the training period")
+        raise TslrecError(f"no user of the data set has a {config.split} target: histories have fewer than 3 items, or "
+                          "no user has interactions after the training period; prepare more interactions")
     left_out = {"filtered": asked.seen(dataset.n_items), "unfiltered": None}
     ranks: dict[str, dict[str, list[Ranks]]] = {protocol: {} for protocol in left_out}
-    # Who chooses by validation figures must not see those of cold items.
+    # Cold items are for the final test only: no choice may depend on their figures.
     cold = ColdTargets(dataset) if dataset.cold and config.split == "test" else None
     cold_ranks: dict[str, list[dict[str, Ranks] | None]] = {}
     for arm, of_arm in runs.items():
         for run in of_arm:
             recommender = load_recommender(run, dataset_hash, device)
             step(f"ranks the targets of {len(asked.users)} users by {arm} ({run.path})")
-            found = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
-            for protocol, of_run in zip(left_out, found, strict=True):
+            by_protocol = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
+            for protocol, of_run in zip(left_out, by_protocol, strict=True):
                 ranks[protocol].setdefault(arm, []).append(of_run)
             if cold:
                 cold_ranks.setdefault(arm, []).append(

@@ -1,17 +1,17 @@
 """Summaries and paired comparisons of arms from the ranks of their runs.
 
-An *arm* is a way of training, its *runs* differ by the seed. A metric's mean and standard deviation are over
-runs; paired tests compare two arms user by user, each user's value averaged over the runs. The p-values of one report
-are corrected together (`significance.holm`).
+An *arm* is a way of training; its *runs* differ in the seed. A metric's mean and standard deviation are over runs.
+Paired tests compare two arms user by user, with each user's value averaged over the runs; the p-values of a report are
+corrected together (`significance.holm`).
 
-Figures are given for all users and for groups of them, as is usual where long-tail items matter (LLM-ESR, NeurIPS
-2024): *head* and *tail* by the popularity of the target, *short* and *long* by the training history's length.
+Figures are for all users and for groups of users, as is usual for long-tail items (LLM-ESR, NeurIPS 2024): *head* and
+*tail* by the popularity of the target, *short* and *long* by the length of the training history.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,17 +27,16 @@ from ..runtime.validation import Int64Array, check_length
 TESTED_METRICS = ("hr@10", "ndcg@10")
 
 BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
 RanksOfArms = Mapping[str, Mapping[str, Sequence[Ranks]]]
-"""Protocol -> arm -> the ranks of its runs; the first arm is the baseline."""
+"""Protocol -> arm -> ranks of its runs; the first arm is the baseline."""
 
 
 @dataclass(frozen=True)
 class UserGroups:
-    """What the evaluated users are grouped by; all [E], in the order of the ranks."""
+    """Properties by which the evaluated users are grouped; all [E], in the order of the ranks."""
 
     target: Int64Array
-    """The item that is asked for."""
+    """Internal item id."""
     training_length: Int64Array
     """Items in the user's training history."""
     head: BoolArray
@@ -49,18 +48,18 @@ class UserGroups:
         return float(np.median(self.training_length))
 
     def members(self) -> dict[str, BoolArray]:
-        """Return name of the group -> which users are in it; users are split twice."""
+        """Return group -> which users are in it, bool [E]: head or tail, and short or long."""
         short = self.training_length <= self.length_threshold
         return {"head": self.head, "tail": ~self.head, "short": short, "long": ~short}
 
 
 def head_items(training: Histories, n_items: int, share: float) -> BoolArray:
-    """Return which items are the most popular ones, bool [I+1]; of equally popular ones the smaller id comes first.
+    """Return whether each item is one of the most popular ones, bool [I+1].
 
     Args:
-        training: training histories; popularity is the number of interactions in them.
+        training: training histories, whose interactions are counted.
         n_items: number of items I.
-        share: of the items, 0 to 1; their number is rounded.
+        share: fraction of the items, 0 to 1; ties at the limit go to the smaller id.
     """
     counts = np.bincount(training.items, minlength=n_items + 1)[1:]
     chosen = 1 + np.argsort(-counts, kind="stable")[:round(share * n_items)]
@@ -70,7 +69,7 @@ def head_items(training: Histories, n_items: int, share: float) -> BoolArray:
 
 
 def user_groups(dataset: Dataset, asked: Evaluation, head_share: float) -> UserGroups:
-    """Group the users of an evaluation by what is known before it: the training histories alone."""
+    """Group the users of an evaluation, by their training histories only."""
     training = dataset.training()
     return UserGroups(asked.targets, training.lengths[asked.users].astype(np.int64),
                       head_items(training, dataset.n_items, head_share)[asked.targets])
@@ -81,29 +80,31 @@ def summarise(ranks: RanksOfArms, groups: UserGroups, config: EvaluateConfig, *,
     """Summarise the ranks of all arms, and compare every arm with the first one.
 
     Args:
-        ranks: of the users' targets, by protocol, arm and run.
-        groups: of the same users in the same order.
-        config: paired test; `head_share` is reported, the groups are not made anew.
+        ranks: ranks of the users' targets.
+        groups: groups of the same users.
+        config: paired test; `head_share` is only reported.
         metrics: names of the metrics.
-        tested: those that are compared by the paired test, under the protocol ``filtered``; hit rates for the users
-            of the group ``tail`` too.
+        tested: metrics of the paired tests, for all users under the protocol ``filtered``; hit rates are also tested
+            for the group ``tail``.
 
     Returns:
-        JSON-able: ``groups``, what they are and their users; ``arms``: arm -> protocol -> metric -> ``mean``, ``std``
-        and ``runs``, and arm -> ``groups`` -> protocol -> group -> the same, for groups with users; ``comparisons``.
+        JSON-able: ``groups``, their definition and numbers of users; ``arms``: arm -> protocol -> metric -> ``mean``,
+        ``std`` and ``runs``, and arm -> ``groups`` -> protocol -> group -> the same, for groups with users;
+        ``resamples``; ``comparisons``.
 
     Raises:
-        ValueError: there is no such metric, or the ranks are of another number of users.
+        ValueError: there is no such metric, or the number of users differs.
     """
     members = groups.members()
+    everyone = {"all": np.ones_like(groups.head)}
     arms: dict[str, dict[str, Any]] = {}
     for protocol, by_arm in ranks.items():
         for arm, runs in by_arm.items():
             for run in runs:
                 check_length(f"ranks of {arm}", run.greater, len(groups.target), "user")
-            overall, of_groups = _summary(runs, metrics, members)
-            found = arms.setdefault(arm, {"groups": {}})
-            found[protocol], found["groups"][protocol] = overall, of_groups
+            of_groups = _summary(runs, metrics, everyone | members)
+            summary = arms.setdefault(arm, {"groups": {}})
+            summary[protocol], summary["groups"][protocol] = of_groups.pop("all"), of_groups
     about = {"head_share": config.head_share, "length_threshold": groups.length_threshold,
              "users": {group: int(users.sum()) for group, users in members.items()}}
     return {"groups": about, "arms": arms, "resamples": config.resamples,
@@ -111,20 +112,18 @@ def summarise(ranks: RanksOfArms, groups: UserGroups, config: EvaluateConfig, *,
 
 
 def _summary(runs: Sequence[Ranks], metrics: Sequence[str], members: Mapping[str, BoolArray]
-             ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return metric -> mean, sample standard deviation (0 for one run) and runs; and the same for every group."""
-    overall: dict[str, Any] = {}
+             ) -> dict[str, dict[str, Any]]:
+    """Return group -> metric -> `over_runs`, for groups with users."""
     of_groups: dict[str, dict[str, Any]] = {group: {} for group, users in members.items() if users.any()}
     for name in metrics:
         values = [metric_values(run, name) for run in runs]
-        overall[name] = over_runs([float(of_users.mean()) for of_users in values])
         for group, figures in of_groups.items():
             figures[name] = over_runs([float(of_users[members[group]].mean()) for of_users in values])
-    return overall, of_groups
+    return of_groups
 
 
 def over_runs(means: list[float]) -> dict[str, float | list[float]]:
-    """Return the mean, sample standard deviation (0 for one run) and values of a metric, given its mean in each run."""
+    """Summarise a metric's means over users in each run: their mean, sample standard deviation (0 for one), values."""
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
     return {"mean": float(np.mean(means)), "std": deviation, "runs": means}
 
@@ -135,33 +134,29 @@ def _comparisons(runs: Mapping[str, Sequence[Ranks]], tail: BoolArray, config: E
     if config.test == "none":
         return []
     baseline, *others = runs
+    test = paired_permutation_test if config.test == "permutation" else paired_bootstrap
     groups = {"all": np.ones_like(tail)} | ({"tail": tail} if tail.any() else {})
     wanted = [(name, group) for group in groups for name in tested if group == "all" or name.startswith("hr@")]
     values = {name: {arm: np.mean([metric_values(run, name) for run in of_arm], axis=0)
                      for arm, of_arm in runs.items()} for name in tested}
-    found: list[dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
     for arm in others:
         for name, group in wanted:
             ours, theirs = (values[name][which][groups[group]] for which in (arm, baseline))
-            result = {"arm": arm, "baseline": baseline, "metric": name, "group": group, "test": config.test,
-                      "difference": float(ours.mean() - theirs.mean()),
-                      "relative": float(ours.mean() / theirs.mean() - 1) if theirs.mean() else None}
-            found.append(result | _paired_test(ours, theirs, config))
-    corrected = holm([result["p_value"] for result in found])
-    return [result | {"p_holm": float(p_value)} for result, p_value in zip(found, corrected, strict=True)]
-
-
-def _paired_test(ours: FloatArray, theirs: FloatArray, config: EvaluateConfig) -> dict[str, Any]:
-    if config.test == "permutation":
-        test = paired_permutation_test(ours, theirs, n_resamples=config.resamples, seed=config.seed)
-        return {"p_value": test.p_value}
-    interval = paired_bootstrap(ours, theirs, n_resamples=config.resamples, seed=config.seed)
-    return {"p_value": interval.p_value, "low": interval.low, "high": interval.high}
+            result = asdict(test(ours, theirs, n_resamples=config.resamples, seed=config.seed))
+            del result["mean_difference"]
+            comparisons.append({
+                "arm": arm, "baseline": baseline, "metric": name, "group": group, "test": config.test,
+                "difference": float(ours.mean() - theirs.mean()),
+                "relative": float(ours.mean() / theirs.mean() - 1) if theirs.mean() else None} | result)
+    corrected = holm([comparison["p_value"] for comparison in comparisons])
+    return [comparison | {"p_holm": float(p_value)}
+            for comparison, p_value in zip(comparisons, corrected, strict=True)]
 
 
 def report_of(split: str, data: Mapping[str, Any], run_names: Mapping[str, Sequence[str]],
               summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contents of metrics.json: a summary and what it is of."""
+    """Return the contents of metrics.json, given the result of `summarise`."""
     arms = {arm: {"runs": list(run_names[arm])} | values for arm, values in summary["arms"].items()}
     return {"split": split, "data": dict(data)} | dict(summary) | {"arms": arms}
 
@@ -169,16 +164,14 @@ def report_of(split: str, data: Mapping[str, Any], run_names: Mapping[str, Seque
 def report_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the figures of a report, one row per arm, protocol, group and metric.
 
-    Returns:
-        Rows with the keys ``arm``, ``metric``, ``protocol``, ``group``, ``users``, ``mean``, ``std``, ``n_runs``, and
-        ``relative`` to the first arm, ``p`` and ``p_holm``, None where there is no such figure.
+    ``relative`` is to the first arm; it, ``p`` and ``p_holm`` are None where there is no such figure.
     """
-    tests = {(found["arm"], "filtered", found["group"], found["metric"]): found for found in report["comparisons"]}
+    tests = {(test["arm"], "filtered", test["group"], test["metric"]): test for test in report["comparisons"]}
     users = {"all": report["data"]["evaluated_users"]} | report["groups"]["users"]
     baseline, *_ = report["arms"]
-    figures = {(arm, protocol, group, metric): values for arm, found in report["arms"].items()
-               for protocol, groups in found["groups"].items()
-               for group, of_group in ({"all": found[protocol]} | groups).items()
+    figures = {(arm, protocol, group, metric): values for arm, summary in report["arms"].items()
+               for protocol, groups in summary["groups"].items()
+               for group, of_group in ({"all": summary[protocol]} | groups).items()
                for metric, values in of_group.items()}
     rows = []
     for (arm, protocol, group, metric), values in figures.items():

@@ -1,1 +1,1 @@
-"""Item embeddings: the embed artifact, other tools' formats, rows in the order of a catalogue."""
+"""Item embeddings: the embed artifact, formats of other tools, and loading in the order of a data set's items."""

@@ -1,4 +1,4 @@
-"""The embed artifact: item embeddings with the ids of their rows, written block by block; what may be kept of one."""
+"""The embed artifact: item embeddings with the ids of their rows, written block by block; appending to an older one."""
 
 from __future__ import annotations
 
@@ -20,48 +20,46 @@ from ..storage.artifacts import Artifact, Recipe, open_artifact, read_json
 KEY_WORDS = 2
 """Length of a prompt's key in 64-bit words."""
 BLOCK = 1024
-"""Rows looked at or copied at once."""
+"""Rows read or copied at once."""
 _SAMPLED_PAIRS = 10_000
 STATES, ITEMS, _PROMPTS = "item_embeddings.npy", "items.txt", "prompts.npy"
 PREFERENCES = "item_preferences.npy"
-"""What only a fine-tuned model's embeddings have."""
+"""Only for fine-tuned models."""
 _NOT_SETTINGS = ("dataset", "appended_to", "shard_size", "batch_tokens", "autotune", "gpu_layers", "torch_precision")
-"""What may differ between an artifact and the one it is appended to: it changes states by no more than rounding. What
-torch_precision comes to on this machine is compared by `OlderEmbeddings.check_precision`."""
+"""Settings that may differ when appending, as they change states by rounding only. For torch_precision,
+`OlderEmbeddings.check_precision` compares the precision in use."""
 
 
 def write_embeddings(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], dataset: Dataset) -> None:
     """Write item_embeddings.npy, float32 [I+C+1, D] with a zero row 0, and items.txt, the ids in row order from row 1.
 
-    In memory is one block, not the array.
-
     Args:
-        folder: where to write.
-        blocks: items, int64 [n], by row from 0, and their vectors, float32 [n, D]; every item once.
-        dataset: the catalogue; its cold items follow the others.
+        folder: folder of the artifact.
+        blocks: item indices from 0, int64 [n], and their embeddings, float32 [n, D]; every item once.
+        dataset: the items; cold ones come last.
     """
     dataset = dataset.with_cold_items()
     (folder / ITEMS).write_text("".join(f"{item}\n" for item in dataset.item_ids), encoding="utf-8")
     path = folder / STATES
-    for rows, vectors in blocks:
+    for rows, embeddings in blocks:
         if not path.exists():
-            _allocate(path, (dataset.n_items + 1, vectors.shape[1]))
-        open_memmap(path, "r+")[rows + 1] = vectors  # mapped for one block: mapped pages count as this process's memory
+            _allocate(path, (dataset.n_items + 1, embeddings.shape[1]))
+        open_memmap(path, "r+")[rows + 1] = embeddings  # mapped per block: mapped pages count as this process's memory
 
 
 def _allocate(path: Path, shape: tuple[int, int]) -> None:
-    """Make an array of float32 zeros."""
+    """Create a file of float32 zeros."""
     open_memmap(path, "w+", np.float32, shape)
-    if hasattr(os, "posix_fallocate"):  # on a full disk an error now, where the map would kill the process
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here; in the map it would kill the process
         with open(path, "r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
 def describe_embeddings(folder: Path) -> dict[str, Any]:
-    """Check the item embeddings that `write_embeddings` has written, and say how they spread.
+    """Check the embeddings that `write_embeddings` wrote, and return their size, norms and mean cosine.
 
     Raises:
-        TslrecError: all of them are the same.
+        TslrecError: all embeddings are equal.
     """
     path = folder / STATES
     n_items, width = len(open_memmap(path, "r")) - 1, open_memmap(path, "r").shape[1]
@@ -71,7 +69,7 @@ def describe_embeddings(folder: Path) -> dict[str, Any]:
         norms[start: start + len(block)] = np.linalg.norm(block, axis=1)
         least, most = np.minimum(least, block.min(axis=0)), np.maximum(most, block.max(axis=0))
     if n_items > 1 and (least == most).all():
-        raise TslrecError("every item got the same vector; the titles are all equal or the model is broken")
+        raise TslrecError("all item embeddings are equal; check that the titles differ and that the model is intact")
     random = np.random.default_rng(0)
     left = random.integers(0, n_items, _SAMPLED_PAIRS)
     right = (left + random.integers(1, max(2, n_items), _SAMPLED_PAIRS)) % n_items  # another item
@@ -83,18 +81,18 @@ def describe_embeddings(folder: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path, rows: np.ndarray | slice) -> np.ndarray:
-    """Return the vectors of items by row from 0; the file is mapped no longer, so its pages don't add up."""
+    """Copy the embeddings of items, by index from 0; the copy keeps no map, whose pages would count as memory."""
     return np.array(open_memmap(path, "r")[1:][rows])
 
 
 def save_prompt_keys(folder: Path, keys: np.ndarray) -> None:
-    """Write prompts.npy: uint64 [I+C+1, 2], the keys of the items' prompts below a zero row."""
+    """Write prompts.npy: uint64 [I+C+1, 2], a zero row and the `keys` of the items' prompts."""
     np.save(folder / _PROMPTS, np.concatenate([np.zeros_like(keys[:1]), keys]))
 
 
 @dataclass(frozen=True)
 class OlderEmbeddings:
-    """An embed artifact whose rows may be kept."""
+    """An embed artifact that new items are appended to."""
 
     artifact: Artifact
     keys: np.ndarray
@@ -102,30 +100,26 @@ class OlderEmbeddings:
     engine_settings: Mapping[str, Any]
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of items, float32 [n, D]; `rows`, int64 [n], count from 0."""
+        """Return the embeddings of items, float32 [n, D]; `rows`, int64 [n], count from 0."""
         return np.asarray(open_memmap(self.artifact.path / STATES, "r")[rows + 1])
 
     def check_precision(self, precision: str | None) -> None:
-        """Raise TslrecError if the vectors were computed in another precision."""
+        """Raise TslrecError if the embeddings have another precision."""
         _refuse_other(self.artifact.path, {"precision": self.engine_settings.get("precision")},
                       {"precision": precision})
 
 
 def open_older(path: Path, recipe: Recipe) -> OlderEmbeddings:
-    """Open an embed artifact that new items are appended to.
-
-    Args:
-        path: its folder.
-        recipe: of the artifact to be; the data set may be another one.
+    """Open an embed artifact to append to, given the recipe of the new artifact, whose data set may differ.
 
     Raises:
-        TslrecError: it is missing or damaged, or its model, template or engine differs; the message names what.
+        TslrecError: it is missing or damaged, or was made with other settings; the message names them.
     """
     artifact = open_artifact(path, "embed")
     _refuse_other(path, artifact.config | artifact.record["inputs"], {**recipe.config, **recipe.inputs})
     if not (artifact.path / _PROMPTS).is_file():
-        raise TslrecError(f"{path} has no {_PROMPTS}, by which items are known again: it was made by an older "
-                          "version; run tslrec embed without --append-to")
+        raise TslrecError(f"{path} has no {_PROMPTS}, as an older version made it; run tslrec embed without "
+                          "--append-to")
     keys, described = load_array(artifact.path / _PROMPTS), read_json(artifact.path / "embed.json")
     if keys.dtype != np.uint64 or keys.ndim != 2 or keys.shape[1] != KEY_WORDS or not isinstance(described, dict) or (
             not isinstance(described.get("engine_settings"), dict)):
@@ -134,38 +128,37 @@ def open_older(path: Path, recipe: Recipe) -> OlderEmbeddings:
     return OlderEmbeddings(artifact, keys[1:], described["engine_settings"])
 
 
-def _refuse_other(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    found, wanted = _flat(found), _flat(wanted)
-    differing = [f"{name} {_short(found.get(name))}, now {_short(wanted.get(name))}"
-                 for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name)]
+def _refuse_other(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    stored, wanted = _flat(stored), _flat(wanted)
+    differing = [f"{name} {_short(stored.get(name))}, now {_short(wanted.get(name))}"
+                 for name in sorted(stored.keys() | wanted.keys()) if stored.get(name) != wanted.get(name)]
     if differing:
-        raise TslrecError(f"{path} was embedded with other settings ({'; '.join(differing)}); give the same ones, or "
+        raise TslrecError(f"{path} was embedded with other settings ({'; '.join(differing)}); use the same ones, or "
                           "run tslrec embed without --append-to")
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in json.loads(json.dumps(settings)).items():  # as they are stored: a tuple is a list
+    for name, value in json.loads(json.dumps(settings)).items():  # as stored: tuples become lists
         if name not in _NOT_SETTINGS:
             flat |= {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
     return flat
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 50 else f"{text[:16]}..."
+    return repr(value) if len(repr(value)) <= 50 else f"{repr(value)[:16]}..."
 
 
 def write_preferences(folder: Path, n_categories: int, of_states: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Write item_preferences.npy, float32 [I+C+1, K] with a zero row 0, of the states that `write_embeddings` wrote.
+    """Write item_preferences.npy, float32 [I+C+1, K] with a zero row 0, from the states that `write_embeddings` wrote.
 
     Args:
-        folder: where to write.
+        folder: folder of the artifact.
         n_categories: K.
         of_states: pooled states, float32 [n, D] -> preferences, float32 [n, K].
     """
     n_items = len(open_memmap(folder / STATES, "r")) - 1
     _allocate(folder / PREFERENCES, (n_items + 1, n_categories))
     for start in range(0, n_items, BLOCK):
-        vectors = of_states(_rows(folder / STATES, slice(start, start + BLOCK)))
-        open_memmap(folder / PREFERENCES, "r+")[start + 1: start + 1 + len(vectors)] = vectors
+        block = of_states(_rows(folder / STATES, slice(start, start + BLOCK)))
+        open_memmap(folder / PREFERENCES, "r+")[start + 1: start + 1 + len(block)] = block

@@ -1,4 +1,4 @@
-"""Item embeddings of a data set, out of an embed artifact or a file of anybody's vectors, in the order of its items."""
+"""Item embeddings from an embed artifact or a file of vectors, in the order of a data set's items."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset
+from ..data.item_table import load_lines
 from ..errors import TslrecError, some_of
 from ..runtime.progress import note
 from ..storage.arrays import load_array
@@ -20,20 +21,20 @@ from .formats import read_vectors
 
 @dataclass(frozen=True)
 class ItemEmbeddings:
-    """Embeddings of a catalogue's items; row 0 is padding, as in the artifact, so that item i has row i."""
+    """Embeddings of a data set's items."""
 
     ids: Sequence[str]
-    """External ids, [I+C]; ``ids[i - 1]`` is item i, and the C cold items are the last."""
+    """External ids, [I+C]; ``ids[i - 1]`` is item i; the C cold items are the last."""
     rows: np.ndarray
-    """float32 [I+C+1, D]."""
+    """float32 [I+C+1, D]; row i is item i, row 0 is padding."""
     n_cold: int = 0
-    """C; 0 too where cold items have no rows."""
+    """C; also 0 if cold items have no rows."""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """What a recipe records: the hash of the artifact, or of the file and the file of its ids."""
+    """Inputs of a recipe: the hash of the artifact, or of the file and the file of its ids."""
 
     @property
     def known(self) -> np.ndarray:
-        """What may be learned from: the padding row and the rows of the items that aren't cold, float32 [I+1, D]."""
+        """Rows that training may use, those of padding and the items that aren't cold, float32 [I+1, D]."""
         return self.rows[:len(self.rows) - self.n_cold]
 
     @property
@@ -46,18 +47,15 @@ def load_item_embeddings(path: Path, dataset: Dataset, kind: str = "states", *, 
                          ignore_unknown: bool = False) -> ItemEmbeddings:
     """Read item embeddings for a data set: an embed artifact, or a file in one of the formats of `formats`.
 
-    A file's rows may be in any order: they are found by their ids. It must have every item of the data set, cold ones
-    included, once, with finite numbers.
+    A file must have every item of the data set, cold ones included, once and with finite numbers; its rows may be in
+    any order.
 
     Args:
         path: folder or file.
-        dataset: the catalogue.
-        kind: of an artifact's embeddings, one of `configs.VECTORS`; a file has no others than its own.
+        dataset: the items.
+        kind: which of an artifact's embeddings, one of `configs.VECTORS`; ``auto`` or ``states`` for a file.
         ids_path: the ids of an .npy file, see `formats.read_vectors`.
-        ignore_unknown: leave out the file's items that the data set doesn't know; how many is said on standard error.
-
-    Returns:
-        Embeddings of all items, cold ones included; row 0 is zeros.
+        ignore_unknown: leave out a file's items that are not in the data set, and print their number to standard error.
 
     Raises:
         TslrecError: they can't be read or don't fit the data set; names the items that differ.
@@ -70,7 +68,7 @@ def load_item_embeddings(path: Path, dataset: Dataset, kind: str = "states", *, 
         hashes = {"embeddings": artifact.hash}
     else:
         if kind in ("preferences", "both"):
-            raise TslrecError(f"{path} is a file of vectors; --vectors {kind} is for folders that tslrec embed wrote")
+            raise TslrecError(f"{path} is a file of vectors; --vectors {kind} is for folders of tslrec embed")
         ids, vectors = read_vectors(path, ids_path)
         rows = _aligned(path, ids, vectors, everything.item_ids, ignore_unknown)
         files = {"embeddings": path} | ({} if ids_path is None else {"embedding_ids": ids_path})
@@ -79,24 +77,24 @@ def load_item_embeddings(path: Path, dataset: Dataset, kind: str = "states", *, 
 
 
 def refuse_file_options(path: Path, ids_path: Path | None, ignore_unknown: bool) -> None:
-    """Raise TslrecError if something is asked of an artifact that only a file of vectors can have."""
+    """Raise TslrecError if an artifact is given with options for files of vectors."""
     if ids_path is not None or ignore_unknown:
         raise TslrecError(f"{path} is a folder; --embedding-ids and --ignore-unknown-items are for files of vectors")
 
 
 def _rows_of_artifact(path: Path, dataset: Dataset, n_known: int, kind: str) -> np.ndarray:
-    """Return the rows of an embed artifact, float32 [I+C+1, D], given a data set that has its cold items among them."""
+    """Return the rows of an embed artifact, float32 [I+C+1, D], given `Dataset.with_cold_items`."""
     try:
-        ids = (path / ITEMS).read_text(encoding="utf-8").split("\n")[:-1]
+        ids = load_lines(path / ITEMS)
     except (OSError, UnicodeDecodeError) as error:
         raise TslrecError(f"{path} has no readable {ITEMS}: {error}; run tslrec embed again") from None
     if ids != list(dataset.item_ids):
-        raise TslrecError(f"the embeddings {path} are of another catalogue: {_difference(ids, dataset.item_ids)}; "
-                          "run tslrec embed on this data set")
+        raise TslrecError(f"the embeddings {path} are for other items: {_difference(ids, dataset.item_ids)}; run "
+                          "tslrec embed on this data set")
     if not (path / PREFERENCES).is_file():
         if kind not in ("auto", "states"):
-            raise TslrecError(f"{path} has states alone: preferences come from the head of a fine-tuned model (tslrec "
-                              "embed --finetuned); take --vectors states")
+            raise TslrecError(f"{path} has only states, as preferences need a fine-tuned model (tslrec embed "
+                              "--finetuned); use --vectors states")
         kind = "states"
     return of_kind(kind, lambda: _checked(path / STATES, dataset), lambda: _checked(path / PREFERENCES, dataset),
                    n_known)
@@ -112,7 +110,7 @@ def _difference(ids: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def _checked(path: Path, dataset: Dataset) -> np.ndarray:
-    """Read an array of an embed artifact, a row for every item of the catalogue below one of zeros."""
+    """Read an array of an embed artifact: a row of zeros and one row per item."""
     rows = load_array(path)
     if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != dataset.n_items + 1:
         raise TslrecError(f"{path}: the array is {rows.dtype} {list(rows.shape)}; expected float32 with "
@@ -124,13 +122,9 @@ def _checked(path: Path, dataset: Dataset) -> np.ndarray:
 
 def of_kind(kind: str, states: Callable[[], np.ndarray], preferences: Callable[[], np.ndarray], n_known: int
             ) -> np.ndarray:
-    """Return item embeddings of a kind where there are states and preferences.
+    """Return item embeddings of a kind, one of `configs.VECTORS`; ``auto`` is both.
 
-    Args:
-        kind: one of `configs.VECTORS`; ``auto`` is both.
-        states: returns them, if they are wanted; see `combined`.
-        preferences: likewise.
-        n_known: I, see `combined`.
+    Arguments as for `combined`; the functions are called only if the kind needs their array.
     """
     if kind == "states":
         return states()
@@ -138,14 +132,12 @@ def of_kind(kind: str, states: Callable[[], np.ndarray], preferences: Callable[[
 
 
 def combined(states: np.ndarray, preferences: np.ndarray, n_known: int) -> np.ndarray:
-    """Put item embeddings of two kinds side by side, each centred and with a mean squared norm of 1.
-
-    Mean and norm are those of the items that may be learned from; cold ones follow them.
+    """Concatenate two kinds of item embeddings, each centred and scaled to a mean squared norm of 1.
 
     Args:
         states: float32 [I+C+1, D] with a zero row 0.
         preferences: float32 [I+C+1, K] with a zero row 0.
-        n_known: I.
+        n_known: I; mean and norm are computed without the C cold items.
 
     Returns:
         float32 [I+C+1, D+K] with a zero row 0.
@@ -161,36 +153,30 @@ def combined(states: np.ndarray, preferences: np.ndarray, n_known: int) -> np.nd
 
 def _aligned(path: Path, ids: Sequence[str], vectors: np.ndarray, wanted: Sequence[str], ignore_unknown: bool
              ) -> np.ndarray:
-    """Return the vectors of a file, float32 [I+C+1, D], in the order of the ids wanted, below a zero row."""
+    """Return the vectors of a file as float32 [I+C+1, D]: a row of zeros, then the order of the wanted ids."""
     if len(ids) != len(vectors):
-        raise TslrecError(f"{path} has {len(vectors)} vectors, but there are {len(ids)} ids; expected an id for each "
-                          "(and no row for padding)")
+        raise TslrecError(f"{path} has {len(vectors)} vectors but {len(ids)} ids; expected one id per vector (and no "
+                          "padding row)")
     repeated = [item for item, count in Counter(ids).items() if count > 1]
     if repeated:
-        raise TslrecError(f"{path} has several vectors of {_quoted(repeated)}; expected one of each item")
-    known = set(wanted)
-    places = {item: place for place, item in enumerate(ids) if item in known}
+        raise TslrecError(f"{path} has several vectors of {some_of(map(repr, repeated))}; expected one per item")
+    places = {item: place for place, item in enumerate(ids)}
     missing = [item for item in wanted if item not in places]
     if missing:
-        raise TslrecError(f"{path} has no vector of {_quoted(missing)}: {len(missing)} of {len(wanted)} items of the "
-                          "data set are missing; add them")
+        raise TslrecError(f"{path} has no vector of {some_of(map(repr, missing))}: {len(missing)} of {len(wanted)} "
+                          "items of the data set are missing; add them")
+    known = set(wanted)
     unknown = [item for item in ids if item not in known]
     if unknown and not ignore_unknown:
-        raise TslrecError(f"{path} has vectors of {_quoted(unknown)}, {len(unknown)} in all, which the data set "
-                          "doesn't know; take them out, or give --ignore-unknown-items")
+        raise TslrecError(f"{path} has vectors of {some_of(map(repr, unknown))}, {len(unknown)} in all, which are not "
+                          "in the data set; remove them, or give --ignore-unknown-items")
     if unknown:
-        note(f"{path}: {len(unknown)} items that the data set doesn't know are ignored")
-    order = np.array([places[item] for item in wanted], np.int64)
+        note(f"{path}: ignoring {len(unknown)} items that are not in the data set")
     rows = np.zeros((len(wanted) + 1, vectors.shape[1]), np.float32)
-    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused
-        rows[1:] = vectors[order]
-    finite = np.isfinite(rows[1:]).all(axis=1)
-    if not finite.all():
-        bad = [wanted[place] for place in np.flatnonzero(~finite).tolist()]
-        raise TslrecError(f"{path}: the vectors of {_quoted(bad)} are not finite in float32; expected numbers without "
-                          "NaN and infinity")
+    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite and are refused
+        rows[1:] = vectors[[places[item] for item in wanted]]
+    bad = np.flatnonzero(~np.isfinite(rows[1:]).all(axis=1)).tolist()
+    if bad:
+        raise TslrecError(f"{path}: the vectors of {some_of(repr(wanted[place]) for place in bad)} are not finite in "
+                          "float32; expected numbers without NaN and infinity")
     return rows
-
-
-def _quoted(ids: Sequence[str]) -> str:
-    return some_of([repr(item) for item in ids])

@@ -1,6 +1,6 @@
 """Ranking metrics of one relevant item per user, exact under ties.
 
-All follow from two numbers of `ranking.Ranks`: `greater` candidates stand above the target, `equal` beside it.
+All follow from two numbers of `Ranks`: `greater` candidates score above the target, `equal` candidates tie with it.
 The target is then at each of the places greater + 1 .. greater + equal + 1 with the same probability, and a
 metric is its mean over these places: constant scores of N candidates give HR@k = min(k, N) / N. Scoring tied
 documents by expectation: McSherry and Najork, "Computing Information Retrieval Performance Measures Efficiently
@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 DEFAULT_METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 COLD_METRICS = ("hr@10", "ndcg@10", "hr@50")
-"""For cold items: a longer list too, since nothing is known of them but their texts."""
+"""For cold items, with a longer list too: only their texts are known."""
 
 
 def hit_rate(greater: ArrayLike, equal: ArrayLike, k: int) -> FloatArray:
@@ -31,7 +31,7 @@ def hit_rate(greater: ArrayLike, equal: ArrayLike, k: int) -> FloatArray:
 
     Args:
         greater: int64 [B], candidates above the target.
-        equal: int64 [B], candidates beside it, itself aside.
+        equal: int64 [B], other candidates with the target's score.
         k: length of the list.
     """
     above, beside = _checked(greater, equal)
@@ -55,22 +55,18 @@ def reciprocal_rank(greater: ArrayLike, equal: ArrayLike) -> FloatArray:
 
 
 def metric_values(ranks: Ranks, name: str) -> FloatArray:
-    """Return a metric's value for every user, float64 [B].
-
-    Args:
-        ranks: of the users' targets.
-        name: ``hr@K``, ``ndcg@K`` or ``mrr``.
+    """Return ``hr@K``, ``ndcg@K`` or ``mrr`` for every user, float64 [B].
 
     Raises:
         ValueError: there is no such metric.
     """
     if name == "mrr":
         return reciprocal_rank(ranks.greater, ranks.equal)
-    found = re.fullmatch(r"(hr|ndcg)@([1-9][0-9]{0,8})", name)
-    if not found:
+    match = re.fullmatch(r"(hr|ndcg)@([1-9][0-9]{0,8})", name)
+    if not match:
         raise ValueError(f"there is no metric {name!r}; expected hr@K, ndcg@K or mrr, for example ndcg@10")
-    metric = {"hr": hit_rate, "ndcg": ndcg}[found[1]]
-    return metric(ranks.greater, ranks.equal, int(found[2]))
+    metric = hit_rate if match[1] == "hr" else ndcg
+    return metric(ranks.greater, ranks.equal, int(match[2]))
 
 
 def _checked(greater: ArrayLike, equal: ArrayLike) -> tuple[Int64Array, Int64Array]:
@@ -83,7 +79,7 @@ def _checked(greater: ArrayLike, equal: ArrayLike) -> tuple[Int64Array, Int64Arr
 
 @lru_cache(maxsize=16)
 def _cumulative_discounts(k: int) -> FloatArray:
-    """Return the DCG of a list whose first 0..k places are all relevant, float64 [k + 1]."""
+    """Return the DCG of lists whose first 0..k places are relevant, float64 [k + 1]."""
     return np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
 
 
@@ -91,12 +87,12 @@ def _harmonic_numbers(n: Int64Array) -> FloatArray:
     """Return the sums of 1, 1/2 .. 1/n, float64 [B], in memory that doesn't grow with n."""
     table = _cumulative_reciprocals()
     far = np.maximum(n, len(table)).astype(np.float64)
-    # The asymptotic expansion: what it leaves out, 1 / (120 n^4), is below the table's rounding.
+    # The asymptotic expansion: the next term, 1 / (120 n^4), is below the table's rounding error.
     expansion = np.log(far) + np.euler_gamma + 1 / (2 * far) - 1 / (12 * far**2)
     return np.where(n < len(table), table[np.minimum(n, len(table) - 1)], expansion)
 
 
 @lru_cache(maxsize=1)
 def _cumulative_reciprocals() -> FloatArray:
-    """Return the first harmonic numbers, from that of 0, float64."""
+    """Return the harmonic numbers of 0 .. 65535, float64."""
     return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 1 << 16))])

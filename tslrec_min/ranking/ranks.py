@@ -1,8 +1,8 @@
 """Ranks of the users' targets among all items, by counting instead of sorting, and the best items of each user.
 
-The kernel multiplies a few users and a few items at a time, and looks at these scores while they are in the cache:
-they are never stored whole, so memory does not grow with users x items. Blocks, packing and the tile in registers are
-those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
+The kernel multiplies a few users and a few items at a time and reads these scores while they are in the cache, so
+memory does not grow with users x items. Blocks, packing and the register tile are those of Goto and van de Geijn,
+"Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
 """
 
 from __future__ import annotations
@@ -18,38 +18,36 @@ from ..runtime.validation import Int64Array, as_int64, check_length, check_range
 from ._ranking import count_targets, find_best, instruction_sets
 
 _ISA = len(instruction_sets()) - 1
-"""The kernel's instruction set, an index of instruction_sets(): the fastest that this CPU has."""
+"""Index into instruction_sets(): the fastest one that this CPU has."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where each target stands; all int64 [B]. Every metric follows from `greater` and `equal`."""
+    """The rank of each target; all int64 [B]. Every metric follows from `greater` and `equal`."""
 
     greater: Int64Array
     """Candidates whose score is above the target's."""
     equal: Int64Array
-    """Candidates whose score is the target's, itself aside."""
+    """Other candidates with the target's score."""
     n_candidates: Int64Array
-    """Items that were ranked, the target among them."""
+    """Items that were ranked, the target included."""
 
 
 def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayLike, seen: SeenItems | None, *,
                  users: ArrayLike | None = None, num_threads: int = 1) -> Ranks:
     """Rank each target among all items that its user hasn't seen.
 
-    Candidates are the items 1..I without the user's seen ones, and always the target, seen or not; the padding
-    row never is. *Ties*: kept as such. A target with `greater` candidates above and `equal` beside it stands at
-    each of the places greater + 1 .. greater + equal + 1 with the same probability, and metrics are expectations
-    over that. Equal means equal in the bits; a score depends on its two vectors alone, so items of equal vectors are
-    tied. *Not finite*: if any score of a row is NaN or infinite, also that of a seen item, the ranks mean nothing,
-    and ValueError names the first such row.
+    Candidates are the items 1..I without the user's seen ones, and always the target, seen or not. *Ties* are counted,
+    not broken: `metrics` averages over them. Equal means equal in the bits; a score depends only on its two rows, so
+    items with equal rows are tied. *Not finite*: if any score of a user is NaN or infinite, also that of a seen item,
+    the ranks are meaningless, and ValueError names the first such row.
 
     Args:
         states: float32 or float64 [B, d], one per user; copied if not contiguous, as is the table.
         item_table: of the same dtype [I + 1, d]; row 0 is padding.
         targets: int64 [B], ids in 1..I.
-        seen: what to leave out, or None for nothing.
-        users: int64 [B], the row of `seen` of each state; by default 0..B - 1.
+        seen: items to leave out; None: none.
+        users: int64 [B], each state's row of `seen`; by default 0..B - 1.
         num_threads: threads of the kernel; the result does not depend on it.
 
     Raises:
@@ -72,22 +70,14 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
 
 def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItems | None, *,
           users: ArrayLike | None = None, num_threads: int = 1) -> tuple[Int64Array, NDArray[Any]]:
-    """Find the k items of the highest scores that each user hasn't seen; ties go to the smaller id.
+    """Find the k items with the highest scores that each user hasn't seen; ties go to the smaller id.
 
-    Scores are those of `rank_targets`, and so are the arguments beside k. A user's best are kept sorted by
-    insertion: k is meant to be up to some hundreds. Threads share the users, so one user is served by one thread.
-
-    Args:
-        states: float32 or float64 [B, d], one per user.
-        item_table: of the same dtype [I + 1, d]; row 0 is padding.
-        k: at least 1.
-        seen: what to leave out, or None for nothing.
-        users: int64 [B], the row of `seen` of each state; by default 0..B - 1.
-        num_threads: threads of the kernel; the result does not depend on it.
+    Scores and arguments are as for `rank_targets`; k is at least 1. A user's best items are kept sorted by insertion,
+    which is fast for k up to a few hundred.
 
     Returns:
-        items int64 [B, k], the best first, and their scores [B, k] of the states' dtype. Where a user has fewer than
-        k unseen items, the rest is item 0 with score -infinity.
+        items int64 [B, k], the best first, and their scores [B, k] of the states' dtype. If a user has fewer than k
+        unseen items, the rest is item 0 with score -infinity.
 
     Raises:
         ValueError: an argument doesn't fit the others, or a score isn't finite, also that of a seen item.
@@ -103,43 +93,37 @@ def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItem
     return items, scores
 
 
-def _matrix(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    array = np.ascontiguousarray(values)
-    if np.ndim(values) != 2 or array.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{name} is {array.dtype} of shape {np.shape(values)}; expected float32 or float64 of two "
-                         "dimensions")
-    return array
-
-
 def _factors(states: NDArray[Any], item_table: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Check states and item table, also against each other."""
-    states, item_table = _matrix("states", states), _matrix("item_table", item_table)
+    """Return states and item table as contiguous arrays that fit each other."""
+    for name, values in (("states", states), ("item_table", item_table)):
+        if values.ndim != 2 or values.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{name} is {values.dtype} of shape {values.shape}; expected float32 or float64 of two "
+                             "dimensions")
     if states.dtype != item_table.dtype or states.shape[1] != item_table.shape[1]:
         raise ValueError(f"states are {states.dtype} {states.shape}, item_table is {item_table.dtype} "
                          f"{item_table.shape}; expected the same dtype and number of columns")
     if len(item_table) < 2:
-        raise ValueError("item_table has no item beside the padding; expected at least one")
-    return states, item_table
+        raise ValueError("item_table has only the padding row; expected at least one item")
+    return np.ascontiguousarray(states), np.ascontiguousarray(item_table)
 
 
 def _checked_seen(seen: SeenItems | None, users: ArrayLike | None, n_rows: int,
                   n_items: int) -> tuple[Int64Array, Int64Array, SeenItems]:
-    """Return the users by name, int64 [B], their rows of the third, int64 [B], and what they have seen."""
+    """Return the users, int64 [B], their rows of `seen`, int64 [B], and `seen`, which is empty if None was given."""
     chosen = np.arange(n_rows, dtype=np.int64) if users is None else as_int64("users", users)
     check_length("users", chosen, n_rows, "row")
     if seen is None:
         nothing = SeenItems(np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32), n_items)
         return chosen, np.zeros(n_rows, dtype=np.int64), nothing
     if seen.n_items != n_items:
-        raise ValueError(f"seen is of {seen.n_items} items, the scores are of {n_items}; "
-                         "make both from the same data set")
+        raise ValueError(f"seen has {seen.n_items} items, item_table has {n_items}; make both from the same data set")
     check_range("users", chosen, 0, len(seen.indptr) - 2)
     return chosen, chosen, seen
 
 
 def _check_finite(not_finite: Int64Array, users: Int64Array) -> None:
-    """Raise ValueError at the first row with scores that are NaN or infinite; int64 [B] how many."""
+    """Raise ValueError for the first row with scores that aren't finite, given their numbers, int64 [B]."""
     if not_finite.any():
         row = int(np.argmax(not_finite > 0))
         raise ValueError(f"row {row} (user {users[row]}) has {not_finite[row]} scores that are NaN or infinite; "
-                         "expected finite ones: look at the model's training loss and its item table")
+                         "expected finite ones: check the model's training loss and its item table")

@@ -1,1 +1,1 @@
-"""Recommendations, similar items, and vectors for other tools."""
+"""Recommendations, similar items, and item embeddings for other tools."""

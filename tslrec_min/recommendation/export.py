@@ -1,4 +1,4 @@
-"""Item embeddings with their ids for other tools."""
+"""Export of item embeddings with their ids for other tools."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
         out: file to write; for ``npy`` the ids go into the file that `ids_beside` names.
         format: one of `configs.VECTOR_FORMATS`.
         ids_path, ignore_unknown, kind: see `load_item_embeddings`.
-        overwrite: replace files that are there.
+        overwrite: replace existing files.
 
     Returns:
-        The embeddings, and the files that they were written to, without the padding row.
+        The embeddings and the files; the padding row is not written.
 
     Raises:
         TslrecError: the source doesn't fit the data set, a file exists, or see `write_vectors`.
@@ -37,8 +37,7 @@ def export(dataset_path: Path, source: Path, out: Path, format: str, *, ids_path
     if isinstance(record, dict) and record.get("kind") == "train":
         refuse_file_options(source, ids_path, ignore_unknown)
         if kind != "states":
-            raise TslrecError(f"{source} is a trained recommender; --vectors {kind} is for folders that tslrec embed "
-                              "wrote")
+            raise TslrecError(f"{source} is a folder of tslrec train; --vectors {kind} is for folders of tslrec embed")
         from ..recommenders.artifact import load_item_table  # loads torch
 
         embeddings = load_item_table(source, dataset, dataset_hash)

@@ -1,9 +1,8 @@
-"""Recommendations: the best items of users, of the data set or with histories given anew, streamed block by block.
+"""Recommendations: the best items for users of the data set or for new histories, block by block.
 
-What is recommended is what comes *next*: a stored user's history is the whole one, validation and test items
-included, unlike in an evaluation, which asks for these. Candidates are the items that the recommender was trained with;
-scores are states @ item table^T, ties go to the item that comes first in the data set. In memory are one block of
-users, the data set and the model, so memory does not grow with the number of users that are answered.
+They are for what comes *next*: the history of a stored user includes the validation and test items, which an
+evaluation hides. Candidates are the items that the recommender was trained with; scores are states @ item table^T, and
+ties go to the item that comes first in the data set. Memory holds one block of users, the data set and the model.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 BLOCK_USERS = 4096
-"""Users answered at once: so many that packing the item table for them takes no time beside multiplying it."""
+"""Users per block: enough that packing the item table takes little time compared with multiplying it."""
 
 
 @dataclass(frozen=True)
 class RecommendOptions:
-    """What is asked for."""
+    """Options of `recommend`."""
 
     k: int = 10
-    """Items for each user."""
+    """Number of items per user."""
     keep_seen: bool = False
     """Recommend items of the user's history too."""
     titles: bool = False
-    """Write the items' titles beside their ids."""
+    """Write the items' titles too."""
     skip_unknown: bool = False
-    """Leave out and count ids that the data set doesn't know, instead of refusing them."""
+    """Leave out and count unknown ids instead of refusing them."""
     format: str = "jsonl"
     """``jsonl``, ``csv`` or ``parquet``."""
 
@@ -59,17 +58,17 @@ def recommend(dataset_path: Path, run_path: Path, out: Path | BinaryIO, options:
 
     Args:
         dataset_path: data set artifact.
-        run_path: train artifact of it.
+        run_path: train artifact.
         out: file to write, or an open stream.
         options: see `RecommendOptions`.
-        users: file of user ids, a line each, or ``-``; None, and no `histories`: all users of the data set.
-        histories: file of new histories, or ``-``, see `requests`; only one of both may be given.
+        users: file of user ids, one per line, or ``-``; None without `histories`: all users of the data set.
+        histories: file of new histories, or ``-``, see `requests`; not together with `users`.
         device: where the model runs.
         threads: kernel threads.
         overwrite: replace the file at `out`.
 
     Returns:
-        How many users were answered, and what was left out.
+        The number of users, and what was left out.
 
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set, an id is unknown, `out` exists, or both
@@ -90,12 +89,10 @@ def recommended_rows(dataset_path: Path, run_path: Path, options: RecommendOptio
                      users: Iterable[Any] | None = None,
                      histories: Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]] | None = None,
                      device: torch.device, threads: int) -> list[dict[str, Any]]:
-    """Return the best items of users as rows, see `writers.rows_of`; all of them are in memory.
+    """Return the best items of users as rows, see `writers.rows_of`.
 
-    Args:
-        dataset_path, run_path, options, device, threads: see `recommend`; the format is without effect.
-        users: ids of users; None, and no `histories`: all users of the data set.
-        histories: new histories, see `requests.histories_of`; only one of both may be given.
+    Arguments are as for `recommend`, but `users` and `histories` hold ids, see `requests.users_of` and
+    `requests.histories_of`, and the format has no effect.
 
     Raises:
         TslrecError: see `recommend`.
@@ -109,9 +106,9 @@ def recommended_rows(dataset_path: Path, run_path: Path, options: RecommendOptio
 def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, users: Iterable[requests.AskedUser] | None,
              histories: Iterable[requests.AskedHistory] | None, device: torch.device, threads: int
              ) -> tuple[GivenIds, Iterator[Recommendations], ItemNames]:
-    """Return what is known of the ids, the recommendations, block by block, and the names of what is in them."""
+    """Return the known ids, the recommendations block by block, and the items' names."""
     if users is not None and histories is not None:
-        raise TslrecError("users and histories are both given; give either users of the data set or new histories")
+        raise TslrecError("users and histories are both given; give users of the data set or new histories")
     dataset, dataset_hash = load_dataset(dataset_path)
     recommender = load_recommender(run_path, dataset_hash, device)
     given = GivenIds(dataset, options.skip_unknown)
@@ -121,7 +118,7 @@ def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, user
         blocks, history = given.given_blocks(histories, BLOCK_USERS), "given"
     answers = recommended_blocks(recommender, blocks, options.k, keep_seen=options.keep_seen, device=device,
                                  threads=threads)
-    return given, answers, ItemNames.of(dataset, history, titles=options.titles)
+    return given, answers, ItemNames(dataset.item_ids, dataset.titles if options.titles else None, history)
 
 
 def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[HistoryBlock], k: int, *, keep_seen: bool,
@@ -129,29 +126,27 @@ def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[Hist
     """Yield the k best items of each block's users.
 
     Raises:
-        TslrecError: the model's numbers are not finite.
+        TslrecError: the model's states or item table are not finite.
     """
-    for block in blocks:
-        states, table = final_states(recommender, block.histories, np.arange(len(block.histories)), device=device,
-                                     threads=threads)
-        yield Recommendations(block.user_ids, *best_items(states, table, block.histories, k, keep_seen=keep_seen,
-                                                          threads=threads))
+    for user_ids, histories in blocks:
+        states, table = final_states(recommender, histories, np.arange(len(histories)), device=device, threads=threads)
+        yield Recommendations(user_ids, *best_items(states, table, histories, k, keep_seen=keep_seen, threads=threads))
 
 
 def best_items(states: np.ndarray, table: np.ndarray, histories: Histories, k: int, *, keep_seen: bool, threads: int
                ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the best items of some users.
+    """Find the best items of users.
 
     Args:
         states: float32 [B, d].
-        table: float32 [I+1, d], row 0 is padding.
-        histories: of these users, in the same order.
-        k: items for each; at most I are found.
+        table: float32 [I+1, d]; row 0 is padding.
+        histories: histories of the same users.
+        k: number of items.
         keep_seen: recommend items of the histories too.
         threads: kernel threads.
 
     Returns:
-        items int64 [B, min(k, I)] and scores float32 of the same shape; item 0 where a user has no further one.
+        items int64 [B, min(k, I)] and scores float32 of the same shape, see `top_k`.
     """
     n_items = len(table) - 1
     seen = None if keep_seen else SeenItems.from_histories(histories.indptr, histories.items, n_items)
@@ -160,7 +155,7 @@ def best_items(states: np.ndarray, table: np.ndarray, histories: Histories, k: i
 
 def _write(answers: Iterator[Recommendations], stream: BinaryIO, names: ItemNames, format: str,
            bar: tqdm | None = None) -> int:
-    """Write all answers; returns the number of users."""
+    """Write all recommendations and return the number of users."""
     n_users = 0
     with open_writer(format, stream, names) as write:
         for block in answers:
