@@ -245,10 +245,10 @@ def test_importance_weights_estimate_the_sum_over_unseen_items(seen):
 
 def test_shared_draws_follow_the_table_and_the_step():
     table = AliasTable.from_counts([0, 1, 2, 3, 4], 1)
-    drawn = shared_negatives(table, 10000, seed=1, epoch=0, step=3)
+    drawn = shared_negatives(table, 10000, seed=1, step=3)
     assert drawn.shape == (10000,) and drawn.dtype == np.int64
     assert stats.chisquare(np.bincount(drawn, minlength=5)[1:], np.arange(1, 5) * 1000.0).pvalue > 1e-4
-    np.testing.assert_array_equal(shared_negatives(table, 10, seed=1, epoch=0, step=3), drawn[:10])
+    np.testing.assert_array_equal(shared_negatives(table, 10, seed=1, step=3), drawn[:10])
     for other in ({"step": 4}, {"epoch": 1}, {"seed": 2}):
         arguments = {"seed": 1, "epoch": 0, "step": 3} | other
         assert (shared_negatives(table, 10, **arguments) != drawn[:10]).any()

@@ -36,7 +36,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
 
     Raises:
-        TslrecError: see `train_recommender` and `k_means`.
+        TslrecError: see `trained` and `k_means`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
