@@ -17,7 +17,7 @@ from tslrec_min.llm.prompt_layout import prompt_layout
 from tslrec_min.ranking.ranks import rank_targets
 from tslrec_min.recommenders.batching import history_batch, next_item_batch, window_phases
 from tslrec_min.recommenders.models.dropout import Dropout
-from tslrec_min.recommenders.sampling import sample_negatives
+from tslrec_min.recommenders.sampling import AliasTable, sample_negatives
 from tslrec_min.runtime.validation import as_offsets
 
 from .kernel_inputs import CPU, ITEMS, SEEN, windows_with
@@ -34,6 +34,9 @@ pytestmark = pytest.mark.kernel
     (lambda: windows_with("users", np.zeros(2, np.int64)), "users has 2 entries; expected 4"),
     (lambda: sample_negatives(SeenItems(np.zeros(3, np.int64), np.empty(0, np.int32), 0), [0], [0], 1, seed=0,
                               epoch=0), "no items"),
+    (lambda: AliasTable(np.ones(8) / 7, np.zeros(6, np.uint64), np.ones(7, np.int32)), "thresholds has 6 entries"),
+    (lambda: AliasTable(np.ones(8) / 7, np.zeros(7, np.uint64), np.full(7, 8, np.int32)), r"aliases\[0\] is 8"),
+    (lambda: AliasTable(np.ones(8) / 7, np.zeros(7, np.int64), np.ones(7, np.int32)), "thresholds is int64"),
     (lambda: sample_negatives(SEEN, [0], [0], 1, seed=0, epoch=0, num_threads=2000), "num_threads is 2000"),
     (lambda: rank_targets(np.ones((1, 2)), np.ones((3, 2)), [1], None, num_threads=2**31 - 1), "num_threads is"),
     (lambda: rms_norm_values(torch.ones(4, 8), torch.ones(8), 1e-6, torch.ones(3, 8)), r"room is .*\(3, 8\)"),

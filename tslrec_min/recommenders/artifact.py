@@ -15,7 +15,7 @@ from ..item_vectors.load import ItemEmbeddings
 from ..storage.arrays import load_array
 from ..storage.artifacts import Artifact, open_artifact, refuse_other_dataset
 from ..storage.tensors import load_tensors, save_tensors
-from .adapters import adapter_classes
+from .adapters import ADAPTER_CLASSES
 from .models import SequentialRecommender, build_recommender
 
 _ADAPTER = "adapter."
@@ -38,7 +38,7 @@ def load_recommender(path: Path | Artifact, dataset_hash: str, device: torch.dev
     config = from_mapping(TrainConfig, artifact.config, str(artifact.path), refuse_unread=False)
     state = load_tensors(artifact.path / "model.safetensors")
     try:
-        adapter = adapter_classes()[config.adapter].restore(config, {
+        adapter = ADAPTER_CLASSES[config.adapter].restore(config, {
             name.removeprefix(_ADAPTER): value for name, value in state.items() if name.startswith(_ADAPTER)})
         recommender = build_recommender(adapter, config)
         recommender.load_state_dict(state)

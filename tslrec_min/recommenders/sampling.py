@@ -36,6 +36,18 @@ class AliasTable:
     aliases: NDArray[np.int32]
     """int32 [I], the other item of each column; the item itself if its column holds no other."""
 
+    def __post_init__(self) -> None:
+        """Check what the kernel relies on."""
+        for name, dtype in (("probabilities", np.float64), ("thresholds", np.uint64), ("aliases", np.int32)):
+            values = np.asarray(getattr(self, name))
+            if values.dtype != dtype or values.ndim != 1:
+                raise ValueError(f"{name} is {values.dtype} of shape {values.shape}; expected {np.dtype(dtype)} of one "
+                                 "dimension; use AliasTable.from_counts")
+            object.__setattr__(self, name, np.ascontiguousarray(values))
+        check_length("thresholds", self.thresholds, self.n_items, "item")
+        check_length("probabilities", self.probabilities, self.n_items + 1, "item and the padding")
+        check_range("aliases", self.aliases, 1, self.n_items)
+
     @classmethod
     def from_counts(cls, counts: ArrayLike, alpha: float) -> AliasTable:
         """Make item i's probability proportional to ``counts[i] ** alpha``.
