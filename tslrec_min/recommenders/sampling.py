@@ -150,11 +150,10 @@ def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_
     out = np.empty((len(chosen), whole_number("n_negatives", n_negatives, 1)), dtype=np.int64)
     if len(chosen) and not seen.n_items:
         raise ValueError("the catalogue has no items, so there is no negative to draw")
-    arrays, attempts = (None, None, None), _ATTEMPTS
     if table is not None:
         _check_same_items(seen, table)
-        arrays = table.thresholds, table.aliases, table.probabilities
-        attempts = max(_ATTEMPTS, seen.n_items // _ITEMS_PER_ATTEMPT)
+    arrays = (None, None, None) if table is None else (table.thresholds, table.aliases, table.probabilities)
+    attempts = _ATTEMPTS if table is None else max(_ATTEMPTS, seen.n_items // _ITEMS_PER_ATTEMPT)
     failed = len(chosen) and draw_unseen(  # the kernel takes the address of the first row
         seen.indptr, seen.items, *seen.filter, seen.n_items, attempts, *arrays, chosen, keys,
         whole_number("seed", seed, 0, _LARGEST_WORD), whole_number("epoch", epoch, 0, _LARGEST_WORD), out,

@@ -33,8 +33,8 @@ class Projection(Adapter):
     @classmethod
     def restore(cls, config: TrainConfig, state: dict[str, torch.Tensor]) -> Self:
         """Rebuild a trained projection from its state; see `Adapter.restore`."""
-        fitted = (state[f"features.{name}"] for name in ("items", "mean", "scale"))
-        adapter = cls(Features(*fitted, state.get("features.directions")), config)
+        adapter = cls(Features(state["features.items"], state["features.mean"], state["features.scale"],
+                               state.get("features.directions")), config)
         adapter.load_state_dict(state)
         return adapter
 
