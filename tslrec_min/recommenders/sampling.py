@@ -152,10 +152,11 @@ def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_
         raise ValueError("the catalogue has no items, so there is no negative to draw")
     if table is not None:
         _check_same_items(seen, table)
-    arrays = (None, None, None) if table is None else (table.thresholds, table.aliases, table.probabilities)
+    thresholds, aliases, weights = (None, None, None) if table is None else (
+        table.thresholds, table.aliases, table.probabilities)
     attempts = _ATTEMPTS if table is None else max(_ATTEMPTS, seen.n_items // _ITEMS_PER_ATTEMPT)
     failed = len(chosen) and draw_unseen(  # the kernel takes the address of the first row
-        seen.indptr, seen.items, *seen.filter, seen.n_items, attempts, *arrays, chosen, keys,
+        seen.indptr, seen.items, *seen.filter, seen.n_items, attempts, thresholds, aliases, weights, chosen, keys,
         whole_number("seed", seed, 0, _LARGEST_WORD), whole_number("epoch", epoch, 0, _LARGEST_WORD), out,
         thread_count(num_threads))
     if failed:
