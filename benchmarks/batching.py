@@ -24,7 +24,6 @@ from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Histories
 from tslrec_min.recommenders.adapters import build_adapter
 from tslrec_min.recommenders.batching import (
-    BatchBuffers,
     cloze_batch,
     length_parts,
     next_item_batch,
@@ -54,21 +53,19 @@ class PaddedHistories(TorchDataset):
 
 def kernel_epoch(histories: Histories, n_items: int, objective: str, threads: int) -> int:
     """Make all batches of an epoch; return their number."""
-    random, buffers = np.random.default_rng(0), BatchBuffers(CONFIG.batch_size * CONFIG.max_len)
+    random = np.random.default_rng(0)
     windows = next_item_windows(histories.indptr, CONFIG.max_len,
                                 window_phases(histories.indptr, CONFIG.max_len, random))
     lengths = np.minimum(windows.input_stop - windows.row_start, CONFIG.max_len)
     order = random.permutation(len(windows))
     batches = [order[start:start + CONFIG.batch_size] for start in range(0, len(order), CONFIG.batch_size)]
     for chosen in batches:
-        buffers.clear()
         for part in length_parts(lengths[chosen]):
             if objective == "next":
-                next_item_batch(histories.items, windows, chosen[part], CONFIG.max_len, buffers=buffers,
-                                num_threads=threads)
+                next_item_batch(histories.items, windows, chosen[part], CONFIG.max_len, num_threads=threads)
             else:
                 cloze_batch(histories.items, windows, chosen[part], CONFIG.max_len, mask=n_items + 1, probability=0.2,
-                            last_probability=0.1, seed=0, epoch=1, buffers=buffers, num_threads=threads)
+                            last_probability=0.1, seed=0, epoch=1, num_threads=threads)
     return len(batches)
 
 

@@ -14,7 +14,7 @@ from .tables import print_training
 
 @click.command()
 @click.argument("dataset", type=DATASET)
-@out_option("Folder of the pretrained recommender and its latent categories.")
+@out_option("Folder of the pretrained recommender and the latent categories.")
 @config_options(PretrainConfig)
 @stage_options
 def pretrain(dataset: Path, out: Path, config: PretrainConfig, device: str, threads: int, existing: Existing,

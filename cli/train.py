@@ -26,8 +26,8 @@ from .tables import print_training
 @click.argument("dataset", type=DATASET)
 @out_option("Folder of the trained recommender.")
 @click.option("--embeddings", type=VECTORS_PATH,
-              help="Item embeddings: a folder that tslrec embed wrote, or a file of vectors: .npy, .npz, "
-                   ".parquet, word2vec's or RecBole's text.")
+              help="Item embeddings: a folder that tslrec embed wrote, or a file of vectors (.npy, .npz, .parquet, "
+                   "word2vec or RecBole text).")
 @vector_file_options
 @config_options(TrainConfig)
 @stage_options
@@ -35,11 +35,11 @@ def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path
           config: TrainConfig, device: str, threads: int, existing: Existing, as_json: bool) -> None:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
-    The weights that are best on the validation targets are kept. A training that was interrupted goes on where it
-    was when the command is given again. Under torchrun several processes share every batch, with the same result.
+    The weights with the best validation score are kept. To resume an interrupted training, run the same command again.
+    Under torchrun several processes share every batch, with the same result.
 
-    A file of item vectors may have its items in any order: they are matched by id, and it must have every item of the
-    data set once. An .npz file holds the arrays "ids" and "vectors", a Parquet file a column of ids and one of lists.
+    A file of item vectors must have every item of the data set once, in any order: rows are matched by id. An .npz
+    file holds the arrays "ids" and "vectors"; a Parquet file holds a column of ids and a column of lists.
 
     \b
     Examples:

@@ -37,4 +37,4 @@ def test_a_training_that_was_best_at_its_end_says_so(cycle: Path, tmp_path: Path
         result = tslrec("train", cycle, "--epochs", 3, "--width", 32, "--learning-rate", 1e-2, "--decay", decay,
                         "--threads", 1, "-o", tmp_path / decay)
         assert "best epoch 3 of 3" in result.stdout
-        assert ("more epochs may bring more" in result.stderr) == (decay == "none")
+        assert ("more epochs may improve the result" in result.stderr) == (decay == "none")

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from tslrec_min.recommenders._batching import hide_items, pad_rows
 from tslrec_min.recommenders.batching import (
-    BatchBuffers,
     Windows,
     cloze_batch,
     history_batch,
@@ -174,21 +173,6 @@ def test_cloze_hides_as_often_as_asked():
     assert abs(last_alone[batch.lengths == 50].mean() - 0.1) < 0.03
     other = cloze_batch(items, windows, np.arange(len(windows)), 50, **CLOZE | {"epoch": 3})
     assert (other.targets != batch.targets).any()
-
-
-def test_buffers_are_written_again():
-    indptr, items = csr([5, 9, 3])
-    windows, buffers = next_item_windows(indptr, 4, [0, 0, 0]), BatchBuffers(12)
-    first, other = (next_item_batch(items, windows, [window], 4, buffers=buffers) for window in (0, 1))
-    assert not np.shares_memory(first.items, other.items)
-    kept = first.items.copy()
-    buffers.clear()
-    second = next_item_batch(items, windows, [2], 4, buffers=buffers)
-    assert np.shares_memory(first.items, second.items) and not (first.items == kept).all()
-    fresh = next_item_batch(items, windows, [2], 4)
-    assert second.items.tolist() == fresh.items.tolist() and second.targets.tolist() == fresh.targets.tolist()
-    with pytest.raises(ValueError, match="3 x 4 items do not fit into buffers for 12, of which 4 are in use"):
-        next_item_batch(items, windows, [0, 1, 2], 4, buffers=buffers)
 
 
 def test_empty_cases():

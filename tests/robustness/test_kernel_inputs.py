@@ -15,7 +15,7 @@ from tslrec_min.data.seen import SeenItems
 from tslrec_min.llm.elementwise import gated_values, rms_norm_values
 from tslrec_min.llm.prompt_layout import prompt_layout
 from tslrec_min.ranking.ranks import rank_targets
-from tslrec_min.recommenders.batching import BatchBuffers, history_batch, next_item_batch, window_phases
+from tslrec_min.recommenders.batching import history_batch, next_item_batch, window_phases
 from tslrec_min.recommenders.models.dropout import Dropout
 from tslrec_min.recommenders.sampling import AliasTable, sample_negatives
 from tslrec_min.runtime.validation import as_offsets
@@ -47,7 +47,6 @@ pytestmark = pytest.mark.kernel
     (lambda: prompt_layout(-1, [2], CPU), "-1 shared tokens"),
     (lambda: prompt_layout(1, [], CPU), "1 shared tokens"),
     (lambda: Dropout(1.0), "rate is 1.0"),
-    (lambda: BatchBuffers(4).views(2, 3), "do not fit"),
     (lambda: window_phases([[0, 1]], 3, np.random.default_rng(0)), "indptr is"),
 ])
 def test_what_would_reach_beyond_the_arrays(call, message):

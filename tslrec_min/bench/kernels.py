@@ -10,7 +10,7 @@ import torch
 
 from ..data.seen import SeenItems
 from ..ranking.ranks import rank_targets, top_k
-from ..recommenders.batching import BatchBuffers, cloze_batch, next_item_batch, next_item_windows
+from ..recommenders.batching import cloze_batch, next_item_batch, next_item_windows
 from ..recommenders.models.dropout import Dropout
 from ..recommenders.sampling import AliasTable, sample_negatives
 from .figures import Effort, Figure, relative_time
@@ -70,18 +70,16 @@ def kernel_figures(sizes: KernelSizes, seed: int, effort: Effort, threads: int) 
 def _batching(case: _Case, effort: Effort, threads: int) -> Iterator[tuple[str, Figure]]:
     windows = next_item_windows(case.indptr, _MAX_LEN, np.zeros(case.sizes.users, np.int64))
     select = np.random.default_rng(1).permutation(len(windows))
-    buffers, kept = BatchBuffers(len(select) * _MAX_LEN), np.empty((len(select), _MAX_LEN), np.int64)
+    kept = np.empty((len(select), _MAX_LEN), np.int64)
     stops = windows.input_stop[select]
     lengths = np.minimum(stops - windows.row_start[select], _MAX_LEN)
 
     def next_items() -> None:
-        buffers.clear()
-        next_item_batch(case.items, windows, select, _MAX_LEN, buffers=buffers, num_threads=threads)
+        next_item_batch(case.items, windows, select, _MAX_LEN, num_threads=threads)
 
     def cloze() -> None:
-        buffers.clear()
         cloze_batch(case.items, windows, select, _MAX_LEN, mask=case.sizes.items + 1, probability=0.2,
-                    last_probability=0.1, seed=0, epoch=1, buffers=buffers, num_threads=threads)
+                    last_probability=0.1, seed=0, epoch=1, num_threads=threads)
 
     def gather() -> None:
         padded_batch(case.items, stops - lengths, lengths, kept)

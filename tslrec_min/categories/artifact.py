@@ -15,7 +15,7 @@ from ..storage.artifacts import open_artifact, refuse_other_dataset
 
 @dataclass(frozen=True)
 class Categories:
-    """The latent categories of a pretrain artifact."""
+    """Latent categories of items."""
 
     labels: np.ndarray
     """int64 [I+1], 0..K-1; -1 for padding."""
@@ -29,7 +29,7 @@ class Categories:
 
 
 def load_categories(path: Path, dataset: Dataset, dataset_hash: str) -> tuple[Categories, str]:
-    """Read the latent categories of a pretrain artifact and its hash.
+    """Read the latent categories of a pretrain artifact, and its hash.
 
     Raises:
         TslrecError: it is missing, damaged, or of another data set.
@@ -39,7 +39,7 @@ def load_categories(path: Path, dataset: Dataset, dataset_hash: str) -> tuple[Ca
     arrays = load_arrays(artifact.path / "categories.npz", ("labels", "centroids"))
     categories = Categories(arrays["labels"], arrays["centroids"])
     labels = categories.labels
-    if labels.shape != (dataset.n_items + 1,) or labels.dtype != np.int64 or categories.centroids.ndim != 2 or (
-            labels[1:].min() < 0 or labels.max() >= categories.n_categories):
+    if (labels.shape != (dataset.n_items + 1,) or labels.dtype != np.int64 or categories.centroids.ndim != 2
+            or labels[1:].min() < 0 or labels.max() >= categories.n_categories):
         raise TslrecError(f"{path} has no category for each of {dataset.n_items} items; run tslrec pretrain again")
     return categories, artifact.hash

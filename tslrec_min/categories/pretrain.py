@@ -24,19 +24,18 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
              existing: Existing = Existing.REFUSE) -> None:
     """Train an ID-only recommender and cluster its item table into latent categories.
 
-    Nothing here depends on a validation or test item: early stopping looks at the last item of every *training*
-    history, which the recommender does not learn from.
+    The result depends on no validation or test item: early stopping uses the last item of every *training* history,
+    which is held out from training.
 
     Args:
         dataset_path: data set artifact.
         out: folder of the artifact.
         config: training and clustering settings.
-        device: where to train.
-        threads: kernel threads.
-        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
+        device, threads: see `trained`.
+        existing: what to do with an artifact at `out`.
 
     Raises:
-        TslrecError: see `train_recommender` and `k_means`.
+        TslrecError: see `trained` and `k_means`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
@@ -48,7 +47,6 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
                                        device, threads, "pretrain", checkpointing)
         table = recommender.item_table().detach().float().cpu().numpy()
         step(f"clusters the items into {config.categories} latent categories")
-        # Only items that the recommender learned from take part in the fit.
         solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
                                      seed=config.seed)
         np.savez(folder / "categories.npz", labels=solution.labels, centroids=solution.centroids)
@@ -57,7 +55,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
 
 
 def _describe(solution: Clustering, dataset: Dataset) -> dict[str, Any]:
-    """Say how large the categories are and how far the users' preferences are from uniform."""
+    """Return the sizes of the categories, and how far the users' preferences are from uniform."""
     sizes = np.bincount(solution.labels[1:], minlength=len(solution.centroids))
     preferences = preference_distributions(dataset.training(), solution.labels, len(sizes))
     entropy = -(preferences * np.log(np.maximum(preferences, 1e-12))).sum(axis=1)

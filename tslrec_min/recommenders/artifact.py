@@ -1,4 +1,4 @@
-"""The train artifact: a recommender's weights, the table rows of cold items."""
+"""The train artifact: the weights of a recommender, and the table rows of cold items."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from ..item_vectors.load import ItemEmbeddings
 from ..storage.arrays import load_array
 from ..storage.artifacts import Artifact, open_artifact, refuse_other_dataset
 from ..storage.tensors import load_tensors, save_tensors
-from .adapters import adapter_classes
+from .adapters import ADAPTER_CLASSES
 from .models import SequentialRecommender, build_recommender
 
-_ADAPTER = "adapter."
 COLD_ROWS = "cold_rows.npy"
 
 
@@ -28,7 +27,7 @@ def save_recommender(recommender: SequentialRecommender, folder: Path) -> None:
 
 
 def load_recommender(path: Path | Artifact, dataset_hash: str, device: torch.device) -> SequentialRecommender:
-    """Read a train artifact, given by its folder or opened.
+    """Read the recommender of a train artifact, given as a folder or opened.
 
     Raises:
         TslrecError: it is missing, damaged, or was trained on another data set.
@@ -38,21 +37,21 @@ def load_recommender(path: Path | Artifact, dataset_hash: str, device: torch.dev
     config = from_mapping(TrainConfig, artifact.config, str(artifact.path), refuse_unread=False)
     state = load_tensors(artifact.path / "model.safetensors")
     try:
-        adapter = adapter_classes()[config.adapter].restore(config, {
-            name.removeprefix(_ADAPTER): value for name, value in state.items() if name.startswith(_ADAPTER)})
+        adapter = ADAPTER_CLASSES[config.adapter].restore(config, {
+            name.removeprefix("adapter."): value for name, value in state.items() if name.startswith("adapter.")})
         recommender = build_recommender(adapter, config)
         recommender.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        raise TslrecError(f"{artifact.path}: its weights don't fit its configuration: {error}; run tslrec train again"
-                          ) from None
+        raise TslrecError(
+            f"{artifact.path}: its weights don't fit its configuration: {error}; run tslrec train again") from None
     return recommender.to(device).eval()
 
 
 def load_cold_rows(path: Path | Artifact, n_cold: int) -> np.ndarray | None:
-    """Read the table rows of the cold items from a train artifact, float32 [C, d]; None if its adapter makes none.
+    """Read the table rows of the C cold items from a train artifact, float32 [C, d]; None if it has none.
 
     Raises:
-        TslrecError: the artifact is missing or damaged, or the rows are not of `n_cold` items, C, or not finite.
+        TslrecError: the artifact is missing or damaged, C is not `n_cold`, or a number is not finite.
     """
     artifact = open_artifact(path, "train")
     if COLD_ROWS not in artifact.record["files"]:
@@ -65,10 +64,10 @@ def load_cold_rows(path: Path | Artifact, n_cold: int) -> np.ndarray | None:
 
 
 def load_item_table(path: Path, dataset: Dataset, dataset_hash: str) -> ItemEmbeddings:
-    """Read the item table of a train artifact; cold items have no rows in it.
+    """Read the item table of a train artifact, without cold items.
 
     Raises:
-        TslrecError: it is missing, damaged, or was trained on another data set.
+        TslrecError: see `load_recommender`.
     """
     recommender = load_recommender(path, dataset_hash, torch.device("cpu"))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Batches of item histories: slices of one flat item array, padded, without Python work per row.
+"""Batches of item histories: slices of one flat item array, padded by a kernel.
 
 Histories are CSR: user u has ``items[indptr[u]:indptr[u + 1]]``, oldest first, ids from 1; 0 is padding.
 
@@ -7,11 +7,10 @@ of an input is the item after it. Departure: SASRec cuts a long history to its l
 cut into windows, so that every training item but a user's first is a target once per epoch. Training on hidden
 items (the Cloze task) follows BERT4Rec (Sun et al., CIKM 2019, arXiv 1904.06690, section 3.6).
 
-A batch is as wide as its longest row; shorter ones are padded on the right, so that a causal model needs
-no mask. Batches for training are random, and then cut into parts of similar length (`length_parts`), so that little of
-them is padding. (Batches that are of similar length as a whole would need no cutting, but change what is learned: the
-mean over a batch of short histories would count each of its few targets many times more. On MovieLens-100K that cost a
-tenth of the validation NDCG@10.)
+A batch is as wide as its longest row; shorter rows are padded on the right, so that a causal model needs no mask.
+Training batches are random; `length_parts` cuts each into parts of similar length, which hold little padding. (Whole
+batches of similar length would change what is learned: the mean over a batch of short histories gives its few targets
+more weight. On MovieLens-100K that cost a tenth of the validation NDCG@10.)
 """
 
 from __future__ import annotations
@@ -27,30 +26,30 @@ from ._batching import hide_items, pad_rows
 
 Items = NDArray[np.int32] | NDArray[np.int64]
 _PART_ITEMS = 1024
-"""Padding that is worth a part of its own: about what running a model once more costs."""
+"""Padding above which a batch is split: running the model once more costs about as much."""
 _THREAD_ITEMS = 1 << 18
-"""Items of a batch that a thread is worth waking for: about a tenth of a millisecond's work."""
+"""Minimum number of items per thread: about a tenth of a millisecond's work."""
 _WORD = 2**32
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Training windows over a flat item array of N items; offsets are int64 [W], absolute.
+    """Training windows over a flat item array; offsets are int64 [W], into that array.
 
     Window w has the targets ``items[first_target[w] : input_stop[w] + 1]``, each predicted from the items before.
     """
 
     users: Int64Array
-    """Whose history it is."""
+    """The user of each window."""
     row_start: Int64Array
     """Where the user's history begins."""
     input_stop: Int64Array
-    """End of the inputs, exclusive; the item there is the last target."""
+    """End of the inputs, exclusive: the place of the last target."""
     first_target: Int64Array
-    """Where the targets begin: earlier items belong to other windows."""
+    """The place of the first target; earlier targets belong to other windows."""
 
     def __post_init__(self) -> None:
-        """Hold the arrays as int64 of the same length, as kernels and batches rely on."""
+        """Convert the arrays to int64 and check that their lengths agree."""
         for field in ("users", "row_start", "input_stop", "first_target"):
             values = as_int64(field, getattr(self, field))
             check_length(field, values, len(self.row_start), "window")
@@ -63,46 +62,21 @@ class Windows:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some histories side by side; all int64."""
+    """Padded histories, one per row."""
 
     items: Int64Array
-    """[B, T], 0 = padding."""
+    """int64 [B, T], 0 = padding."""
     lengths: Int64Array
-    """[B], items in each row."""
+    """int64 [B], items in each row."""
     targets: Int64Array
-    """[B, T], 0 = no target; [B, 0] where nothing is asked for."""
-
-
-class BatchBuffers:
-    """Memory for a training step's parts of a batch; the next step's overwrite them."""
-
-    def __init__(self, n_items: int) -> None:
-        self._items, self._targets = (np.empty(n_items, dtype=np.int64) for _ in range(2))
-        self._used = 0
-
-    def clear(self) -> None:
-        """Give all memory back: parts made before must not be used any more."""
-        self._used = 0
-
-    def views(self, rows: int, width: int) -> tuple[Int64Array, Int64Array]:
-        """Return two arrays, int64 [rows, width], for items and targets.
-
-        Raises:
-            ValueError: they don't fit beside those since `clear`.
-        """
-        place = slice(self._used, self._used + rows * width)
-        if place.stop > len(self._items):
-            raise ValueError(f"{rows} x {width} items do not fit into buffers for {len(self._items)}, of which "
-                             f"{self._used} are in use; make them for the largest batch")
-        self._used = place.stop
-        return self._items[place].reshape(rows, width), self._targets[place].reshape(rows, width)
+    """int64 [B, T], 0 = no target; [B, 0] if no targets were requested."""
 
 
 def window_phases(indptr: ArrayLike, max_len: int, random: np.random.Generator) -> Int64Array:
     """Draw where to cut each history, int64 [U], so that it gives as few windows as possible.
 
-    A history of n targets needs ceil(n / max_len) windows, which have room for some more targets than n; the
-    phase shifts the cuts by a random part of that room. So long histories are cut elsewhere in every epoch.
+    ceil(n / max_len) windows have room for more than the n targets of a history; the phase shifts the cuts by a random
+    part of that room. So a long history is cut at other places in every epoch.
     """
     n_targets = np.maximum(np.diff(as_int64("indptr", indptr)) - 1, 0)
     return random.integers(0, -n_targets % whole_number("max_len", max_len, 1) + 1)
@@ -113,12 +87,12 @@ def next_item_windows(indptr: ArrayLike, max_len: int, phases: ArrayLike) -> Win
 
     Args:
         indptr: int64 [U + 1], rows of the training histories; users of fewer than two items give no window.
-        max_len: most targets in a window, and greatest width of the batches made of them.
-        phases: int64 [U], in 0..max_len - 1. With phase p a user's last window has ``max_len - p`` targets (fewer
-            where the history has fewer) and the windows before it are full, save the first.
+        max_len: maximum number of targets in a window, and maximum width of the batches.
+        phases: int64 [U], in 0..max_len - 1. With phase p a user's last window has ``max_len - p`` targets, the first
+            one the rest, and all between them `max_len`.
 
     Returns:
-        The windows, in the order of users and of time.
+        The windows, ordered by user and time.
     """
     max_len = whole_number("max_len", max_len, 1)
     rows = as_int64("indptr", indptr)
@@ -142,8 +116,8 @@ def length_parts(lengths: ArrayLike) -> list[Int64Array]:
         lengths: int64 [B], at least 0.
 
     Returns:
-        The rows of each part, int64; a new part begins where the rows that are left would otherwise hold more than
-        1024 items of padding.
+        The rows of each part, int64. A new part begins where the remaining rows would otherwise hold more than 1024
+        items of padding.
     """
     sizes = as_int64("lengths", lengths)
     order = np.argsort(-sizes, kind="stable")
@@ -154,19 +128,17 @@ def length_parts(lengths: ArrayLike) -> list[Int64Array]:
     return np.split(order, starts[1:]) if len(order) else []
 
 
-def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *,
-                    buffers: BatchBuffers | None = None, num_threads: int = 1) -> Batch:
+def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *, num_threads: int = 1) -> Batch:
     """Make the inputs and targets of some windows.
 
-    A window's inputs are as many as fit of the items before its last target, also those that are targets of
-    other windows: the context is always as long as possible.
+    The inputs of a window are the last `max_len` items before its last target. They may include targets of other
+    windows, so that the context is always as long as possible.
 
     Args:
         items: int32 or int64 [N], all training histories.
         windows: of `next_item_windows` for these histories.
-        select: int64 [B], which windows, in the order of the batch.
-        max_len: greatest width of the batch.
-        buffers: memory to write into; new by default.
+        select: int64 [B], the windows, in the order of the batch.
+        max_len: maximum width of the batch.
         num_threads: threads of the kernel; the result does not depend on it.
 
     Returns:
@@ -178,7 +150,7 @@ def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: 
     check_range("end of a row", stop, 0, len(items) - 1)
     if (first > stop).any():
         raise ValueError("the targets of a window begin after its last one; make the windows again")
-    batch = _padded(items, start, stop, max_len, buffers, num_threads, with_targets=True)
+    batch = _padded(items, start, stop, max_len, num_threads)
     # A target stands where the item before it does; the first ones may belong to another window.
     context = stop + 1 - batch.lengths
     _pad(items, context, batch.lengths, np.maximum(first, context) - context, batch.targets, num_threads)
@@ -186,22 +158,16 @@ def next_item_batch(items: Items, windows: Windows, select: ArrayLike, max_len: 
 
 
 def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int, *, mask: int, probability: float,
-                last_probability: float, seed: int, epoch: int, buffers: BatchBuffers | None = None,
-                num_threads: int = 1) -> Batch:
+                last_probability: float, seed: int, epoch: int, num_threads: int = 1) -> Batch:
     """Make inputs in which random items are hidden, and the hidden items as targets.
 
     Args:
-        items: int32 or int64 [N], all training histories.
-        windows: of `next_item_windows`; a window is read up to and with its last target.
-        select: int64 [B], which windows, in the order of the batch.
-        max_len: greatest width of the batch.
+        items, windows, select, max_len, num_threads: see `next_item_batch`; here a window includes its last target.
         mask: the id that stands for a hidden item.
         probability: of hiding an item, independently; where no item is drawn, one at random is hidden.
-        last_probability: of hiding the last item of a row and no other instead, as a model is asked later on.
-        seed: in 0..2**64 - 1; with `epoch` and the window's place it decides what is hidden.
+        last_probability: of hiding only the last item of a row instead, as when recommending.
+        seed: in 0..2**64 - 1; the hidden items follow from it, `epoch` and the window's place.
         epoch: in 0..2**64 - 1.
-        buffers: memory to write into; new by default.
-        num_threads: threads of the kernel; the result does not depend on it.
 
     Returns:
         The batch.
@@ -213,8 +179,7 @@ def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int,
             raise ValueError(f"{name} is {value}; expected 0..1")
     stop = windows.input_stop[chosen] + 1
     check_range("end of a row", stop, 0, len(items))
-    batch = _padded(items, windows.row_start[chosen], stop, max_len, buffers, num_threads,
-                    with_targets=True)
+    batch = _padded(items, windows.row_start[chosen], stop, max_len, num_threads)
     hide_items(batch.items, batch.targets, batch.lengths, stop, whole_number("mask", mask, 1),
                whole_number("seed", seed, 0, 2**64 - 1), whole_number("epoch", epoch, 0, 2**64 - 1),
                round(probability * _WORD), round(last_probability * _WORD),
@@ -222,28 +187,26 @@ def cloze_batch(items: Items, windows: Windows, select: ArrayLike, max_len: int,
     return batch
 
 
-def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: int, *,
-                  num_threads: int = 1) -> Batch:
+def history_batch(indptr: Int64Array, items: Items, users: ArrayLike, max_len: int, *, num_threads: int = 1) -> Batch:
     """Return the last items of some users' histories.
 
     Args:
         indptr: int64 [U + 1], rows of the histories.
         items: int32 or int64 [N], all histories.
-        users: int64 [B], which users, in the order of the batch.
-        max_len: greatest width of the batch, and most items of a history.
-        num_threads: threads of the kernel; the result does not depend on it.
+        users: int64 [B], in the order of the batch.
+        max_len, num_threads: see `next_item_batch`.
 
     Returns:
         The batch, without targets; a user without items has a row of padding.
     """
     rows, chosen = as_int64("indptr", indptr), as_int64("users", users)
     check_range("users", chosen, 0, len(rows) - 2)
-    return _padded(items, rows[chosen], rows[chosen + 1], max_len, None, num_threads, with_targets=False)
+    return _padded(items, rows[chosen], rows[chosen + 1], max_len, num_threads, with_targets=False)
 
 
-def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int,
-            buffers: BatchBuffers | None, num_threads: int, *, with_targets: bool) -> Batch:
-    """Return the last `max_len` of every slice; the targets are not filled in."""
+def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int, num_threads: int, *,
+            with_targets: bool = True) -> Batch:
+    """Return the last `max_len` items of every slice; the targets are not filled in."""
     if items.ndim != 1 or items.dtype not in (np.int32, np.int64):
         raise ValueError(f"items is {items.dtype} of shape {items.shape}; expected int32 or int64 [N]")
     check_range("start of a row", starts, 0, len(items))
@@ -251,10 +214,9 @@ def _padded(items: Items, starts: Int64Array, stops: Int64Array, max_len: int,
     if (stops < starts).any():
         raise ValueError("a row ends before it starts; make the offsets for these items again")
     lengths = np.minimum(stops - starts, whole_number("max_len", max_len, 1))
-    shape = (len(lengths), int(lengths.max(initial=1)))
-    out, targets = (np.empty(shape, np.int64), np.empty(shape, np.int64)) if buffers is None else buffers.views(*shape)
+    out = np.empty((len(lengths), int(lengths.max(initial=1))), np.int64)
     _pad(items, stops - lengths, lengths, np.zeros_like(lengths), out, num_threads)
-    return Batch(out, lengths, targets if with_targets else targets[:, :0])
+    return Batch(out, lengths, np.empty_like(out if with_targets else out[:, :0]))
 
 
 def _pad(items: Items, starts: Int64Array, lengths: Int64Array, skipped: Int64Array, out: Int64Array,

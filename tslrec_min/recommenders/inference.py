@@ -1,4 +1,4 @@
-"""Inference with a trained recommender: states after histories, and full ranking of targets."""
+"""Inference with a trained recommender: final states of histories, and full ranking of targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .batching import history_batch
 from .models import SequentialRecommender
 
 _EVALUATION_ITEMS = 1 << 15
-"""Items of the histories that are read at once."""
+"""Maximum number of history items in a batch."""
 
 
 @torch.no_grad()
@@ -25,12 +25,12 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
     """Return the states after the users' last items, float32 [B, d], and the item table, float32 [I+1, d].
 
     Raises:
-        TslrecError: the model's numbers are not finite.
+        TslrecError: they are not finite.
     """
     recommender.eval()
     table = recommender.item_table()
     lengths = np.minimum(histories.lengths[users], recommender.max_len)
-    order = np.argsort(lengths, kind="stable")  # histories of about the same length are read together
+    order = np.argsort(lengths, kind="stable")  # a batch has histories of about the same length
     states = np.empty((len(users), table.shape[1]), dtype=np.float32)
     size = max(1, _EVALUATION_ITEMS // recommender.max_len)
     for start in range(0, len(order), size):
@@ -47,29 +47,26 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
 
 def rank(recommender: SequentialRecommender, evaluation: Evaluation, protocols: Sequence[SeenItems | None], *,
          device: torch.device, threads: int = 1) -> list[Ranks]:
-    """Rank every target over the full catalogue; under torchrun each process ranks a part of them.
+    """Return the ranks of all targets over the full catalogue; under torchrun each process ranks a part of them.
 
     Args:
         recommender: a trained model.
         evaluation: the targets.
-        protocols: what to leave out of the ranking, for each ranking that is wanted; None: nothing.
+        protocols: the items to leave out, for each of the rankings to return; None: no items.
         device: where the model is.
-        threads: threads of the ranking kernel.
-
-    Returns:
-        The ranks of all targets under each protocol.
+        threads: threads of the kernels.
 
     Raises:
-        TslrecError: the model's numbers are not finite.
+        TslrecError: see `final_states`.
     """
     mine = distributed.share(np.arange(len(evaluation.users)))
     users, targets = evaluation.users[mine], evaluation.targets[mine]
     states, table = final_states(recommender, evaluation.histories, users, device=device, threads=threads)
-    found = [rank_targets(states, table, targets, seen, users=users, num_threads=threads) for seen in protocols]
-    return [gathered_ranks(ranks, mine, len(evaluation.users), device) for ranks in found]
+    return [gathered_ranks(rank_targets(states, table, targets, seen, users=users, num_threads=threads), mine,
+                           len(evaluation.users), device) for seen in protocols]
 
 
 def gathered_ranks(ranks: Ranks, mine: np.ndarray, count: int, device: torch.device) -> Ranks:
-    """Return the ranks of all `count` targets from those that each process has of its share `mine`, int64 [n]."""
+    """Gather the ranks of all `count` targets from the processes; `mine`, int64 [n], is the share of this one."""
     return Ranks(*(distributed.gather_shares(counts, mine, count, device)
                    for counts in (ranks.greater, ranks.equal, ranks.n_candidates)))

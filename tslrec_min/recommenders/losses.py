@@ -1,9 +1,8 @@
 """Losses of sequential recommenders and of the preference head.
 
-The losses over items are sums over the positions that have a target, so that processes that share a batch can add
-theirs up. None stores the scores of all positions at once: positions go through in chunks, and since every loss is a
-function of its own scores alone, a chunk's gradient is computed right after its loss, before the next chunk comes.
-So memory is bounded by the chunk, whatever the catalogue, and nothing is computed twice.
+The losses over items are sums over the positions with a target, so that processes that share a batch can add theirs
+up. Positions are handled in chunks: the gradient of a chunk is computed right after its loss, so that the scores of
+one chunk are all that is in memory, and nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from torch.nn import functional as F
 
 CHUNK_BYTES = {"cpu": 4 << 20}
 _DEVICE_CHUNK_BYTES = 256 << 20
-"""Scores of one chunk by kind of device: of the order of a CPU's cache, or enough to keep a GPU busy."""
-_FEWEST_ROWS = 64
-"""With a huge catalogue a chunk is larger than a cache anyway; fewer rows would make the products slow."""
+"""Size of one chunk's scores by type of device: about a CPU's cache, or enough to keep a GPU busy."""
+_MINIMUM_ROWS = 64
+"""Of a chunk: with fewer the matrix products would be slow; with a huge catalogue no chunk fits a cache anyway."""
 
 PairLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Scores of the targets, float [m], and of their negatives, float [m, k] -> sum of the losses, float scalar."""
@@ -42,19 +41,19 @@ def full_softmax_loss(states: torch.Tensor, item_table: torch.Tensor, targets: t
 def sampled_loss(states: torch.Tensor, item_table: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor,
                  pair_loss: PairLoss, log_weights: torch.Tensor | None = None, offsets: torch.Tensor | None = None
                  ) -> torch.Tensor:
-    """Loss of the target against negatives alone, summed over positions.
+    """Loss of each target against its negatives, summed over positions.
 
     Args:
         states: float [M, d].
         item_table: float [I+1, d].
         targets: int64 [M], in 1..I.
-        negatives: int64 [M, k], of each position, or [k], shared by all; a shared one that is a position's own
-            target does not count there.
+        negatives: int64 [M, k], of each position, or [k], shared by all; a shared one does not count where it is the
+            target.
         pair_loss: `sampled_softmax`, or made by `binary_cross_entropy`.
-        log_weights: float [I+1], added to the scores of items where they are negatives. For sampled_softmax minus
-            the logarithm of an item's probability (log-Q correction: Bengio and Senecal, IEEE TNN 19(4), 2008; for
-            recommenders Yi et al., RecSys 2019), so that the sum over the negatives estimates that over all items.
-        offsets: float [M], added to the scores of a position's negatives: what of the correction is the user's.
+        log_weights: float [I+1], added to the scores of negatives. For sampled_softmax minus the logarithm of an item's
+            probability (log-Q correction: Bengio and Senecal, IEEE TNN 19(4), 2008; for recommenders Yi et al., RecSys
+            2019), so that the sum over the negatives estimates that over all items.
+        offsets: float [M], added to the scores of a position's negatives: the user's part of the correction.
 
     Returns:
         float32 scalar.
@@ -95,17 +94,26 @@ def binary_cross_entropy(n_negatives: int, n_items: int = 2, calibration: float 
     return loss
 
 
-class _FullSoftmax(torch.autograd.Function):
+class _Loss(torch.autograd.Function):
+    """A loss that computes its gradients by the states and the item table in the forward pass."""
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def] # torch fixes the signature
+        states, table = ctx.saved_tensors
+        return states.mul_(gradient), table.mul_(gradient), *[None] * (len(ctx.needs_input_grad) - 2)
+
+
+class _FullSoftmax(_Loss):
     """See full_softmax_loss."""
 
     @staticmethod
-    def forward(ctx, states, item_table, targets):  # type: ignore[no-untyped-def] # torch fixes the signature
-        low = _product_type(states)
+    def forward(ctx, states, item_table, targets):  # type: ignore[no-untyped-def]
+        low = _product_dtype(states)
         with torch.autocast(states.device.type, enabled=False):
             items, places = item_table.detach()[1:].to(low), targets - 1
-            state_gradient, table_gradient = _gradients(states, item_table)
+            state_gradient, table_gradient = torch.empty_like(states), torch.zeros_like(item_table)
             loss = torch.zeros((), device=states.device)
-            buffer = None  # one for all chunks: memory that is new for each costs more than what is computed in it
+            buffer = None  # one for all chunks: allocating it for each costs more than the computation
             for rows in _chunks(states, 4 * len(items)):
                 part, own = states[rows].to(low), places[rows]
                 if buffer is None:
@@ -127,53 +135,43 @@ class _FullSoftmax(torch.autograd.Function):
         ctx.save_for_backward(state_gradient, table_gradient)
         return loss
 
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        states, table = ctx.saved_tensors
-        return states.mul_(gradient), table.mul_(gradient), None
 
-
-class _Sampled(torch.autograd.Function):
+class _Sampled(_Loss):
     """See sampled_loss."""
 
     @staticmethod
     def forward(ctx, states, item_table, targets, negatives, pair_loss, log_weights, offsets):  # type: ignore
         with torch.autocast(states.device.type, enabled=False):
-            state_gradient, table_gradient = _gradients(states, item_table)
+            state_gradient, table_gradient = torch.empty_like(states), torch.zeros_like(item_table)
             loss = torch.zeros((), device=states.device)
             shared = negatives.dim() == 1
             row_bytes = 4 * negatives.shape[-1] * (1 if shared else item_table.shape[1])
             for rows in _chunks(states, row_bytes):
-                added = None if log_weights is None else log_weights[negatives if shared else negatives[rows]]
+                drawn = negatives if shared else negatives[rows]
+                added = None if log_weights is None else log_weights[drawn]
                 if offsets is not None:
                     added = offsets[rows, None] if added is None else added + offsets[rows, None]
-                found = _chunk_gradients(states[rows].float(), item_table.detach(), targets[rows],
-                                         negatives if shared else negatives[rows], pair_loss, added)
-                loss += found[0]
-                state_gradient[rows] = found[1]
-                for ids, gradient in found[2:]:
+                part, state_gradient[rows], *by_items = _chunk_gradients(
+                    states[rows].float(), item_table.detach(), targets[rows], drawn, pair_loss, added)
+                loss += part
+                for ids, gradient in by_items:
                     table_gradient.index_add_(0, ids, gradient)
         ctx.save_for_backward(state_gradient, table_gradient)
         return loss
-
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        states, table = ctx.saved_tensors
-        return states.mul_(gradient), table.mul_(gradient), None, None, None, None, None
 
 
 def _chunk_gradients(states: torch.Tensor, table: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor,
                      pair_loss: PairLoss, added: torch.Tensor | None) -> tuple[Any, ...]:
     """Return the loss, its gradient by the states, and (ids, gradient) twice for the table.
 
-    `added` goes to the negatives' scores, float [m, k] or what broadcasts to it.
+    `added`, to the negatives' scores, broadcasts to float [m, k].
     """
     shared = negatives.dim() == 1
     own, others = table[targets], table[negatives]  # [m, d]; [k, d] or [m, k, d]
     with torch.no_grad():
         target_scores = (states * own).sum(dim=1)
         negative_scores = states @ others.T if shared else torch.einsum("md,mkd->mk", states, others)
-    with torch.enable_grad():  # the scores are leaves: autograd goes no further than the few of this chunk
+    with torch.enable_grad():  # the scores are leaves: autograd covers only this chunk's loss
         target_scores, negative_scores = target_scores.requires_grad_(), negative_scores.requires_grad_()
         corrected = negative_scores if added is None else negative_scores + added
         if shared:
@@ -191,17 +189,13 @@ def _chunk_gradients(states: torch.Tensor, table: torch.Tensor, targets: torch.T
             (negatives.flatten(), others_gradient))
 
 
-def _gradients(states: torch.Tensor, item_table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.empty_like(states), torch.zeros_like(item_table)
-
-
-def _product_type(states: torch.Tensor) -> torch.dtype:
-    """Return the type that matrix products are computed in here: autocast's where it is on."""
+def _product_dtype(states: torch.Tensor) -> torch.dtype:
+    """Return the dtype of matrix products: autocast's where it is on."""
     kind = states.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
 
 
 def _chunks(states: torch.Tensor, row_bytes: int) -> Iterator[slice]:
-    size = max(CHUNK_BYTES.get(states.device.type, _DEVICE_CHUNK_BYTES) // row_bytes, _FEWEST_ROWS)
+    size = max(CHUNK_BYTES.get(states.device.type, _DEVICE_CHUNK_BYTES) // row_bytes, _MINIMUM_ROWS)
     for start in range(0, len(states), size):
         yield slice(start, start + size)

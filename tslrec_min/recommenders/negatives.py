@@ -1,4 +1,4 @@
-"""The configured loss of a training step, and the negatives that it takes."""
+"""The configured loss of a training step, with its negatives."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ class Objective:
             log_q = np.maximum(self.table.log_probabilities, np.finfo(np.float32).min)
             self.log_weights = torch.from_numpy(-log_q.astype(np.float32)).to(device)
             drawable = self.table.unseen_probability(self.seen) if self.own_negatives else np.ones(len(training))
-            with np.errstate(divide="ignore"):  # who has nothing to draw is refused where it is drawn
+            with np.errstate(divide="ignore"):  # users without a possible negative are refused when drawing
                 self.user_offsets = np.log(drawable / config.negatives).astype(np.float32)
 
     def __call__(self, states: torch.Tensor, item_table: torch.Tensor, targets: np.ndarray, users: np.ndarray,
                  positions: np.ndarray, batch_targets: np.ndarray, *, epoch: int, step: int) -> torch.Tensor:
         """Return the sum of the losses.
 
-        A sampled softmax is corrected so that its negatives' sum estimates that over all items that could be drawn:
-        all but the user's own where negatives are drawn for each target, else all.
+        A sampled softmax is corrected so that the sum over its negatives estimates that over all items that could be
+        drawn: all items, without the user's own where negatives are drawn for each target.
 
         Args:
-            states: float [M, d], where something is to be predicted.
+            states: float [M, d], at the targets.
             item_table: float [I+1, d].
             targets: int64 [M].
-            users: int64 [M], whose targets.
-            positions: int64 [M], where the targets are in the flat training histories.
-            batch_targets: int64, the targets of the whole batch, of which this process may have a part.
-            epoch: number of the epoch.
-            step: number of the step in the training.
+            users: int64 [M], of the targets.
+            positions: int64 [M], of the targets in the flat training histories.
+            batch_targets: int64, all targets of the batch, also those of other processes.
+            epoch, step: their numbers in the training.
 
         Raises:
             TslrecError: a user has seen every item that could be a negative.
@@ -69,7 +68,7 @@ class Objective:
         """Return the negatives of each target, int64 [M, k], or of all of them, int64 [k]."""
         config = self.config
         if config.sampling == "shared":
-            return shared_negatives(self.table, config.negatives, seed=config.seed, epoch=0, step=step)
+            return shared_negatives(self.table, config.negatives, seed=config.seed, step=step)
         if config.sampling == "batch":
             drawn = np.random.default_rng((config.seed, step, 1)).integers(0, len(batch_targets), config.negatives)
             return batch_targets[drawn]
@@ -82,7 +81,7 @@ class Objective:
 
 
 def _proposal(training: Histories, n_items: int, config: TrainConfig) -> AliasTable:
-    """Return the distribution that negatives come from, seen items aside."""
+    """Return the distribution of the negatives, before seen items are left out."""
     if config.sampling in ("uniform", "shared"):
         return AliasTable.uniform(n_items)
     counts = np.bincount(training.items, minlength=n_items + 1)

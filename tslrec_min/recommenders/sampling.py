@@ -1,9 +1,9 @@
 """Random negatives among the items that a user hasn't seen: uniform, or by popularity.
 
-A draw is a pure function of (seed, epoch, position, column): the same for any number of threads, batch size and
-order of the batch. Sources of the generator and of the draw in a range: csrc/_random.pxd. Popularity to a power as
-in word2vec (Mikolov et al., NeurIPS 2013, arXiv 1310.4546: 0.75), drawn in constant time by an alias table (Walker,
-ACM TOMS 3(3), 1977; built as in Vose, IEEE TSE 17(9), 1991).
+A draw is a pure function of (seed, epoch, position, column): it does not depend on the number of threads, the batch
+size or the order of the batch. For the generator see csrc/_random.pxd. Popularity to a power as in word2vec (Mikolov
+et al., NeurIPS 2013, arXiv 1310.4546: 0.75), drawn in constant time by an alias table (Walker, ACM TOMS 3(3), 1977;
+built as in Vose, IEEE TSE 17(9), 1991).
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from ..runtime.validation import Int64Array, as_int64, check_length, check_range
 from ._sampling import draw_unseen
 
 _LARGEST_WORD = 2**64 - 1
-_UNIFORM_ATTEMPTS = 16  # the exact draw that follows takes about as long
-_LEAST_WEIGHTED_ATTEMPTS, _ITEMS_PER_ATTEMPT = 16, 4  # likewise: it walks over the catalogue
+_ATTEMPTS = 16
+"""Candidates before an exact draw from the unseen items; for a uniform one that takes about as long."""
+_ITEMS_PER_ATTEMPT = 4
+"""A weighted exact draw walks over the catalogue: one attempt more for every 4 items takes about as long."""
 
 
 @dataclass(frozen=True, eq=False)
 class AliasTable:
-    """A distribution over the items 1..I, drawn from in constant time. Make it with `from_counts` or `uniform`."""
+    """A distribution over the items 1..I, sampled in constant time. Make it with `from_counts` or `uniform`."""
 
     probabilities: NDArray[np.float64]
     """float64 [I + 1], entry 0 is padding and 0."""
     thresholds: NDArray[np.uint64]
     """uint64 [I]: column j, from 0, gives item j + 1 with probability ``thresholds[j] / 2**64``, else its alias."""
     aliases: NDArray[np.int32]
-    """int32 [I], the items that fill up the columns; the item itself where nothing is missing."""
+    """int32 [I], the other item of each column; the item itself if its column holds no other."""
 
     def __post_init__(self) -> None:
-        """Check what the kernel relies on, and hold the arrays in the layout that it takes."""
-        wanted = {"probabilities": np.float64, "thresholds": np.uint64, "aliases": np.int32}
-        for name, dtype in wanted.items():
+        """Check what the kernel relies on."""
+        for name, dtype in (("probabilities", np.float64), ("thresholds", np.uint64), ("aliases", np.int32)):
             values = np.asarray(getattr(self, name))
             if values.dtype != dtype or values.ndim != 1:
                 raise ValueError(f"{name} is {values.dtype} of shape {values.shape}; expected {np.dtype(dtype)} of one "
@@ -52,9 +53,9 @@ class AliasTable:
         """Make item i's probability proportional to ``counts[i] ** alpha``.
 
         Args:
-            counts: numbers [I + 1], not negative, for example ``np.bincount(items, minlength=I + 1)`` of the training
-                items; entry 0 is padding and ignored. With alpha > 0 an item of count 0 is never drawn.
-            alpha: power, at least 0; 0 is uniform, items of count 0 included.
+            counts: [I + 1], at least 0, such as ``np.bincount(items, minlength=I + 1)`` of the training items; entry 0
+                is padding and ignored. With alpha > 0 an item of count 0 is never drawn.
+            alpha: power, at least 0; 0 is uniform over all items, also those of count 0.
 
         Raises:
             ValueError: a count or alpha is negative or not finite, or every count is 0.
@@ -100,7 +101,7 @@ class AliasTable:
 
 
 def _alias_columns(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-    """Spread the probabilities, float64 [I], over I columns of equal weight; a column holds at most two items."""
+    """Spread the probabilities, float64 [I], over I columns of equal weight, each with at most two items."""
     heights = (probabilities * len(probabilities)).tolist()
     thresholds, aliases = [0] * len(heights), list(range(1, len(heights) + 1))
     low = [column for column, height in enumerate(heights) if height < 1]
@@ -116,26 +117,24 @@ def _alias_columns(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.uint6
 
 def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_negatives: int, *, seed: int,
                      epoch: int, table: AliasTable | None = None, num_threads: int = 1) -> Int64Array:
-    """Draw items that a user hasn't seen, independently, each with its exact probability.
+    """Draw items that a user hasn't seen, independently and with exact probabilities.
 
-    Without a table that is the same for all items that user u hasn't seen; with one, item i of the unseen ones is
-    drawn with probability q_u(i) = q(i) / m_u, where q is ``table.probabilities`` and m_u, their sum over the unseen
-    items, is ``table.unseen_probability(seen)[u]``.
+    Without a table, all items that user u hasn't seen are equally likely. With one, an unseen item i has the
+    probability q_u(i) = q(i) / m_u, where q is ``table.probabilities`` and m_u, their sum over the unseen items, is
+    ``table.unseen_probability(seen)[u]``.
 
-    *Correction of a sampled softmax.* exp(s_i) summed over the unseen items is estimated without bias by the mean
-    over the k draws of exp(s_i) / q_u(i), hence by a sum of exp(s_i - log q(i) + log m_u - log k). A target is seen,
+    *Correction of a sampled softmax.* The sum of exp(s_i) over the unseen items is estimated without bias by the mean
+    of exp(s_i) / q_u(i) over the k draws, that is, by a sum of exp(s_i - log q(i) + log m_u - log k). A target is seen,
     so it is never drawn and its own score takes no correction. Therefore neither m_u nor k cancels in
-    exp(s_t) / (exp(s_t) + sum): leaving them out multiplies the negatives' sum by k / m_u. They cancel only in what
-    compares negatives with each other.
+    exp(s_t) / (exp(s_t) + sum): without them the negatives' sum is k / m_u times too large.
 
     Args:
         seen: every user's items.
-        users: int64 [N], whose negatives.
-        positions: int64 [N], what a row's draws are keyed by, for example the offset of its target in the flat
-            item array; rows of equal position and user get equal draws.
-        n_negatives: number k of draws per row; they may repeat.
-        seed: in 0..2**64 - 1.
-        epoch: in 0..2**64 - 1.
+        users: int64 [N].
+        positions: int64 [N], the key of a row's draws, such as the offset of its target in the flat item array; rows
+            of equal position and user get equal draws.
+        n_negatives: k, draws per row; they may repeat.
+        seed, epoch: in 0..2**64 - 1.
         table: distribution over the same catalogue; None: uniform.
         num_threads: threads of the kernel; the result does not depend on it.
 
@@ -153,11 +152,13 @@ def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_
         raise ValueError("the catalogue has no items, so there is no negative to draw")
     if table is not None:
         _check_same_items(seen, table)
+    thresholds, aliases, weights = (None, None, None) if table is None else (
+        table.thresholds, table.aliases, table.probabilities)
+    attempts = _ATTEMPTS if table is None else max(_ATTEMPTS, seen.n_items // _ITEMS_PER_ATTEMPT)
     failed = len(chosen) and draw_unseen(  # the kernel takes the address of the first row
-        seen.indptr, seen.items, *seen.filter, seen.n_items, _attempts(seen.n_items, table),
-        None if table is None else table.thresholds, None if table is None else table.aliases,
-        None if table is None else table.probabilities, chosen, keys, whole_number("seed", seed, 0, _LARGEST_WORD),
-        whole_number("epoch", epoch, 0, _LARGEST_WORD), out, thread_count(num_threads))
+        seen.indptr, seen.items, *seen.filter, seen.n_items, attempts, thresholds, aliases, weights, chosen, keys,
+        whole_number("seed", seed, 0, _LARGEST_WORD), whole_number("epoch", epoch, 0, _LARGEST_WORD), out,
+        thread_count(num_threads))
     if failed:
         user = chosen[np.argmax((out == 0).any(axis=1))]
         what = f"all {seen.n_items} items" if table is None else "every item that the table can draw"
@@ -165,34 +166,23 @@ def sample_negatives(seen: SeenItems, users: ArrayLike, positions: ArrayLike, n_
     return out
 
 
-def shared_negatives(table: AliasTable, n_negatives: int, *, seed: int, epoch: int, step: int) -> Int64Array:
-    """Draw items that all rows of a batch share, independently; they may be seen ones and targets.
+def shared_negatives(table: AliasTable, n_negatives: int, *, seed: int, step: int) -> Int64Array:
+    """Draw items that all rows of a batch share, int64 [k], independently; seen items and targets may be among them.
 
-    The loss must leave out the pairs of a row and a drawn item that is the row's target. The other draws estimate
-    exp(s_i) summed over the items but the target, without bias, as a sum of exp(s_i - log q(i) - log k): k is the
-    number of all draws, those left out among them. q is ``table.probabilities``.
+    The loss must leave out a drawn item where it is the row's target. The other draws estimate the sum of exp(s_i) over
+    all items but the target, without bias, as a sum of exp(s_i - log q(i) - log k): k is the number of all draws,
+    including those left out. q is ``table.probabilities``.
 
     Args:
         table: distribution of the items.
-        n_negatives: number k of draws.
+        n_negatives: k, number of draws.
         seed: in 0..2**64 - 1.
-        epoch: in 0..2**64 - 1.
-        step: number of the batch in the epoch; the draws are those of `sample_negatives` for a position of this
-            number and a user who has seen nothing.
-
-    Returns:
-        int64 [k].
+        step: number of the step in the training.
     """
     nobody = SeenItems(np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32), table.n_items)
-    return sample_negatives(nobody, [0], [step], n_negatives, seed=seed, epoch=epoch, table=table)[0]
-
-
-def _attempts(n_items: int, table: AliasTable | None) -> int:
-    """Return how many candidates may be seen ones before the kernel takes to an exact draw from the unseen items."""
-    return _UNIFORM_ATTEMPTS if table is None else max(_LEAST_WEIGHTED_ATTEMPTS, n_items // _ITEMS_PER_ATTEMPT)
+    return sample_negatives(nobody, [0], [step], n_negatives, seed=seed, epoch=0, table=table)[0]
 
 
 def _check_same_items(seen: SeenItems, table: AliasTable) -> None:
     if seen.n_items != table.n_items:
-        raise ValueError(f"seen is of {seen.n_items} items, the table is of {table.n_items}; make both from the same "
-                         "data set")
+        raise ValueError(f"seen has {seen.n_items} items, the table {table.n_items}; make both from the same data set")

@@ -1,4 +1,4 @@
-"""Trained recommenders as artifacts: the stages ``pretrain`` and ``train``, and loading what they wrote."""
+"""The stage ``train``: a recommender with item embeddings through an adapter, or without."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
           existing: Existing = Existing.REFUSE, label: str = "train") -> None:
     """Train a recommender with item embeddings through an adapter, or without.
 
-    If the data set has cold items and the adapter can project what it has not learned from, the artifact gets
-    cold_rows.npy: the table rows of the cold items under the best weights.
+    If the data set has cold items and the adapter can project new items, the artifact gets cold_rows.npy: the table
+    rows of the cold items under the best weights.
 
     Args:
         dataset_path: data set artifact.
@@ -34,13 +34,11 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         config: adapter and training settings.
         embeddings_path: embed artifact of the same catalogue, or a file of vectors; None for the adapter ``none``.
         embedding_ids, ignore_unknown: of a file, see `load_item_embeddings`.
-        device: where to train.
-        threads: kernel threads.
-        existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
-        label: text of the progress bar; empty: none is shown.
+        device, threads, label: see `trained`.
+        existing: what to do with an artifact at `out`.
 
     Raises:
-        TslrecError: the embeddings are of another catalogue, or see `train_recommender`.
+        TslrecError: the embeddings are of another catalogue, or see `trained`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     embeddings = None if embeddings_path is None else load_item_embeddings(
@@ -55,24 +53,15 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
         save_recommender(recommender, folder)
         if embeddings and embeddings.n_cold:
             with_padding = np.concatenate([embeddings.rows[:1], embeddings.cold])
-            stand_ins = controlled(with_padding, config.control, config.seed + 1)[1:]  # + 1: drawn apart from others
-            rows = projected_rows(recommender, stand_ins)
-            if rows is not None:
+            stand_ins = controlled(with_padding, config.control, config.seed + 1)[1:]  # + 1: other draws than above
+            if (rows := projected_rows(recommender, stand_ins)) is not None:
                 np.save(folder / COLD_ROWS, rows)
         write_json(folder / "metrics.json", metrics)
 
 
 @torch.no_grad()
 def projected_rows(recommender: SequentialRecommender, embeddings: np.ndarray) -> np.ndarray | None:
-    """Make table rows of items that were not learned from; None if the adapter can't.
-
-    Args:
-        recommender: with the weights to use.
-        embeddings: float32 [n, D].
-
-    Returns:
-        float32 [n, d].
-    """
+    """Make the table rows, float32 [n, d], of new items from their embeddings, float32 [n, D], if the adapter can."""
     recommender.eval()
     given = torch.from_numpy(embeddings).to(next(recommender.parameters()).device)
     rows = recommender.adapter.project(given)

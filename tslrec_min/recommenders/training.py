@@ -1,18 +1,17 @@
 """Training of sequential recommenders; on a CPU repeatable for a seed and a number of torch threads.
 
-Every epoch cuts long training histories into windows at new random places, so that each training target is learned
-from once an epoch, with as much context as the model reads. Early stopping on validation NDCG@10, ranked over the full
-catalogue with seen items left out; the best weights are kept.
+Every epoch cuts long training histories into windows at new random places, so that each training target is used once
+per epoch, with as much context as the model can read. Training stops early on validation NDCG@10, ranked over the full
+catalogue without seen items; the best weights are kept.
 
-Nothing random has a state that runs through the training: windows and batches of an epoch follow from (seed, epoch),
-negatives from (seed, epoch, target), dropout from (seed, step, place). So a checkpoint needs no more than the weights,
-the optimiser and where it stands, and a resumed training ends with the weights of an uninterrupted one. Under torchrun
-each process takes its rows of every batch; the gradient is the sum.
+No random state runs through the training: windows and batches of an epoch follow from (seed, epoch), negatives from
+(seed, epoch, target), dropout from (seed, step, place). So a checkpoint needs only the weights, the optimiser and the
+progress, and a resumed training ends with the same weights. Under torchrun each process takes its rows of every batch;
+the gradient is the sum.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,84 +27,15 @@ from ..storage.checkpoints import Checkpointing
 from ..storage.resumable import ResumableTraining
 from .adapters import build_adapter
 from .adapters.controls import controlled
-from .batching import (
-    Batch,
-    BatchBuffers,
-    Windows,
-    cloze_batch,
-    length_parts,
-    next_item_batch,
-    next_item_windows,
-    window_phases,
-)
+from .batching import Batch, Windows, cloze_batch, length_parts, next_item_batch, next_item_windows, window_phases
 from .inference import rank
 from .models import SequentialRecommender, build_recommender
 from .models.dropout import set_dropout
 from .negatives import Objective
 
 
-@dataclass
-class TrainingLog:
-    """What happened, epoch by epoch."""
-
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    """loss, validation_ndcg@10 and validation_hr@10 of every epoch."""
-    best_epoch: int = 0
-    """The epoch whose weights are kept, from 1."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the contents of metrics.json."""
-        return {"best_epoch": self.best_epoch, "epochs": self.epochs} | self.epochs[self.best_epoch - 1]
-
-
-def train_recommender(recommender: SequentialRecommender, training: Histories, validation: Evaluation,
-                      config: TrainConfig, *, device: torch.device, threads: int = 1, label: str = "train",
-                      checkpointing: Checkpointing | None = None) -> TrainingLog:
-    """Train in place and leave the best weights in `recommender`.
-
-    Args:
-        recommender: freshly built; moved to `device`.
-        training: histories to learn from.
-        validation: targets for early stopping.
-        config: optimisation settings.
-        device: where to train.
-        threads: threads of the kernels; results don't depend on it.
-        label: text of the progress bar; empty: none is shown.
-        checkpointing: where to save the state while training, and to take up an interrupted one; None: nowhere.
-
-    Raises:
-        TslrecError: there is nothing to learn from or to validate on, or the loss is not finite.
-    """
-    if not len(validation.users) or np.diff(training.indptr).max(initial=0) < 2:
-        raise TslrecError("training needs users with at least 2 items to learn from and a target to validate on; the "
-                          "data set has none: its histories are too short")
-    recommender.to(device)
-    torch.manual_seed(config.seed)
-    run = TrainingRun(recommender, training, config, device, threads)
-    seen = validation.seen(run.n_items)
-    run.resume(checkpointing)
-    bar = progress(config.epochs, label, "epoch", initial=len(run.log.epochs), shown=bool(label))
-    while not run.finished:
-        run.train_epoch(checkpointing)
-        ranks, = rank(recommender, validation, [seen], device=device, threads=threads)
-        run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
-        run.save(checkpointing, always=True)
-        last = run.log.epochs[-1]
-        bar.set_postfix(loss=f"{last['loss']:.3f}", best=f"{run.best_score:.4f}",
-                        ndcg10=f"{last['validation_ndcg@10']:.4f}")
-        bar.update()
-        step(f"{label or 'training'}: epoch {len(run.log.epochs)} of at most {config.epochs}, loss {last['loss']:.3f}, "
-             f"validation NDCG@10 {last['validation_ndcg@10']:.4f}")
-    bar.close()
-    if ended_rising(run.log.best_epoch, config.epochs, config.decay):
-        note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
-             "the best one; more epochs may bring more")
-    recommender.load_state_dict(run.best)
-    return run.log
-
-
 class TrainingRun(ResumableTraining):
-    """The training of a recommender; `losses` are those of the epoch that is under way."""
+    """The training of a recommender; `losses` are those of the current epoch."""
 
     def __init__(self, recommender: SequentialRecommender, training: Histories, config: TrainConfig,
                  device: torch.device, threads: int) -> None:
@@ -117,34 +47,34 @@ class TrainingRun(ResumableTraining):
                          weight_decay=config.weight_decay, betas=(0.9, 0.98))
         self.recommender, self.training, self.config, self.threads = recommender, training, config, threads
         self.n_items = len(recommender.item_table()) - 1
-        self.buffers = BatchBuffers(config.batch_size * config.max_len)
         self.objective = Objective(training, self.n_items, config, device, threads)
-        self.log = TrainingLog()
+        self.epochs: list[dict[str, float]] = []  # loss, validation_ndcg@10 and validation_hr@10 of each
+        self.best_epoch = 0  # from 1
         self.steps_per_epoch = len(self.plan(1)[1])
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that is under way, from 1."""
-        return len(self.log.epochs) + 1
+        """Number of the current epoch, from 1."""
+        return len(self.epochs) + 1
 
     @property
     def step_number(self) -> int:
-        """Number of the step that is next or under way, from 0."""
+        """Number of the current step, from 0."""
         return (self.epoch - 1) * self.steps_per_epoch + len(self.losses)
 
     @property
     def best_score(self) -> float:
         """Best validation NDCG@10 so far."""
-        return self.log.epochs[self.log.best_epoch - 1]["validation_ndcg@10"]
+        return self.epochs[self.best_epoch - 1]["validation_ndcg@10"]
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or too many brought nothing better."""
-        done = len(self.log.epochs)
-        return done >= self.config.epochs or done - self.log.best_epoch >= self.config.patience
+        """Whether all epochs are done, or `patience` of them brought no improvement."""
+        done = len(self.epochs)
+        return done >= self.config.epochs or done - self.best_epoch >= self.config.patience
 
     def plan(self, epoch: int) -> tuple[Windows, list[np.ndarray]]:
-        """Return an epoch's windows, and which of them make each batch."""
+        """Return the windows of an epoch, and those of each batch, int64 [B]."""
         random = np.random.default_rng((self.config.seed, epoch, 0))
         phases = window_phases(self.training.indptr, self.config.max_len, random)
         windows = next_item_windows(self.training.indptr, self.config.max_len, phases)
@@ -152,7 +82,7 @@ class TrainingRun(ResumableTraining):
         return windows, [order[start:start + size] for start in range(0, len(order), size)]
 
     def train_epoch(self, checkpointing: Checkpointing | None) -> None:
-        """Take the steps that are left of the epoch."""
+        """Take the remaining steps of the epoch."""
         self.recommender.train()
         windows, batches = self.plan(self.epoch)
         for chosen in batches[len(self.losses):]:
@@ -162,7 +92,6 @@ class TrainingRun(ResumableTraining):
     def learn(self, windows: Windows, chosen: np.ndarray) -> None:
         """Learn from one batch: the windows `chosen`, int64 [B]."""
         config, number = self.config, self.step_number
-        self.buffers.clear()
         lengths = np.minimum(windows.input_stop[chosen] - windows.row_start[chosen], config.max_len)
         parts = [(rows, self._batch(windows, chosen[rows])) for rows in length_parts(lengths)]
         batch_targets = np.concatenate([part.targets[part.targets > 0] for _, part in parts])
@@ -189,15 +118,14 @@ class TrainingRun(ResumableTraining):
         """Read this process's rows of a part of the batch.
 
         Args:
-            windows: of the epoch.
-            chosen: int64 [B], the windows of the batch.
-            rows: int64 [P], rows of the batch that are in the part and this process's.
-            part: the part, other processes' rows included.
+            windows, chosen: see `learn`.
+            rows: int64 [P], this process's rows of the batch that are in the part.
+            part: the part, with the rows of other processes.
             table: float [I+1, d].
 
         Returns:
-            The states where something is to be predicted, float [M, d]; the targets, their users and their
-            positions in the flat histories, int64 [M].
+            The states at the targets, float [M, d]; the targets, their users and their positions in the flat
+            histories, int64 [M].
         """
         set_dropout(self.recommender, self.config.seed, self.step_number, rows)
         items, targets, lengths = (distributed.share(array) for array in (part.items, part.targets, part.lengths))
@@ -212,43 +140,39 @@ class TrainingRun(ResumableTraining):
     def _batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
         config = self.config
         if self.recommender.backbone.objective == "next":
-            return next_item_batch(self.training.items, windows, chosen, config.max_len, buffers=self.buffers,
-                                   num_threads=self.threads)
+            return next_item_batch(self.training.items, windows, chosen, config.max_len, num_threads=self.threads)
         return cloze_batch(self.training.items, windows, chosen, config.max_len, mask=self.n_items + 1,
                            probability=config.mask_probability, last_probability=config.mask_last, seed=config.seed,
-                           epoch=self.epoch, buffers=self.buffers, num_threads=self.threads)
+                           epoch=self.epoch, num_threads=self.threads)
 
     def end_epoch(self, scores: dict[str, float]) -> None:
-        """Account for the epoch that was trained, and keep its weights if they are the best.
-
-        Args:
-            scores: validation metrics, ``ndcg@10`` among them.
-        """
-        # Processors of different kinds may rank differently in the last bits: all go by the first one's figures.
+        """Record the epoch and its validation metrics, ``ndcg@10`` among them; keep its weights if they are best."""
+        # Processes on different processors may differ in the last bits: all use the first one's figures.
         values = distributed.of_first_process([float(np.mean(self.losses)), *scores.values()], self.device)
         figures = dict(zip(("loss", *(f"validation_{name}" for name in scores)), values, strict=True))
         better = not self.best or figures["validation_ndcg@10"] > self.best_score
-        self.log.epochs.append(figures)
+        self.epochs.append(figures)
         self.losses = []
         if better:
-            self.log.best_epoch = len(self.log.epochs)
+            self.best_epoch = len(self.epochs)
             self.keep(self.recommender.state_dict().items())
 
     def place(self) -> tuple[int, int]:
         """Return the number of full epochs, and of steps since."""
-        return len(self.log.epochs), len(self.losses)
+        return len(self.epochs), len(self.losses)
 
     def progress(self) -> dict[str, Any]:
-        """Return the log, and the losses of the epoch that is under way."""
-        return {"log": asdict(self.log), "losses": self.losses}
+        """Return the figures of the epochs, and the losses of the current one."""
+        return {"log": {"epochs": self.epochs, "best_epoch": self.best_epoch}, "losses": self.losses}
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Take up what `progress` returned."""
-        self.log, self.losses = TrainingLog(**progress["log"]), progress["losses"]
+        """Restore what `progress` returned."""
+        self.epochs, self.best_epoch = progress["log"]["epochs"], progress["log"]["best_epoch"]
+        self.losses = progress["losses"]
 
 
 def learning_rate(config: TrainConfig, number: int, n_steps: int) -> float:
-    """Return the learning rate of the step of a number, from 0, of the `n_steps` of all epochs."""
+    """Return the learning rate of step `number`, from 0, of the `n_steps` of all epochs."""
     warm = min(1.0, (number + 1) / max(config.warmup_steps, 1))
     left = 1 - number / n_steps
     falling = {"none": 1.0, "linear": left, "cosine": 0.5 * (1 - np.cos(np.pi * left))}[config.decay]
@@ -256,7 +180,7 @@ def learning_rate(config: TrainConfig, number: int, n_steps: int) -> float:
 
 
 def ended_rising(best_epoch: int, epochs: int, decay: str) -> bool:
-    """Return whether a training of `epochs` was best at its end, and not because its learning rate fell to 0 there."""
+    """Return whether the last epoch was the best one, and not because the learning rate fell to 0 there."""
     return best_epoch == epochs > 1 and decay == "none"
 
 
@@ -267,23 +191,48 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
 
     Args:
         n_items: I.
-        training, validation, device, threads, label, checkpointing: see `train_recommender`.
+        training: histories to learn from.
+        validation: targets for early stopping.
         config: model, adapter and training settings.
         embeddings: float32 [I+1, D] for the adapter, row 0 zeros; None for the adapter ``none``. The control
             that `config` names takes their place.
+        device: where to train.
+        threads: threads of the kernels; results don't depend on it.
+        label: text of the progress bar; empty: none is shown.
+        checkpointing: where to save the state while training, and to resume an interrupted one; None: nowhere.
 
     Returns:
         The recommender with its best weights, and the contents of metrics.json.
 
     Raises:
-        TslrecError: see `train_recommender`.
+        TslrecError: there is nothing to learn from or to validate on, the embeddings do not fit the adapter, or the
+            loss is not finite.
     """
+    if not len(validation.users) or training.lengths.max(initial=0) < 2:
+        raise TslrecError("training needs users with at least 2 items to learn from and a target to validate on; the "
+                          "data set has none: its histories are too short")
     torch.manual_seed(config.seed)
     if embeddings is not None:
         embeddings = controlled(embeddings, config.control, config.seed)
     step(f"builds {config.model} with the adapter {config.adapter}")
-    adapter = build_adapter(config, n_items, embeddings, training)
-    recommender = build_recommender(adapter, config)
-    log = train_recommender(recommender, training, validation, config, device=device, threads=threads,
-                            label=label, checkpointing=checkpointing)
-    return recommender, log.as_json()
+    recommender = build_recommender(build_adapter(config, n_items, embeddings, training), config).to(device)
+    run = TrainingRun(recommender, training, config, device, threads)
+    seen = validation.seen(n_items)
+    run.resume(checkpointing)
+    bar = progress(config.epochs, label, "epoch", initial=len(run.epochs), shown=bool(label))
+    while not run.finished:
+        run.train_epoch(checkpointing)
+        ranks, = rank(recommender, validation, [seen], device=device, threads=threads)
+        run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
+        run.save(checkpointing, always=True)
+        loss, score = run.epochs[-1]["loss"], run.epochs[-1]["validation_ndcg@10"]
+        bar.set_postfix(loss=f"{loss:.3f}", best=f"{run.best_score:.4f}", ndcg10=f"{score:.4f}")
+        bar.update()
+        step(f"{label or 'training'}: epoch {len(run.epochs)} of at most {config.epochs}, loss {loss:.3f}, "
+             f"validation NDCG@10 {score:.4f}")
+    bar.close()
+    if ended_rising(run.best_epoch, config.epochs, config.decay):
+        note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
+             "the best one; more epochs may improve the result")
+    recommender.load_state_dict(run.best)
+    return recommender, {"best_epoch": run.best_epoch, "epochs": run.epochs} | run.epochs[run.best_epoch - 1]

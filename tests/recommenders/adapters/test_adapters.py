@@ -14,7 +14,7 @@ from tslrec_min.configs import ADAPTERS, TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories, load_dataset
 from tslrec_min.errors import TslrecError
 from tslrec_min.item_vectors.artifact import write_embeddings
-from tslrec_min.recommenders.adapters import adapter_classes, build_adapter
+from tslrec_min.recommenders.adapters import ADAPTER_CLASSES, build_adapter
 from tslrec_min.recommenders.artifact import load_recommender
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, write_artifact
@@ -104,7 +104,7 @@ def test_a_stored_adapter_comes_back(cycle: Path, tmp_path: Path, name: str) -> 
     found = load_recommender(tmp_path / "run", dataset_hash, CPU)
     table = found.item_table()
     assert table.shape == (dataset.n_items + 1, 8) and not table[0].any()
-    again = adapter_classes()[name].restore(config, found.adapter.state_dict())
+    again = ADAPTER_CLASSES[name].restore(config, found.adapter.state_dict())
     assert torch.equal(again(), table)
     new = torch.from_numpy(make_embeddings(5, seed=1))
     if name not in TABLES:
@@ -131,7 +131,7 @@ def test_a_table_that_decays_starts_where_others_do(name: str) -> None:
     plain, anchored = make_adapter(name), make_adapter(name, table_decay=0.5)
     assert torch.equal(plain(), anchored()) and not anchored.weight.any()
     anchored.weight.data[1:] = torch.randn(N_ITEMS, WIDTH)
-    again = adapter_classes()[name].restore(TrainConfig(adapter=name, width=WIDTH), anchored.state_dict())
+    again = ADAPTER_CLASSES[name].restore(TrainConfig(adapter=name, width=WIDTH), anchored.state_dict())
     assert torch.equal(again(), anchored()) and not again()[0].any()
 
 

@@ -7,9 +7,9 @@ C = U diag(S) U^T the mean and the covariance of E:
     X = (E - mu) U_d diag(S_d)^(-1/2)                  the first d components, each of variance 1, frozen
     T = s X + [0 | ID]                                 ID: trainable, zero at the start, in the last d_n columns
 
-The components with the least variance say the least of the language, so that is where ids are put. Departures: s gives
-the frozen part the spread of every other table here (there: 1); the padding row is zero (there: random). A factor on E
-itself, as in the published code, would be undone by the whitening.
+The components with the least variance hold the least of the text's meaning, so the ids go there. Departures: s gives
+the frozen part the spread of the other tables here (there: 1); the padding row is zero (there: random). The published
+code's factor on E itself would be undone by the whitening.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class AlphaFuse(Projection):
     def __init__(self, features: Features, config: TrainConfig) -> None:
         super().__init__(features, config)
         self.std = config.table_spread
-        self.ids = nn.Parameter(torch.zeros(len(features.items), id_width(config)))
+        id_width = config.width // 2 if config.id_width is None else config.id_width
+        self.ids = nn.Parameter(torch.zeros(len(features.items), id_width))
 
     @staticmethod
     def fit_features(embeddings: np.ndarray, config: TrainConfig) -> Features:
@@ -38,7 +39,7 @@ class AlphaFuse(Projection):
         return Features.whitened(embeddings, config.width, "--width")
 
     def vectors(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the frozen part of the vectors, float [n, d]; it is all of a new item's."""
+        """Return the frozen part of the vectors, float [n, d]; new items have no other."""
         return self.std * features
 
     def item_parameters(self) -> list[nn.Parameter]:
@@ -49,8 +50,3 @@ class AlphaFuse(Projection):
         """Return the item table, float [I+1, d]; row 0 is zero."""
         frozen = self.vectors(self.features.items)
         return F.pad(frozen + F.pad(self.ids, (frozen.shape[1] - self.ids.shape[1], 0)), (0, 0, 1, 0))
-
-
-def id_width(config: TrainConfig) -> int:
-    """Return d_n, the number of columns with ids."""
-    return config.width // 2 if config.id_width is None else config.id_width

@@ -1,4 +1,4 @@
-"""What every adapter is: a module that makes the item table."""
+"""The base class of the adapters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...data.dataset import Histories
 
 
 class Adapter(nn.Module):
-    """Base class of the adapters; calling one returns the item table, float [I+1, d], of which row 0 is zero."""
+    """A module that makes the item table: calling it returns float [I+1, d], row 0 zero."""
 
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
-        """Make an adapter that is not trained yet.
+        """Make an untrained adapter.
 
         Args:
             config: its settings.
@@ -35,20 +35,20 @@ class Adapter(nn.Module):
         raise NotImplementedError
 
     def item_parameters(self) -> list[nn.Parameter]:
-        """Return what is learned item by item: ids, or how far vectors are from where they started."""
+        """Return the parameters with a row for each item: ids, or distances from the starting table."""
         return []
 
     def project(self, embeddings: torch.Tensor) -> torch.Tensor | None:
-        """Return the vectors of items that training didn't know; None if the adapter can't make any.
+        """Return the vectors of new items; None if the adapter can't make any.
 
         Args:
             embeddings: float [n, D], of the model that embedded the catalogue; on the adapter's device.
 
         Returns:
-            float [n, d]. Of an adapter without numbers of each item's own, an item of the catalogue gets its row of
-            the table, up to rounding.
+            float [n, d]. Unless the adapter has `item_parameters`, an item of the catalogue gets its row of the table,
+            up to rounding.
 
         Raises:
-            TslrecError: they have another width.
+            TslrecError: the embeddings have another width.
         """
         return None

@@ -1,16 +1,15 @@
-"""``cca``: what the items of a history have in common, as the starting table.
+"""``cca``: a starting table of what the items of a history have in common.
 
-PCA keeps what tells items apart, and of titles that is much that no user cares for: length, spelling, common words.
-Canonical correlation analysis (Hotelling, Biometrika 1936) of the two items of a pair keeps what one says of the other.
-Pairs are different items at most `cca_window` places apart in a training history, both ways round. With X the whitened
+PCA keeps what distinguishes items; in titles much of that does not matter to users: length, spelling, common words.
+Canonical correlation analysis (Hotelling, Biometrika 1936) of pairs of items keeps what one predicts of the other.
+Pairs are different items at most `cca_window` places apart in a training history, in both orders. With X the whitened
 components of the embeddings, A the symmetric counts of pairs, D = diag(A 1), and X centred by the mean under D,
 
     X^T A X w = r (X^T D X + e I) w,    e = 0.01 tr(X^T D X) / rank(X)
 
 W are the d eigenvectors with the largest canonical correlations r. The table starts at X W with normalised rows and is
-then trained, as in ``init``. A map of D x d numbers cannot learn pairs by heart as a table of items can: rare items get
-directions that were found on all others. `recpca` weighs variance against differences between pairs instead; here
-components count alike, whatever their variance.
+then trained, as in ``init``. A map of D x d numbers cannot memorise pairs as an item table can: rare items get
+directions found on all others. Unlike in `recpca`, components count the same, whatever their variance.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from .cooccurrence import neighbour_sums
 from .none import TrainableTable
 
 _SHRINKAGE = 0.01
-"""Keeps directions in which hardly any paired item differs from looking perfectly correlated."""
+"""Without it, directions in which hardly any paired item differs would look perfectly correlated."""
 
 
 class CCATable(TrainableTable):
@@ -36,8 +35,7 @@ class CCATable(TrainableTable):
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
         """Start from the first d of float [I+1, D]; see `Adapter.build`."""
-        fitted = PrincipalComponents.fit(embeddings)
-        fitted.check(config.width, "--width")
+        fitted = PrincipalComponents.fit(embeddings, config.width, "--width")
         whitened = fitted.centred @ fitted.directions[:, :fitted.rank] / np.sqrt(fitted.variances[:fitted.rank])
         vectors, _ = canonical_components(whitened, config.width, training, config.cca_window)
         return cls.normalised(vectors, config)
@@ -52,8 +50,8 @@ def canonical_components(rows: np.ndarray, width: int, training: Histories, wind
     """
     sums, degrees = neighbour_sums(rows, training, window)
     if not degrees.any():
-        raise TslrecError("the adapter cca looks at items of the same history, and no training history has two "
-                          "different ones within --cca-window; choose init")
+        raise TslrecError("the adapter cca needs items of the same history, but no training history has two different "
+                          "ones within --cca-window; choose init")
     mean = degrees @ rows / degrees.sum()
     centred = rows - mean
     sums -= degrees[:, None] * mean  # A of the centred rows

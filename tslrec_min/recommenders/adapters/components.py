@@ -1,7 +1,7 @@
-"""What adapters fit on the catalogue: principal components, and features of items that stay frozen.
+"""Principal components of the item embeddings, and frozen features of items for the adapters.
 
-Everything is fitted in float64 without the padding row. A component's sign makes its largest entry positive, so that
-the same embeddings give the same features on every machine.
+Both are fitted in float64 without the padding row. The largest entry of a component is made positive, so that the same
+embeddings give the same features on every machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...errors import TslrecError
 
 
 def oriented(directions: np.ndarray) -> np.ndarray:
-    """Return the columns of float [D, k], each with the sign that makes its largest entry positive."""
+    """Return float [D, k] with the sign of each column chosen so that its largest entry is positive."""
     largest = directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])]
     return directions * np.where(largest < 0, -1.0, 1.0)
 
@@ -35,43 +35,41 @@ class PrincipalComponents:
     """float64 [D], never negative; with the divisor I."""
 
     @classmethod
-    def fit(cls, embeddings: np.ndarray) -> PrincipalComponents:
-        """Fit float [I+1, D]; row 0 is padding and takes no part."""
+    def fit(cls, embeddings: np.ndarray, count: int = 0, flag: str = "") -> PrincipalComponents:
+        """Fit float [I+1, D], whose row 0 is padding.
+
+        Raises:
+            TslrecError: there are fewer than `count` components; `flag` asked for them.
+        """
         items = embeddings[1:].astype(np.float64)
         mean = items.mean(axis=0)
         centred = items - mean
         variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
-        return cls(mean, centred, oriented(directions[:, ::-1]), np.maximum(variances[::-1], 0.0))
+        fitted = cls(mean, centred, oriented(directions[:, ::-1]), np.maximum(variances[::-1], 0.0))
+        if count > fitted.rank:
+            raise TslrecError(f"{flag} {count} is more than the {fitted.rank} principal components of {len(centred)} "
+                              f"item embeddings of {len(mean)} numbers; lower it, or use wider embeddings (--vectors)")
+        return fitted
 
     @property
     def rank(self) -> int:
-        """Number of components whose variance is more than rounding."""
+        """Number of components whose variance is more than a rounding error."""
         n_items, width = self.centred.shape
         known = self.variances > self.variances[0] * max(n_items, width) * np.finfo(np.float32).eps ** 2
         return int(min(known.sum(), n_items - 1))
 
-    def check(self, count: int, flag: str) -> None:
-        """Raise TslrecError if there are fewer than `count` components; `flag` asked for them."""
-        if count > self.rank:
-            raise TslrecError(f"{flag} {count} is more than the {self.rank} principal components of "
-                              f"{len(self.centred)} item embeddings of {len(self.mean)} numbers; lower it, or take "
-                              "vectors that have more (--vectors)")
-
 
 class Features(nn.Module):
-    """Features of items: their embeddings, centred, on some directions, scaled; frozen.
-
-    Kept as float32 buffers: the features of the catalogue, and what gives those of other items.
-    """
+    """Frozen features of items: their embeddings, centred, projected on some directions and scaled; float32 buffers."""
 
     items: torch.Tensor
-    """float [I, k], of the catalogue."""
+    """float [I, k], features of the catalogue."""
     mean: torch.Tensor
     """float [D]."""
     scale: torch.Tensor
-    """float [k], or [1] for all."""
+    """float [k], or [1]: the same for all."""
     directions: torch.Tensor | None
-    """float [D, k]; None: the embeddings' own axes."""
+    """float [D, k]; None: not projected."""
 
     def __init__(self, items: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor, directions: torch.Tensor | None
                  ) -> None:
@@ -84,15 +82,14 @@ class Features(nn.Module):
         """Centre float [I+1, D] and divide it by one number, so that a row's mean squared norm is 1.
 
         Args:
-            embeddings: row 0 is padding and takes no part.
-            components: keep so many principal components; 0: the embeddings as they are.
+            embeddings: row 0 is padding.
+            components: number of principal components to project on; 0: no projection.
 
         Raises:
             TslrecError: there are fewer components.
         """
         if components:
-            fitted = PrincipalComponents.fit(embeddings)
-            fitted.check(components, "--pca-width")
+            fitted = PrincipalComponents.fit(embeddings, components, "--pca-width")
             directions = fitted.directions[:, :components]
             return cls._made(fitted.mean, fitted.centred @ directions, directions)
         items = embeddings[1:].astype(np.float64)
@@ -104,15 +101,14 @@ class Features(nn.Module):
         """Give each of the first principal components of float [I+1, D] the variance 1.
 
         Args:
-            embeddings: row 0 is padding and takes no part.
-            components: how many; 0: all of which the variance is not zero.
-            flag: what asked for them, for the message.
+            embeddings: row 0 is padding.
+            components: number of components; 0: all whose variance is not zero.
+            flag: the option that asked for them, for the message.
 
         Raises:
             TslrecError: there are fewer, or all embeddings are the same.
         """
-        fitted = PrincipalComponents.fit(embeddings)
-        fitted.check(max(components, 1), flag)
+        fitted = PrincipalComponents.fit(embeddings, max(components, 1), flag)
         count = components or fitted.rank
         directions = fitted.directions[:, :count]
         return cls._made(fitted.mean, fitted.centred @ directions, directions, 1 / np.sqrt(fitted.variances[:count]))
@@ -126,20 +122,15 @@ class Features(nn.Module):
         return cls(torch.from_numpy((items * scale).astype(np.float32)), torch.from_numpy(mean.astype(np.float32)),
                    torch.from_numpy(scale.astype(np.float32)), axes)
 
-    @classmethod
-    def restore(cls, state: dict[str, torch.Tensor]) -> Features:
-        """Rebuild from a state dict."""
-        return cls(state["items"], state["mean"], state["scale"], state.get("directions"))
-
     @property
     def width(self) -> int:
         """Number of features k."""
         return self.items.shape[1]
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return the features of any items, float [n, k], from their embeddings, float [n, D]."""
+        """Return the features of items, float [n, k], from their embeddings, float [n, D]."""
         if embeddings.ndim != 2 or embeddings.shape[1] != len(self.mean):
-            raise TslrecError(f"the item embeddings are of shape {tuple(embeddings.shape)}; this adapter was fitted on "
-                              f"vectors of {len(self.mean)} numbers; embed with the model that it was trained with")
+            raise TslrecError(f"the item embeddings have the shape {tuple(embeddings.shape)}; the adapter was trained "
+                              f"on vectors of {len(self.mean)} numbers; embed with the same model")
         centred = embeddings.to(self.mean) - self.mean
         return (centred if self.directions is None else centred @ self.directions) * self.scale

@@ -1,4 +1,4 @@
-"""Controls: what a gain must not survive if it comes from what the embeddings say of the items."""
+"""Controls: stand-ins for the item embeddings; a gain that they keep does not come from the embeddings' content."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def controlled(embeddings: np.ndarray, control: str, seed: int) -> np.ndarray:
-    """Return the embeddings, or what stands in for them.
+    """Return the embeddings, or a control in their place.
 
     Args:
         embeddings: float32 [I+1, D], row 0 zeros.
-        control: ``none``; ``random``: vectors from N(0, 1), scaled to the root mean square norm of the embeddings;
-            ``shuffled``: the same rows, of other items.
+        control: ``none``; ``random``: vectors from N(0, 1), scaled to the root mean square of the embeddings;
+            ``shuffled``: the same rows, assigned to other items.
         seed: of the draws.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Which items are consumed near each other in training histories, for the adapters that look at it."""
+"""Sums over items that are close to each other in training histories, for the adapters recpca and cca."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ...data.dataset import Histories
 
 
 def neighbour_sums(rows: np.ndarray, training: Histories, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the rows of the items that stand near each item: A X, and the degrees A 1.
+    """Sum the rows of each item's neighbours, A X, and return the degrees, A 1.
 
-    A counts, both ways round, the pairs of different items at most `window` places apart in a history. It is never
-    whole in memory: pairs of one distance are counted at a time.
+    A counts the pairs of different items at most `window` places apart in a history, in both orders. It is never whole
+    in memory: pairs of one distance are counted at a time.
 
     Args:
         rows: X, float64 [I, D], of items 1 to I.
-        training: histories; nothing else may be in them.
-        window: largest distance of a pair, in items.
+        training: training histories; no validation or test target may be in them.
+        window: maximum distance of a pair, in items.
 
     Returns:
         A X, float64 [I, D], and A 1, int64 [I].

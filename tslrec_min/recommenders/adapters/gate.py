@@ -1,11 +1,11 @@
 """``gate``: a learned gate between trainable ids and projected item embeddings.
 
-As LLMDiRec (arXiv 2601.03259) fuses ids and frozen language vectors; its diffusion and its intents are not here. For an
-item with id vector v and projected embedding t = Linear(x),
+LLMDiRec (arXiv 2601.03259) fuses ids and frozen language vectors like this; its diffusion and intents are left out. For
+an item with id vector v and projected embedding t = Linear(x),
 
     g = sigmoid(W [v; t] + b),    T = g * v + (1 - g) * t
 
-with a gate for every one of the d numbers. An item that training didn't know has v = 0.
+with a gate for each of the d numbers. A new item has v = 0.
 """
 
 from __future__ import annotations
@@ -26,24 +26,19 @@ class GatedFusion(Projection):
 
     def __init__(self, features: Features, config: TrainConfig) -> None:
         super().__init__(features, config)
-        # At the start the gate is about half: both parts are doubled, less what adding two of them makes up for.
+        # The gate starts at about 1/2: two independent parts of sqrt(2) times the spread add up to the right one.
         self.ids = nn.Parameter(torch.empty(len(features.items), config.width))
         nn.init.normal_(self.ids, std=config.table_spread * math.sqrt(2))
         self.projection = table_layer(features.width, config, 1 / math.sqrt(2))
         self.gate = nn.Linear(2 * config.width, config.width)
 
     def fused(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Return the mixed vectors, float [n, d].
-
-        Args:
-            ids: id vectors, float [n, d].
-            features: of the same items, float [n, k].
-        """
+        """Return the fused vectors, float [n, d], of items with these ids, float [n, d], and features, float [n, k]."""
         texts = self.projection(features)
         return torch.lerp(texts, ids, torch.sigmoid(self.gate(torch.cat([ids, texts], dim=1))))
 
     def vectors(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the vectors, float [n, d], of items without an id vector, with these features, float [n, k]."""
+        """Return the vectors, float [n, d], of items without an id vector from their features, float [n, k]."""
         return self.fused(features.new_zeros(len(features), self.ids.shape[1]), features)
 
     def item_parameters(self) -> list[nn.Parameter]:

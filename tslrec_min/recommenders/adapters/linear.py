@@ -1,7 +1,7 @@
 """``linear``: frozen item embeddings and a trainable projection.
 
-The embeddings are centred and divided by one number before the projection. A linear layer with a bias can undo
-both, so they change how well it trains, not what it can express.
+The embeddings are centred and divided by one number before the projection. A linear layer with a bias can undo both,
+so this changes how well it trains, not what it can express.
 """
 
 from __future__ import annotations

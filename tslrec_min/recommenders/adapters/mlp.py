@@ -1,8 +1,8 @@
 """``mlp``: frozen item embeddings and a trainable projection with one hidden layer.
 
-Linear(k, (k + d) / 2) -> GELU -> Linear((k + d) / 2, d). The width between is that of the projections of RLMRec (Ren et
-al., WWW 2024, arXiv 2310.15950); LLMEmb (Liu et al., arXiv 2409.19925) trains two layers too, without a non-linearity
-between. Here the projection learns from the recommender's loss alone, with no loss that aligns it to another table.
+Linear(k, (k + d) / 2) -> GELU -> Linear((k + d) / 2, d). The hidden width is that of the projections of RLMRec (Ren et
+al., WWW 2024, arXiv 2310.15950); LLMEmb (Liu et al., arXiv 2409.19925) also trains two layers, without a non-linearity
+between them. Here only the recommender's loss trains the projection; no loss aligns it with another table.
 """
 
 from __future__ import annotations

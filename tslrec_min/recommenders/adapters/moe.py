@@ -2,13 +2,13 @@
 
 UniSRec (Hou et al., KDD 2022, arXiv 2206.05941) adapts text vectors by a mixture of experts; RecXplore (arXiv
 2509.14979) found PCA followed by one to be the best adapter. Each expert is Linear(k, 2d) -> ReLU -> Linear(2d, d); a
-linear gate gives every item logits, the two largest are the softmax weights of its experts:
+linear gate gives every item logits; the softmax of the two largest gives the weights of its experts:
 
     T_i = sum over the two experts e of softmax(g_i)_e expert_e(x_i)
 
-RecXplore's sizes are not known to us: experts, PCA (``--pca-width``) and widths are our choice. Departures from
-UniSRec: two experts per item (there: all), no noise on the gate, no dropout, no parametric whitening; and there is no
-loss that balances the experts: centred features spread the items over them at the start.
+RecXplore's sizes are unknown to us: number of experts, PCA (``--pca-width``) and widths are our choice. Departures
+from UniSRec: two experts per item (there: all), no noise on the gate, no dropout, no parametric whitening. No loss
+balances the experts: centred features spread the items over them at the start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .components import Features
 from .projection import Projection, hidden_layer, table_layer
 
 _ACTIVE = 2
-"""Experts that an item uses."""
+"""Experts per item."""
 
 
 class MixtureOfExperts(Projection):
@@ -33,7 +33,7 @@ class MixtureOfExperts(Projection):
         super().__init__(features, config)
         hidden = 2 * config.width
         self.gate = hidden_layer(features.width, config.experts)
-        # Half of ReLU's N(0, 1) inputs come through: a hidden row's norm is sqrt(hidden / 2).
+        # ReLU keeps half of its N(0, 1) inputs: the norm of a hidden row is sqrt(hidden / 2).
         self.experts = nn.ModuleList(
             nn.Sequential(hidden_layer(features.width, hidden), nn.ReLU(),
                           table_layer(hidden, config, math.sqrt(hidden / 2)))

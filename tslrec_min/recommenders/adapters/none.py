@@ -16,12 +16,12 @@ from .base import Adapter
 class TrainableTable(Adapter):
     """Trainable vectors, one per item, below a padding row of zeros.
 
-    The padding row is part of the parameter, so that no step copies the table; it stays zero because no loss and no
-    lookup gives it a gradient, and neither Adam nor weight decay moves a zero without one.
+    The padding row is part of the parameter, so that no step copies the table. It stays zero: it never gets a gradient,
+    and without one neither Adam nor weight decay moves a zero.
     """
 
     start: torch.Tensor | None
-    """float [I+1, d], frozen: what the vectors decay to, `weight` being how far they are from it; None: 0."""
+    """float [I+1, d], frozen: what the vectors decay to; `weight` is their distance from it. None: zero."""
 
     def __init__(self, weight: torch.Tensor, start: torch.Tensor | None = None) -> None:
         super().__init__()
@@ -30,12 +30,12 @@ class TrainableTable(Adapter):
 
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
-        """Start from N(0, std^2); of the embeddings, [I+1, 0], only the number matters."""
+        """Start from N(0, table_spread^2); the embeddings, [I+1, 0], only give the number of items."""
         return cls(_padded(nn.init.normal_(torch.empty(len(embeddings) - 1, config.width), std=config.table_spread)))
 
     @classmethod
     def normalised(cls, items: np.ndarray, config: TrainConfig) -> Self:
-        """Start from the rows of float [I, d], each with the norm that a row of the random table has on average."""
+        """Start from the rows of float [I, d], each scaled to the average norm of a row of the random table."""
         norms = np.linalg.norm(items, axis=1, keepdims=True)
         rows = items / np.maximum(norms, 1e-12) * (config.table_spread * np.sqrt(items.shape[1]))
         table = _padded(torch.from_numpy(rows.astype(np.float32)))

@@ -1,4 +1,4 @@
-"""What the adapters share that compute an item's vector from its embedding, in training and for new items."""
+"""The base class of adapters that compute an item's vector from its embedding, and their layers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .components import Features
 
 
 class Projection(Adapter):
-    """Frozen features of the items -> item table; each adapter is built from its features and a TrainConfig.
+    """Frozen features of the items -> item table.
 
-    Subclasses give `vectors`, and `fit_features` unless centred embeddings or their PCA will do.
+    Subclasses define `vectors`, and `fit_features` if they need other features than centred embeddings or their PCA.
     """
 
     def __init__(self, features: Features, config: TrainConfig) -> None:
@@ -33,9 +33,8 @@ class Projection(Adapter):
     @classmethod
     def restore(cls, config: TrainConfig, state: dict[str, torch.Tensor]) -> Self:
         """Rebuild a trained projection from its state; see `Adapter.restore`."""
-        prefix = "features."
-        adapter = cls(Features.restore({name.removeprefix(prefix): values for name, values in state.items()
-                                        if name.startswith(prefix)}), config)
+        adapter = cls(Features(state["features.items"], state["features.mean"], state["features.scale"],
+                               state.get("features.directions")), config)
         adapter.load_state_dict(state)
         return adapter
 
@@ -49,7 +48,7 @@ class Projection(Adapter):
         raise NotImplementedError
 
     def project(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return the vectors of float [n, D], items that training didn't know; see `Adapter.project`."""
+        """Return the vectors of new items, given float [n, D]; see `Adapter.project`."""
         return self.vectors(self.features(embeddings))
 
     def forward(self) -> torch.Tensor:
@@ -58,19 +57,13 @@ class Projection(Adapter):
 
 
 def hidden_layer(inputs: int, outputs: int) -> nn.Linear:
-    """Return a layer for features: rows of norm 1 become values of variance 1."""
+    """Return a layer that makes values of variance 1 from rows of norm 1."""
     return _layer(inputs, outputs, 1.0)
 
 
-def table_layer(inputs: int, config: TrainConfig, spread: float = 1.0) -> nn.Linear:
-    """Return a layer that makes rows of the item table, which start with the spread that the configuration gives them.
-
-    Args:
-        inputs: width of its input.
-        config: width and spread of the table.
-        spread: norm of an input row.
-    """
-    return _layer(inputs, config.width, config.table_spread / spread)
+def table_layer(inputs: int, config: TrainConfig, norm: float = 1.0) -> nn.Linear:
+    """Return a layer that makes rows of the item table with the configured spread from input rows of norm `norm`."""
+    return _layer(inputs, config.width, config.table_spread / norm)
 
 
 def _layer(inputs: int, outputs: int, std: float) -> nn.Linear:

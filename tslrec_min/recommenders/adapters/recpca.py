@@ -1,4 +1,4 @@
-"""``recpca``: components that vary between items but little between items consumed together, as the starting table.
+"""``recpca``: a starting table of components that vary between items, but little between items consumed together.
 
 The idea is Rec-PCA's of TF-LLMER (Zhang and Zhu, arXiv 2604.20490): keep variance while penalising total variation over
 the graph of items that follow each other in training histories, then normalise the rows. The closed form is ours. With
@@ -31,8 +31,7 @@ class RecPCATable(TrainableTable):
     @classmethod
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
         """Start from the first d of float [I+1, D]; see `Adapter.build`."""
-        fitted = PrincipalComponents.fit(embeddings)
-        fitted.check(config.width, "--width")
+        fitted = PrincipalComponents.fit(embeddings, config.width, "--width")
         directions = smooth_directions(fitted.centred, config.width, config.recpca_lambda, training)
         return cls.normalised(fitted.centred @ directions, config)
 
@@ -40,12 +39,12 @@ class RecPCATable(TrainableTable):
 def smooth_directions(centred: np.ndarray, width: int, weight: float, training: Histories) -> np.ndarray:
     """Return W, float64 [D, d], for float64 [I, D]: orthonormal columns, largest eigenvalue first.
 
-    Warns when a chosen eigenvalue is negative: there the penalty outweighs the variance.
+    Warns if an eigenvalue is negative, that is, the penalty exceeds the variance.
     """
     covariance = centred.T @ centred / len(centred)
     penalty = total_variation(centred, training)
     if not penalty.any():
-        raise TslrecError("the adapter recpca looks at items that follow each other, and no training history has two "
+        raise TslrecError("the adapter recpca needs items that follow each other, but no training history has two "
                           "different ones in a row; choose init")
     penalty *= np.trace(covariance) / np.trace(penalty)
     values, directions = np.linalg.eigh(covariance - weight * penalty)
@@ -53,8 +52,7 @@ def smooth_directions(centred: np.ndarray, width: int, weight: float, training: 
     if values[-width] < 0:
         kept = np.trace(chosen.T @ covariance @ chosen) / np.trace(covariance)
         warn(f"recpca: {int((values[-width:] < 0).sum())} of {width} components differ more between items that follow "
-             f"each other than between items at large; {kept:.0%} of the variance is kept; lower --recpca-lambda or "
-             "--width")
+             f"each other than between all items; {kept:.0%} of the variance is kept; lower --recpca-lambda or --width")
     return chosen
 
 

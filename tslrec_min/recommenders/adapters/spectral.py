@@ -1,8 +1,8 @@
 """``spectral``: every number of a vector attends over all singular components of the item embeddings.
 
-SpecTran-style, a reconstruction: of SpecTran (arXiv 2601.21986) we know that a Transformer attends over the whole
-spectrum and that a learned encoding of the spectral position carries the singular values; the rest is ours. With
-E - mu = U diag(S) V^T of rank r,
+Inspired by SpecTran (arXiv 2601.21986), of which we know that a Transformer attends over the whole spectrum and that a
+learned encoding of the spectral position carries the singular values; the rest is ours. With E - mu = U diag(S) V^T of
+rank r,
 
     k_m = W [MLP(z_m)] + p_m                           key of component m; z: log S, standardised; p: learned
     A_jm = softmax_m(q_j k_m / sqrt(h) + b z_m)        q_j: learned query of the j-th number of a vector
@@ -50,7 +50,7 @@ class SpectralAttention(Projection):
         return Features.whitened(embeddings, config.pca_width, "--pca-width")
 
     def weights(self) -> torch.Tensor:
-        """Return how much of each whitened component goes into each number of a vector, float [d, k]."""
+        """Return the weight of each whitened component in each number of a vector, float [d, k]."""
         logs = -self.features.scale.log()  # of S, up to a constant: the scale is 1 / sqrt(variance)
         levels = (logs - logs.mean()) / logs.std(correction=0).clamp_min(1e-6)
         keys = (self.spectrum(levels[:, None]) + self.positions) / math.sqrt(_KEY_WIDTH)

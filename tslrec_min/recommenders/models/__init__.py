@@ -1,9 +1,11 @@
-"""Sequential recommenders: one file per backbone, and the pairing of a backbone with an item table.
+"""Sequential recommenders: one file per backbone, and the combination of a backbone with an adapter.
 
 A backbone turns histories into states; scores are always ``states @ item_table.T``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from .bert4rec import BERT4Rec
 from .gru4rec import GRU4Rec
 from .sasrec import SASRec
 
-BACKBONES: dict[str, type[Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "bert4rec": BERT4Rec}
+BACKBONES: dict[str, Callable[[TrainConfig], Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "bert4rec": BERT4Rec}
 
 
 class SequentialRecommender(nn.Module):
@@ -33,5 +35,5 @@ class SequentialRecommender(nn.Module):
 
 
 def build_recommender(adapter: Adapter, config: TrainConfig) -> SequentialRecommender:
-    """Pair an adapter with a freshly initialised backbone."""
+    """Combine an adapter with a freshly initialised backbone."""
     return SequentialRecommender(adapter, BACKBONES[config.model](config), config.max_len)

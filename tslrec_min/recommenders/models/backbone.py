@@ -1,4 +1,4 @@
-"""What every sequential recommender's backbone does: histories -> states. Scores are states @ item table^T."""
+"""The base class of the backbones: histories -> states. Scores are states @ item table^T."""
 
 from __future__ import annotations
 
@@ -7,32 +7,27 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from ...configs import TrainConfig
-
 
 class Backbone(nn.Module):
-    """Base class of the backbones; each is built from a TrainConfig."""
+    """Subclasses are built from a TrainConfig."""
 
     objective: ClassVar[str] = "next"
     """What it learns: ``next`` (the item after each position) or ``cloze`` (hidden items, from both sides)."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions.
 
         Args:
-            items: int64 [B, T], histories padded on the right, 0 = padding; ``cloze``: I + 1 = hidden.
+            items: int64 [B, T], histories padded on the right with 0; for ``cloze``, I + 1 is a hidden item.
             lengths: int64 [B], items in each history.
             item_table: float [I+1, d]; row 0 is padding.
 
         Returns:
-            float [B, T, d]; those of padded positions mean nothing, but are finite.
+            float [B, T, d]; at padding they are finite, but meaningless.
         """
         raise NotImplementedError
 
     def final_states(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Return the states that score what comes after each history, float [B, d]; arguments as for `forward`."""
+        """Return the states that score the item after each history, float [B, d]; arguments as for `forward`."""
         states = self(items, lengths, item_table)
         return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp_min(0)]

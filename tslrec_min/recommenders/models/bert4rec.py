@@ -1,7 +1,7 @@
 """BERT4Rec (Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
 Transformer", CIKM 2019, arXiv 1904.06690).
 
-Random items of a history are replaced by a mask and predicted from both sides; to recommend, a mask is put after the
+Random items of a history are replaced by a mask and predicted from both sides; to recommend, a mask is appended to the
 history. Departures from the paper: pre-norm blocks (there: post-norm), positions that count from the end, no
 projection with GELU and no item bias before the scores, so that scores are states @ item table^T as for all models.
 """
@@ -23,11 +23,10 @@ class BERT4Rec(Backbone):
     objective = "cloze"
 
     def __init__(self, config: TrainConfig) -> None:
-        super().__init__(config)
+        super().__init__()
         self.mask = nn.Parameter(torch.empty(config.width))
         nn.init.normal_(self.mask, std=0.02)
-        self.transformer = Transformer(config.width, config.blocks, config.heads, config.dropout, config.max_len,
-                                       causal=False)
+        self.transformer = Transformer(config, causal=False)
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions; arguments as for `Backbone.forward`."""
@@ -36,10 +35,7 @@ class BERT4Rec(Backbone):
         return self.transformer(torch.where(hidden[..., None], self.mask, vectors), lengths)
 
     def final_states(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Put a mask after each history (dropping the oldest item of one that fills the model) and return its state.
-
-        Arguments as for `Backbone.forward`.
-        """
+        """Append a mask to each history, without its oldest item if there is no room, and return the mask's state."""
         max_len = len(self.transformer.positions)
         rows = torch.arange(len(items), device=items.device)
         if items.shape[1] == max_len:

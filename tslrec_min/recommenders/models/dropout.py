@@ -1,9 +1,8 @@
 """Dropout whose draws are a function of (seed, step, place in the network, row of the batch, element).
 
-On a CPU torch draws dropout masks one by one from a sequential generator, which took a quarter of SASRec's training
-time. Here each draw is a hash, computed by all threads and again in the backward pass, so no mask is stored, the
-draws don't depend on the number of threads, processes that share a batch draw what one process would, and resuming
-needs no generator's state. On other devices torch's own dropout is used.
+On a CPU torch draws dropout masks from a sequential generator, which took a quarter of SASRec's training time. Here
+each draw is a hash, computed again in the backward pass: no mask is stored, draws don't depend on the number of threads
+or of processes that share a batch, and resuming needs no generator state. Other devices use torch's own dropout.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ._dropout import drop_rows
 
 _WORD = 2**32
 _THREAD_ELEMENTS = 1 << 17
-"""Elements that a thread is worth waking for: some tenths of a millisecond's work."""
+"""Minimum number of elements per thread: some tenths of a millisecond's work."""
 
 
 class _Drop(torch.autograd.Function):
@@ -47,7 +46,7 @@ def _dropped(values: torch.Tensor, rate: float, key: int, rows: np.ndarray) -> t
 
 
 class Dropout(nn.Module):
-    """Drop elements of float [B, ...] while training."""
+    """Drops elements of float [B, ...] in training."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -55,12 +54,12 @@ class Dropout(nn.Module):
             raise ValueError(f"rate is {rate}; expected at least 0 and less than 1")
         self.rate = rate
         self.key = 0
-        """Of this layer in this step, in 0..2**64 - 1; the trainer sets it."""
+        """Of the layer and the step, in 0..2**64 - 1; see `set_dropout`."""
         self.rows: np.ndarray | None = None
-        """Rows of the whole batch that the rows here are, int64 [B]; the trainer sets them. None: 0..B - 1."""
+        """Numbers of the rows in the whole batch, int64 [B]; None: 0..B - 1."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Return `values`, float [B, ...], as float32, each zeroed with probability `rate` or over 1 - rate."""
+        """Return `values`, float [B, ...], as float32, zeroed with probability `rate`, else divided by 1 - rate."""
         if not self.training or not self.rate:
             return values
         if values.device.type != "cpu":
@@ -72,7 +71,7 @@ class Dropout(nn.Module):
 
 
 def set_dropout(module: nn.Module, seed: int, step: int, rows: np.ndarray) -> None:
-    """Tell every dropout layer of `module` what it draws by: the training step, and the rows of its batch."""
+    """Set the key of every dropout layer of `module` for a training step, and the rows of the batch."""
     layers = [layer for layer in module.modules() if isinstance(layer, Dropout)]
     for place, layer in enumerate(layers):
         layer.key = ((seed * 0x9E3779B97F4A7C15) ^ (step * len(layers) + place)) % 2**64

@@ -1,10 +1,10 @@
 """SASRec (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, arXiv 1808.09781).
 
 The paper's block is ``x + Dropout(f(LayerNorm(x)))`` as here, but its published code normalises only the queries.
-Departures from the paper: the feed-forward layer is GELU with four times the width (the paper: ReLU, same width),
+Departures from the paper: the feed-forward layer uses GELU and four times the width (the paper: ReLU, same width),
 positions count from the end of the history, item embeddings are not scaled by sqrt(d) as in the paper's code (in
-single-seed trials with the full-softmax loss on MovieLens-100K it went with a lower validation NDCG@10), attention
-weights have no dropout, and the loss is chosen elsewhere (the paper: BCE with one negative).
+single-seed trials with the full-softmax loss on MovieLens-100K scaling lowered the validation NDCG@10), attention
+weights have no dropout, and the loss is an option (the paper: BCE with one negative).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ class SASRec(Backbone):
     """Causal self-attention over item histories: every state predicts the next item."""
 
     def __init__(self, config: TrainConfig) -> None:
-        super().__init__(config)
-        self.transformer = Transformer(config.width, config.blocks, config.heads, config.dropout, config.max_len,
-                                       causal=True)
+        super().__init__()
+        self.transformer = Transformer(config, causal=True)
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions; arguments as for `Backbone.forward`."""

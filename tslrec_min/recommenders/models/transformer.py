@@ -1,8 +1,8 @@
 """The transformer that SASRec and BERT4Rec share: pre-norm blocks over right-padded histories.
 
 *Pre-norm*, as in GPT-2 (Radford et al., 2019): ``x + f(LayerNorm(x))`` for attention and feed-forward alike, and a
-LayerNorm after the last block. The feed-forward layer is GELU with four times the width. Attention weights have no
-dropout of their own: drawing it costs a tenth of the training time.
+LayerNorm after the last block. The feed-forward layer uses GELU and four times the width. Attention weights have no
+dropout: drawing it costs a tenth of the training time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...configs import TrainConfig
 from .dropout import Dropout
 
 
@@ -41,13 +42,13 @@ class _Block(nn.Module):
 class Transformer(nn.Module):
     """Learned positions and blocks of attention, causal or in both directions."""
 
-    def __init__(self, width: int, blocks: int, heads: int, dropout: float, max_len: int, *, causal: bool) -> None:
+    def __init__(self, config: TrainConfig, *, causal: bool) -> None:
         super().__init__()
         self.causal = causal
-        self.positions = nn.Parameter(torch.empty(max_len, width))
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(blocks))
-        self.final_norm = nn.LayerNorm(width)
+        self.positions = nn.Parameter(torch.empty(config.max_len, config.width))
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_Block(config.width, config.heads, config.dropout) for _ in range(config.blocks))
+        self.final_norm = nn.LayerNorm(config.width)
         nn.init.normal_(self.positions, std=0.02)
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
@@ -55,18 +56,17 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return states, float [B, T, d]; those of padded positions mean nothing.
+        """Return states, float [B, T, d], meaningless at padding.
 
         Args:
-            vectors: float [B, T, d] of the items, T <= max_len. Positions count from a history's end, so that the
+            vectors: float [B, T, d] of the items, T <= max_len. Positions count from the end of a history, so that the
                 most recent item always has the same one.
             lengths: int64 [B].
         """
         columns = torch.arange(vectors.shape[1], device=vectors.device)
-        newest = len(self.positions) - 1
-        places = (columns + (len(self.positions) - lengths[:, None])).clamp_max(newest)  # [B, T]
+        places = (columns + (len(self.positions) - lengths[:, None])).clamp_max(len(self.positions) - 1)  # [B, T]
         states = self.dropout(vectors + F.embedding(places, self.positions))
-        # Padding is on the right: a causal model never sees it from an item's position.
+        # Padding is on the right, where causal attention from an item never reaches it.
         mask = None if self.causal else (columns < lengths[:, None].clamp_min(1))[:, None, None]  # [B, 1, 1, T]
         for block in self.blocks:
             states = block(states, mask)
