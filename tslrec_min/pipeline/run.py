@@ -129,7 +129,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     import torch
 
     from ..categories.pretrain import pretrain
-    from ..data.raw.inspect import find_files
+    from ..data.raw.readers import find_files
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
     from ..evaluation.evaluate import evaluate
