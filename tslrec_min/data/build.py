@@ -50,7 +50,7 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
     item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
     unknown = [item for item in item_ids if item not in texts.titles]
     if unknown and not blank_titles:
-        both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: use one for both"
+        both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: use the same"
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
                           f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank"
                           f"{both}")

@@ -152,7 +152,8 @@ class Dataset:
         figures: dict[str, float | int | str] = {
             "users": self.n_users, "items": self.n_items, "interactions": n_rows,
             "density": n_rows / (self.n_users * self.n_items), "mean_length": n_rows / self.n_users,
-            "median_length": float(np.median(self.histories.lengths)), "blank_titles": sum(not title for title in self.titles),
+            "median_length": float(np.median(self.histories.lengths)),
+            "blank_titles": sum(not title for title in self.titles),
             "split": "leave-one-out" if self.cuts is None else "temporal", "split_hash": self.split_hash(),
         }
         if self.timestamps is not None:

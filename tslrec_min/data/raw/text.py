@@ -1,7 +1,7 @@
-"""Raw files as text: plain, gzip, or a member of a zip archive; read in blocks of whole lines, within bounds.
+"""Raw files as text: plain, gzip, or a member of a zip archive; read in blocks of whole lines.
 
-Nothing is ever unpacked to the disk, so names inside an archive can't lead anywhere. What a file may expand to and how
-long a line may be is bounded: memory does not depend on what is in the file.
+Nothing is unpacked to the disk, so names inside an archive can do no harm. The expanded size of a file and the length
+of a line are limited, so memory does not depend on the contents.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ...errors import TslrecError
 from ...storage.expansion import MAX_EXPANSION, max_expanded
 
 BLOCK_CHARACTERS = 1 << 20
-"""Of a block, up to the end of its last line."""
+"""Of a block, which is then read to the end of its last line."""
 LONGEST_LINE = 16 << 20
-"""Characters; of published review data the longest line has far fewer than one million."""
+"""Characters; the longest line of published review data has far fewer than one million."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class RawFile:
     """Name inside the zip archive `path`; empty: the file itself."""
 
     def __str__(self) -> str:
-        """Return what messages call it."""
+        """Return its name in messages."""
         return f"{self.path}:{self.member}" if self.member else str(self.path)
 
     @property
     def name(self) -> str:
-        """Last part of the name, without the .gz of a compressed file."""
+        """File name, without the .gz of a compressed file."""
         return PurePosixPath(self.member).name if self.member else self.path.name.removesuffix(".gz")
 
     @property
@@ -52,7 +52,7 @@ class RawFile:
         """Open for reading, decompressed.
 
         Raises:
-            TslrecError: it can't be read or decompressed, or expands beyond all measure.
+            TslrecError: it can't be read or decompressed, or expands to more than `max_expanded`.
         """
         with contextlib.ExitStack() as opened:
             if self.member:
@@ -68,7 +68,7 @@ class RawFile:
 
 @contextlib.contextmanager
 def _decompressing(file: RawFile) -> Iterator[None]:
-    """Turn what is raised of damaged archives into TslrecError: the errors of their modules share no base class."""
+    """Turn the errors of damaged archives, which share no base class, into TslrecError."""
     try:
         yield
     except FileNotFoundError:
@@ -79,10 +79,10 @@ def _decompressing(file: RawFile) -> Iterator[None]:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that refuses to give more than a number of bytes."""
+    """A stream that raises TslrecError after a maximum number of bytes."""
 
-    def __init__(self, stream: io.BufferedIOBase, most: int, file: RawFile) -> None:
-        self.stream, self.left, self.file = stream, most, file
+    def __init__(self, stream: io.BufferedIOBase, maximum: int, file: RawFile) -> None:
+        self.stream, self.left, self.file = stream, maximum, file
 
     def readable(self) -> bool:
         return True
@@ -92,8 +92,8 @@ class _Bounded(io.RawIOBase):
             count = self.stream.readinto(buffer)
         self.left -= count
         if self.left < 0:
-            raise TslrecError(f"{self.file} expands to more than {MAX_EXPANSION} times its size, which data does "
-                              "not; if it is sound, decompress it yourself and give the plain file")
+            raise TslrecError(f"{self.file} expands to more than {MAX_EXPANSION} times its size, which is not usual "
+                              "for data; if that is correct, decompress it yourself and give the plain file")
         return count
 
 
@@ -112,8 +112,8 @@ def members(path: Path) -> list[RawFile]:
         try:
             archive = zipfile.ZipFile(stream)
             files = [info for info in archive.infolist() if not info.is_dir()]
-            for info in files:  # a name is written twice and has no checksum: the two are compared by opening
-                with contextlib.suppress(RuntimeError):  # encrypted: a matter of whoever reads it
+            for info in files:  # a name is stored twice, without checksum; opening compares the two
+                with contextlib.suppress(RuntimeError):  # encrypted: an error only if it is read
                     archive.open(info).close()
             return [RawFile(path, info.filename) for info in files]
         except Exception as error:  # zipfile's errors share no base class
@@ -127,11 +127,11 @@ class Block:
     first_line: int
     """Number of the first one, from 1."""
     text: str
-    """The lines, each with a line feed: only the last line of the file may have none."""
+    """The lines, each with a line feed except perhaps the last line of the file."""
 
 
 def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
-    """Read a file in blocks of about `BLOCK_CHARACTERS`; of UTF-8 a byte order mark is no part of the text.
+    """Read a file in blocks of about `BLOCK_CHARACTERS`, without the byte order mark of UTF-8.
 
     Raises:
         TslrecError: it can't be read or is not text of this encoding, or a line is longer than `LONGEST_LINE`.
@@ -140,7 +140,7 @@ def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
     with file.open() as stream:
         try:
             marked = codecs.lookup(encoding).name == "utf-8"
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig" if marked else encoding, newline="")
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig" if marked else encoding)  # any line end becomes \n
         except LookupError:
             raise TslrecError(f"unknown --encoding {encoding!r}; try utf-8 or latin-1") from None
         try:
@@ -148,16 +148,14 @@ def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
                 rest = text.readline(LONGEST_LINE)
                 if len(rest) == LONGEST_LINE:
                     raise TslrecError(f"{file}: a line after line {line + block.count(chr(10))} is longer than "
-                                      f"{LONGEST_LINE:,} characters: it is not the text that was expected")
-                whole = _with_line_feeds(block + rest)
-                yield Block(line, whole)
-                line += whole.count("\n")
-        except UnicodeError as error:  # of UTF-16 without a mark it is no UnicodeDecodeError
+                                      f"{LONGEST_LINE:,} characters, so it is no text of interactions or titles; check "
+                                      "the file")
+                yield Block(line, block + rest)
+                line += (block + rest).count("\n")
+        except UnicodeError as error:  # UTF-16 without byte order mark: not a UnicodeDecodeError
             reason = error.reason if isinstance(error, UnicodeDecodeError) else error
             raise TslrecError(f"{file} is not {encoding} text ({reason}, after line {line}); name "
                               "its encoding with --encoding") from None
-        finally:
-            text.detach()
 
 
 def text_lines(file: RawFile, encoding: str) -> Iterator[tuple[int, str]]:
@@ -172,13 +170,8 @@ def text_lines(file: RawFile, encoding: str) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def _with_line_feeds(text: str) -> str:
-    """Return text whose lines all end with a line feed alone."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
 def is_utf8(file: RawFile) -> bool:
-    """Return whether a file is UTF-8 throughout; reads all of it."""
+    """Return whether all of a file is UTF-8."""
     try:
         for _ in text_blocks(file, "utf-8"):
             pass
