@@ -86,7 +86,7 @@ def test_simple_lines_are_split_as_row_by_row(rows: list[list[str]], layout: tup
     columns = {role: [value for chunk in slow for value in chunk.columns[role]] for role in places}
     if any(delimiter not in text and not text.strip(" ") for text in block.text.split("\n")[:-1]):
         return  # a blank line has no row, and no fast path either
-    assert bad.counts == {} and {role: list(values) for role, values in fast.columns.items()} == columns
+    assert bad.reasons == {} and {role: list(values) for role, values in fast.columns.items()} == columns
     assert list(fast.lines) == [line for chunk in slow for line in chunk.lines]
 
 

@@ -1,7 +1,7 @@
-"""Columns that are typed already: Parquet files, and data frames of pandas or polars.
+"""Typed columns: Parquet files, and data frames of pandas or polars.
 
-Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]``, ``to_numpy`` and,
-of columns of integers with gaps, ``dtype`` and ``to_list``.
+Neither pandas nor polars is imported. Frames need ``columns``, ``frame[name]``, ``to_numpy`` and, for columns of
+integers with missing values, ``dtype`` and ``to_list``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Parquet(Rows):
     names: tuple[str, ...]
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """See `Rows.chunks`; no row is bad yet. A damaged file is a TslrecError too."""
+        """See `Rows.chunks`; a damaged file is a TslrecError too."""
         wanted, start = self.named(columns), 1
         _, parquet = load_pyarrow()
         try:
@@ -38,7 +38,7 @@ class Parquet(Rows):
                     yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
                     start += batch.num_rows
         except Exception as error:  # pyarrow's errors are of many kinds
-            raise TslrecError(f"{self.file} can't be read as Parquet: {error}; it is damaged: get it again") from None
+            raise TslrecError(f"{self.file} can't be read as Parquet: {error}; it is damaged: fetch it again") from None
 
 
 def open_parquet(file: RawFile) -> Parquet:
@@ -61,11 +61,11 @@ class Frame(Rows):
     """A data frame; its rows are numbered from 1."""
 
     def __init__(self, frame: Any, what: str) -> None:
-        """Take a frame, and what messages call it."""
+        """Take a frame and its name in messages."""
         self.frame, self.file, self.names = frame, what, tuple(map(str, frame.columns))
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """See `Rows.chunks`; no row is bad yet."""
+        """See `Rows.chunks`."""
         wanted = self.named(columns)
         arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
@@ -74,7 +74,7 @@ class Frame(Rows):
 
 
 def _array(column: Any) -> np.ndarray:
-    """Return a column as an array; whole numbers beside gaps, of which ``to_numpy`` makes floats, as objects."""
+    """Return a column as an array; integers with missing values, which ``to_numpy`` turns into floats, as objects."""
     array = np.asarray(column.to_numpy())
     if array.dtype.kind == "f" and "int" in str(getattr(column, "dtype", "")).lower():
         return np.array(column.to_list(), object)
@@ -82,5 +82,5 @@ def _array(column: Any) -> np.ndarray:
 
 
 def _values(array: np.ndarray) -> list[Any]:
-    """Return Python's values; of times, which NumPy would give as integers of any unit, dates."""
+    """Return Python values; times as dates, since NumPy would return integers of any unit."""
     return array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()

@@ -49,7 +49,7 @@ class RawInteractions:
     outside_window: int = 0
     """Rows left out by ``from_time`` and ``until_time``."""
     bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Rows left out because they are bad, see `BadRows.as_json`."""
+    """Rows left out because they are bad, see `BadRows.reasons`."""
     duplicates: int = 0
     """Rows left out because an earlier one has the same user, item and time."""
 
@@ -166,8 +166,8 @@ class Collector:
         for role in ("user", "item"):
             try:
                 name = id_text(row[role])
-            except ValueError:
-                return "id is neither text nor a number", f"{role} id {brief(row[role])} is neither text nor a number"
+            except ValueError as error:
+                return "id is neither text nor a number", f"{role} id {error}"
             if name and not can_be_id(name):
                 return "id holds a tab or a line break", (f"{role} id {brief(name)} holds a tab or a line break, a NUL "
                                                           "character or half of a pair; rename it in the input")
@@ -179,4 +179,4 @@ class Collector:
             np.empty(0, np.int32)] * 2
         self._parts.clear()
         return RawInteractions(list(self.users), list(self.items), *columns, below_min_rating=self.below_min_rating,
-                               outside_window=self.outside_window, bad_rows=self.bad.as_json())
+                               outside_window=self.outside_window, bad_rows=self.bad.reasons)

@@ -23,8 +23,8 @@ class BadRows:
     def __init__(self, *, skip: bool) -> None:
         """Take whether to leave them out."""
         self.skip = skip
-        self.counts: dict[str, int] = {}
-        self.first_lines: dict[str, list[int]] = {}
+        self.reasons: dict[str, dict[str, Any]] = {}
+        """Reason -> ``rows``, their number, and ``first_lines``."""
 
     def add(self, where: object, line: int, reason: str, detail: str) -> None:
         """Count a row.
@@ -40,15 +40,10 @@ class BadRows:
         """
         if not self.skip:
             raise TslrecError(f"{where}, line {line}: {detail} (--on-bad-row skip leaves such rows out)")
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        lines = self.first_lines.setdefault(reason, [])
-        if len(lines) < LINES_SHOWN:
-            lines.append(line)
-
-    def as_json(self) -> dict[str, dict[str, Any]]:
-        """Return reason -> ``rows`` and ``first_lines``."""
-        return {reason: {"rows": count, "first_lines": self.first_lines[reason]}
-                for reason, count in self.counts.items()}
+        rows = self.reasons.setdefault(reason, {"rows": 0, "first_lines": []})
+        rows["rows"] += 1
+        if len(rows["first_lines"]) < LINES_SHOWN:
+            rows["first_lines"].append(line)
 
 
 @dataclass(frozen=True)

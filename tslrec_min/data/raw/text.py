@@ -14,13 +14,14 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 from ...errors import TslrecError
 from ...storage.expansion import MAX_EXPANSION, max_expanded
 
 BLOCK_CHARACTERS = 1 << 20
 """Of a block, which is then read to the end of its last line."""
+_BUFFER = 1 << 17
 LONGEST_LINE = 16 << 20
 """Characters; the longest line of published review data has far fewer than one million."""
 
@@ -59,9 +60,10 @@ class RawFile:
                 with _decompressing(self):
                     archive = opened.enter_context(zipfile.ZipFile(self.path))
                     member = opened.enter_context(archive.open(self.member))
-                yield _bounded(member, archive.getinfo(self.member).compress_size, self)
+                yield io.BufferedReader(_Bounded(member, archive.getinfo(self.member).compress_size, self), _BUFFER)
             elif self.path.suffix == ".gz":
-                yield _bounded(opened.enter_context(gzip.open(self.path)), self.path.stat().st_size, self)
+                stream = opened.enter_context(gzip.open(self.path))
+                yield io.BufferedReader(_Bounded(stream, self.path.stat().st_size, self), _BUFFER)
             else:
                 yield opened.enter_context(open(self.path, "rb"))
 
@@ -79,27 +81,22 @@ def _decompressing(file: RawFile) -> Iterator[None]:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that raises TslrecError after a maximum number of bytes."""
+    """A decompressed stream that raises TslrecError when it expands to more than `max_expanded`."""
 
-    def __init__(self, stream: io.BufferedIOBase, maximum: int, file: RawFile) -> None:
-        self.stream, self.left, self.file = stream, maximum, file
+    def __init__(self, stream: Any, compressed_size: int, file: RawFile) -> None:
+        self.stream, self.left, self.file = stream, max_expanded(compressed_size), file
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         with _decompressing(self.file):
-            count = self.stream.readinto(buffer)
+            count: int = self.stream.readinto(buffer)
         self.left -= count
         if self.left < 0:
             raise TslrecError(f"{self.file} expands to more than {MAX_EXPANSION} times its size, which is not usual "
                               "for data; if that is correct, decompress it yourself and give the plain file")
         return count
-
-
-def _bounded(stream: object, compressed: int, file: RawFile) -> BinaryIO:
-    bounded = _Bounded(cast(io.BufferedIOBase, stream), max_expanded(compressed), file)
-    return cast(BinaryIO, io.BufferedReader(bounded, 1 << 17))
 
 
 def members(path: Path) -> list[RawFile]:
