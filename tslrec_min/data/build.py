@@ -100,9 +100,11 @@ def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -
 
 
 def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Return which interactions, int [N], are left, bool [N], when users and items with fewer than `k` are dropped.
+    """Return which interactions stay, bool [N], when users and items with fewer than `k` are dropped repeatedly.
 
-    This is repeated until every user and every item that is left has `k`.
+    Args:
+        users, items: int [N].
+        k: minimum number of interactions.
     """
     kept = np.ones(len(users), bool)
     while True:
@@ -116,11 +118,11 @@ def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
 
 def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the ids in use, numeric ones in numeric order, and the codes renumbered from 0 accordingly."""
-    used = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
-    names = [ids[code] for code in used.tolist()]
-    order = sorted(range(len(names)), key=lambda place: (not names[place].isdecimal(),
-                                                         len(names[place]) if names[place].isdecimal() else 0,
-                                                         names[place]))
+    def place(code: int) -> tuple[bool, int, str]:
+        name = ids[code]
+        return (False, len(name), name) if name.isdecimal() else (True, 0, name)
+
+    used = sorted(np.flatnonzero(np.bincount(codes, minlength=len(ids))).tolist(), key=place)
     rank = np.zeros(len(ids), np.int32)
-    rank[used[order]] = np.arange(len(order))
-    return [names[place] for place in order], rank[codes]
+    rank[used] = np.arange(len(used))
+    return [ids[code] for code in used], rank[codes]

@@ -37,7 +37,12 @@ class Histories:
         return self._pieces(self.indptr[users], self.lengths[users])
 
     def windows(self, starts: np.ndarray, counts: np.ndarray) -> Histories:
-        """Return ``counts[u]`` items of every user u from position ``starts[u]`` on, both int64 [U]."""
+        """Return a window of every user's history.
+
+        Args:
+            starts: int64 [U], its first position, from 0.
+            counts: int64 [U], its number of items.
+        """
         return self._pieces(self.indptr[:-1] + starts, counts)
 
     def last(self, count: int) -> Histories:

@@ -33,7 +33,9 @@ def hold_out_items(dataset: Dataset, share: float, seed: int) -> Dataset:
     is_cold = _drawn(dataset.item_ids, max(1, round(share * dataset.n_items)), seed)
     items, lengths = dataset.histories.items - 1, dataset.histories.lengths
     users, cold = owners(lengths), is_cold[items]
-    early, late = _periods(dataset)
+    early = late = np.ones(len(items), bool)  # training interactions, and possible cold targets
+    if dataset.cuts is not None and dataset.timestamps is not None:
+        early, late = dataset.timestamps < dataset.cuts[0], dataset.timestamps >= dataset.cuts[1]
     stays = np.bincount(users[~cold & early], minlength=dataset.n_users) > 0
     warm_so_far = offsets(~cold)
     warm_before = warm_so_far[:-1] - np.repeat(warm_so_far[dataset.histories.indptr[:-1]], lengths)
@@ -58,14 +60,6 @@ def hold_out_items(dataset: Dataset, share: float, seed: int) -> Dataset:
                        warm_before=warm_before[last], earlier=number[items[earlier]],
                        indptr=offsets(np.bincount(users[earlier], minlength=dataset.n_users)[users[last]]),
                        n_interactions=int(cold.sum())))
-
-
-def _periods(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return which interactions can be training data and which can be cold targets, bool [N]."""
-    if dataset.cuts is None or dataset.timestamps is None:  # leave-one-out
-        everything = np.ones(len(dataset.histories.items), bool)
-        return everything, everything
-    return dataset.timestamps < dataset.cuts[0], dataset.timestamps >= dataset.cuts[1]
 
 
 def _drawn(item_ids: Sequence[str], count: int, seed: int) -> np.ndarray:

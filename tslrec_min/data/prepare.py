@@ -26,16 +26,17 @@ from .hold_out import hold_out_items
 from .raw.columnar import Frame
 from .raw.discover import Source
 from .raw.interactions import RawInteractions
-from .raw.readers import collect, find_files, read_interactions, read_items
+from .raw.readers import collect, find_files, open_rows, read_interactions
 from .raw.titles import RawItems, collect_items, item_field_names
 
 
-def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | None = None,
+def prepare(source: Path | Source, out: Path, config: PrepareConfig, *, items: Path | None = None,
             existing: Existing = Existing.REFUSE) -> dict[str, Any]:
     """Read raw data and write the data set artifact.
 
     Args:
-        source: a file of interactions, a folder that holds one, or a zip archive of MovieLens.
+        source: a file of interactions, a folder that contains one, or a zip archive of MovieLens; or the files that
+            `find_files` returned.
         out: folder of the artifact.
         config: format, columns, filters, split, cold items.
         items: file with the titles; None: the one beside the interactions.
@@ -47,20 +48,11 @@ def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | Non
     Raises:
         TslrecError: something can't be read, or nothing is left after the filters.
     """
-    return prepare_found(find_files(source, items, config), out, config, existing=existing)
-
-
-def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing: Existing = Existing.REFUSE
-                  ) -> dict[str, Any]:
-    """Do what `prepare` does, with files that `find_files` found.
-
-    Raises:
-        TslrecError: see `prepare`.
-    """
+    files = source if isinstance(source, Source) else find_files(source, items, config)
     inputs = {name: sha256_of_file(file.path)
-              for name, file in (("interactions", source.interactions), ("items", source.items)) if file}
-    return _write(out, Recipe("dataset", asdict(config) | {"format": source.format}, inputs), existing,
-                  lambda: _prepared(*_read(source, config), config))
+              for name, file in (("interactions", files.interactions), ("items", files.items)) if file}
+    return _write(out, Recipe("dataset", asdict(config) | {"format": files.format}, inputs), existing,
+                  lambda: _prepared(*_read(files, config), config))
 
 
 def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -> dict[str, Any]:
@@ -114,7 +106,7 @@ def _read(source: Source, config: PrepareConfig) -> tuple[RawInteractions, RawIt
     step(f"reads {source.items}" if source.items else "has no titles")
     if source.items is None:
         return raw, RawItems(fields={name: {} for name in item_field_names(config)})
-    return raw, read_items(source.items, config, wanted=set(raw.item_ids))
+    return raw, collect_items(open_rows(source.items, config, items=True), config, wanted=set(raw.item_ids))
 
 
 def _hash_of(raw: RawInteractions) -> str:

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.prepare import examine
 from tslrec_min.data.raw import text as files
-from tslrec_min.data.raw.readers import read_items
 from tslrec_min.data.raw.rows import BadRows
 from tslrec_min.data.raw.tables import Table, simple_chunk
 from tslrec_min.data.raw.text import Block, RawFile, text_blocks
 from tslrec_min.errors import TslrecError
 
-from .factories import ROWS, TITLES, amazon_2023, check, lines, packed, prepared, read, times
+from .factories import ROWS, TITLES, amazon_2023, check, lines, packed, prepared, read, read_items, times
 
 CELLS = st.text(st.sampled_from("ab1:.,;|\t \u00a0\x1c\x85é'"), max_size=4) | st.text(
     st.sampled_from("ab1"), max_size=40)

@@ -6,8 +6,8 @@ integers with missing values, ``dtype`` and ``to_list``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,41 +20,39 @@ from .text import RawFile
 _CHUNK_ROWS = 1 << 16
 
 
-@dataclass(frozen=True)
 class Parquet(Rows):
     """A Parquet file; its rows are numbered from 1."""
 
-    file: RawFile
-    names: tuple[str, ...]
+    def __init__(self, file: RawFile) -> None:
+        """Read the names of a file's columns.
+
+        Raises:
+            TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
+        """
+        if file.path.suffix == ".gz":
+            raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
+        with _pyarrow(file) as parquet:
+            self.file, self.names = file, tuple(parquet.read_schema(file.path).names)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """See `Rows.chunks`; a damaged file is a TslrecError too."""
         wanted, start = self.named(columns), 1
-        _, parquet = load_pyarrow()
-        try:
-            with parquet.ParquetFile(self.file.path) as table:
-                for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
-                    lines = range(start, start + batch.num_rows)
-                    yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
-                    start += batch.num_rows
-        except Exception as error:  # pyarrow's errors are of many kinds
-            raise TslrecError(f"{self.file} can't be read as Parquet: {error}; it is damaged: fetch it again") from None
+        with _pyarrow(self.file) as parquet, parquet.ParquetFile(self.file.path) as table:
+            for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
+                lines = range(start, start + batch.num_rows)
+                yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
+                start += batch.num_rows
 
 
-def open_parquet(file: RawFile) -> Parquet:
-    """Read the names of a Parquet file's columns.
-
-    Raises:
-        TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
-    """
+@contextlib.contextmanager
+def _pyarrow(file: RawFile) -> Iterator[Any]:
+    """Give pyarrow.parquet, and turn its errors into TslrecError."""
     _, parquet = load_pyarrow()
-    if file.path.suffix == ".gz":
-        raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
-        return Parquet(file, tuple(parquet.read_schema(file.path).names))
+        yield parquet
     except Exception as error:  # pyarrow's errors are of many kinds
-        raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says"
-                          ) from None
+        raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says: fetch "
+                          "it again") from None
 
 
 class Frame(Rows):

@@ -86,7 +86,8 @@ class JsonLines(Rows):
     def __init__(self, file: RawFile, first_row: Mapping[str, Any], form: Form, encoding: str) -> None:
         """Take a file; the names of its columns are the keys of the first row."""
         self.file, self.names, self.form, self.encoding = file, tuple(map(str, first_row)), form, encoding
-        self.aliases, self.per_second, self.timed = form.keys, form.per_second, form.timed
+        self.aliases = {name: (keys,) if isinstance(keys, str) else keys for name, keys in form.keys.items()}
+        self.per_second, self.timed = form.per_second, form.timed
 
     def check(self, columns: Mapping[str, str]) -> None:
         """See `Rows.check`; the first row must have the keys, except in public data."""
@@ -101,7 +102,7 @@ class JsonLines(Rows):
             TslrecError: also if no row has the key of a further text of items.
         """
         self.check(columns)
-        keys = {role: self._keys(name) for role, name in columns.items() if name}
+        keys = {role: self.aliases.get(name, (name,)) for role, name in columns.items() if name}
         absent = {name for role, name in columns.items() if flag_of(role, columns) == "--item-fields"}
         lines: list[int] = []
         values: dict[str, list[Any]] = {role: [] for role in keys}
@@ -123,10 +124,6 @@ class JsonLines(Rows):
         if absent:
             raise TslrecError(f"no line of {self.file} has a key for --item-fields {', '.join(sorted(absent))}; the "
                               f"keys of its first line are {', '.join(self.names)}")
-
-    def _keys(self, name: str) -> tuple[str, ...]:
-        meant = self.aliases.get(name, name)
-        return (meant,) if isinstance(meant, str) else meant
 
     def _rows(self) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         """Yield (line number, row), or an error message in place of a bad row."""

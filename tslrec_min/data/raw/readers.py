@@ -1,4 +1,4 @@
-"""Raw data of any format: find and check files, read interactions and texts of items.
+"""Raw data of any format: find, check and open files, and read interactions.
 
 The formats themselves are in ``tables`` (CSV, RecBole, MovieLens), ``json_lines`` (JSON Lines, Amazon, Yelp, Steam) and
 ``columnar`` (Parquet, data frames). The "sequences" of S3-Rec (``user item item ...`` a line, in time order) are here.
@@ -6,19 +6,18 @@ The formats themselves are in ``tables`` (CSV, RecBole, MovieLens), ``json_lines
 
 from __future__ import annotations
 
-from collections.abc import Container
 from pathlib import Path
 
 from ...configs import PrepareConfig
 from ...errors import TslrecError
-from .columnar import open_parquet
+from .columnar import Parquet
 from .discover import JSON_SUFFIXES, Source, find_source
 from .interactions import Collector, RawInteractions
 from .json_lines import open_json_lines
 from .rows import Chunk, MissingColumns, Rows
 from .tables import open_table
 from .text import RawFile, text_lines
-from .titles import RawItems, collect_items, item_columns
+from .titles import item_columns
 from .values import brief
 
 _CHUNK_ITEMS = 1 << 15
@@ -68,7 +67,7 @@ def open_rows(file: RawFile, config: PrepareConfig, *, items: bool = False) -> R
         TslrecError: it can't be read.
     """
     if file.suffix == ".parquet" or (config.format == "parquet" and not items):
-        return open_parquet(file)
+        return Parquet(file)
     if file.suffix in JSON_SUFFIXES or (config.format in ("jsonl", "amazon", "yelp", "steam") and not items
                                 and file.suffix != ".csv"):
         return open_json_lines(file, config, items=items)
@@ -125,12 +124,3 @@ def _read_sequences(file: RawFile, config: PrepareConfig) -> RawInteractions:
             lines, users, items = [], [], []
     collector.add(Chunk(lines, {"user": users, "item": items}, is_text=True))
     return collector.finish()
-
-
-def read_items(file: RawFile, config: PrepareConfig, *, wanted: Container[str] | None = None) -> RawItems:
-    """Read the titles and the further columns of ``item_fields`` from a file of any format.
-
-    Raises:
-        TslrecError: a column is missing, a row can't be read, or an item has two titles or two texts in a column.
-    """
-    return collect_items(open_rows(file, config, items=True), config, wanted=wanted)

@@ -30,7 +30,7 @@ class RawItems:
 
 
 def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] | None = None) -> RawItems:
-    """Read texts of items from rows.
+    """Read the titles of items and their texts in the columns of ``item_fields``.
 
     Args:
         rows: of the items; an item may have several that agree.
@@ -38,7 +38,7 @@ def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] |
         wanted: ids of the items to keep; None: all.
 
     Raises:
-        TslrecError: see `read_items`.
+        TslrecError: a column is missing, a row can't be read, or an item has two titles or two texts in a column.
     """
     names = item_field_names(config)
     raw, bad = RawItems(fields={name: {} for name in names}), BadRows(skip=config.on_bad_row == "skip")
