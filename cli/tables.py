@@ -46,7 +46,10 @@ def print_statistics(summary: Mapping[str, Any]) -> None:
     left_out = {"rating": "below_min_rating", "time": "outside_time_window", "duplicates": "duplicates",
                 f"{summary['k_core']}-core": "below_k_core", "new after training": "new_after_training"}
     rows += [(f"left out: {name}", f"{summary[key]:,}") for name, key in left_out.items() if summary[key]]
-    rows += _bad_rows(summary)
+    for what, reasons in summary["bad_rows"].items():
+        for reason, bad in reasons.items():
+            lines = [*map(str, bad["first_lines"]), *(["..."] if bad["rows"] > len(bad["first_lines"]) else [])]
+            rows.append((f"left out: {reason}", f"{bad['rows']:,} of the {what}: line {', '.join(lines)}"))
     if summary["split"] == "temporal":
         rows.append(("training interactions", f"{summary['training_interactions']:,}"))
         rows += [(f"{split} users", f"{summary[f'{split}_users']:,}, from {_moment(summary[f'{split}_from'])} on")
@@ -64,16 +67,6 @@ def _moment(time: float) -> str:
     if not 1e8 <= time < 1e10:
         return f"{time:g}" if isinstance(time, float) else str(time)
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
-
-
-def _bad_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for what, reasons in summary["bad_rows"].items():
-        for reason, bad in reasons.items():
-            more = ", ..." if bad["rows"] > len(bad["first_lines"]) else ""
-            lines = ", ".join(map(str, bad["first_lines"]))
-            rows.append((f"left out: {reason}", f"{bad['rows']:,} of the {what}: line {lines}{more}"))
-    return rows
 
 
 def print_training(out: Path, as_json: bool) -> None:

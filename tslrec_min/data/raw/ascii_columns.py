@@ -45,8 +45,8 @@ class Cells:
         text = self.text
         return (text[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Cells:
-        """Return the fields of a slice, a mask, bool [n], or positions, int64."""
+    def __getitem__(self, rows: np.ndarray) -> Cells:
+        """Return the fields of a mask, bool [n], or positions, int64."""
         return Cells(self.text, self.data, self.starts[rows], self.ends[rows])
 
     def integers(self) -> np.ndarray | None:

@@ -23,6 +23,8 @@ _CHUNK_ROWS = 1 << 16
 class Parquet(Rows):
     """A Parquet file; its rows are numbered from 1."""
 
+    file: RawFile
+
     def __init__(self, file: RawFile) -> None:
         """Read the names of a file's columns.
 
@@ -67,18 +69,13 @@ class Frame(Rows):
         wanted = self.named(columns)
         arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
-            parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}
+            parts = {role: array[start:start + _CHUNK_ROWS].tolist() for role, array in arrays.items()}
             yield Chunk(range(start + 1, 1 + min(start + _CHUNK_ROWS, len(self.frame))), parts)
 
 
 def _array(column: Any) -> np.ndarray:
-    """Return a column as an array; integers with missing values, which ``to_numpy`` turns into floats, as objects."""
+    """Return a column as an array whose ``tolist`` gives the values as they are."""
     array = np.asarray(column.to_numpy())
     if array.dtype.kind == "f" and "int" in str(getattr(column, "dtype", "")).lower():
-        return np.array(column.to_list(), object)
-    return array
-
-
-def _values(array: np.ndarray) -> list[Any]:
-    """Return Python values; times as dates, since NumPy would return integers of any unit."""
-    return array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()
+        return np.array(column.to_list(), object)  # integers with missing values, which ``to_numpy`` turns into floats
+    return array.astype("datetime64[us]") if array.dtype.kind == "M" else array  # nanoseconds would become integers

@@ -109,9 +109,9 @@ class Collector:
                 reason, detail = self._trouble(chunk)
                 self.bad.add(self.where, chunk.lines[0], reason, detail)
                 return
-            middle = len(chunk) // 2
-            self.add(chunk.part(0, middle))
-            self.add(chunk.part(middle, len(chunk)))
+            is_first_half = np.arange(len(chunk)) < len(chunk) // 2
+            self.add(chunk.where(is_first_half))
+            self.add(chunk.where(~is_first_half))
 
     def _encode(self, chunk: Chunk) -> None:
         """Add rows if all are good, else raise and add none."""
@@ -178,5 +178,6 @@ class Collector:
         columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)] or [
             np.empty(0, np.int32)] * 2
         self._parts.clear()
-        return RawInteractions(list(self.users), list(self.items), *columns, below_min_rating=self.below_min_rating,
-                               outside_window=self.outside_window, bad_rows=self.bad.reasons)
+        users, items, *times = columns
+        return RawInteractions(list(self.users), list(self.items), users, items, times[0] if times else None,
+                               self.below_min_rating, self.outside_window, self.bad.reasons)

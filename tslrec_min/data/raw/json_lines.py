@@ -83,6 +83,8 @@ _PLAIN = Form("jsonl", frozenset(), {})
 class JsonLines(Rows):
     """A file with a JSON object, or a Python dictionary, in every line."""
 
+    file: RawFile
+
     def __init__(self, file: RawFile, first_row: Mapping[str, Any], form: Form, encoding: str) -> None:
         """Take a file; the names of its columns are the keys of the first row."""
         self.file, self.names, self.form, self.encoding = file, tuple(map(str, first_row)), form, encoding

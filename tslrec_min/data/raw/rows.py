@@ -61,11 +61,6 @@ class Chunk:
         """Return the number of rows n."""
         return len(self.lines)
 
-    def part(self, start: int, stop: int) -> Chunk:
-        """Return the rows from `start` to before `stop`."""
-        return replace(self, lines=self.lines[start:stop],
-                       columns={name: values[start:stop] for name, values in self.columns.items()})
-
     def where(self, kept: np.ndarray) -> Chunk:
         """Return the rows of a mask, bool [n]."""
         if kept.all():

@@ -47,12 +47,6 @@ _SPACES = " \t\x0b\x0c\x1c\x1d\x1e\x1f"
 """ASCII white space of str.strip, without line ends."""
 
 
-class _Quoted(csv.excel):
-    """How fields are quoted: ``a, "b, c"`` has two, since white space before a field is not part of it."""
-
-    skipinitialspace = True
-
-
 @dataclass(frozen=True)
 class Table(Rows):
     """A table and its layout."""
@@ -61,7 +55,7 @@ class Table(Rows):
     names: tuple[str, ...]
     delimiter: str
     quoted: bool
-    """Whether fields may be in double quotes, as in CSV."""
+    """Whether fields may be in double quotes, as in CSV; white space before them is ignored: ``a, "b, c"`` has two."""
     stripped: bool
     """Whether white space around a field is not part of it."""
     encoding: str
@@ -98,7 +92,9 @@ class Table(Rows):
     def _row_by_row(self, blocks: Iterable[Block], places: Mapping[str, int], bad: BadRows) -> Iterator[Chunk]:
         lines: list[int] = []
         rows: list[list[str]] = []
-        for line, cells in self._csv_rows(blocks) if self.quoted else self._split_rows(blocks):
+        split = ((number, text.split(self.delimiter)) for block in blocks
+                 for number, text in enumerate(block.text.split("\n"), block.first_line) if text.strip(" "))
+        for line, cells in self._csv_rows(blocks) if self.quoted else split:
             if len(cells) != len(self.names):
                 if rows and not bad.skip:  # an earlier row may be bad too; the error names the first one
                     yield _chunk_of(lines, rows, places)
@@ -113,12 +109,6 @@ class Table(Rows):
         if rows:
             yield _chunk_of(lines, rows, places)
 
-    def _split_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
-        for block in blocks:
-            for number, text in enumerate(block.text.split("\n"), block.first_line):
-                if text.strip(" "):
-                    yield number, text.split(self.delimiter)
-
     def _csv_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
         remaining = iter(blocks)
         first = next(remaining)
@@ -132,7 +122,7 @@ class Table(Rows):
             ended = True
             yield "\n"  # a row of its own, unless a quote is open
 
-        reader = csv.reader(lines(), _Quoted, delimiter=self.delimiter)
+        reader = csv.reader(lines(), delimiter=self.delimiter, skipinitialspace=True)
         try:
             for cells in reader:
                 if ended and cells:
@@ -202,7 +192,8 @@ def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> 
         return Table(file, tuple(name.strip() for name in config.columns.split(",")), delimiter, quoted, True,
                      encoding, 0)
     try:
-        cells = next(csv.reader([first], _Quoted, delimiter=delimiter), []) if quoted else first.split(delimiter)
+        cells = (next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), []) if quoted
+                 else first.split(delimiter))
     except csv.Error as error:
         raise TslrecError(f"{file}, line {number}: {error}; expected a header with the names of columns") from None
     names = tuple(cell.strip() for cell in cells) if first else ()
