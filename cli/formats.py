@@ -1,7 +1,7 @@
 """Reports of evaluations and comparisons as text, JSON, CSV, Markdown and LaTeX.
 
-People get three tables: the metrics, the lift over the baseline with its p-values, and the groups of users. CSV has
-all figures, one row per arm, metric, protocol and group.
+Text, Markdown and LaTeX have three tables: the metrics, the lift over the baseline with its p-values, and the groups of
+users; a fourth if there are cold items. CSV has all figures, one row per arm, metric, protocol and group.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import click
@@ -22,7 +24,7 @@ FORMATS = ("table", "json", "csv", "markdown", "latex")
 CSV_COLUMNS = ("arm", "metric", "protocol", "group", "users", "mean", "std", "n_runs", "relative", "p", "p_holm")
 
 _BRIEF = ("hr@10", "ndcg@10")
-"""Metrics of the unfiltered ranking and of the groups, where the report has them."""
+"""Metrics of the unfiltered ranking and of the groups, if the report has them."""
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
           "<": "$<$", ">": "$>$", "|": r"$\vert$"} | {symbol: f"\\{symbol}" for symbol in "&%$#_{}"}
 
@@ -32,14 +34,14 @@ format_option = click.option("--format", "output_format", type=click.Choice(FORM
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table and what is said around it; plain text that the formats escape."""
+    """A table with a title and notes; plain text that the formats escape."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     best: Mapping[int, set[int]] = field(default_factory=dict)
-    """Column -> rows that hold its highest value."""
+    """Column -> rows with its highest value."""
 
 
 def formatted(report: Mapping[str, Any], output_format: str) -> str:
@@ -70,7 +72,7 @@ def check_metrics(context: click.Context, parameter: click.Parameter, names: Seq
 
 def _metrics_sheet(report: Mapping[str, Any]) -> Sheet:
     data, arms = report["data"], report["arms"]
-    names = list(next(iter(arms.values()))["filtered"])
+    names = next(iter(arms.values()))["filtered"]
     columns = [("filtered", name) for name in names] + [("unfiltered", name) for name in _brief(report)]
     title = (f"{report['split']}: {data['evaluated_users']:,} users, {data['items']:,} items, full ranking, seen items "
              f"left out (last columns: kept); split {data['split_hash'][:16]}")
@@ -79,46 +81,44 @@ def _metrics_sheet(report: Mapping[str, Any]) -> Sheet:
     different = set(runs.values())
     counts = [f"{arm}: {n}" for arm, n in runs.items()] if len(different) > 1 else [f"{n} each" for n in different]
     notes = [f"mean±standard deviation over runs ({', '.join(counts)})"] if max(runs.values()) > 1 else []
-    return _figures(title, header, arms, [lambda arm, at=at: arm[at[0]][at[1]] for at in columns], notes)
+    return _figures(title, header, arms, columns, notes)
 
 
 def _groups_sheet(report: Mapping[str, Any]) -> Sheet:
     about, arms, brief = report["groups"], report["arms"], _brief(report)
-    present = [group for group, users in about["users"].items() if users]
-    header = [f"{group if place == 0 else ''} {name.upper()}".strip()
-              for group in present for place, name in enumerate(brief)]
+    columns = [(group, name) for group, users in about["users"].items() if users for name in brief]
+    header = [f"{group if name == brief[0] else ''} {name.upper()}".strip() for group, name in columns]
     users = {group: f"({count:,} users)" for group, count in about["users"].items()}
     notes = [f"head: the target is among the {about['head_share']:.0%} of the items that are most popular by training "
              f"interactions {users['head']}, tail: it is not {users['tail']}",
              f"short: at most {about['length_threshold']:g} training items, the median {users['short']}, long: more "
              f"{users['long']}"]
-    return _figures("groups of users, seen items left out", header, arms, [
-        lambda arm, at=(group, name): arm["groups"]["filtered"][at[0]][at[1]] for group in present for name in brief],
-        notes)
+    return _figures("groups of users, seen items left out", header, arms,
+                    [("groups", "filtered", *column) for column in columns], notes)
 
 
 def _cold_sheet(cold: Mapping[str, Any]) -> Sheet:
     from ..ranking.metrics import COLD_METRICS
 
     columns = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
-    rows = [[arm, *("-" if "reason" in found else mean_and_deviation(found[among][metric])
-                    for among, metric in columns)] for arm, found in cold["arms"].items()]
+    rows = [[arm, *("-" if "reason" in values else mean_and_deviation(values[among][metric])
+                    for among, metric in columns)] for arm, values in cold["arms"].items()]
     rows += [[label, *(_short(cold[order][among][metric]) for among, metric in columns)]
              for label, order in (("(popularity)", "popularity"), ("(random order)", "random"))]
-    notes = ["-: an adapter with vectors for the items it was trained with alone"] if any(
-        "reason" in found for found in cold["arms"].values()) else []
-    return Sheet(f"cold start: {cold['users']:,} users, {cold['items']:,} items that nothing has learned from, ranked "
-                 "among all items and among themselves; what a user had before is left out",
+    notes = ["-: an adapter that has vectors only for training items"] if any(
+        "reason" in values for values in cold["arms"].values()) else []
+    return Sheet(f"cold start: {cold['users']:,} users, {cold['items']:,} items held out of training, ranked among all "
+                 "items and among themselves; seen items are left out",
                  ["", *(f"{metric.upper()} {among}" for among, metric in columns)], rows, notes)
 
 
 def _figures(title: str, header: Sequence[str], arms: Mapping[str, Any],
-             cells: Sequence[Callable[[Mapping[str, Any]], Mapping[str, Any]]], notes: Sequence[str] = ()) -> Sheet:
-    """Return a sheet of means and deviations, a row for each arm; `cells` find a column's figures in an arm."""
-    found = [[cell(arm) for cell in cells] for arm in arms.values()]
-    rows = [[name, *map(mean_and_deviation, figures)] for name, figures in zip(arms, found, strict=True)]
+             columns: Sequence[tuple[str, ...]], notes: Sequence[str]) -> Sheet:
+    """Return a sheet of means and deviations, one row per arm; `columns` are the keys of their figures in an arm."""
+    cells = [[reduce(getitem, keys, arm) for keys in columns] for arm in arms.values()]
+    rows = [[name, *map(mean_and_deviation, figures)] for name, figures in zip(arms, cells, strict=True)]
     best: dict[int, set[int]] = {}
-    for place, column in enumerate(zip(*found, strict=True), 1):
+    for place, column in enumerate(zip(*cells, strict=True), 1):
         means = [figures["mean"] for figures in column]
         best[place] = {row for row, mean in enumerate(means) if mean == max(means)} if len(means) > 1 else set()
     return Sheet(title, ["", *header], rows, notes, best)
@@ -126,13 +126,13 @@ def _figures(title: str, header: Sequence[str], arms: Mapping[str, Any],
 
 def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
     comparisons = report["comparisons"]
-    tests = {(found["arm"], found["metric"], found["group"]): found for found in comparisons}
+    tests = {(test["arm"], test["metric"], test["group"]): test for test in comparisons}
     columns = list(dict.fromkeys((metric, group) for _, metric, group in tests))
     names = [metric.upper() if group == "all" else f"{group} {metric.upper()}" for metric, group in columns]
     header = [text for name in names for text in (name, "p (Holm)")]
     rows = [[arm, *(text for column in columns for text in _lift(tests[arm, *column]))]
-            for arm in dict.fromkeys(found["arm"] for found in comparisons)]
-    notes = [f"p: paired {comparisons[0]['test']} test over users, by Holm's correction for all {len(comparisons)} "
+            for arm in dict.fromkeys(arm for arm, _, _ in tests)]
+    notes = [f"p: paired {comparisons[0]['test']} test over users, with Holm's correction for all {len(comparisons)} "
              "comparisons; * p < .05, ** p < .01, *** p < .001"]
     least = min(1, len(comparisons) / (1 + report["resamples"]))
     if least >= 0.001:
@@ -141,12 +141,11 @@ def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
     return Sheet(f"lift over {comparisons[0]['baseline']}", ["", *header], rows, notes)
 
 
-def _lift(found: Mapping[str, Any]) -> tuple[str, str]:
+def _lift(test: Mapping[str, Any]) -> tuple[str, str]:
     from ..ranking.significance import stars
 
-    relative = found["relative"]
-    lift = f"{relative:+.1%}" if relative is not None else f"{found['difference']:+.4f}"
-    return lift, _short(found["p_holm"]) + stars(found["p_holm"]).ljust(3)
+    lift = f"{test['difference']:+.4f}" if test["relative"] is None else f"{test['relative']:+.1%}"
+    return lift, _short(test["p_holm"]) + stars(test["p_holm"]).ljust(3)
 
 
 def _short(value: float) -> str:
@@ -191,12 +190,12 @@ def _bold(sheet: Sheet, escape: Callable[[str], str], bold: str) -> list[list[st
 
 
 def markdown_text(text: str) -> str:
-    """Return text that Markdown shows as it is, also in a table."""
+    """Escape text for Markdown, also for its tables."""
     return re.sub(r"([\\`*_\[\]<>&|~$])", r"\\\1", " ".join(text.split()))
 
 
 def latex_text(text: str) -> str:
-    """Return text that LaTeX shows as it is."""
+    """Escape text for LaTeX."""
     return "".join(_LATEX.get(symbol, symbol) for symbol in " ".join(text.split()))
 
 

@@ -15,8 +15,8 @@ from .tables import print_statistics
 
 @click.command()
 @click.argument("source", type=PATH)
-@click.option("--out", "-o", type=PATH, help="Folder of the data set; required but for --dry-run.")
-@click.option("--items", type=PATH, help="File with the item titles; by default the one beside the interactions.")
+@click.option("--out", "-o", type=PATH, help="Folder of the data set; required unless --dry-run is given.")
+@click.option("--items", type=PATH, help="File with the item titles; default: the one beside the interactions.")
 @config_options(PrepareConfig)
 @click.option("--dry-run", is_flag=True, help="Print the statistics and write nothing.")
 @overwrite_option
@@ -25,15 +25,15 @@ def prepare(source: Path, out: Path | None, items: Path | None, config: PrepareC
             existing: Existing, as_json: bool) -> None:
     """Read interactions and titles, filter, order and split them.
 
-    SOURCE is a file of interactions, a folder that holds one, or the name ml-100k. Formats: CSV, TSV and JSON Lines
-    with columns named by flags, Parquet; RecBole atomic files (.inter, .item); MovieLens, zip archives as they are
-    downloaded or unpacked; Amazon reviews of 2014, 2018 and 2023 beside their meta_ files; Yelp; Steam; and sequences
-    (`user item item ...` a line). Text may be compressed by gzip. Rows are read in chunks, so memory does not depend on
-    the size of texts.
+    SOURCE is a file of interactions, a folder that contains one, or the name ml-100k. Formats: CSV, TSV and JSON Lines
+    with columns named by flags; Parquet; RecBole atomic files (.inter, .item); MovieLens, as a downloaded zip archive
+    or unpacked; Amazon reviews of 2014, 2018 and 2023 beside their meta_ files; Yelp; Steam; and sequences
+    (`user item item ...` per line). Text files can be compressed with gzip. Rows are read in chunks, so memory does not
+    depend on the length of texts.
 
     By default the last item of every history is the test target, the one before it the validation target; with
     --split temporal training ends at one time for all users. With --cold-items some items are held out of training
-    altogether, for evaluate's cold-start table.
+    altogether, for the cold-start table of evaluate.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, the artifact's JSON for machines."""
+"""The output of commands: tables for people, the artifact's JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..storage.artifacts import read_json
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table: the first column to the left, the others to the right."""
+    """Lay out a table: the first column left-aligned, the others right-aligned."""
     widths = [max(map(columns_of, column)) for column in zip(header, *rows, strict=True)]
     lines = []
     for row in (header, *rows):
@@ -28,7 +28,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: Chinese characters two, marks above others none."""
+    """Return the width of a text in a terminal: Chinese characters take two columns, combining marks none."""
     return sum(0 if unicodedata.category(character) in ("Mn", "Me", "Cf") else
                2 if unicodedata.east_asian_width(character) in "WF" else 1
                for character in unicodedata.normalize("NFC", text))
@@ -36,67 +36,41 @@ def columns_of(text: str) -> int:
 
 def print_statistics(summary: Mapping[str, Any]) -> None:
     """Print the statistics of a data set."""
+    times = [_moment(summary[name]) for name in ("first_time", "last_time") if name in summary]
     rows = [("users", f"{summary['users']:,}"), ("items", f"{summary['items']:,}"),
             ("interactions", f"{summary['interactions']:,}"), ("density", f"{summary['density']:.4%}"),
             ("mean length", f"{summary['mean_length']:.2f}"), ("median length", f"{summary['median_length']:g}"),
-            *_time_rows(summary), ("items without title", f"{summary['blank_titles']:,}"), *_changed_rows(summary),
-            *_bad_rows(summary), *_split_rows(summary), *_cold_rows(summary),
-            ("split hash", summary["split_hash"][:16])]
+            ("time", " to ".join(times) or "order only"), ("items without title", f"{summary['blank_titles']:,}")]
+    if summary["unescaped_items"]:
+        rows.append(("HTML entities unescaped", f"{summary['unescaped_items']:,} items"))
+    left_out = {"rating": "below_min_rating", "time": "outside_time_window", "duplicates": "duplicates",
+                f"{summary['k_core']}-core": "below_k_core", "new after training": "new_after_training"}
+    rows += [(f"left out: {name}", f"{summary[key]:,}") for name, key in left_out.items() if summary[key]]
+    for what, reasons in summary["bad_rows"].items():
+        for reason, bad in reasons.items():
+            lines = [*map(str, bad["first_lines"]), *(["..."] if bad["rows"] > len(bad["first_lines"]) else [])]
+            rows.append((f"left out: {reason}", f"{bad['rows']:,} of the {what}: line {', '.join(lines)}"))
+    if summary["split"] == "temporal":
+        rows.append(("training interactions", f"{summary['training_interactions']:,}"))
+        rows += [(f"{split} users", f"{summary[f'{split}_users']:,}, from {_moment(summary[f'{split}_from'])} on")
+                 for split in ("validation", "test")]
+    if "cold_items" in summary:
+        rows += [("cold items", f"{summary['cold_items']:,}, with {summary['cold_interactions']:,} interactions"),
+                 ("users with a cold target", f"{summary['cold_users']:,}")]
+    rows.append(("split hash", summary["split_hash"][:16]))
     width = max(len(name) for name, _ in rows)
     click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows))
 
 
-def _changed_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what was left out or changed, if anything was."""
-    counts = {"left out: rating": summary["below_min_rating"], "left out: time": summary["outside_time_window"],
-              "left out: duplicates": summary["duplicates"],
-              f"left out: {summary['k_core']}-core": summary["below_k_core"],
-              "left out: new after training": summary["new_after_training"]}
-    unescaped = summary["unescaped_items"]
-    return [*([("HTML entities unescaped", f"{unescaped:,} items")] if unescaped else []),
-            *((name, f"{count:,}") for name, count in counts.items() if count)]
-
-
-def _time_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if "first_time" not in summary:
-        return [("time", "order only")]
-    return [("time", f"{_moment(summary['first_time'])} to {_moment(summary['last_time'])}")]
-
-
 def _moment(time: float) -> str:
-    """Say a time; what can be seconds since 1970, from 1973 to 2286, as a date too."""
+    """Return a time as text: as a date if it can be seconds since 1970, from 1973 to 2286."""
     if not 1e8 <= time < 1e10:
         return f"{time:g}" if isinstance(time, float) else str(time)
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
 
 
-def _bad_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for what, reasons in summary["bad_rows"].items():
-        for reason, found in reasons.items():
-            more = ", ..." if found["rows"] > len(found["first_lines"]) else ""
-            lines = ", ".join(map(str, found["first_lines"]))
-            rows.append((f"left out: {reason}", f"{found['rows']:,} of the {what}: line {lines}{more}"))
-    return rows
-
-
-def _split_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if summary["split"] != "temporal":
-        return []
-    return [("training interactions", f"{summary['training_interactions']:,}"),
-            *((f"{split} users", f"{summary[f'{split}_users']:,}, from {_moment(summary[f'{split}_from'])} on")
-              for split in ("validation", "test"))]
-
-
-def _cold_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if "cold_items" not in summary:
-        return []
-    return [("cold items", f"{summary['cold_items']:,}, with {summary['cold_interactions']:,} interactions"),
-            ("users with a cold target", f"{summary['cold_users']:,}")]
-
-
 def print_training(out: Path, as_json: bool) -> None:
-    """Print what training reached."""
+    """Print the best epoch and its metrics."""
     metrics = read_json(out / "metrics.json")
     if as_json:
         click.echo(json.dumps(metrics))
@@ -110,7 +84,7 @@ def print_training(out: Path, as_json: bool) -> None:
 
 
 def print_finetuning(out: Path, as_json: bool) -> None:
-    """Print what fine-tuning reached, and the parity check."""
+    """Print the loss of fine-tuning, its training data and the parity check."""
     metrics, parity = read_json(out / "metrics.json"), read_json(out / "parity.json")
     if as_json:
         click.echo(json.dumps(metrics | {"parity": parity}))
@@ -130,29 +104,29 @@ def print_parity(report: Mapping[str, Any]) -> None:
     rows = [(name, f"{values['mean_cosine']:.5f}", f"{values['min_cosine']:.5f}",
              f"{values['neighbour_overlap_10']:.3f}", f"{report['thresholds'][name]}"
              if name in report["thresholds"] else "") for name, values in report["comparisons"].items()]
-    click.echo(f"hidden states of {report['prompts']} real prompts against {report['reference']}:")
-    click.echo(table(("", "mean cosine", "least", "same 10 neighbours", "mean at least"), rows))
+    click.echo(f"hidden states of {report['prompts']} real prompts compared with {report['reference']}:")
+    click.echo(table(("", "mean cosine", "minimum", "same 10 neighbours", "mean at least"), rows))
 
 
 def print_quantisations(report: Mapping[str, Any]) -> None:
-    """Print what every quantisation costs and keeps, below the model that it is compared with."""
+    """Print size, speed and similarity of every quantisation, below the model that it is compared with."""
     reference = report["reference"]
     rows: list[tuple[str, ...]] = [("float32, torch", "", f"{reference['items_per_second']:.1f}", "", "", "")]
     rows += [(quant, f"{values['size_mib']:.1f}", f"{values['items_per_second']:.1f}", f"{values['mean_cosine']:.5f}",
               f"{values['min_cosine']:.5f}", f"{values['neighbour_overlap_10']:.3f}")
              for quant, values in report["quants"].items()]
-    header = ["", "MiB", "items/s", "mean cosine", "least", "same 10 neighbours"]
+    header = ["", "MiB", "items/s", "mean cosine", "minimum", "same 10 neighbours"]
     if "validation_ndcg@10" in reference:
         header.append("validation NDCG@10")
         rows = [(*row, mean_and_deviation(values["validation_ndcg@10"]))
                 for row, values in zip(rows, (reference, *report["quants"].values()), strict=True)]
-    click.echo(f"vectors of {report['items']:,} items against the merged model; speed over "
+    click.echo(f"embeddings of {report['items']:,} items compared with the merged model; speed over "
                f"{report['embedded_items']:,} items with {report['threads']} threads")
     click.echo(table(header, rows))
 
 
 def print_embedding(out: Path, as_json: bool, neighbours: Mapping[str, float] | None) -> None:
-    """Print what was embedded, and what `recommenders.category_neighbours` found."""
+    """Print the summary of item embeddings, and the result of `category_neighbours`."""
     summary = read_json(out / "embed.json")
     if as_json:
         click.echo(json.dumps(summary | ({"category_neighbours": neighbours} if neighbours else {})))
@@ -165,11 +139,11 @@ def print_embedding(out: Path, as_json: bool, neighbours: Mapping[str, float] | 
         print_neighbours({"": neighbours})
 
 
-def print_neighbours(found: Mapping[str, Mapping[str, float]]) -> None:
-    """Print what `recommenders.category_neighbours` found of one or several sets of embeddings."""
-    for name, values in found.items():
+def print_neighbours(shares: Mapping[str, Mapping[str, float]]) -> None:
+    """Print the results of `category_neighbours` by name of the item embeddings."""
+    for name, values in shares.items():
         own = f" ({values['preferences']:.1%} by its preferences)" if "preferences" in values else ""
-        click.echo(f"{name}{': ' if name else ''}{values['share']:.1%}{own} of an item's 10 nearest neighbours are of "
+        click.echo(f"{name}{': ' if name else ''}{values['share']:.1%}{own} of an item's 10 nearest neighbours are in "
                    f"its latent category; by chance {values['chance']:.1%}")
 
 
@@ -189,17 +163,15 @@ def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_next_commands(out: Path, stages: Sequence[Mapping[str, Any]]) -> None:
-    """Say on standard error how to go on from a run: with the recommender that is best on validation items."""
+    """Print the next commands to standard error, with the recommender of the best validation NDCG@10."""
     runs = [out / stage["name"] for stage in stages if stage["name"].startswith("train/")]
     best = max(runs, key=lambda path: read_json(path / "metrics.json")["validation_ndcg@10"])
-    commands = [f"tslrec recommend {_word(out / 'dataset')} {_word(best)} --titles -o recommendations.csv"]
-    if (out / "embed").is_dir():
-        commands.append(f"tslrec similar {_word(out / 'dataset')} ITEM --embeddings {_word(out / 'embed')}")
-    note("\n    ".join(["\nNext, with the run of the best validation NDCG@10 (ITEM is an item's id):", *commands]))
-
-
-def _word(path: Path) -> str:
-    return shlex.quote(str(path))
+    dataset, embeddings = str(out / "dataset"), out / "embed"
+    commands = [["recommend", dataset, str(best), "--titles", "-o", "recommendations.csv"]]
+    if embeddings.is_dir():
+        commands.append(["similar", dataset, "ITEM", "--embeddings", str(embeddings)])
+    note("\n    tslrec ".join(["\nNext, with the run of the best validation NDCG@10 (ITEM is an item's id):",
+                             *map(shlex.join, commands)]))
 
 
 def _cost(out: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from tslrec_min.data.build import build_dataset
 from tslrec_min.data.cold import ColdItems
 from tslrec_min.data.dataset import Dataset
 from tslrec_min.data.hold_out import hold_out_items
-from tslrec_min.data.raw.interactions import RawInteractions
+from tslrec_min.data.raw.interactions import Codes, RawInteractions
 from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.errors import TslrecError
 from tslrec_min.item_vectors.artifact import write_embeddings
@@ -95,9 +96,16 @@ def hashes(out: Path) -> dict[str, str]:
     return {str(record.parent.relative_to(out)): read_json(record)["hash"] for record in out.rglob("config.json")}
 
 
+def raw_interactions(users: Iterable[str], items: Iterable[str], times: Sequence[float]) -> RawInteractions:
+    user_codes, item_codes = Codes(), Codes()
+    columns = [np.fromiter(map(codes.__getitem__, ids), np.int32)
+               for codes, ids in ((user_codes, users), (item_codes, items))]
+    return RawInteractions(list(user_codes), list(item_codes), *columns, np.array(times))
+
+
 def dataset_of(rows: list[list[int]]) -> Dataset:
     users = [f"u{user}" for user, row in enumerate(rows) for _ in row]
-    raw = RawInteractions.of(users, [str(item) for row in rows for item in row], range(len(users)))
+    raw = raw_interactions(users, [str(item) for row in rows for item in row], range(len(users)))
     titles = {str(item): f"title {item}" for item in range(8)}
     return build_dataset(raw, RawItems(titles, {"year": {item: f"19{item}" for item in titles}}), k_core=0)
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tslrec_min.cli import main
-from tslrec_min.data.raw import inspect as finding
+from tslrec_min.data.raw import readers as finding
 from tslrec_min.storage.artifacts import read_json
 
 from ..factories import tslrec, write_run
@@ -31,7 +31,7 @@ from ..factories import tslrec, write_run
     (["--items", "other.csv"], ["other.csv has no column for --item-column item_id"]),
     (["--items", "books.csv", "--item-fields", "colour"], ["--item-fields colour"]),
     (["--items", "books.csv", "--user-column", "called", "--item-column", "book", "--title-column", "reader"],
-     ["my loans.csv has no column for --user-column called", "they seem to be given in each other's place"]),
+     ["my loans.csv has no column for --user-column called", "they seem to be swapped"]),
 ])
 def test_run_names_all_that_is_missing_at_once(given: list[str], named: list[str], tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tslrec_min.data.build import build_dataset
 from tslrec_min.data.dataset import Dataset
-from tslrec_min.data.raw.interactions import RawInteractions
 from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.errors import TslrecError
+
+from ..factories import raw_interactions
 
 ITEMS = "abcdefgh"
 TEXTS = RawItems({item: f"title {item}" for item in ITEMS})
@@ -44,7 +45,7 @@ INTERACTIONS = st.integers(0, 2**32).map(random_rows)
 
 def split_of(rows: Sequence[Row], k_core: int = 1, shares: tuple[float, float] = (0.25, 0.25)) -> Dataset:
     try:
-        return build_dataset(RawInteractions.of(*zip(*rows, strict=True)), TEXTS, k_core=k_core, shares=shares)
+        return build_dataset(raw_interactions(*zip(*rows, strict=True)), TEXTS, k_core=k_core, shares=shares)
     except TslrecError as error:
         assume("too many are equal" not in str(error) and "lower --k-core" not in str(error))
         raise

@@ -17,6 +17,7 @@ from tslrec_min.data.raw.interactions import RawInteractions
 from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.errors import TslrecError
 
+from ..factories import raw_interactions
 from .factories import INTERACTIONS, ITEMS, Row, named, split_of
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
@@ -101,7 +102,7 @@ def test_items_and_users_that_come_after_the_cut_are_left_out(tmp_path: Path) ->
 
 
 def raw_of(rows: list[tuple[str, str, int]]) -> RawInteractions:
-    return RawInteractions.of(*zip(*rows, strict=True))
+    return raw_interactions(*zip(*rows, strict=True))
 
 
 def test_order_is_user_then_time_then_input() -> None:
@@ -153,7 +154,7 @@ def test_unknown_item_and_empty_core_and_bad_ids() -> None:
         build_dataset(raw_of([("a", "x", 1)]), RawItems({"x": "t"}), k_core=5)
     with pytest.raises(ValueError, match="a\tb"):
         raw_of([("a\tb", "x", 1)])
-    nothing = RawInteractions.of([], [])
+    nothing = RawInteractions([], [], np.empty(0, np.int32), np.empty(0, np.int32))
     with pytest.raises(TslrecError, match=r"the file \(or data frame\) has no rows; give one with a row for every"):
         build_dataset(nothing, RawItems(), k_core=0)
     nothing.below_min_rating, nothing.bad_rows = 3, {"time can't be read": {"rows": 2, "first_lines": [1, 2]}}

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from tslrec_min.data.builtin import fetch_dataset
-from tslrec_min.errors import TslrecError
+from tslrec_min.data.builtin import resolve_dataset
 
 
-def test_unknown_dataset_is_an_error() -> None:
-    with pytest.raises(TslrecError, match="expected one of ml-100k"):
-        fetch_dataset("ml-1b")
+def test_what_is_no_built_in_data_set_is_a_path() -> None:
+    assert resolve_dataset("ml-1b") == (Path("ml-1b"), None)

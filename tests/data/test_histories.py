@@ -11,7 +11,7 @@ from tslrec_min.data.histories import Histories
 def test_cuts_of_histories(rows: list[list[int]], count: int) -> None:
     indptr = np.cumsum([0, *map(len, rows)])
     histories = Histories(indptr, np.array([item for row in rows for item in row], np.int32))
-    dropped = np.minimum([len(row) for row in rows], count)
+    kept = np.minimum([len(row) for row in rows], count)
     for user, row in enumerate(rows):
         assert histories.last(count).of(user).tolist() == row[-count:]
-        assert histories.without_last(dropped).of(user).tolist() == row[:-count]
+        assert histories.first(kept).of(user).tolist() == row[:count]

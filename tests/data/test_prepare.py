@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tslrec_min.configs import PrepareConfig
@@ -64,3 +66,14 @@ def test_time_window(tmp_path: Path) -> None:
             examine(raw, PrepareConfig(from_time=wrong))
     with pytest.raises(TslrecError, match="need a column of times"):
         examine(raw, PrepareConfig(time_column="", from_time="1"))
+
+
+def test_examining_writes_nothing_and_says_what_preparing_does(tmp_path: Path) -> None:
+    raw = write_plain(tmp_path / "raw")
+    before = sorted(tmp_path.rglob("*"))
+    config = PrepareConfig(min_rating=1, cold_items=0.2, split="temporal", validation_share=0.2, test_share=0.2)
+    found = examine(raw, config)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert found == prepare(raw, tmp_path / "d", config) == json.loads((tmp_path / "d" / "dataset.json").read_text())
+    lengths = np.diff(load_dataset(tmp_path / "d")[0].histories.indptr)
+    assert found["median_length"] == np.median(lengths) and found["mean_length"] == pytest.approx(lengths.mean())

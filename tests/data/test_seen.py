@@ -20,7 +20,7 @@ def test_seen_items_are_sorted_and_unique(seen):
     rows = [row.tolist() for row in np.split(seen.items, seen.indptr[1:-1])]
     assert rows == [[2, 4, 7], [], [1, 2, 3, 4, 5, 7, 8, 9], [1, 2, 8, 9]]
     assert seen.items.dtype == np.int32 and seen.indptr.dtype == np.int64
-    assert seen.counts(np.array([3, 1])).tolist() == [4, 0]
+    assert np.diff(seen.indptr)[[3, 1]].tolist() == [4, 0]
 
 
 def test_seen_items_of_nobody():

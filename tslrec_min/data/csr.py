@@ -1,4 +1,4 @@
-"""Arithmetic of rows of different lengths that lie in one array, one after the other (CSR)."""
+"""Arithmetic of rows of different lengths, stored one after the other in one array (CSR)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def owners(lengths: np.ndarray | Sequence[int]) -> Int64Array:
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> Int64Array:
-    """Return the places of pieces of an array, one piece after the other, int64 [N].
+    """Return the positions of slices of an array, one slice after the other, int64 [N].
 
     Args:
-        starts: int64 [U], where each piece begins.
-        lengths: int64 [U], how long it is.
+        starts: int64 [U], where each slice begins.
+        lengths: int64 [U].
     """
     ends = offsets(lengths)
     return np.repeat(starts - ends[:-1], lengths) + np.arange(ends[-1])

@@ -1,13 +1,13 @@
 """The data set artifact: user histories as CSR, string ids, titles and further texts, and the split.
 
-Leave-one-out as in SASRec (Kang and McAuley, 2018): of every history of at least three items the last item is
-the test target, the one before it the validation target, the rest is for training. Shorter histories are for
-training only.
+Leave-one-out as in SASRec (Kang and McAuley, 2018): in every history of at least three items the last item is
+the test target, the one before it the validation target, and the rest is training data. Shorter histories are training
+data only.
 
 Temporal, after "Time to Split" (Gusak et al., RecSys 2025, arXiv 2507.16289; there global temporal split, target Last,
-validation by time): two times cut all histories alike. What is before the first is for training. A user's validation
-target is the last interaction between the two, the test target the last one from the second on; the history is all that
-the user had before the target. docs/method.md says why the last one.
+validation by time): two times cut all histories. Interactions before the first are training data. A user's validation
+target is the last interaction between the two, the test target the last one from the second on; the history is
+everything before the target. docs/method.md says why the last one.
 
 Internal item ids are 1..I, 0 is padding.
 """
@@ -26,6 +26,7 @@ from ..runtime.validation import as_int64, as_offsets, check_length, check_range
 from ..storage.arrays import load_arrays
 from ..storage.artifacts import open_artifact, sha256_of_json
 from .cold import ColdItems
+from .csr import offsets
 from .histories import Evaluation, Histories
 from .item_table import load_item_table, load_lines, save_item_table
 
@@ -46,11 +47,11 @@ class Dataset:
     titles: Sequence[str]
     """Item titles, [I]; may be blank."""
     timestamps: np.ndarray | None = None
-    """int64 or float64 [N] beside ``histories.items``, or None where only the order is known."""
+    """int64 or float64 [N], times of ``histories.items``; None if only the order is known."""
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Name of a further column of the items file -> its texts, [I]; may be blank."""
     cold: ColdItems | None = None
-    """Items that nothing may learn from, and their targets; none of them is among the I items above."""
+    """Items held out of training, and their targets; they are not among the I items above."""
     cuts: tuple[float, float] | None = None
     """Times at which the validation and the test period begin, for the temporal split; None: leave-one-out."""
 
@@ -65,29 +66,28 @@ class Dataset:
         return len(self.user_ids)
 
     def training(self) -> Histories:
-        """Return the training histories: no validation or test target is in them, and nothing from the first cut on."""
-        return self.histories.first(self._asked("validation")[1] if self.cuts is None else self._before(self.cuts[0]))
+        """Return the training histories, without validation and test targets and anything from the first cut on."""
+        return self.histories.first(self._known("validation")[1] if self.cuts is None else self._before(self.cuts[0]))
 
     def evaluation(self, split: str) -> Evaluation:
         """Return the targets of a split, ``validation`` or ``test``.
 
-        The histories for ``test`` hold the validation target, as is usual. Those of users without a target end where
+        As usual, the histories for ``test`` include the validation target. Those of users without a target end where
         the split begins.
         """
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-        users, known = self._asked(split)
+        users, known = self._known(split)
         targets = self.histories.items[self.histories.indptr[users] + known[users]].astype(np.int64)
         return Evaluation(self.histories.first(known), users, targets)
 
-    def _asked(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the users with a target, int64 [E], and how much of each history is known then, int64 [U]."""
-        lengths = np.diff(self.histories.indptr)
+    def _known(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the users with a target, int64 [E], and the length of every history before it, int64 [U]."""
+        lengths = self.histories.lengths
         if self.cuts is None:
             users = np.flatnonzero(lengths >= _SHORTEST_SPLIT_HISTORY)
-            known = lengths.copy()
-            known[users] -= 2 if split == "validation" else 1
-            return users, known
+            lengths[users] -= 2 if split == "validation" else 1
+            return users, lengths
         known = self._before(self.cuts[SPLITS.index(split)])
         end = self._before(self.cuts[1]) if split == "validation" else lengths
         users = np.flatnonzero((end > known) & (end > 1))
@@ -97,23 +97,22 @@ class Dataset:
     def _before(self, time: float) -> np.ndarray:
         """Return how many interactions every user has before a time, int64 [U]."""
         assert self.timestamps is not None  # `cuts` come from them
-        so_far = np.concatenate([[0], np.cumsum(self.timestamps < time)])
-        return np.diff(so_far[self.histories.indptr])
+        return np.diff(offsets(self.timestamps < time)[self.histories.indptr])
 
     def within_training(self) -> Evaluation:
         """Return the last item of every training history of at least three items as a target.
 
-        For stages that must not depend on validation or test items but still need something to validate on.
+        For stages that need validation targets but must not depend on validation or test items.
         """
         training = self.training()
-        users = np.flatnonzero(np.diff(training.indptr) >= _SHORTEST_SPLIT_HISTORY)
-        counts = np.zeros(self.n_users, np.int64)
-        counts[users] = 1
-        targets = training.items[training.indptr[users + 1] - 1].astype(np.int64)
-        return Evaluation(training.without_last(counts), users, targets)
+        known = training.lengths
+        users = np.flatnonzero(known >= _SHORTEST_SPLIT_HISTORY)
+        known[users] -= 1
+        targets = training.items[training.indptr[users] + known[users]].astype(np.int64)
+        return Evaluation(training.first(known), users, targets)
 
     def with_cold_items(self) -> Dataset:
-        """Return the catalogue that is embedded: cold item c becomes item I + c, which is in no history."""
+        """Return the data set with the cold items in its catalogue: cold item c becomes item I + c, in no history."""
         if self.cold is None:
             return self
         return replace(self, item_ids=[*self.item_ids, *self.cold.item_ids], titles=[*self.titles, *self.cold.titles],
@@ -121,27 +120,24 @@ class Dataset:
                        cold=None)
 
     def cold_evaluation(self) -> Evaluation:
-        """Return the cold targets, ids I+1..I+C as in `with_cold_items`; their users' histories end before them.
+        """Return the cold targets, ids I+1..I+C as in `with_cold_items`, with the histories before them.
 
         Raises:
             ValueError: the data set has no cold items.
         """
         if self.cold is None:
             raise ValueError("the data set has no cold items")
-        lengths = np.diff(self.histories.indptr)
-        counts = np.zeros(self.n_users, np.int64)
-        counts[self.cold.users] = lengths[self.cold.users] - self.cold.warm_before
-        return Evaluation(self.histories.without_last(counts), self.cold.users, self.cold.targets + self.n_items)
+        known = self.histories.lengths
+        known[self.cold.users] = self.cold.warm_before
+        return Evaluation(self.histories.first(known), self.cold.users, self.cold.targets + self.n_items)
 
     def catalogue_hash(self) -> str:
-        """Hash of the item ids in row order: what item embeddings must agree with."""
+        """Return the hash of the item ids in order, which item embeddings must match."""
         return sha256_of_json(list(self.item_ids))
 
     def split_hash(self) -> str:
-        """Hash of the split in external ids: equal exactly if every user's ordered history and its parts are equal."""
-        lengths = np.diff(self.histories.indptr)
-        parts = [lengths] if self.cuts is None else [*map(self._before, self.cuts), lengths]
-        ends = np.stack(parts, axis=1).tolist()
+        """Return the hash of the split in external ids: of every user's ordered history and its parts."""
+        ends = np.stack([*map(self._before, self.cuts or ()), self.histories.lengths], axis=1).tolist()
         digest, names = hashlib.sha256(), ("", *(item.replace(" ", "\0") for item in self.item_ids))  # no id has a NUL
         for user, user_id in enumerate(self.user_ids):
             items = [names[item] for item in self.histories.of(user).tolist()]
@@ -151,19 +147,20 @@ class Dataset:
         return digest.hexdigest()
 
     def statistics(self) -> dict[str, float | int | str]:
-        """Return the figures by which data sets are compared."""
-        n_rows, lengths = len(self.histories.items), np.diff(self.histories.indptr)
+        """Return sizes, density, lengths of histories and the split's hash."""
+        n_rows = len(self.histories.items)
         figures: dict[str, float | int | str] = {
             "users": self.n_users, "items": self.n_items, "interactions": n_rows,
             "density": n_rows / (self.n_users * self.n_items), "mean_length": n_rows / self.n_users,
-            "median_length": float(np.median(lengths)), "blank_titles": sum(not title for title in self.titles),
+            "median_length": float(np.median(self.histories.lengths)),
+            "blank_titles": sum(not title for title in self.titles),
             "split": "leave-one-out" if self.cuts is None else "temporal", "split_hash": self.split_hash(),
         }
         if self.timestamps is not None:
             figures |= {"first_time": self.timestamps.min().item(), "last_time": self.timestamps.max().item()}
         if self.cuts:
             figures |= {"validation_from": self.cuts[0], "test_from": self.cuts[1]}
-            figures |= {f"{split}_users": len(self._asked(split)[0]) for split in SPLITS}
+            figures |= {f"{split}_users": len(self._known(split)[0]) for split in SPLITS}
             figures["training_interactions"] = int(self._before(self.cuts[0]).sum())
         if self.cold:
             figures |= {"cold_items": self.cold.n_items, "cold_users": len(self.cold.users),
@@ -171,7 +168,7 @@ class Dataset:
         return figures
 
     def save(self, folder: Path) -> None:
-        """Write interactions.npz, items.tsv and users.txt into `folder`, and what `ColdItems.save` writes."""
+        """Write interactions.npz, items.tsv and users.txt into `folder`, and cold items by `ColdItems.save`."""
         arrays = {"indptr": self.histories.indptr, "items": self.histories.items}
         if self.timestamps is not None:
             arrays["timestamps"] = self.timestamps
@@ -200,10 +197,6 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
         item_ids, titles, fields = load_item_table(artifact.path / "items.tsv")
         users = load_lines(artifact.path / "users.txt")
         cold = ColdItems.load(artifact.path, len(users))
-    except (OSError, ValueError, IndexError, TypeError) as error:
-        raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
-    cuts = tuple(arrays["cuts"].reshape(-1).tolist()) if "cuts" in arrays else None
-    try:
         items = as_int64("items", arrays["items"])
         check_range("items", items, 1, len(item_ids))
         indptr = as_offsets("indptr", arrays["indptr"], len(items))
@@ -211,12 +204,14 @@ def load_dataset(path: Path) -> tuple[Dataset, str]:
         if timestamps is not None:
             _check_times("timestamps", timestamps)
             check_length("timestamps", timestamps, len(items), "interaction")
-        if cuts is not None:
+        cuts = None
+        if "cuts" in arrays:
             _check_times("cuts", arrays["cuts"])
+            cuts = tuple(arrays["cuts"].tolist())
             if timestamps is None or len(cuts) != 2 or not cuts[0] < cuts[1]:
                 raise ValueError(f"cuts are {cuts}; expected two rising times, and timestamps")
-    except ValueError as error:
-        raise TslrecError(f"{path}: {error}; run tslrec prepare again") from None
+    except (OSError, ValueError, IndexError, TypeError) as error:
+        raise TslrecError(f"{path} can't be read as a data set: {error}; run tslrec prepare again") from None
     histories = Histories(indptr, items.astype(np.int32, copy=False))  # whatever integers the file has
     return Dataset(histories, users, item_ids, titles, timestamps, fields, cold, cuts), artifact.hash
 

@@ -40,8 +40,8 @@ class Histories:
         """Return a window of every user's history.
 
         Args:
-            starts: int64 [U], its first place, from 0.
-            counts: int64 [U], its items; the user has as many from there on.
+            starts: int64 [U], its first position, from 0.
+            counts: int64 [U], its number of items.
         """
         return self._pieces(self.indptr[:-1] + starts, counts)
 
@@ -51,15 +51,11 @@ class Histories:
         return self._pieces(self.indptr[1:] - counts, counts)
 
     def first(self, counts: np.ndarray) -> Histories:
-        """Return the first ``counts[u]`` items of every user u, who has at least as many."""
+        """Return the first ``counts[u]`` items of every user u, int64 [U]."""
         return self._pieces(self.indptr[:-1], counts)
 
-    def without_last(self, counts: np.ndarray) -> Histories:
-        """Return the histories without the last ``counts[u]`` items of every user u."""
-        return self.first(self.lengths - counts)
-
     def _pieces(self, starts: np.ndarray, counts: np.ndarray) -> Histories:
-        """Return pieces of `items` as histories: where they start and how long they are, int64 [B]."""
+        """Return slices of `items` as histories, given their starts and lengths, int64 [B]."""
         return Histories(offsets(counts), self.items[ranges(starts, counts)])
 
 
@@ -68,12 +64,12 @@ class Evaluation:
     """Targets to rank."""
 
     histories: Histories
-    """What is known of all users when the target is asked for."""
+    """The histories of all users before the targets."""
     users: np.ndarray
     """int64 [E], the users with a target."""
     targets: np.ndarray
     """int64 [E], internal ids."""
 
     def seen(self, n_items: int) -> SeenItems:
-        """Return the items of all histories: what a ranking leaves out unless they are to be recommended again."""
+        """Return the items of all histories; rankings leave them out by default."""
         return SeenItems.from_histories(self.histories.indptr, self.histories.items, n_items)

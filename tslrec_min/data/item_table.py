@@ -1,4 +1,4 @@
-"""Ids and texts of items as a TSV file: a header, then a row per item in the order of the internal ids."""
+"""Ids and texts of items as a TSV file: a header, then one row per item in the order of internal ids."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def load_item_table(path: Path) -> tuple[list[str], list[str], dict[str, list[st
 
 
 def load_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file; each ends with a line feed, and titles may hold other breaks such as U+2028."""
+    """Read the lines of a UTF-8 file, which end with a line feed; other breaks, such as U+2028, can be in titles."""
     return path.read_text(encoding="utf-8").split("\n")[:-1]

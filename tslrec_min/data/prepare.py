@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,65 +25,43 @@ from .dataset import Dataset
 from .hold_out import hold_out_items
 from .raw.columnar import Frame
 from .raw.discover import Source
-from .raw.inspect import find_files
 from .raw.interactions import RawInteractions
-from .raw.readers import collect, read_interactions, read_items
-from .raw.text import RawFile
+from .raw.readers import collect, find_files, open_rows, read_interactions
 from .raw.titles import RawItems, collect_items, item_field_names
 
 
-def prepare(source: Path, out: Path, config: PrepareConfig, *, items: Path | None = None,
+def prepare(source: Path | Source, out: Path, config: PrepareConfig, *, items: Path | None = None,
             existing: Existing = Existing.REFUSE) -> dict[str, Any]:
     """Read raw data and write the data set artifact.
 
     Args:
-        source: a file of interactions, a folder that holds one, or a zip archive of MovieLens.
+        source: a file of interactions, a folder that contains one, or a zip archive of MovieLens; or the files that
+            `find_files` returned.
         out: folder of the artifact.
         config: format, columns, filters, split, cold items.
         items: file with the titles; None: the one beside the interactions.
-        existing: what to do with an artifact at `out`: ``refuse`` it, ``overwrite`` it, or ``reuse`` it if it
-            was made from the same inputs by the same configuration.
+        existing: what to do with an artifact at `out`, see `Existing`.
 
     Returns:
-        The contents of dataset.json: statistics, what was left out, and the split's hash.
+        The contents of dataset.json: statistics, numbers of rows left out, and the split's hash.
 
     Raises:
         TslrecError: something can't be read, or nothing is left after the filters.
     """
-    return prepare_found(find_files(source, items, config), out, config, existing=existing)
-
-
-def prepare_found(source: Source, out: Path, config: PrepareConfig, *, existing: Existing = Existing.REFUSE
-                  ) -> dict[str, Any]:
-    """Do what `prepare` does, with files that `find_files` found.
-
-    Raises:
-        TslrecError: see `prepare`.
-    """
-    interactions, titles, format = source.interactions, source.items, source.format
-    inputs = {name: sha256_of_file(file.path) for name, file in (("interactions", interactions), ("items", titles))
-              if file}
-    recipe = Recipe("dataset", asdict(config) | {"format": format}, inputs)
-    if existing.reuses and is_current(out, recipe):
-        return read_json(out / "dataset.json")
-    with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
-        step(f"reads {interactions} ({format})")
-        raw = read_interactions(source, config)
-        step(f"reads {titles}" if titles else "does without titles")
-        texts = _texts(titles, config, raw)
-        step(f"filters {len(raw.users):,} interactions: {config.k_core}-core")
-        return _save(folder, *_prepared(raw, texts, config))
+    files = source if isinstance(source, Source) else find_files(source, items, config)
+    inputs = {name: sha256_of_file(file.path)
+              for name, file in (("interactions", files.interactions), ("items", files.items)) if file}
+    return _write(out, Recipe("dataset", asdict(config) | {"format": files.format}, inputs), existing,
+                  lambda: _prepared(*_read(files, config), config))
 
 
 def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -> dict[str, Any]:
-    """Do what `prepare` does, but write nothing: return what dataset.json would hold.
+    """Do what `prepare` does, but write nothing; return what dataset.json would contain.
 
     Raises:
         TslrecError: see `prepare`.
     """
-    found = find_files(source, items, config)
-    raw = read_interactions(found, config)
-    return _prepared(raw, _texts(found.items, config, raw), config)[1]
+    return _prepared(*_read(find_files(source, items, config), config), config)[1]
 
 
 def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *,
@@ -93,7 +72,7 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
         interactions: a frame with the columns that `config` names: user, item, and time unless ``time_column`` is empty
             (numbers, texts or datetimes).
         items: a frame with the columns item, title and ``item_fields``.
-        out, config, existing: see `prepare`; format and encoding are without effect.
+        out, config, existing: see `prepare`; format and encoding have no effect.
 
     Returns:
         The contents of dataset.json.
@@ -104,18 +83,30 @@ def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConf
     raw = collect(Frame(interactions, "the frame of interactions"), config)
     texts = collect_items(Frame(items, "the frame of items"), config, wanted=set(raw.item_ids))
     inputs = {"interactions": _hash_of(raw), "items": sha256_of_json([texts.titles, texts.fields])}
-    recipe = Recipe("dataset", asdict(config) | {"format": "frames"}, inputs)
+    return _write(out, Recipe("dataset", asdict(config) | {"format": "frames"}, inputs), existing,
+                  lambda: _prepared(raw, texts, config))
+
+
+def _write(out: Path, recipe: Recipe, existing: Existing, make: Callable[[], tuple[Dataset, dict[str, Any]]]
+           ) -> dict[str, Any]:
+    """Write the artifact, unless the one at `out` can be kept; return the contents of dataset.json."""
     if existing.reuses and is_current(out, recipe):
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
-        return _save(folder, *_prepared(raw, texts, config))
+        dataset, summary = make()
+        dataset.save(folder)
+        write_json(folder / "dataset.json", summary)
+    return summary
 
 
-def _texts(titles: RawFile | None, config: PrepareConfig, raw: RawInteractions) -> RawItems:
-    """Read the texts of the items that there are interactions with; without a file of titles there are none."""
-    if titles is None:
-        return RawItems(fields={name: {} for name in item_field_names(config)})
-    return read_items(titles, config, wanted=set(raw.item_ids))
+def _read(source: Source, config: PrepareConfig) -> tuple[RawInteractions, RawItems]:
+    """Read interactions and the texts of their items; without a file of titles there are no texts."""
+    step(f"reads {source.interactions} ({source.format})")
+    raw = read_interactions(source, config)
+    step(f"reads {source.items}" if source.items else "has no titles")
+    if source.items is None:
+        return raw, RawItems(fields={name: {} for name in item_field_names(config)})
+    return raw, collect_items(open_rows(source.items, config, items=True), config, wanted=set(raw.item_ids))
 
 
 def _hash_of(raw: RawInteractions) -> str:
@@ -127,8 +118,10 @@ def _hash_of(raw: RawInteractions) -> str:
 
 def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> tuple[Dataset, dict[str, Any]]:
     """Return the data set and the contents of dataset.json."""
+    step(f"filters {len(raw.users):,} interactions: {config.k_core}-core")
     raw = raw.without_duplicates() if config.duplicates == "drop" else raw
-    dataset = build_dataset(raw, texts, k_core=config.k_core, shares=_shares(config),
+    shares = (config.validation_share, config.test_share) if config.split == "temporal" else None
+    dataset = build_dataset(raw, texts, k_core=config.k_core, shares=shares,
                             blank_titles=config.missing_titles == "blank")
     left_out = _left_out(raw, dataset)
     if config.cold_items:
@@ -140,12 +133,8 @@ def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> t
     }
 
 
-def _shares(config: PrepareConfig) -> tuple[float, float] | None:
-    return (config.validation_share, config.test_share) if config.split == "temporal" else None
-
-
 def _left_out(raw: RawInteractions, dataset: Dataset) -> dict[str, int]:
-    """Say how many rows there were and why some are not in the data set."""
+    """Return the number of rows read, and of those left out by reason."""
     late, kept_late = 0, 0
     if dataset.cuts and raw.times is not None and dataset.timestamps is not None:
         late, kept_late = (int((times >= dataset.cuts[0]).sum()) for times in (raw.times, dataset.timestamps))
@@ -155,8 +144,3 @@ def _left_out(raw: RawInteractions, dataset: Dataset) -> dict[str, int]:
             "duplicates": raw.duplicates,
             "below_k_core": lost - (late - kept_late), "new_after_training": late - kept_late}
 
-
-def _save(folder: Path, dataset: Dataset, summary: dict[str, Any]) -> dict[str, Any]:
-    dataset.save(folder)
-    write_json(folder / "dataset.json", summary)
-    return summary

@@ -13,12 +13,12 @@ from ._seen import fill_filter
 from .csr import offsets, owners
 
 MOST_ITEMS = 2**31 - 2  # ids are int32, and the kernels count up to I + 1
-_FILTER_BITS = 16  # per seen item, before rounding up: an unseen item passes for seen in one of 16 cases at most
+_FILTER_BITS = 16  # per seen item, before rounding up: at most one in 16 unseen items looks seen
 
 
 @dataclass(frozen=True)
 class SeenItems:
-    """For each user the items of the history, sorted and without repeats."""
+    """The items of every user's history, sorted and without repeats."""
 
     indptr: Int64Array
     """int64 [U + 1]: user u has ``items[indptr[u]:indptr[u + 1]]``."""
@@ -28,7 +28,7 @@ class SeenItems:
     """Number of items I in the catalogue."""
 
     def __post_init__(self) -> None:
-        """Check what the kernels rely on, and hold the arrays in the layout that they take."""
+        """Check what the kernels rely on, and convert the arrays to their layout."""
         whole_number("n_items", self.n_items, 0, MOST_ITEMS)
         items = as_int64("items", self.items)
         check_range("items", items, 1, self.n_items)
@@ -57,13 +57,9 @@ class SeenItems:
         starts = np.searchsorted(keys, np.arange(len(rows)) * (n_items + 1))
         return cls(starts.astype(np.int64), (keys % (n_items + 1)).astype(np.int32), n_items)
 
-    def counts(self, users: Int64Array) -> Int64Array:
-        """Return how many items each of `users`, int64 [N], has seen."""
-        return self.indptr[users + 1] - self.indptr[users]
-
     @cached_property
     def filter(self) -> tuple[Int64Array, NDArray[np.uint64]]:
-        """Offsets int64 [U + 1] and words of one bit per item id modulo a power of two: set where one is seen.
+        """Offsets int64 [U + 1] and words with one bit per item id modulo a power of two, set for seen items.
 
         It takes two to four bytes per seen item, at least eight and at most about I / 4 per user.
         """

@@ -129,7 +129,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     import torch
 
     from ..categories.pretrain import pretrain
-    from ..data.raw.inspect import find_files
+    from ..data.raw.readers import find_files
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
     from ..evaluation.evaluate import evaluate
@@ -180,9 +180,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
 def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:
     """Prepare the data set, and say what is in it."""
-    from ..data.prepare import prepare_found
+    from ..data.prepare import prepare
 
-    found = prepare_found(raw, out, config, existing=Existing.REUSE)
+    found = prepare(raw, out, config, existing=Existing.REUSE)
     duplicates = f"{found['duplicates']:,} duplicates left out, " if found["duplicates"] else ""
     note(f"{out}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "
          f"{duplicates}{found['below_k_core']:,} left out by the {found['k_core']}-core")

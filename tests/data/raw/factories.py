@@ -13,7 +13,9 @@ from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.data.raw.discover import find_source
 from tslrec_min.data.raw.interactions import RawInteractions
-from tslrec_min.data.raw.readers import read_interactions, read_items
+from tslrec_min.data.raw.readers import open_rows, read_interactions
+from tslrec_min.data.raw.text import RawFile
+from tslrec_min.data.raw.titles import RawItems, collect_items
 
 ROWS = [("u1", "b", 5.0, 1400000030), ("u2", "a", 3.0, 1400000010), ("u1", "a", 4.0, 1400000020),
         ("u2", "b", 4.0, 1400000040)]
@@ -89,6 +91,10 @@ def movielens(name: str) -> dict[str, bytes]:
         f"{user},{item},{rating},{time}\r\n" for user, item, rating, time in ROWS)
     movies = "movieId,title,genres\r\n" + "".join(f'{item},"{title}",Drama|Crime\r\n' for item, title in TITLES.items())
     return {f"{name}/ratings.csv": ratings.encode(), f"{name}/movies.csv": movies.encode(), f"{name}/links.csv": b"x\n"}
+
+
+def read_items(file: RawFile, config: PrepareConfig) -> RawItems:
+    return collect_items(open_rows(file, config, items=True), config)
 
 
 def read(path: Path, config: PrepareConfig = PrepareConfig(), items: Path | None = None):  # noqa: B008 (frozen)

@@ -9,12 +9,21 @@ from tslrec_min.configs import PrepareConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import examine, prepare
 from tslrec_min.data.raw.discover import find_source
-from tslrec_min.data.raw.readers import read_items
 from tslrec_min.data.raw.text import RawFile
 from tslrec_min.errors import TslrecError
 
 from ..factories import write_plain
-from .factories import amazon_2014, check, lines, packed, prepared, write_csv, write_movielens, write_recbole
+from .factories import (
+    amazon_2014,
+    check,
+    lines,
+    packed,
+    prepared,
+    read_items,
+    write_csv,
+    write_movielens,
+    write_recbole,
+)
 
 
 def test_metadata_whose_first_item_has_no_title(tmp_path: Path) -> None:

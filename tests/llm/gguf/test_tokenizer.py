@@ -14,8 +14,9 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.raw.readers import read_items
+from tslrec_min.data.raw.readers import open_rows
 from tslrec_min.data.raw.text import RawFile
+from tslrec_min.data.raw.titles import collect_items
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.gguf.reader import read_metadata
 from tslrec_min.llm.gguf.tokenizer import tokenizer_from_metadata
@@ -175,8 +176,10 @@ def test_metadata_that_gives_no_tokenizer_is_an_error(tmp_path: Path, change: di
 @functools.cache
 def real_titles(folder: Path) -> list[str]:
     """1,000 titles: those with accents or HTML entities, the longest, and some of the rest."""
-    titles = [title for path in (folder / "ml-1m" / "movies.dat", folder / "amazon-beauty" / "items.tsv")
-              for title in dict.fromkeys(read_items(RawFile(path), PrepareConfig()).titles.values())]
+    config = PrepareConfig()
+    tables = [open_rows(RawFile(folder / name), config, items=True)
+              for name in ("ml-1m/movies.dat", "amazon-beauty/items.tsv")]
+    titles = [title for table in tables for title in dict.fromkeys(collect_items(table, config).titles.values())]
     odd = [title for title in titles if not title.isascii() or html.unescape(title) != title]
     longest = sorted(titles, key=len)[-200:]
     rest = random.Random(0).sample(titles, 1000)

@@ -1,1 +1,1 @@
-"""Raw interactions and titles in the formats that people have them in."""
+"""Raw interactions and titles in the formats of public data sets."""

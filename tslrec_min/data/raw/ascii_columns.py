@@ -1,7 +1,7 @@
-"""Columns of a table without a Python object for every field: where the fields are, and arrays made of them.
+"""Columns of ASCII text as arrays, without a Python object for every field.
 
-A block of simple text is cut by comparing its bytes, ids are looked up eight bytes at a time, and whole numbers are
-read digit by digit over all rows at once. What this can't do is left to Python, field by field, with the same result.
+A block of text is cut by comparing its bytes, ids are looked up eight bytes at a time, and whole numbers are read digit
+by digit over all rows at once. Other fields are left to Python, one by one, with the same result.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORD = 8
-MOST_WORDS = 4
-"""Ids of more bytes than these words have are looked up by Python."""
+_MOST_WORDS = 4
+"""Longer ids are looked up by Python."""
 _SLOT_BITS = 20
-"""Of a cache's 1,048,576 slots, which take 36 MiB: of ten million rows with half a million ids most find their own."""
+"""A cache has 1,048,576 slots, which take 36 MiB: enough for half a million ids in ten million rows."""
 _MASKS = np.array([(1 << 8 * width) - 1 for width in range(_WORD + 1)], np.uint64)
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
-"""Odd, of well-mixed bits: the golden ratio's, and those of xxHash and of Vigna's generators."""
+"""Odd, with well-mixed bits: from the golden ratio, xxHash and Vigna's generators."""
 _LONGEST_NUMBER = 18
-"""Digits that fit into 64 bits whatever they are."""
+"""Number of digits that always fit into 64 bits."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A column: fields of a text of ASCII characters."""
+    """A column: fields of an ASCII text."""
 
     text: str
     data: NDArray[np.uint8]
-    """Its bytes, uint8, and at least 8 * `MOST_WORDS` zeros."""
+    """Its bytes, then at least 8 * `_MOST_WORDS` zeros."""
     starts: np.ndarray
     """int64 [n]."""
     ends: np.ndarray
@@ -45,12 +45,12 @@ class Cells:
         text = self.text
         return (text[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Cells:
-        """Return some fields: those of a slice, a mask, bool [n], or places, int64."""
+    def __getitem__(self, rows: np.ndarray) -> Cells:
+        """Return the fields of a mask, bool [n], or positions, int64."""
         return Cells(self.text, self.data, self.starts[rows], self.ends[rows])
 
     def integers(self) -> np.ndarray | None:
-        """Return the fields as int64 [n], or None if one is something else than at most 18 digits."""
+        """Return the fields as int64 [n], or None unless all have 1 to 18 digits."""
         widths = self.ends - self.starts
         if not len(widths):
             return np.empty(0, np.int64)
@@ -67,10 +67,10 @@ class Cells:
         return values
 
     def words(self) -> NDArray[np.uint64] | None:
-        """Return the bytes of every field, zeros after it, uint64 [n, W]; None if one has too many."""
+        """Return the bytes of every field, padded with zeros, uint64 [n, W]; None if one is too long."""
         widths = self.ends - self.starts
         count = max(1, -(-int(widths.max(initial=1)) // _WORD))
-        if count > MOST_WORDS:
+        if count > _MOST_WORDS:
             return None
         at_any_byte = np.ndarray((len(self.data) - _WORD + 1,), np.uint64, self.data, strides=(1,))
         return np.stack([at_any_byte[self.starts + _WORD * word] & _MASKS[np.clip(widths - _WORD * word, 0, _WORD)]
@@ -78,7 +78,7 @@ class Cells:
 
 
 def cut(text: str, delimiter: str, width: int) -> list[Cells] | None:
-    """Cut lines of fields into columns; None if they aren't all of `width` fields, or not ASCII.
+    """Cut lines of fields into columns; None if a line does not have `width` fields, or is not ASCII.
 
     Args:
         text: whole lines, each with a line feed.
@@ -87,7 +87,7 @@ def cut(text: str, delimiter: str, width: int) -> list[Cells] | None:
     """
     if not text.isascii() or len(delimiter) != 1:
         return None
-    data = np.frombuffer(text.encode() + bytes(_WORD * (MOST_WORDS + 1)), np.uint8)
+    data = np.frombuffer(text.encode() + bytes(_WORD * (_MOST_WORDS + 1)), np.uint8)
     line_feed = data == ord("\n")
     marks = np.flatnonzero(line_feed | (data == ord(delimiter)))
     if len(marks) % width:
@@ -101,16 +101,16 @@ def cut(text: str, delimiter: str, width: int) -> list[Cells] | None:
 
 
 class CodeCache:
-    """Codes of ids that came lately, found for a whole column at once: the dictionary takes several times as long.
+    """Codes of recent ids, looked up for a whole column at once, several times as fast as in a dictionary.
 
-    An id has one slot, by a hash of its bytes, and shares it with others: the one that came last is in it. Whole ids
-    are compared; what is not in its slot is looked up in the dictionary.
+    A hash of its bytes gives each id a slot, which holds the latest of the ids that share it. Ids that are not in their
+    slot are looked up in the dictionary.
     """
 
     def __init__(self, codes: dict[str, int]) -> None:
-        """Take the dictionary, which gives a new id a code, or raises ValueError, when it is looked up."""
+        """Take the dictionary, whose look-up gives a new id a code, or raises ValueError."""
         self._codes = codes
-        self._ids = np.zeros(1 << _SLOT_BITS, f"S{_WORD * MOST_WORDS}")
+        self._ids = np.zeros(1 << _SLOT_BITS, f"S{_WORD * _MOST_WORDS}")
         self._codes_of_ids = np.zeros(1 << _SLOT_BITS, np.int32)
 
     def look_up(self, cells: Cells) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""Columns that are typed already: Parquet files, and data frames of pandas or polars.
+"""Typed columns: Parquet files, and data frames of pandas or polars.
 
-Neither pandas nor polars is imported: of a frame no more is used than ``columns``, ``frame[name]``, ``to_numpy`` and,
-of columns of integers with gaps, ``dtype`` and ``to_list``.
+Neither pandas nor polars is imported. Frames need ``columns``, ``frame[name]``, ``to_numpy`` and, for columns of
+integers with missing values, ``dtype`` and ``to_list``.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,67 +20,62 @@ from .text import RawFile
 _CHUNK_ROWS = 1 << 16
 
 
-@dataclass(frozen=True)
 class Parquet(Rows):
     """A Parquet file; its rows are numbered from 1."""
 
     file: RawFile
-    names: tuple[str, ...]
+
+    def __init__(self, file: RawFile) -> None:
+        """Read the names of a file's columns.
+
+        Raises:
+            TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
+        """
+        if file.path.suffix == ".gz":
+            raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
+        with _pyarrow(file) as parquet:
+            self.file, self.names = file, tuple(parquet.read_schema(file.path).names)
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """See `Rows.chunks`; no row is bad yet. A damaged file is a TslrecError too."""
+        """See `Rows.chunks`; a damaged file is a TslrecError too."""
         wanted, start = self.named(columns), 1
-        _, parquet = load_pyarrow()
-        try:
-            with parquet.ParquetFile(self.file.path) as table:
-                for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
-                    lines = range(start, start + batch.num_rows)
-                    yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
-                    start += batch.num_rows
-        except Exception as error:  # pyarrow's errors are of many kinds
-            raise TslrecError(f"{self.file} can't be read as Parquet: {error}; it is damaged: get it again") from None
+        with _pyarrow(self.file) as parquet, parquet.ParquetFile(self.file.path) as table:
+            for batch in table.iter_batches(_CHUNK_ROWS, columns=sorted(set(wanted.values()))):
+                lines = range(start, start + batch.num_rows)
+                yield Chunk(lines, {role: batch.column(name).to_pylist() for role, name in wanted.items()})
+                start += batch.num_rows
 
 
-def open_parquet(file: RawFile) -> Parquet:
-    """Read the names of a Parquet file's columns.
-
-    Raises:
-        TslrecError: pyarrow is not installed, or the file is damaged or compressed as a whole.
-    """
+@contextlib.contextmanager
+def _pyarrow(file: RawFile) -> Iterator[Any]:
+    """Give pyarrow.parquet, and turn its errors into TslrecError."""
     _, parquet = load_pyarrow()
-    if file.path.suffix == ".gz":
-        raise TslrecError(f"{file} is a Parquet file inside gzip; decompress it")
     try:
-        return Parquet(file, tuple(parquet.read_schema(file.path).names))
+        yield parquet
     except Exception as error:  # pyarrow's errors are of many kinds
-        raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says"
-                          ) from None
+        raise TslrecError(f"{file} can't be read as Parquet: {error}; it is damaged, or not what its name says: fetch "
+                          "it again") from None
 
 
 class Frame(Rows):
     """A data frame; its rows are numbered from 1."""
 
     def __init__(self, frame: Any, what: str) -> None:
-        """Take a frame, and what messages call it."""
+        """Take a frame and its name in messages."""
         self.frame, self.file, self.names = frame, what, tuple(map(str, frame.columns))
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """See `Rows.chunks`; no row is bad yet."""
+        """See `Rows.chunks`."""
         wanted = self.named(columns)
         arrays = {role: _array(self.frame[name]) for role, name in wanted.items()}
         for start in range(0, len(self.frame), _CHUNK_ROWS):
-            parts = {role: _values(array[start:start + _CHUNK_ROWS]) for role, array in arrays.items()}
+            parts = {role: array[start:start + _CHUNK_ROWS].tolist() for role, array in arrays.items()}
             yield Chunk(range(start + 1, 1 + min(start + _CHUNK_ROWS, len(self.frame))), parts)
 
 
 def _array(column: Any) -> np.ndarray:
-    """Return a column as an array; whole numbers beside gaps, of which ``to_numpy`` makes floats, as objects."""
+    """Return a column as an array whose ``tolist`` gives the values as they are."""
     array = np.asarray(column.to_numpy())
     if array.dtype.kind == "f" and "int" in str(getattr(column, "dtype", "")).lower():
-        return np.array(column.to_list(), object)
-    return array
-
-
-def _values(array: np.ndarray) -> list[Any]:
-    """Return Python's values; of times, which NumPy would give as integers of any unit, dates."""
-    return array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()
+        return np.array(column.to_list(), object)  # integers with missing values, which ``to_numpy`` turns into floats
+    return array.astype("datetime64[us]") if array.dtype.kind == "M" else array  # nanoseconds would become integers

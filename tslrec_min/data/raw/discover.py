@@ -1,7 +1,8 @@
-"""Which files a path stands for, and in which format they are."""
+"""Find the files of a raw data set and their format."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,13 @@ _INTERACTIONS = ("*.inter", "ratings.dat", "sequences.txt", "interactions.csv", 
                  "interactions.jsonl", "interactions.parquet", "ratings.csv", "u.data",
                  "yelp_academic_dataset_review.json", "steam_reviews.json", "australian_user_reviews.json",
                  "australian_users_items.json")
-"""What a folder is searched for, in this order; each may be compressed too."""
+"""Names searched for in a folder, in this order; each file may be compressed."""
 _IN_ARCHIVES = {"ratings.dat": "movies.dat", "ratings.csv": "movies.csv", "u.data": "u.item"}
 """Of MovieLens' archives: interactions -> items."""
 _ITEMS = ("items.tsv", "items.csv", "items.jsonl", "items.parquet", "movies.dat", "movies.csv", "u.item",
           "yelp_academic_dataset_business.json", "steam_games.json", "australian_users_items.json")
+_BY_SUFFIX = {".inter": "recbole", ".dat": "movielens", ".data": "movielens", ".txt": "sequences",
+              ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -39,35 +42,34 @@ def find_source(path: Path, items: Path | None, config: PrepareConfig) -> Source
     Args:
         path: a file of interactions, a folder with exactly one, or a zip archive of MovieLens.
         items: the file with titles, or None to look for it beside the interactions.
-        config: its ``format`` may be ``auto``.
+        config: format, and names of columns.
 
     Raises:
-        TslrecError: nothing usable is there.
+        TslrecError: no files are found, or several that fit.
     """
     path = Path(path)
     if not path.exists():
         raise missing_path(path, "give a file of interactions or a folder that holds one, or the name of a built-in "
                                  f"data set ({', '.join(DATASETS)})", DATASETS)
-    if items is not None and items.is_dir():
+    if items and items.is_dir():
         raise TslrecError(f"items file {items} is a folder; name the file in it")
-    if items is not None and not items.is_file():
+    if items and not items.is_file():
         raise missing_path(items, "name the file with the titles")
     if path.suffix == ".zip":
         file, beside = _in_archive(path)
     else:
         file = RawFile(_only_interactions_file(path) if path.is_dir() else path)
         beside = _items_beside(file)
-    found = _format_of(file, config) if config.format == "auto" else config.format
-    return Source(found, file, RawFile(items) if items else beside)
+    return Source(_format_of(file, config), file, RawFile(items) if items else beside)
 
 
 def _in_archive(path: Path) -> tuple[RawFile, RawFile | None]:
     files = members(path)
     for name, items in _IN_ARCHIVES.items():
-        found = [file for file in files if file.name == name]
-        if len(found) == 1:
-            folder = found[0].member.removesuffix(name)
-            return found[0], next((file for file in files if file.member == folder + items), None)
+        matches = [file for file in files if file.name == name]
+        if len(matches) == 1:
+            folder = matches[0].member.removesuffix(name)
+            return matches[0], next((file for file in files if file.member == folder + items), None)
     raise TslrecError(f"{path} holds no {', '.join(_IN_ARCHIVES)}, or several: it is no archive of MovieLens; unpack "
                       "it and give the file of interactions")
 
@@ -88,10 +90,10 @@ def _only_interactions_file(folder: Path) -> Path:
 
 
 def _format_of(file: RawFile, config: PrepareConfig) -> str:
-    by_suffix = {".inter": "recbole", ".dat": "movielens", ".data": "movielens", ".txt": "sequences",
-                 ".parquet": "parquet"}
-    if file.suffix in by_suffix:
-        return by_suffix[file.suffix]
+    if config.format != "auto":
+        return config.format
+    if file.suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[file.suffix]
     if file.suffix in (".csv", ".tsv"):
         return open_table(file, config).format
     if file.suffix in JSON_SUFFIXES:
@@ -103,14 +105,15 @@ def _format_of(file: RawFile, config: PrepareConfig) -> str:
 def _items_beside(file: RawFile) -> RawFile | None:
     folder = file.path.parent
     names = [f"{file.name.removesuffix(file.suffix)}.item", *_ITEMS]
-    candidates = [folder / found for name in names for found in (name, f"{name}.gz")]
-    metadata = _metadata_beside(file)
-    return metadata or next((RawFile(candidate) for candidate in candidates if candidate.is_file()), None)
+    return _metadata_beside(file) or _first_file(folder / f"{name}{packed}" for name in names for packed in ("", ".gz"))
 
 
 def _metadata_beside(file: RawFile) -> RawFile | None:
     """Return Amazon's metadata: meta_X for reviews_X_5, X_5 and X."""
     category = file.name.removesuffix(file.suffix).removeprefix("reviews_").removesuffix("_5")
-    candidates = (file.path.parent / f"meta_{category}{suffix}{packed}"
-                  for suffix in JSON_SUFFIXES for packed in (".gz", ""))
+    return _first_file(file.path.parent / f"meta_{category}{suffix}{packed}"
+                       for suffix in JSON_SUFFIXES for packed in (".gz", ""))
+
+
+def _first_file(candidates: Iterable[Path]) -> RawFile | None:
     return next((RawFile(candidate) for candidate in candidates if candidate.is_file()), None)

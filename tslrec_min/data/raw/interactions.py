@@ -1,12 +1,12 @@
-"""Interactions out of rows of any format, collected chunk by chunk.
+"""Interactions, collected chunk by chunk from rows of any format.
 
-Ids become integer codes while they are read, so that a row takes 16 bytes, whatever its ids and its file look like.
+Ids become integer codes while they are read, so a row takes 16 bytes whatever its ids and its format.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,32 +37,24 @@ class RawInteractions:
     user_ids: Sequence[str]
     """External ids by code; some may have no interaction."""
     item_ids: Sequence[str]
-    """External ids by code; some may have no interaction."""
+    """As `user_ids`."""
     users: np.ndarray
     """int32 [N], codes."""
     items: np.ndarray
     """int32 [N], codes."""
     times: np.ndarray | None = None
-    """int64 or float64 [N], or None: the input is in time order."""
+    """int64 or float64 [N]; None: the input is in time order."""
     below_min_rating: int = 0
     """Rows left out by ``min_rating``."""
     outside_window: int = 0
     """Rows left out by ``from_time`` and ``until_time``."""
     bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Rows left out because they can't be used: see `BadRows.as_json`."""
+    """Rows left out because they are bad, see `BadRows.reasons`."""
     duplicates: int = 0
     """Rows left out because an earlier one has the same user, item and time."""
 
-    @classmethod
-    def of(cls, users: Iterable[str], items: Iterable[str], times: Sequence[float] | None = None) -> RawInteractions:
-        """Make some of external ids and times, all of the same length N."""
-        of_users, of_items = Codes(), Codes()
-        user_codes = np.fromiter(map(of_users.__getitem__, users), np.int32)
-        item_codes = np.fromiter(map(of_items.__getitem__, items), np.int32)
-        return cls(list(of_users), list(of_items), user_codes, item_codes, None if times is None else np.array(times))
-
     def without_duplicates(self) -> RawInteractions:
-        """Return the first of all rows of the same user, item and time; without times every row is kept."""
+        """Keep the first row of each user, item and time; without times keep every row."""
         if self.times is None:
             return self
         columns = self.users, self.items, self.times
@@ -78,16 +70,16 @@ class RawInteractions:
 
 
 class Collector:
-    """Takes rows in chunks and makes `RawInteractions` of them."""
+    """Takes rows in chunks and turns them into `RawInteractions`."""
 
     def __init__(self, where: object, config: PrepareConfig, *, timed: bool, per_second: int = 1) -> None:
-        """Start with nothing.
+        """Start without rows.
 
         Args:
             where: the file, for messages.
-            config: least rating, time window, and what happens to bad rows.
+            config: minimum rating, time window, and what to do with bad rows.
             timed: whether rows have times.
-            per_second: units of times that are numbers in a second.
+            per_second: units per second of times that are numbers.
 
         Raises:
             TslrecError: a bound of the time window is no time.
@@ -103,10 +95,10 @@ class Collector:
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, chunk: Chunk) -> None:
-        """Take some rows; those that can't be used are found by halving.
+        """Add rows; bad ones are found by halving.
 
         Raises:
-            TslrecError: there is one and it is not to be skipped.
+            TslrecError: a row is bad and not to be skipped.
         """
         if not len(chunk):
             return
@@ -117,27 +109,25 @@ class Collector:
                 reason, detail = self._trouble(chunk)
                 self.bad.add(self.where, chunk.lines[0], reason, detail)
                 return
-            middle = len(chunk) // 2
-            self.add(chunk.part(0, middle))
-            self.add(chunk.part(middle, len(chunk)))
+            is_first_half = np.arange(len(chunk)) < len(chunk) // 2
+            self.add(chunk.where(is_first_half))
+            self.add(chunk.where(~is_first_half))
 
     def _encode(self, chunk: Chunk) -> None:
-        """Take rows that are all sound; raises, and takes none, if one isn't."""
-        below = outside = 0
+        """Add rows if all are good, else raise and add none."""
+        n_rows = len(chunk)
         if self.config.min_rating is not None:
-            ratings = np.fromiter(map(float, chunk.columns["rating"]), np.float64, len(chunk))
-            kept = ratings >= self.config.min_rating  # NaN is below too
-            below = len(chunk) - int(kept.sum())
-            chunk = chunk.where(kept)
+            ratings = np.fromiter(map(float, chunk.columns["rating"]), np.float64, n_rows)
+            chunk = chunk.where(ratings >= self.config.min_rating)  # NaN is below too
+        n_rated = len(chunk)
         times = self._times(chunk)
         if self.window and times is not None:
             kept = (times >= self.window[0]) & (times < self.window[1])
-            outside = len(chunk) - int(kept.sum())
             chunk, times = chunk.where(kept), times[kept]
         users, items = (self._codes(chunk, role) for role in ("user", "item"))
         self._parts.append((users, items) if times is None else (users, items, times))
-        self.below_min_rating += below
-        self.outside_window += outside
+        self.below_min_rating += n_rows - n_rated
+        self.outside_window += n_rated - len(chunk)
 
     def _codes(self, chunk: Chunk, role: str) -> np.ndarray:
         values, codes = chunk.columns[role], self.users if role == "user" else self.items
@@ -161,7 +151,7 @@ class Collector:
         return np.array([parse_time(value, self.per_second) for value in column], None if len(chunk) else np.int64)
 
     def _trouble(self, chunk: Chunk) -> tuple[str, str]:
-        """Say what is wrong with the only row of a chunk: the reason, and the detail."""
+        """Return what is wrong with the only row of a chunk: the reason and the detail for `BadRows.add`."""
         row = {role: next(iter(values)) for role, values in chunk.columns.items()}
         if self.config.min_rating is not None:
             try:
@@ -176,18 +166,18 @@ class Collector:
         for role in ("user", "item"):
             try:
                 name = id_text(row[role])
-            except ValueError:
-                return "id is neither text nor a number", f"{role} id {brief(row[role])} is neither text nor a number"
+            except ValueError as error:
+                return "id is neither text nor a number", f"{role} id {error}"
             if name and not can_be_id(name):
                 return "id holds a tab or a line break", (f"{role} id {brief(name)} holds a tab or a line break, a NUL "
                                                           "character or half of a pair; rename it in the input")
         return "user or item id is empty", "the user or item id is empty"
 
     def finish(self) -> RawInteractions:
-        """Return all rows; to be called once."""
+        """Return all rows; call it once."""
         columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)] or [
             np.empty(0, np.int32)] * 2
         self._parts.clear()
-        return RawInteractions(list(self.users), list(self.items), columns[0], columns[1],
-                               columns[2] if len(columns) > 2 else None, self.below_min_rating, self.outside_window,
-                               self.bad.as_json())
+        users, items, *times = columns
+        return RawInteractions(list(self.users), list(self.items), users, items, times[0] if times else None,
+                               self.below_min_rating, self.outside_window, self.bad.reasons)

@@ -1,6 +1,6 @@
-"""JSON Lines, and the public review data that comes as such.
+"""JSON Lines, and the public review data in this format.
 
-Forms by their own documentation, recognised by the keys of the first line:
+Forms, by their own documentation, recognised by the keys of the first line:
 
 - Amazon 2014 (jmcauley.ucsd.edu/data/amazon: reviews_X.json.gz, reviews_X_5.json.gz; ``reviewerID``, ``asin``,
   ``overall``, ``unixReviewTime``) and its metadata (meta_X.json.gz: ``asin``, ``title``), whose lines are Python
@@ -15,7 +15,7 @@ Forms by their own documentation, recognised by the keys of the first line:
   list ``reviews`` of ``item_id``, ``recommend``, ``posted``) and australian_users_items.json.gz (``user_id`` and a list
   ``items`` of ``item_id``, ``item_name``, ``playtime_forever``, without times), all Python dictionaries.
 
-Such dictionaries are parsed by ``ast.literal_eval``, which evaluates nothing, and only up to a length of line.
+Such dictionaries are parsed by ``ast.literal_eval``, which runs no code, and only up to a maximum length.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ...configs import PrepareConfig
@@ -34,7 +34,7 @@ from .rows import BadRows, Chunk, MissingColumns, Rows, flag_of
 from .text import RawFile, text_lines
 
 LONGEST_LITERAL = 1 << 20
-"""Characters of a line that is a Python dictionary: the parser takes about 100 bytes for each, for a moment."""
+"""Maximum length of a line that is a Python dictionary: parsing takes about 100 bytes per character."""
 _CHUNK_ROWS = 1 << 13
 _POSTED = re.compile(r"Posted ([A-Z][a-z]+) (\d{1,2}), (\d{4})\.?")
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
@@ -50,12 +50,11 @@ class Form:
     marks: frozenset[str]
     """Keys that the first line of such a file has."""
     keys: Mapping[str, str | tuple[str, ...]]
-    """What the flags' defaults stand for; of several keys the first one with a value. Names that are not in it are keys
-    themselves."""
+    """The keys that the defaults of flags stand for, of several the first one with a value; other names are keys."""
     rows: str = ""
-    """Key of a list, each of whose members is a row; empty: the line is the row."""
+    """Key of a list of rows; empty: the line is the row."""
     per_second: int = 1
-    """Units of a time in a second."""
+    """Units of time per second."""
     timed: bool = True
     """Whether rows have times."""
 
@@ -81,39 +80,37 @@ ITEM_FORMS = (
 _PLAIN = Form("jsonl", frozenset(), {})
 
 
-@dataclass(frozen=True)
 class JsonLines(Rows):
     """A file with a JSON object, or a Python dictionary, in every line."""
 
     file: RawFile
-    names: tuple[str, ...]
-    """Keys of the first row."""
-    form: Form
-    encoding: str
-    aliases: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    per_second: int = 1
-    timed: bool = True
+
+    def __init__(self, file: RawFile, first_row: Mapping[str, Any], form: Form, encoding: str) -> None:
+        """Take a file; the names of its columns are the keys of the first row."""
+        self.file, self.names, self.form, self.encoding = file, tuple(map(str, first_row)), form, encoding
+        self.aliases = {name: (keys,) if isinstance(keys, str) else keys for name, keys in form.keys.items()}
+        self.per_second, self.timed = form.per_second, form.timed
 
     def check(self, columns: Mapping[str, str]) -> None:
-        """See `Rows.check`; the first row has to have the keys, but public data is known to have its own."""
+        """See `Rows.check`; the first row must have the keys, except in public data."""
         missing = [role for role, name in columns.items() if name and name not in self.names]
         if missing and self.form is _PLAIN:
             raise MissingColumns(f"the first line of {self.file}", self.names, columns, missing, kind="key")
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
-        """See `Rows.chunks`; what a row lacks is None, bad rows are lines that are no object.
+        """See `Rows.chunks`; missing values are None, and lines that are no object are bad rows.
 
         Raises:
             TslrecError: also if no row has the key of a further text of items.
         """
         self.check(columns)
-        keys = {role: self._keys(name) for role, name in columns.items() if name}
+        keys = {role: self.aliases.get(name, (name,)) for role, name in columns.items() if name}
         absent = {name for role, name in columns.items() if flag_of(role, columns) == "--item-fields"}
         lines: list[int] = []
         values: dict[str, list[Any]] = {role: [] for role in keys}
         for line, row in self._rows():
             if isinstance(row, str):
-                if not bad.skip:  # a row before it may be bad too, and the first one is to be named
+                if not bad.skip:  # an earlier row may be bad too; the error names the first one
                     yield self._chunk(lines, values)
                 bad.add(self.file, line, "not a JSON object", row)
                 continue
@@ -130,12 +127,8 @@ class JsonLines(Rows):
             raise TslrecError(f"no line of {self.file} has a key for --item-fields {', '.join(sorted(absent))}; the "
                               f"keys of its first line are {', '.join(self.names)}")
 
-    def _keys(self, name: str) -> tuple[str, ...]:
-        meant = self.aliases.get(name, name)
-        return (meant,) if isinstance(meant, str) else meant
-
     def _rows(self) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-        """Yield (line number, row), or what is wrong with the line in place of the row."""
+        """Yield (line number, row), or an error message in place of a bad row."""
         for line, text in text_lines(self.file, self.encoding):
             try:
                 row = parse_object(text)
@@ -157,11 +150,11 @@ class JsonLines(Rows):
 
 
 def _posted(value: Any) -> Any:
-    """Return the ISO date of ``Posted November 5, 2011.``; what is of another form stays, and is no time."""
-    found = _POSTED.fullmatch(value) if isinstance(value, str) else None
-    if not found or found[1] not in _MONTHS:
+    """Return the ISO date of ``Posted November 5, 2011.``; other values are unchanged, and are no times."""
+    date = _POSTED.fullmatch(value) if isinstance(value, str) else None
+    if not date or date[1] not in _MONTHS:
         return value
-    return f"{found[3]}-{_MONTHS.index(found[1]) + 1:02}-{int(found[2]):02}"
+    return f"{date[3]}-{_MONTHS.index(date[1]) + 1:02}-{int(date[2]):02}"
 
 
 def parse_object(text: str) -> dict[str, Any]:
@@ -183,10 +176,10 @@ def _literal(text: str) -> Any:
     if not text.lstrip().startswith("{"):
         return None
     if len(text) > LONGEST_LITERAL:
-        raise ValueError(f"it is not JSON, and as a Python dictionary too long ({len(text):,} characters; at most "
+        raise ValueError(f"it is not JSON, and too long for a Python dictionary ({len(text):,} characters; at most "
                          f"{LONGEST_LITERAL:,})")
     try:
-        with warnings.catch_warnings():  # of escapes and numbers that look odd, one for each
+        with warnings.catch_warnings():  # about unusual escapes and numbers
             warnings.simplefilter("ignore")
             return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -194,12 +187,12 @@ def _literal(text: str) -> Any:
 
 
 def open_json_lines(file: RawFile, config: PrepareConfig, *, items: bool = False) -> JsonLines:
-    """Find out what a file of JSON Lines holds, from its first line.
+    """Find out the form of a file of JSON Lines from its first line.
 
     Args:
-        file: what to read.
-        config: encoding and format; the format ``jsonl`` takes every key as it is.
-        items: whether it is to hold items, not interactions.
+        file: of JSON Lines.
+        config: encoding and format; the format ``jsonl`` renames no keys.
+        items: whether it is a file of items, not of interactions.
 
     Raises:
         TslrecError: its first line can't be read.
@@ -215,4 +208,4 @@ def open_json_lines(file: RawFile, config: PrepareConfig, *, items: bool = False
     inner = row.get(form.rows) if form.rows else None
     if isinstance(inner, list) and inner and isinstance(inner[0], dict):
         row = {**row, **inner[0]}
-    return JsonLines(file, tuple(map(str, row)), form, encoding, form.keys, form.per_second, form.timed)
+    return JsonLines(file, row, form, encoding)

@@ -1,7 +1,4 @@
-"""What every format is read as: chunks of rows, as columns of values.
-
-Rows that can't be used are an error that names the line, or are counted.
-"""
+"""The interface of all formats: chunks of rows, as columns of values; bad rows are an error or counted."""
 
 from __future__ import annotations
 
@@ -17,17 +14,17 @@ from ...errors import TslrecError
 from .ascii_columns import Cells
 
 LINES_SHOWN = 5
-"""So many of the lines that were skipped for one reason are named."""
+"""Maximum number of line numbers kept per reason."""
 
 
 class BadRows:
     """Rows that can't be used: the first one is an error, or all are left out and counted."""
 
     def __init__(self, *, skip: bool) -> None:
-        """Take what to do with them."""
+        """Take whether to leave them out."""
         self.skip = skip
-        self.counts: dict[str, int] = {}
-        self.first_lines: dict[str, list[int]] = {}
+        self.reasons: dict[str, dict[str, Any]] = {}
+        """Reason -> ``rows``, their number, and ``first_lines``."""
 
     def add(self, where: object, line: int, reason: str, detail: str) -> None:
         """Count a row.
@@ -35,23 +32,18 @@ class BadRows:
         Args:
             where: its file, for messages.
             line: its number from 1.
-            reason: in a few words that fit other rows too.
-            detail: what this row has and what was expected.
+            reason: in a few words, the same for similar rows.
+            detail: what this row contains and what was expected.
 
         Raises:
             TslrecError: bad rows are not to be skipped.
         """
         if not self.skip:
             raise TslrecError(f"{where}, line {line}: {detail} (--on-bad-row skip leaves such rows out)")
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        lines = self.first_lines.setdefault(reason, [])
-        if len(lines) < LINES_SHOWN:
-            lines.append(line)
-
-    def as_json(self) -> dict[str, dict[str, Any]]:
-        """Return reason -> ``rows`` and ``first_lines``."""
-        return {reason: {"rows": count, "first_lines": self.first_lines[reason]}
-                for reason, count in self.counts.items()}
+        rows = self.reasons.setdefault(reason, {"rows": 0, "first_lines": []})
+        rows["rows"] += 1
+        if len(rows["first_lines"]) < LINES_SHOWN:
+            rows["first_lines"].append(line)
 
 
 @dataclass(frozen=True)
@@ -59,21 +51,15 @@ class Chunk:
     """Some rows, as columns."""
 
     lines: Sequence[int]
-    """Number of each row's line, [n]."""
+    """Line number of each row, [n]."""
     columns: Mapping[str, Sequence[Any] | Cells]
-    """``user``, ``item``, ``time`` and ``rating`` (or, of items files, the names of texts) -> values, [n]: texts, or
-    what JSON, Parquet and data frames have."""
+    """``user``, ``item``, ``time``, ``rating`` (of items files: ``item``, ``title``, further texts) -> values, [n]."""
     is_text: bool = False
-    """Whether all values are texts, to be used as they are."""
+    """Whether all values are texts, to be used unchanged."""
 
     def __len__(self) -> int:
         """Return the number of rows n."""
         return len(self.lines)
-
-    def part(self, start: int, stop: int) -> Chunk:
-        """Return some rows in a row."""
-        return replace(self, lines=self.lines[start:stop],
-                       columns={name: values[start:stop] for name, values in self.columns.items()})
 
     def where(self, kept: np.ndarray) -> Chunk:
         """Return the rows of a mask, bool [n]."""
@@ -86,11 +72,11 @@ class Chunk:
 
 
 class MissingColumns(TslrecError):
-    """A table has no columns of some names."""
+    """A table lacks columns."""
 
     def __init__(self, where: object, names: Sequence[str], columns: Mapping[str, str], roles: Sequence[str], *,
                  kind: str = "column") -> None:
-        """Take what messages call the table, its columns, what is read (role -> name), and the roles without one."""
+        """Take the table's name for messages, its columns, those to read (role -> name), and the roles without one."""
         flags = ", ".join(f"{flag_of(role, columns)} {columns[role]}" for role in roles)
         super().__init__(f"{where} has no {kind} for {flags}; its {kind}s are {', '.join(names)}" if names else
                          f"{where} is empty: it has no {kind} for {flags}")
@@ -98,40 +84,40 @@ class MissingColumns(TslrecError):
 
 
 def flag_of(role: str, columns: Mapping[str, str]) -> str:
-    """Return the flag that the name of a role's column is from; `columns` are all that are read, role -> name."""
+    """Return the flag that names the column of a role; `columns` are all that are read, role -> name."""
     return "--item-fields" if "title" in columns and role not in ("item", "title") else f"--{role}-column"
 
 
 class Rows(ABC):
-    """What every format is opened as."""
+    """A table of any format, ready to be read."""
 
     file: object
-    """What messages call it."""
+    """Its name in messages."""
     names: Sequence[str]
     """Of the columns."""
     aliases: Mapping[str, Any] = {}
-    """Column that is meant by a name; in JSON Lines also several, of which the first with a value counts."""
+    """Given name -> column; in JSON Lines also several columns, of which the first with a value counts."""
     per_second: int = 1
-    """Units of its times in a second."""
+    """Units of time per second."""
     timed: bool = True
-    """Whether there can be times at all."""
+    """Whether rows can have times."""
 
     def __str__(self) -> str:
-        """Return what messages call it."""
+        """Return its name in messages."""
         return str(self.file)
 
     def check(self, columns: Mapping[str, str]) -> None:
-        """Raise MissingColumns if there aren't all of these columns, role -> name."""
+        """Raise MissingColumns if one of these columns, role -> name, is missing."""
         self.named(columns)
 
     def named(self, columns: Mapping[str, str]) -> dict[str, str]:
-        """Return role -> name of the column, for the roles that have one.
+        """Return role -> column, for roles with a column.
 
         Args:
-            columns: role -> name as it was given; empty: none.
+            columns: role -> name as given; empty: no column.
 
         Raises:
-            MissingColumns: there are no such columns; names the flags of all of them.
+            MissingColumns: columns are missing; the message names the flags of all of them.
         """
         wanted = {role: self.aliases.get(name, name) for role, name in columns.items() if name}
         missing = [role for role, name in wanted.items() if name not in self.names]
@@ -144,8 +130,8 @@ class Rows(ABC):
         """Read rows.
 
         Args:
-            columns: role -> name of the column; roles with an empty name are left out.
-            bad: gets the rows that can't be taken apart.
+            columns: see `named`.
+            bad: gets the rows that can't be split into fields.
 
         Raises:
             TslrecError: a column is missing, or a row can't be read and is not to be skipped.

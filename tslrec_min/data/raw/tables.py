@@ -1,6 +1,6 @@
-"""Tables: CSV and TSV, RecBole atomic files, and MovieLens' files of all ages.
+"""Tables: CSV and TSV, RecBole atomic files, and MovieLens files of all versions.
 
-Formats by their own documentation:
+Formats, by their own documentation:
 
 - RecBole atomic files (recbole.io, "Data: Atomic Files"): tab-separated, ``name:type`` in the header;
 - MovieLens, by the READMEs: 100K (u.data: ``user item rating timestamp``, tab-separated; u.item: 24 fields with ``|``,
@@ -8,8 +8,8 @@ Formats by their own documentation:
   20M, 25M, 32M and latest (ratings.csv: ``userId,movieId,rating,timestamp``; movies.csv: ``movieId,title,genres``);
 - the ratings-only files of Amazon Reviews 2023: ``user_id,parent_asin,rating,timestamp``, in milliseconds.
 
-Blocks of lines without quotes are split all at once. Where that can't be right, or a row has another number of fields,
-they are read row by row, with the same result.
+Blocks of lines without quotes are split all at once. Others, and those with a row of another number of fields, are read
+row by row, with the same result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .ascii_columns import cut
 from .rows import BadRows, Chunk, Rows
 from .text import Block, RawFile, is_utf8, text_blocks, text_lines
 
-CHUNK_ROWS = 1 << 15
+_CHUNK_ROWS = 1 << 15
 _TYPED_SUFFIXES = (".inter", ".item")
 _GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
            "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
@@ -37,50 +37,41 @@ _FIXED = {
     "u.item": ("|", ("item_id", "title", "release_date", "video_release_date", "imdb_url", *_GENRES)),
 }
 """Name or suffix -> delimiter and columns of files without a header."""
-KNOWN_HEADERS = {
+_KNOWN_HEADERS = {
     ("userId", "movieId", "rating", "timestamp"): ("movielens", {"user_id": "userId", "item_id": "movieId"}),
     ("movieId", "title", "genres"): ("movielens", {"item_id": "movieId"}),
     ("user_id", "parent_asin", "rating", "timestamp"): ("amazon", {"item_id": "parent_asin"}),
 }
-"""Header -> format, and which columns the flags' defaults stand for."""
+"""Header -> format, and the columns that the defaults of flags stand for."""
 _SPACES = " \t\x0b\x0c\x1c\x1d\x1e\x1f"
-"""What str.strip removes of ASCII text, line ends aside."""
-
-
-class _Quoted(csv.excel):
-    """How fields are quoted: ``a, "b, c"`` has two, since white space around a field is not part of it."""
-
-    skipinitialspace = True
+"""ASCII white space of str.strip, without line ends."""
 
 
 @dataclass(frozen=True)
 class Table(Rows):
-    """A table and how it is written."""
+    """A table and its layout."""
 
     file: RawFile
     names: tuple[str, ...]
-    """Of its columns."""
     delimiter: str
     quoted: bool
-    """Whether fields may be in double quotes, as in CSV."""
+    """Whether fields may be in double quotes, as in CSV; white space before them is ignored: ``a, "b, c"`` has two."""
     stripped: bool
     """Whether white space around a field is not part of it."""
     encoding: str
     header_line: int
     """Number of the line with the names, 0 if there is none."""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Column that is meant by a name."""
     format: str = "csv"
-    """Of the configuration, as far as the header tells."""
+    """Of the configuration, as recognised by the header."""
     per_second: int = 1
-    """Units of its times in a second."""
 
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """See `Rows.chunks`; bad rows are those with another number of fields than the header."""
-        places = self._places(columns)
+        places = {role: self.names.index(name) for role, name in self.named(columns).items()}
         blocks = self._blocks()
         for block in blocks:
-            if self.quoted and '"' in block.text:  # what is quoted may go on in the next block
+            if self.quoted and '"' in block.text:  # a quoted field may continue in the next block
                 yield from self._row_by_row(chain([block], blocks), places, bad)
                 return
             chunk = simple_chunk(self, block, places)
@@ -89,11 +80,8 @@ class Table(Rows):
             else:
                 yield chunk
 
-    def _places(self, columns: Mapping[str, str]) -> dict[str, int]:
-        return {role: self.names.index(name) for role, name in self.named(columns).items()}
-
     def _blocks(self) -> Iterator[Block]:
-        """Read the blocks without the header and what is above it."""
+        """Read the blocks below the header."""
         for block in text_blocks(self.file, self.encoding):
             above = self.header_line - block.first_line + 1
             if above <= 0:
@@ -104,31 +92,28 @@ class Table(Rows):
     def _row_by_row(self, blocks: Iterable[Block], places: Mapping[str, int], bad: BadRows) -> Iterator[Chunk]:
         lines: list[int] = []
         rows: list[list[str]] = []
-        for line, cells in self._csv_rows(blocks) if self.quoted else self._split_rows(blocks):
+        split = ((number, text.split(self.delimiter)) for block in blocks
+                 for number, text in enumerate(block.text.split("\n"), block.first_line) if text.strip(" "))
+        for line, cells in self._csv_rows(blocks) if self.quoted else split:
             if len(cells) != len(self.names):
-                if rows and not bad.skip:  # one of those before may be bad too, and the first one is to be named
+                if rows and not bad.skip:  # an earlier row may be bad too; the error names the first one
                     yield _chunk_of(lines, rows, places)
                 bad.add(self.file, line, "wrong number of fields",
                         f"{len(cells)} fields; expected {len(self.names)} ({', '.join(self.names)})")
                 continue
             lines.append(line)
             rows.append([cells[place].strip() if self.stripped else cells[place] for place in places.values()])
-            if len(rows) == CHUNK_ROWS:
+            if len(rows) == _CHUNK_ROWS:
                 yield _chunk_of(lines, rows, places)
                 lines, rows = [], []
         if rows:
             yield _chunk_of(lines, rows, places)
 
-    def _split_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
-        for block in blocks:
-            for number, text in enumerate(block.text.split("\n"), block.first_line):
-                if text.strip(" "):
-                    yield number, text.split(self.delimiter)
-
     def _csv_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
         remaining = iter(blocks)
         first = next(remaining)
-        above, ended = first.first_line - 1, False
+        line = above = first.first_line - 1
+        ended = False
 
         def lines() -> Iterator[str]:
             nonlocal ended
@@ -137,7 +122,7 @@ class Table(Rows):
             ended = True
             yield "\n"  # a row of its own, unless a quote is open
 
-        reader, line = csv.reader(lines(), _Quoted, delimiter=self.delimiter), above
+        reader = csv.reader(lines(), delimiter=self.delimiter, skipinitialspace=True)
         try:
             for cells in reader:
                 if ended and cells:
@@ -151,10 +136,10 @@ class Table(Rows):
 
 
 def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
-    """Split lines without quotes all at once; None if they aren't all of the same number of fields.
+    """Split lines without quotes all at once; None if a row has another number of fields.
 
-    Plain ASCII is cut without touching the fields (`ascii_columns.cut`). In other text a line feed becomes a field of
-    its own: every row is regular exactly if these are where they have to be.
+    Plain ASCII is cut by its bytes (`ascii_columns.cut`). In other text a line feed becomes a field of its own: the
+    number of fields is right exactly if these are at their places.
     """
     mark, width = table.delimiter, len(table.names)
     text = block.text if block.text.endswith("\n") else block.text + "\n"
@@ -179,13 +164,12 @@ def _chunk_of(lines: list[int], rows: list[list[str]], places: Mapping[str, int]
 
 
 def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> Table:
-    """Find out how a table is written, from its name and its first line.
+    """Find out the layout of a table from its name and its first line.
 
     Args:
-        file: what to read.
-        config: encoding, format and, of interactions, the names of columns; the format ``csv`` takes every column as it
-            is.
-        items: whether it is to hold items, not interactions.
+        file: of the table.
+        config: encoding, format and, of interactions, the names of columns; the format ``csv`` renames no columns.
+        items: whether it is a table of items, not of interactions.
 
     Raises:
         TslrecError: it can't be read.
@@ -194,7 +178,9 @@ def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> 
     fixed = _FIXED.get(file.name) or (None if as_it_is else _FIXED.get(file.suffix))
     if fixed:
         delimiter, names = fixed
-        return Table(file, _renamed(names, config), delimiter, False, False, config.encoding or _age(file), 0)
+        utf8 = file.name == "movies.dat" and is_utf8(file)  # of MovieLens 10M; older titles are latin-1
+        encoding = config.encoding or ("utf-8" if utf8 else "latin-1")
+        return Table(file, _renamed(names, config), delimiter, False, False, encoding, 0)
     encoding = config.encoding or "utf-8"
     number, first = next(text_lines(file, encoding), (0, ""))
     if file.suffix in _TYPED_SUFFIXES or (config.format == "recbole" and not items):
@@ -206,22 +192,18 @@ def open_table(file: RawFile, config: PrepareConfig, *, items: bool = False) -> 
         return Table(file, tuple(name.strip() for name in config.columns.split(",")), delimiter, quoted, True,
                      encoding, 0)
     try:
-        cells = next(csv.reader([first], _Quoted, delimiter=delimiter), []) if quoted else first.split(delimiter)
+        cells = (next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), []) if quoted
+                 else first.split(delimiter))
     except csv.Error as error:
         raise TslrecError(f"{file}, line {number}: {error}; expected a header with the names of columns") from None
     names = tuple(cell.strip() for cell in cells) if first else ()
-    format, aliases = ("csv", {}) if as_it_is else KNOWN_HEADERS.get(names, ("csv", {}))
+    format, aliases = ("csv", {}) if as_it_is else _KNOWN_HEADERS.get(names, ("csv", {}))
     return Table(file, names, delimiter, quoted, True, encoding, number, aliases, format,
                  1000 if format == "amazon" else 1)
 
 
-def _age(file: RawFile) -> str:
-    """Return the encoding of a MovieLens file without a header: titles are latin-1 in old ones, UTF-8 in 10M."""
-    return "utf-8" if file.name == "movies.dat" and is_utf8(file) else "latin-1"
-
-
 def _renamed(header: Iterable[str], config: PrepareConfig) -> tuple[str, ...]:
-    """Name the columns of formats with fixed names as the flags do, so that the flags' values don't matter."""
+    """Return the columns of a format with fixed names, renamed as the flags name them."""
     names = {"user_id": config.user_column, "item_id": config.item_column, "rating": config.rating_column,
              "timestamp": config.time_column or "timestamp"}
     return tuple(names.get(name, name) for name in header)

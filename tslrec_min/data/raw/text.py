@@ -1,7 +1,7 @@
-"""Raw files as text: plain, gzip, or a member of a zip archive; read in blocks of whole lines, within bounds.
+"""Raw files as text: plain, gzip, or a member of a zip archive; read in blocks of whole lines.
 
-Nothing is ever unpacked to the disk, so names inside an archive can't lead anywhere. What a file may expand to and how
-long a line may be is bounded: memory does not depend on what is in the file.
+Nothing is unpacked to the disk, so names inside an archive can do no harm. The expanded size of a file and the length
+of a line are limited, so memory does not depend on the contents.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 from ...errors import TslrecError
 from ...storage.expansion import MAX_EXPANSION, max_expanded
 
 BLOCK_CHARACTERS = 1 << 20
-"""Of a block, up to the end of its last line."""
+"""Of a block, which is then read to the end of its last line."""
+_BUFFER = 1 << 17
 LONGEST_LINE = 16 << 20
-"""Characters; of published review data the longest line has far fewer than one million."""
+"""Characters; the longest line of published review data has far fewer than one million."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class RawFile:
     """Name inside the zip archive `path`; empty: the file itself."""
 
     def __str__(self) -> str:
-        """Return what messages call it."""
+        """Return its name in messages."""
         return f"{self.path}:{self.member}" if self.member else str(self.path)
 
     @property
     def name(self) -> str:
-        """Last part of the name, without the .gz of a compressed file."""
+        """File name, without the .gz of a compressed file."""
         return PurePosixPath(self.member).name if self.member else self.path.name.removesuffix(".gz")
 
     @property
@@ -52,23 +53,24 @@ class RawFile:
         """Open for reading, decompressed.
 
         Raises:
-            TslrecError: it can't be read or decompressed, or expands beyond all measure.
+            TslrecError: it can't be read or decompressed, or expands to more than `max_expanded`.
         """
         with contextlib.ExitStack() as opened:
             if self.member:
                 with _decompressing(self):
                     archive = opened.enter_context(zipfile.ZipFile(self.path))
                     member = opened.enter_context(archive.open(self.member))
-                yield _bounded(member, archive.getinfo(self.member).compress_size, self)
+                yield io.BufferedReader(_Bounded(member, archive.getinfo(self.member).compress_size, self), _BUFFER)
             elif self.path.suffix == ".gz":
-                yield _bounded(opened.enter_context(gzip.open(self.path)), self.path.stat().st_size, self)
+                stream = opened.enter_context(gzip.open(self.path))
+                yield io.BufferedReader(_Bounded(stream, self.path.stat().st_size, self), _BUFFER)
             else:
                 yield opened.enter_context(open(self.path, "rb"))
 
 
 @contextlib.contextmanager
 def _decompressing(file: RawFile) -> Iterator[None]:
-    """Turn what is raised of damaged archives into TslrecError: the errors of their modules share no base class."""
+    """Turn the errors of damaged archives, which share no base class, into TslrecError."""
     try:
         yield
     except FileNotFoundError:
@@ -79,27 +81,22 @@ def _decompressing(file: RawFile) -> Iterator[None]:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that refuses to give more than a number of bytes."""
+    """A decompressed stream that raises TslrecError when it expands to more than `max_expanded`."""
 
-    def __init__(self, stream: io.BufferedIOBase, most: int, file: RawFile) -> None:
-        self.stream, self.left, self.file = stream, most, file
+    def __init__(self, stream: Any, compressed_size: int, file: RawFile) -> None:
+        self.stream, self.left, self.file = stream, max_expanded(compressed_size), file
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         with _decompressing(self.file):
-            count = self.stream.readinto(buffer)
+            count: int = self.stream.readinto(buffer)
         self.left -= count
         if self.left < 0:
-            raise TslrecError(f"{self.file} expands to more than {MAX_EXPANSION} times its size, which data does "
-                              "not; if it is sound, decompress it yourself and give the plain file")
+            raise TslrecError(f"{self.file} expands to more than {MAX_EXPANSION} times its size, which is not usual "
+                              "for data; if that is correct, decompress it yourself and give the plain file")
         return count
-
-
-def _bounded(stream: object, compressed: int, file: RawFile) -> BinaryIO:
-    bounded = _Bounded(cast(io.BufferedIOBase, stream), max_expanded(compressed), file)
-    return cast(BinaryIO, io.BufferedReader(bounded, 1 << 17))
 
 
 def members(path: Path) -> list[RawFile]:
@@ -112,8 +109,8 @@ def members(path: Path) -> list[RawFile]:
         try:
             archive = zipfile.ZipFile(stream)
             files = [info for info in archive.infolist() if not info.is_dir()]
-            for info in files:  # a name is written twice and has no checksum: the two are compared by opening
-                with contextlib.suppress(RuntimeError):  # encrypted: a matter of whoever reads it
+            for info in files:  # a name is stored twice, without checksum; opening compares the two
+                with contextlib.suppress(RuntimeError):  # encrypted: an error only if it is read
                     archive.open(info).close()
             return [RawFile(path, info.filename) for info in files]
         except Exception as error:  # zipfile's errors share no base class
@@ -127,11 +124,11 @@ class Block:
     first_line: int
     """Number of the first one, from 1."""
     text: str
-    """The lines, each with a line feed: only the last line of the file may have none."""
+    """The lines, each with a line feed except perhaps the last line of the file."""
 
 
 def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
-    """Read a file in blocks of about `BLOCK_CHARACTERS`; of UTF-8 a byte order mark is no part of the text.
+    """Read a file in blocks of about `BLOCK_CHARACTERS`, without the byte order mark of UTF-8.
 
     Raises:
         TslrecError: it can't be read or is not text of this encoding, or a line is longer than `LONGEST_LINE`.
@@ -140,7 +137,7 @@ def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
     with file.open() as stream:
         try:
             marked = codecs.lookup(encoding).name == "utf-8"
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig" if marked else encoding, newline="")
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig" if marked else encoding)  # any line end becomes \n
         except LookupError:
             raise TslrecError(f"unknown --encoding {encoding!r}; try utf-8 or latin-1") from None
         try:
@@ -148,16 +145,14 @@ def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
                 rest = text.readline(LONGEST_LINE)
                 if len(rest) == LONGEST_LINE:
                     raise TslrecError(f"{file}: a line after line {line + block.count(chr(10))} is longer than "
-                                      f"{LONGEST_LINE:,} characters: it is not the text that was expected")
-                whole = _with_line_feeds(block + rest)
-                yield Block(line, whole)
-                line += whole.count("\n")
-        except UnicodeError as error:  # of UTF-16 without a mark it is no UnicodeDecodeError
+                                      f"{LONGEST_LINE:,} characters, so it is no text of interactions or titles; check "
+                                      "the file")
+                yield Block(line, block + rest)
+                line += (block + rest).count("\n")
+        except UnicodeError as error:  # UTF-16 without byte order mark: not a UnicodeDecodeError
             reason = error.reason if isinstance(error, UnicodeDecodeError) else error
             raise TslrecError(f"{file} is not {encoding} text ({reason}, after line {line}); name "
                               "its encoding with --encoding") from None
-        finally:
-            text.detach()
 
 
 def text_lines(file: RawFile, encoding: str) -> Iterator[tuple[int, str]]:
@@ -172,13 +167,8 @@ def text_lines(file: RawFile, encoding: str) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def _with_line_feeds(text: str) -> str:
-    """Return text whose lines all end with a line feed alone."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
 def is_utf8(file: RawFile) -> bool:
-    """Return whether a file is UTF-8 throughout; reads all of it."""
+    """Return whether all of a file is UTF-8."""
     try:
         for _ in text_blocks(file, "utf-8"):
             pass

@@ -1,4 +1,4 @@
-"""Titles and further texts of items, out of rows of any format."""
+"""Titles and further texts of items, from rows of any format."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _TITLE_COLUMNS = ("title", "movie_title", "name", "item_name", "product_title")
 
 @dataclass
 class RawItems:
-    """Texts of items, as read: HTML entities unescaped, white space in one form."""
+    """Texts of items: HTML entities unescaped, white space normalised."""
 
     titles: dict[str, str] = field(default_factory=dict)
     """Item id -> title."""
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
     """Name of a further column -> item id -> its text."""
     unescaped: set[str] = field(default_factory=set)
-    """Items in whose texts HTML entities were unescaped."""
+    """Ids of items in whose texts HTML entities were unescaped."""
     bad_rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Rows left out because they can't be used: see `BadRows.as_json`."""
+    """Rows left out because they are bad, see `BadRows.reasons`."""
 
 
 def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] | None = None) -> RawItems:
-    """Read texts of items from rows.
+    """Read the titles of items and their texts in the columns of ``item_fields``.
 
     Args:
-        rows: of the items; several of one item are allowed as long as they agree.
-        config: names of columns, and what happens to bad rows.
+        rows: of the items; an item may have several that agree.
+        config: names of columns, and what to do with bad rows.
         wanted: ids of the items to keep; None: all.
 
     Raises:
-        TslrecError: see `read_items`.
+        TslrecError: a column is missing, a row can't be read, or an item has two titles or two texts in a column.
     """
     names = item_field_names(config)
     raw, bad = RawItems(fields={name: {} for name in names}), BadRows(skip=config.on_bad_row == "skip")
@@ -53,7 +53,7 @@ def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] |
                 continue
             if wanted is None or item_id in wanted:
                 _take_item(raw, bad, rows, line, item_id, dict(zip(("title", *names), texts, strict=True)))
-    raw.bad_rows = bad.as_json()
+    raw.bad_rows = bad.reasons
     return raw
 
 
@@ -74,7 +74,7 @@ def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item_id: s
 
 
 def text_of(value: Any) -> str:
-    """Return a text, or what JSON has in place of one: lists with commas, objects as ``key: value``, None as blank."""
+    """Return a value as text: lists with commas, objects as ``key: value``, None as blank."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode(errors="replace").decode()  # no lone surrogates
     if isinstance(value, Mapping):
@@ -89,21 +89,21 @@ def item_field_names(config: PrepareConfig) -> tuple[str, ...]:
     """Return the names in ``item_fields``.
 
     Raises:
-        TslrecError: one is empty, there twice, or the name of a column that every data set has.
+        TslrecError: one is empty, repeated, or the name of a column that every data set has.
     """
     names = tuple(name.strip() for name in config.item_fields.split(",")) if config.item_fields.strip() else ()
     if "" in names or len(set(names)) < len(names):
-        raise TslrecError(f"--item-fields {config.item_fields!r} has an empty name or one twice; expected names of "
-                          "columns, separated by commas")
+        raise TslrecError(f"--item-fields {config.item_fields!r} has an empty or repeated name; expected different "
+                          "names of columns, separated by commas")
     taken = [name for name in names if name in ("item", "item_id", "title", config.item_column)]
     if taken:
-        raise TslrecError(f"--item-fields names {', '.join(taken)}, which the data set has anyway; name further "
-                          "columns only")
+        raise TslrecError(f"--item-fields names {', '.join(taken)}, which every data set has; name only further columns"
+                          )
     return names
 
 
 def item_columns(rows: Rows, config: PrepareConfig) -> dict[str, str]:
-    """Return the columns that are read of items: ``item``, ``title`` and further texts -> name."""
+    """Return the columns to read of items: ``item``, ``title`` and further texts -> name."""
     named = () if "title" in rows.aliases else (name for name in _TITLE_COLUMNS if name in rows.names)
     return {"item": config.item_column, "title": config.title_column or next(iter(named), "title"),
             **{name: name for name in item_field_names(config)}}

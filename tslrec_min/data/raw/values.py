@@ -1,4 +1,4 @@
-"""Ids and times out of texts, JSON, Parquet and data frames."""
+"""Ids and times from text, JSON, Parquet and data frames."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ...errors import TslrecError
 
 NOT_IN_IDS = "\t\r\n\0"
 _SHOWN = 80
-"""Characters of a value that messages show."""
+"""Maximum number of characters of a value in messages."""
 
 
 def brief(value: Any) -> str:
-    """Return what messages show of a value: its repr, or the beginning of a long one."""
+    """Return the repr of a value for messages, cut if it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def id_text(value: Any) -> str:
-    """Return an id as text: 12 and 12.0 are ``12``, nothing (None, NaN) is empty.
+    """Return an id as text: 12 and 12.0 are ``12``, a missing one (None, NaN) is empty.
 
     Raises:
         ValueError: it is neither text nor a number.
@@ -42,19 +42,19 @@ def id_text(value: Any) -> str:
 
 
 def can_be_id(name: str) -> bool:
-    """Return whether a name is neither empty nor has a tab, a line break, NUL or half of a surrogate pair."""
+    """Return whether a name is not empty and has no tab, line break, NUL or lone surrogate."""
     if name.isprintable():
         return name != ""
     return not any(mark in name for mark in NOT_IN_IDS) and is_text(name)
 
 
 def is_text(name: str) -> bool:
-    """Return whether UTF-8 can hold a name: JSON can have half of a surrogate pair."""
+    """Return whether UTF-8 can encode a name: JSON can have lone surrogates."""
     return name == name.encode(errors="replace").decode()
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value is None, NaN, or what pandas has for them."""
+    """Return whether a value is None, NaN, or pandas.NA."""
     try:
         return value is None or bool(value != value)
     except (TypeError, ValueError):  # pandas.NA, which has no truth value; an array
@@ -62,14 +62,14 @@ def is_missing(value: Any) -> bool:
 
 
 def parse_time(value: Any, per_second: int = 1) -> float:
-    """Parse a time: an integer stays exact, a float, or an ISO date (naive ones are taken as UTC).
+    """Parse a time: a number, where integers stay exact, or an ISO date, in UTC unless it has a time zone.
 
     Args:
         value: text, a number, or a date or time of Python, NumPy or pandas.
-        per_second: units of a number in a second; where that is 1, numbers are left as they are.
+        per_second: units of a number per second.
 
     Returns:
-        The number, or seconds since 1970 for a date.
+        The number in seconds, or seconds since 1970 for a date.
 
     Raises:
         ValueError: it is none of these, or does not fit into 64 bits.
@@ -103,21 +103,22 @@ def _as_number(value: Any) -> float | None:
 
 
 def time_window(config: PrepareConfig) -> tuple[float, float] | None:
-    """Return the bounds of ``from_time`` (included) and ``until_time`` (not included), None if neither is set.
+    """Return ``from_time`` (included) and ``until_time`` (not included), None if neither is set.
 
     Raises:
-        TslrecError: one is no time, or none lies between them.
+        TslrecError: one is no time, or they are in the wrong order.
     """
     if not config.from_time and not config.until_time:
         return None
-    bounds = []
-    for flag, text, default in (("--from-time", config.from_time, -math.inf), ("--until-time", config.until_time,
-                                                                               math.inf)):
-        try:
-            bounds.append(parse_time(text) if text else default)
-        except ValueError as error:
-            raise TslrecError(f"{flag}: {error}; give a number or a date like 2014-07-01") from None
-    if bounds[0] >= bounds[1]:
+    first, end = _bound("--from-time", config.from_time, -math.inf), _bound("--until-time", config.until_time, math.inf)
+    if first >= end:
         raise TslrecError(f"no time is from {config.from_time} on and before {config.until_time}; exchange --from-time "
                           "and --until-time")
-    return bounds[0], bounds[1]
+    return first, end
+
+
+def _bound(flag: str, text: str, default: float) -> float:
+    try:
+        return parse_time(text) if text else default
+    except ValueError as error:
+        raise TslrecError(f"{flag}: {error}; give a number or a date like 2014-07-01") from None
