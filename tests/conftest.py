@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is loaded: threads that wait leave the processor to others
+os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +25,6 @@ from tslrec_min.storage.artifacts import Recipe, write_artifact
 
 from .factories import config_for, make_wheel, write_cycle, write_random_embeddings
 
-os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
 CPU = torch.device("cpu")
 # Epochs enough for categories that follow the histories: what is random can't be learned.
 PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=12)
