@@ -20,11 +20,6 @@ from ..tiny_llm import make_tiny_llm
 TOKENS = torch.tensor([[5, 6, 7, 8, 9]])
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_llm(tmp_path_factory.mktemp("llm"))
-
-
 def load(folder: Path) -> LlamaForCausalLM:
     return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
