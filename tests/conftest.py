@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is loaded: threads that wait leave the processor to others
+os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
+
 import numpy as np
 import pytest
 import torch
 
 from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.cli import options
-from tslrec_min.configs import PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.configs import PrepareConfig, TrainConfig
 from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.finetuning.finetune import finetune
@@ -20,14 +23,9 @@ from tslrec_min.recommenders.train import train
 from tslrec_min.runtime.progress import set_verbosity
 from tslrec_min.storage.artifacts import Recipe, write_artifact
 
-from .factories import config_for, make_wheel, write_cycle, write_random_embeddings
+from .factories import COLD, PRETRAIN, SMALL, config_for, make_wheel, write_cycle, write_random_embeddings
 
-os.environ["PYTHONSAFEPATH"] = "1"  # subprocesses import the package that is installed, not the tree they start in
 CPU = torch.device("cpu")
-# Epochs enough for categories that follow the histories: what is random can't be learned.
-PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=12)
-COLD = PrepareConfig(k_core=0, cold_items=0.2, cold_seed=3)
-SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 2, "learning_rate": 5e-3}
 FILES = {"tslrec_demo_wheel/a.bin": b"first file" * 1000, "tslrec_demo_wheel/b.txt": b"second"}
 
 

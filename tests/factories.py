@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,9 @@ import torch
 from click.testing import CliRunner, Result
 from hypothesis import reject
 
+from tslrec_min import api
 from tslrec_min.cli import main
-from tslrec_min.configs import FinetuneConfig
+from tslrec_min.configs import FinetuneConfig, PrepareConfig, PretrainConfig
 from tslrec_min.data.build import build_dataset
 from tslrec_min.data.cold import ColdItems
 from tslrec_min.data.dataset import Dataset
@@ -65,6 +67,11 @@ name = "tslrec"
 embeddings = "tuned"
 adapter = "init"
 """
+SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 2, "learning_rate": 5e-3}
+LEARNING = {**SMALL, "epochs": 12, "dropout": 0.1}
+# Epochs enough for categories that follow the histories: what is random can't be learned.
+PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=12)
+COLD = PrepareConfig(k_core=0, cold_items=0.2, cold_seed=3)
 CLIP = torch.nn.utils.clip_grad_norm_
 
 
@@ -141,6 +148,12 @@ class Steps:
             raise KeyboardInterrupt
         self.taken += 1
         return CLIP(*arguments, **options)
+
+
+def api_functions() -> list[str]:
+    """Names of the functions, in the order of the file."""
+    return [name for name, value in vars(api).items()
+            if inspect.isfunction(value) and value.__module__ == api.__name__ and not name.startswith("_")]
 
 
 def sha256(contents: bytes) -> str:

@@ -9,6 +9,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import Gemma3ForCausalLM, LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
 from transformers.convert_slow_tokenizer import generate_merges
 
+from tslrec_min.llm.gguf.writer import write_gguf
+from tslrec_min.llm.model import LanguageModel
+
 SMOLLM = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
                                   pre_tokenizers.ByteLevel(add_prefix_space=False)])
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -96,3 +99,9 @@ def make_tiny_llm(folder: Path, *, architecture: str = "llama", tied: bool = Tru
     network.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+def save_gguf(model: LanguageModel, path: Path, **changes: object) -> Path:
+    """Write a model as a GGUF file; `changes` override what it says of its config."""
+    write_gguf(path, model.network, {**model.network.config.to_dict(), **changes}, model.metadata)
+    return path

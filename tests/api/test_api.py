@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 import json
 import subprocess
@@ -21,16 +20,10 @@ from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from tslrec_min.errors import TslrecError
 
-from ..factories import N_ITEMS
+from ..factories import N_ITEMS, api_functions
 
 STAGES = {"prepare": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig, "embed": EmbedConfig,
           "train": TrainConfig, "evaluate": EvaluateConfig}
-
-
-def api_functions() -> list[str]:
-    """Names of the functions, in the order of the file."""
-    return [name for name, value in vars(api).items()
-            if inspect.isfunction(value) and value.__module__ == api.__name__ and not name.startswith("_")]
 
 
 def test_the_package_offers_every_function_of_the_module() -> None:

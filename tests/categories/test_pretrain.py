@@ -12,12 +12,13 @@ from tslrec_min.data.dataset import load_dataset
 from tslrec_min.errors import TslrecError
 from tslrec_min.storage.artifacts import read_json
 
+from ..factories import LEARNING
+
 CPU = torch.device("cpu")
-SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "learning_rate": 5e-3, "epochs": 12, "dropout": 0.1}
 
 
 def test_pretrain_writes_categories(cycle: Path, tmp_path: Path) -> None:
-    pretrain(cycle, tmp_path / "pre", PretrainConfig(categories=4, **SMALL | {"epochs": 2}), device=CPU, threads=1)
+    pretrain(cycle, tmp_path / "pre", PretrainConfig(categories=4, **LEARNING | {"epochs": 2}), device=CPU, threads=1)
     dataset, dataset_hash = load_dataset(cycle)
     categories, _ = load_categories(tmp_path / "pre", dataset, dataset_hash)
     assert categories.n_categories == 4 and set(categories.labels[1:]) == set(range(4)) and categories.labels[0] == -1

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import doctest
-import inspect
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from tslrec_min import api
 
-from ..factories import ROOT
+from ..factories import ROOT, api_functions
 
 
 @pytest.fixture
@@ -41,9 +40,3 @@ def run_examples(texts: list[tuple[str, str | None]]) -> None:
         failed, _ = runner.run(test, out=problems.append, clear_globs=False)
         assert not failed, "".join(problems)
         names |= test.globs  # the examples go on from each other
-
-
-def api_functions() -> list[str]:
-    """Names of the functions, in the order of the file."""
-    return [name for name, value in vars(api).items()
-            if inspect.isfunction(value) and value.__module__ == api.__name__ and not name.startswith("_")]

@@ -8,19 +8,15 @@ import numpy as np
 import pytest
 
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
-from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import load_language_model
 
-from ..tiny_llm import make_tiny_llm
+from ..tiny_llm import save_gguf
 from .factories import embed
 
 
 @pytest.fixture(scope="session")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store-llm")
-    model = load_language_model(make_tiny_llm(folder / "hf"))
-    write_gguf(folder / "tiny.gguf", model.network, model.network.config.to_dict(), model.metadata)
-    return folder / "tiny.gguf"
+def gguf(llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_gguf(load_language_model(llm), tmp_path_factory.mktemp("store-llm") / "tiny.gguf")
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,11 @@ from tslrec_min.embedding import embed as stage
 from tslrec_min.embedding.store import Part, ShardStore
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
-from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import load_language_model
 from tslrec_min.storage.artifacts import open_artifact, read_json
 
 from ..factories import N_ITEMS
-from ..tiny_llm import make_tiny_llm
+from ..tiny_llm import make_tiny_llm, save_gguf
 from .factories import CONFIG, command, embed, files, interrupt, shards
 
 N_SHARDS = N_ITEMS // 2
@@ -113,9 +112,7 @@ def test_damaged_shards_are_made_again(cycle: Path, gguf: Path, whole: Path, tmp
 
 def test_shards_of_another_recipe_are_never_taken(cycle: Path, gguf: Path, whole: Path, tmp_path: Path,
                                                   computed: list[int]) -> None:
-    other_model = tmp_path / "other.gguf"
-    model = load_language_model(make_tiny_llm(tmp_path / "hf", seed=1))
-    write_gguf(other_model, model.network, model.network.config.to_dict(), model.metadata)
+    other_model = save_gguf(load_language_model(make_tiny_llm(tmp_path / "hf", seed=1)), tmp_path / "other.gguf")
     out = tmp_path / "store" / "embed"
     interrupt(cycle, other_model, out, after=3)
     for config in (replace(CONFIG, batch_tokens=100), replace(CONFIG, shard_size=3)):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,24 @@ from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import open_artifact, read_json
 
+from ..factories import hashes, tslrec
+
 SMALL = ["--width", "8", "--blocks", "1", "--max-len", "8", "--epochs", "2"]
 CPU = torch.device("cpu")
 
 
-def run_chain(raw: Path, llm: Path, folder: Path, hash_seed: str) -> dict[str, str]:
-    """Run the stages, each in a process of its own with one thread; return the hash of each artifact."""
+def in_this_process(words: list[str]) -> None:
+    done = tslrec(*words)
+    assert done.exit_code == 0, done.output
+
+
+def in_another_process(words: list[str]) -> None:
+    subprocess.run([sys.executable, "-m", "tslrec_min.cli", *words], check=True, capture_output=True, timeout=300,
+                   env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "1"})
+
+
+def run_chain(raw: Path, llm: Path, folder: Path, run: Callable[[list[str]], None]) -> dict[str, str]:
+    """Run the stages with one thread each; return the hash of each artifact."""
     stages = [
         ("prepare", raw, "-o", "dataset", "--k-core", "2"),
         ("pretrain", "dataset", "-o", "pretrain", "--categories", "4", *SMALL),
@@ -33,17 +47,16 @@ def run_chain(raw: Path, llm: Path, folder: Path, hash_seed: str) -> dict[str, s
         ("train", "dataset", "--embeddings", "embed", "--adapter", "init", "-o", "train", *SMALL),
         ("evaluate", "dataset", "train", "-o", "evaluate", "--resamples", "100")]
     folder.mkdir()
-    for name, *words in stages:
-        threads = [] if name == "prepare" else ["--threads", "1"]
-        subprocess.run([sys.executable, "-m", "tslrec_min.cli", name, *map(str, words), *threads], check=True,
-                       cwd=folder, capture_output=True, timeout=300,
-                       env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": hash_seed})
-    return {name: read_json(folder / path / "config.json")["hash"] for name, path in
-            (("prepare", "dataset"), *((name, name) for name, *_ in stages[1:]))}
+    with contextlib.chdir(folder):
+        for name, *words in stages:
+            run([name, *map(str, words), *([] if name == "prepare" else ["--threads", "1"])])
+    return hashes(folder)
 
 
 def test_all_stages_repeat_in_other_processes(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
-    assert run_chain(cycle_raw, llm, tmp_path / "a", "1") == run_chain(cycle_raw, llm, tmp_path / "b", "2")
+    """Here, in a process that has done much before, and each in a process of its own with another seed of hashes."""
+    here = run_chain(cycle_raw, llm, tmp_path / "here", in_this_process)
+    assert here == run_chain(cycle_raw, llm, tmp_path / "there", in_another_process) and len(here) == 6
 
 
 @pytest.mark.parametrize("model", ["sasrec", "gru4rec", "bert4rec"])

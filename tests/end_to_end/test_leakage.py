@@ -23,13 +23,9 @@ from tslrec_min.ranking.metrics import COLD_METRICS
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import open_artifact
 
-from ..factories import N_ITEMS, config_for, write_random_embeddings
+from ..factories import COLD, N_ITEMS, PRETRAIN, SMALL, config_for, write_random_embeddings
 
 CPU = torch.device("cpu")
-# Epochs enough for categories that follow the histories: what is random can't be learned.
-PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=12)
-COLD = PrepareConfig(k_core=0, cold_items=0.2, cold_seed=3)
-SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 2, "learning_rate": 5e-3}
 
 
 def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:

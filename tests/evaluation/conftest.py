@@ -12,7 +12,8 @@ from tslrec_min.configs import TrainConfig
 from tslrec_min.data.dataset import Dataset, Histories
 from tslrec_min.recommenders.train import train
 
-N_ITEMS = 23
+from .factories import N_ITEMS
+
 CPU = torch.device("cpu")
 
 

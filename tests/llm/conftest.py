@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from ..tiny_llm import make_tiny_llm
+from tslrec_min.llm.model import LanguageModel, load_language_model
+
+
+@pytest.fixture(scope="session")
+def tiny(llm: Path) -> LanguageModel:
+    return load_language_model(llm)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return make_tiny_llm(tmp_path / "tiny")
+def folder(llm: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model's folder, to be damaged."""
+    return Path(shutil.copytree(llm, tmp_path / "tiny"))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from tslrec_min.llm.elementwise import rotated
-from tslrec_min.llm.gguf.writer import write_gguf
-from tslrec_min.llm.model import LanguageModel
 
 
 def normal(*shape, seed=0, spread=1.0):
@@ -56,8 +52,3 @@ def wide_rotated(cos, sin):
         left, right = x.chunk(2, dim=-1)
         return x * cos[:, None] + torch.cat([-right, left], dim=-1) * sin[:, None]
     return function
-
-
-def to_gguf(model: LanguageModel, path: Path) -> Path:
-    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata)
-    return path

@@ -8,8 +8,7 @@ from tslrec_min.llm.files import load_tokenizer
 from tslrec_min.llm.model import load_language_model
 from tslrec_min.llm.prompts import PromptTemplate
 
-from ..tiny_llm import make_tiny_llm, make_tokenizer
-from .factories import to_gguf
+from ..tiny_llm import make_tiny_llm, make_tokenizer, save_gguf
 
 
 def test_special_tokens_in_text_are_plain_text(folder: Path) -> None:
@@ -24,7 +23,7 @@ def test_special_tokens_in_text_are_plain_text(folder: Path) -> None:
 def test_bos_and_eos_are_the_models_own(tmp_path: Path, bos: bool, eos: bool) -> None:
     folder = make_tiny_llm(tmp_path / "tiny", tokenizer=make_tokenizer(bos=bos, eos=eos))
     model = load_language_model(folder)
-    path = to_gguf(model, tmp_path / "model.gguf")
+    path = save_gguf(model, tmp_path / "model.gguf")
     for tokenizer in (model.tokenizer, load_tokenizer(folder), load_tokenizer(path)):
         (ids, offsets), = tokenizer.encode_all_with_offsets(["Toy Story"])
         assert ([1] if ids[0] == 1 else []) == [1] * bos

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import LlamaForCausalLM
 
@@ -19,11 +18,6 @@ from tslrec_min.storage.artifacts import read_json
 from ..tiny_llm import make_tiny_llm
 
 TOKENS = torch.tensor([[5, 6, 7, 8, 9]])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_llm(tmp_path_factory.mktemp("llm"))
 
 
 def load(folder: Path) -> LlamaForCausalLM:
@@ -89,17 +83,19 @@ def test_merge_of_broken_weights_is_refused_and_changes_nothing(folder: Path) ->
 
 
 def test_peft_reads_our_adapter(folder: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
     ours = with_lora(folder)
     save_adapter(ours, tmp_path, alpha=6.0, dropout=0.0, base_model=str(folder))
-    theirs = PeftModel.from_pretrained(load(folder), tmp_path).eval()
+    theirs = peft.PeftModel.from_pretrained(load(folder), tmp_path).eval()
     torch.testing.assert_close(states(theirs), states(ours), atol=1e-5, rtol=1e-4)
     merge_lora(ours)
     torch.testing.assert_close(states(theirs.merge_and_unload()), states(ours), atol=1e-5, rtol=1e-4)
 
 
 def test_we_read_an_adapter_of_peft(folder: Path, tmp_path: Path) -> None:
-    theirs = get_peft_model(load(folder), LoraConfig(r=3, lora_alpha=6, target_modules=list(TARGETS),
-                                                     init_lora_weights=False)).eval()
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=list(TARGETS), init_lora_weights=False)
+    theirs = peft.get_peft_model(load(folder), config).eval()
     theirs.save_pretrained(tmp_path)
     ours = load(folder)
     load_adapter(ours, tmp_path)

@@ -14,14 +14,13 @@ from tslrec_min.errors import TslrecError
 from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import last_hidden_states, load_language_model
 
-from ..tiny_llm import ARCHITECTURES, make_tiny_llm
-from .factories import to_gguf
+from ..tiny_llm import ARCHITECTURES, make_tiny_llm, save_gguf
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_folder_and_gguf_give_the_same_states(tmp_path: Path, architecture: str) -> None:
     original = load_language_model(make_tiny_llm(tmp_path / "tiny", architecture=architecture))
-    again = load_language_model(to_gguf(original, tmp_path / "model.gguf"))
+    again = load_language_model(save_gguf(original, tmp_path / "model.gguf"))
     assert not original.network.training and not again.network.training
     assert again.network.config._attn_implementation == "sdpa"
     (ids, _), = original.tokenizer.encode_all_with_offsets(["A person liked these items: The Matrix (1999)"])
@@ -34,7 +33,7 @@ def test_folder_and_gguf_give_the_same_states(tmp_path: Path, architecture: str)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_gguf_in_bfloat16_keeps_its_buffers(tmp_path: Path, architecture: str) -> None:
     original = load_language_model(make_tiny_llm(tmp_path / "tiny", architecture=architecture))
-    network = load_language_model(to_gguf(original, tmp_path / "model.gguf"), dtype=torch.bfloat16).network
+    network = load_language_model(save_gguf(original, tmp_path / "model.gguf"), dtype=torch.bfloat16).network
     assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
     assert network.lm_head.weight is network.model.embed_tokens.weight
     weight = original.network.model.layers[1].mlp.up_proj.weight
@@ -47,7 +46,7 @@ def test_gguf_in_bfloat16_keeps_its_buffers(tmp_path: Path, architecture: str) -
 
 def test_weights_of_a_gguf_are_read_one_at_a_time(tmp_path: Path) -> None:
     """In bfloat16 the network itself is torch's: what NumPy holds beside it are tensors on their way."""
-    path = to_gguf(load_language_model(make_tiny_llm(tmp_path / "big", hidden_size=256, intermediate_size=256,
+    path = save_gguf(load_language_model(make_tiny_llm(tmp_path / "big", hidden_size=256, intermediate_size=256,
                                                      num_hidden_layers=16)), tmp_path / "model.gguf")
     load_language_model(path)  # imports
     tracemalloc.start()
@@ -84,12 +83,13 @@ def test_dtype_is_followed(folder: Path) -> None:
 
 def test_source_hash_depends_on_the_weights_alone(folder: Path, tmp_path: Path) -> None:
     first = load_language_model(folder).source.hash
-    assert first == load_language_model(make_tiny_llm(tmp_path / "copy")).source.hash
-    assert first != load_language_model(make_tiny_llm(tmp_path / "other", seed=1)).source.hash
+    assert first == load_language_model(make_tiny_llm(tmp_path / "copy", max_position_embeddings=1024)).source.hash
+    other = make_tiny_llm(tmp_path / "other", max_position_embeddings=1024, seed=1)
+    assert first != load_language_model(other).source.hash
 
 
 def test_damaged_gguf_is_one_line(folder: Path, tmp_path: Path) -> None:
-    path = to_gguf(load_language_model(folder), tmp_path / "model.gguf")
+    path = save_gguf(load_language_model(folder), tmp_path / "model.gguf")
     os.truncate(path, path.stat().st_size - 1000)
     with pytest.raises(TslrecError, match="damaged or cut off") as caught:
         load_language_model(path)

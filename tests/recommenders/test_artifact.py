@@ -14,8 +14,9 @@ from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.recommenders.artifact import load_cold_rows, load_recommender
 from tslrec_min.recommenders.train import projected_rows, train
 
+from ..factories import SMALL
+
 CPU = torch.device("cpu")
-SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 2, "learning_rate": 5e-3}
 
 
 def test_cold_rows_come_from_the_projection_of_the_best_weights(cold: Path, trained: Path) -> None:

@@ -20,8 +20,9 @@ from tslrec_min.recommenders.inference import rank
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, read_json, write_artifact
 
+from ..factories import LEARNING
+
 CPU = torch.device("cpu")
-SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "learning_rate": 5e-3, "epochs": 12, "dropout": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def trained_metrics(cycle: Path, out: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("adapter", ["none", "linear", "init"])
 def test_learns_a_known_answer(cycle: Path, embeddings: Path, tmp_path: Path, adapter: str) -> None:
-    train(cycle, tmp_path / "run", TrainConfig(adapter=adapter, **SMALL), device=CPU, threads=1,
+    train(cycle, tmp_path / "run", TrainConfig(adapter=adapter, **LEARNING), device=CPU, threads=1,
           embeddings_path=None if adapter == "none" else embeddings)
     found = trained_metrics(cycle, tmp_path / "run")
     assert found["hr@5"] == 1.0 and found["ndcg@5"] > 0.95
@@ -64,12 +65,12 @@ def test_learns_a_known_answer(cycle: Path, embeddings: Path, tmp_path: Path, ad
     {"precision": "bf16"}, {"decay": "cosine", "warmup_steps": 5, "weight_decay": 0.01},
 ], ids=lambda settings: "-".join(map(str, settings.values())))
 def test_every_model_and_loss_learns_it(cycle: Path, tmp_path: Path, settings: dict[str, object]) -> None:
-    train(cycle, tmp_path / "run", TrainConfig(**SMALL | {"blocks": 1} | settings), device=CPU, threads=1)
+    train(cycle, tmp_path / "run", TrainConfig(**LEARNING | {"blocks": 1} | settings), device=CPU, threads=1)
     assert trained_metrics(cycle, tmp_path / "run")["ndcg@5"] > 0.9
 
 
 def test_files_of_tensors_are_as_private_as_the_user_wants(cycle: Path, tmp_path: Path) -> None:
-    train(cycle, tmp_path / "run", TrainConfig(**SMALL | {"epochs": 1}), device=CPU, threads=1)
+    train(cycle, tmp_path / "run", TrainConfig(**LEARNING | {"epochs": 1}), device=CPU, threads=1)
     modes = {path.stat().st_mode for path in (tmp_path / "run").iterdir()}
     assert len(modes) == 1
 

@@ -18,17 +18,16 @@ from tslrec_min.storage import checkpoints
 from tslrec_min.storage.artifacts import open_artifact
 from tslrec_min.storage.checkpoints import Checkpointing
 
-from ..factories import Steps
+from ..factories import LEARNING, Steps
 
 CPU = torch.device("cpu")
-SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "learning_rate": 5e-3, "epochs": 12, "dropout": 0.1}
 
 
 def test_same_seed_same_weights_for_any_kernel_threads(cycle: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     states = []
     for name, seed, threads in (("a", 1, 1), ("b", 1, 2), ("c", 2, 1)):
-        config = TrainConfig(seed=seed, **SMALL | {"epochs": 2, "loss": "sampled", "negatives": 7})
+        config = TrainConfig(seed=seed, **LEARNING | {"epochs": 2, "loss": "sampled", "negatives": 7})
         train(cycle, tmp_path / name, config, device=CPU, threads=threads)
         states.append(load_file(tmp_path / name / "model.safetensors"))
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -40,7 +39,7 @@ def test_same_seed_same_weights_for_any_kernel_threads(cycle: Path, tmp_path: Pa
 def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: Path, monkeypatch, capfd, model: str
                                                          ) -> None:
     torch.set_num_threads(1)
-    config = TrainConfig(**SMALL | {"model": model, "epochs": 4, "batch_size": 8, "loss": "sampled", "negatives": 4,
+    config = TrainConfig(**LEARNING | {"model": model, "epochs": 4, "batch_size": 8, "loss": "sampled", "negatives": 4,
                                     "decay": "linear", "weight_decay": 0.1, "table_decay": 0.2, "units": 8})
     monkeypatch.setattr(checkpoints, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
     taken = []

@@ -17,10 +17,9 @@ from tslrec_min.storage.artifacts import open_artifact
 from tslrec_min.storage.checkpoints import Checkpointing, load_checkpoint, save_checkpoint
 from tslrec_min.storage.existing import Existing
 
-from ..factories import Steps
+from ..factories import LEARNING, Steps
 
 CPU = torch.device("cpu")
-SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "learning_rate": 5e-3, "epochs": 12, "dropout": 0.1}
 
 
 def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +40,7 @@ def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path, capsys:
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_taken_up(cycle: Path, tmp_path: Path, monkeypatch,
                                                                          capfd) -> None:
-    config = TrainConfig(**SMALL | {"epochs": 2})
+    config = TrainConfig(**LEARNING | {"epochs": 2})
     train(cycle, tmp_path / "whole", config, device=CPU, threads=1)
     wanted = open_artifact(tmp_path / "whole", "train").hash
     monkeypatch.setattr(checkpoints, "Checkpointing", partial(Checkpointing, seconds=0.0))

@@ -7,15 +7,9 @@ from pathlib import Path
 import pytest
 
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
-from tslrec_min.llm.model import LanguageModel, load_language_model
+from tslrec_min.llm.model import LanguageModel
 
-from ...tiny_llm import make_tiny_llm
 from .factories import save, with_few_sequences
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
-    return load_language_model(make_tiny_llm(tmp_path_factory.mktemp("tiny")))
 
 
 @pytest.fixture(scope="session")

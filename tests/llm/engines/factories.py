@@ -13,9 +13,10 @@ from tslrec_min.llm.engines import llama_engine
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
 from tslrec_min.llm.gguf import quantization
 from tslrec_min.llm.gguf.quantization import quantize
-from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import LanguageModel, last_hidden_states
 from tslrec_min.llm.prompts import PromptTemplate, TokenPrompt
+
+from ...tiny_llm import save_gguf
 
 TITLES = ["Toy Story (1995)", "The Matrix (1999)", "Amélie (2001)", "Star Wars", "千と千尋の神隠し", "Alien",
           "The Godfather", "Heat (1995)", "A", "Monty Python and the Holy Grail (1974)", "Fargo", "Brazil (1985)",
@@ -25,7 +26,7 @@ SPANS = [PromptTemplate(pooling="mean"), PromptTemplate(pooling="last"), PromptT
 
 def save(model: LanguageModel, path: Path, quant: str = "F16") -> Path:
     """Write a model; llama.cpp makes files of other types of the f16 one, which has the weights exactly."""
-    write_gguf(path, model.network, model.network.config.to_dict(), model.metadata)
+    save_gguf(model, path)
     if quant == "F16":
         return path
     with pytest.MonkeyPatch.context() as patch:

@@ -34,9 +34,9 @@ def test_identical_prompts_get_identical_rows(tiny: LanguageModel, engine: Llama
 
 
 def test_prompt_longer_than_the_context_is_refused(tiny: LanguageModel, engine: LlamaEngine) -> None:
-    prompt = TokenPrompt(tuple([5] * 257), 256, 257)
+    prompt = TokenPrompt(tuple([5] * 1025), 1024, 1025)
     for one in (engine, TorchEngine(tiny.network)):
-        with pytest.raises(TslrecError, match="prompt 0 has 257 tokens, the model reads at most 256"):
+        with pytest.raises(TslrecError, match="prompt 0 has 1025 tokens, the model reads at most 1024"):
             one.embed([prompt])
 
 

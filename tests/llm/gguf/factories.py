@@ -10,8 +10,6 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
 from tslrec_min.llm.gguf.metadata import Metadata
 from tslrec_min.llm.gguf.tokenizer import TextTokenizer, metadata_from_tokenizer, tokenizer_from_file
-from tslrec_min.llm.gguf.writer import write_gguf
-from tslrec_min.llm.model import LanguageModel
 
 from ...tiny_llm import make_tokenizer
 
@@ -26,11 +24,6 @@ TEXTS = [
     " The Matrix", "The\n\n\nMatrix", "<b>The</b> Matrix <table>", "▁The ▁▁ Matrix", "<0x41><0x0A>",
     *("The" + " " * count + "Star" for count in range(2, 8)), "\n" * 9, "\U000e0001\U0010ffff",
 ]
-
-
-def write(model: LanguageModel, path: Path, **changes: object) -> Path:
-    write_gguf(path, model.network, {**model.network.config.to_dict(), **changes}, model.metadata)
-    return path
 
 
 def split_by(pattern: str) -> pre_tokenizers.PreTokenizer:

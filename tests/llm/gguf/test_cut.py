@@ -16,13 +16,12 @@ from tslrec_min.llm.engines.torch_engine import TorchEngine
 from tslrec_min.llm.files import load_tokenizer
 from tslrec_min.llm.gguf.cut import cut_layers
 from tslrec_min.llm.gguf.quantization import quantize
-from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import load_language_model
 from tslrec_min.llm.prompts import PromptTemplate
 from tslrec_min.llm.resolve import resolve_model
 from tslrec_min.storage.artifacts import sha256_of_file
 
-from ...tiny_llm import ARCHITECTURES, make_tiny_llm
+from ...tiny_llm import ARCHITECTURES, make_tiny_llm, save_gguf
 
 TITLES = [["The Matrix (1999)"], ["Toy Story"], ["Amélie"]]
 
@@ -30,7 +29,7 @@ TITLES = [["The Matrix (1999)"], ["Toy Story"], ["Amélie"]]
 def whole_model(folder: Path, architecture: str = "llama", **changes: object) -> Path:
     """Write a tiny model as a GGUF."""
     model = load_language_model(make_tiny_llm(folder / "hf", architecture=architecture, **changes))
-    write_gguf(folder / "whole.gguf", model.network, model.network.config.to_dict(), model.metadata)
+    save_gguf(model, folder / "whole.gguf")
     return folder / "whole.gguf"
 
 

@@ -13,14 +13,13 @@ from tslrec_min.llm.gguf.quantization import QUANTS, quant_for_speed, quantize
 from tslrec_min.llm.gguf.reader import read_gguf
 from tslrec_min.llm.model import LanguageModel, load_language_model
 
-from ...tiny_llm import make_tiny_llm
-from .factories import write
+from ...tiny_llm import make_tiny_llm, save_gguf
 
 
 @pytest.mark.parametrize("quant", QUANTS)
 def test_every_quantisation_stays_close(tmp_path: Path, quant: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", hidden_size=256, intermediate_size=256))
-    source = write(model, tmp_path / "f16.gguf")
+    source = save_gguf(model, tmp_path / "f16.gguf")
     quantize(source, tmp_path / "small.gguf", quant, threads=1)
     state, original = read_gguf(tmp_path / "small.gguf").state, read_gguf(source).state
     name = "model.layers.0.mlp.gate_proj.weight"
@@ -34,7 +33,7 @@ def test_what_is_quantised_can_be_quantised_again_if_asked_for(tmp_path: Path, m
     # Most of it is the vocabulary, which is stored in another type, and only looked up.
     model = load_language_model(make_tiny_llm(tmp_path / "hf", hidden_size=256, intermediate_size=256,
                                               num_hidden_layers=1, vocab_size=6000))
-    source = write(model, tmp_path / "f16.gguf")
+    source = save_gguf(model, tmp_path / "f16.gguf")
     monkeypatch.setitem(quantization.QUANTS, "Q4_1", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_1)
     slow, again = tmp_path / "q4_1.gguf", tmp_path / "q8_0.gguf"
     quantize(source, slow, "Q4_1", threads=1)
@@ -49,7 +48,7 @@ def test_what_is_quantised_can_be_quantised_again_if_asked_for(tmp_path: Path, m
 
 
 def test_quantising_a_damaged_file_is_an_error(tiny: LanguageModel, tmp_path: Path) -> None:
-    path = write(tiny, tmp_path / "model.gguf")
+    path = save_gguf(tiny, tmp_path / "model.gguf")
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(TslrecError, match="damaged or cut off"):
         quantize(path, tmp_path / "small.gguf", threads=1)

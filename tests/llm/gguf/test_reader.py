@@ -17,8 +17,7 @@ from tslrec_min.llm.gguf.quantization import quantize
 from tslrec_min.llm.gguf.reader import _Reader, check_gguf, read_gguf, read_metadata
 from tslrec_min.llm.model import LanguageModel, load_language_model
 
-from ...tiny_llm import ARCHITECTURES, make_tiny_llm
-from .factories import write
+from ...tiny_llm import ARCHITECTURES, make_tiny_llm, save_gguf
 
 
 def rewrite(path: Path, target: Path, **changes: object) -> Path:
@@ -49,7 +48,7 @@ def rewrite(path: Path, target: Path, **changes: object) -> Path:
 ])
 def test_round_trip_is_bit_exact(tmp_path: Path, architecture: str, changes: dict[str, object]) -> None:
     original = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture, **changes))
-    again = load_language_model(write(original, tmp_path / "model.gguf"))
+    again = load_language_model(save_gguf(original, tmp_path / "model.gguf"))
     before, after = original.network.state_dict(), again.network.state_dict()
     assert before.keys() == after.keys()
     for name in before:
@@ -65,7 +64,7 @@ def test_round_trip_is_bit_exact(tmp_path: Path, architecture: str, changes: dic
         assert configs[0].get(key) == configs[1].get(key), key
     assert (configs[0]["rope_scaling"] is not None) == (architecture == "llama3")
     assert again.metadata == original.metadata  # carried over whole
-    rewritten = write(again, tmp_path / "again.gguf")
+    rewritten = save_gguf(again, tmp_path / "again.gguf")
     assert rewritten.read_bytes() == (tmp_path / "model.gguf").read_bytes()
 
 
@@ -82,13 +81,14 @@ def test_round_trip_is_bit_exact(tmp_path: Path, architecture: str, changes: dic
 ])
 def test_files_that_transformers_could_not_follow_are_refused(
         tmp_path: Path, architecture: str, changes: dict[str, object], message: str) -> None:
-    path = write(load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture)), tmp_path / "a.gguf")
+    model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
+    path = save_gguf(model, tmp_path / "a.gguf")
     with pytest.raises(TslrecError, match=message):
         read_gguf(rewrite(path, tmp_path / "b.gguf", **changes))
 
 
 def test_what_a_file_may_leave_out_is_implied(tmp_path: Path) -> None:
-    path = write(load_language_model(make_tiny_llm(tmp_path / "hf", architecture="gemma3")), tmp_path / "a.gguf")
+    path = save_gguf(load_language_model(make_tiny_llm(tmp_path / "hf", architecture="gemma3")), tmp_path / "a.gguf")
     sparse = read_gguf(rewrite(path, tmp_path / "b.gguf", **{
         "vocab_size": None, "rope.dimension_count": None, "rope.freq_base_swa": None, "rope.scaling.type": "none"}))
     patterned = read_gguf(rewrite(path, tmp_path / "c.gguf", **{
@@ -97,7 +97,7 @@ def test_what_a_file_may_leave_out_is_implied(tmp_path: Path) -> None:
 
 
 def test_arrays_are_read_as_by_the_reference(tiny: LanguageModel, tmp_path: Path) -> None:
-    path = write(tiny, tmp_path / "model.gguf")
+    path = save_gguf(tiny, tmp_path / "model.gguf")
     fields, expected = _Reader(path).fields, gguf.GGUFReader(path).fields
     assert fields.keys() == expected.keys()
     for key, field in expected.items():
@@ -110,7 +110,7 @@ def test_f16_rounds_to_nearest_and_keeps_vectors(tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=1e-3)
-    path = write(model, tmp_path / "model.gguf")
+    path = save_gguf(model, tmp_path / "model.gguf")
     for tensor in gguf.GGUFReader(path).tensors:
         expected = "F32" if "norm" in tensor.name or tensor.name.endswith("bias") else "F16"
         assert tensor.tensor_type.name == expected, tensor.name
@@ -123,7 +123,7 @@ def test_f16_rounds_to_nearest_and_keeps_vectors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 3, 20, 200, 5000, 0.3, 0.7, 0.999])
 def test_cut_off_file_is_an_error(tiny: LanguageModel, tmp_path: Path, kept: float) -> None:
-    path = write(tiny, tmp_path / "model.gguf")
+    path = save_gguf(tiny, tmp_path / "model.gguf")
     size = path.stat().st_size
     os.truncate(path, int(kept * size) if isinstance(kept, float) else kept)
     with pytest.raises(TslrecError, match="damaged or cut off"):
@@ -147,7 +147,7 @@ def test_other_files_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damaged", [b"", b"\0eneral.name"])
 def test_keys_that_llama_cpp_ends_the_process_for_are_refused(tiny: LanguageModel, tmp_path: Path, damaged: bytes
                                                               ) -> None:
-    path = write(tiny, tmp_path / "model.gguf")
+    path = save_gguf(tiny, tmp_path / "model.gguf")
     content, key = path.read_bytes(), b"general.name"
     start = content.index(len(key).to_bytes(8, "little") + key)
     path.write_bytes(content[:start] + len(damaged).to_bytes(8, "little") + damaged + content[start + 8 + len(key):])
@@ -158,7 +158,7 @@ def test_keys_that_llama_cpp_ends_the_process_for_are_refused(tiny: LanguageMode
 
 
 def test_no_layers_are_refused_before_llama_cpp_ends_the_process(tiny: LanguageModel, tmp_path: Path) -> None:
-    path = write(tiny, tmp_path / "model.gguf")
+    path = save_gguf(tiny, tmp_path / "model.gguf")
     content, key = path.read_bytes(), b"llama.block_count"
     place = content.index(key) + len(key) + 4  # behind the type, a uint32
     assert int.from_bytes(content[place:place + 4], "little") == 2

@@ -12,18 +12,17 @@ from tslrec_min.llm.gguf.reader import read_gguf
 from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import LanguageModel, load_language_model
 
-from ...tiny_llm import LLAMA3_ROPE, make_tiny_llm
-from .factories import write
+from ...tiny_llm import LLAMA3_ROPE, make_tiny_llm, save_gguf
 
 
 def test_gguf_of_a_gguf_is_the_same_file(tiny: LanguageModel, tmp_path: Path) -> None:
-    first = write(tiny, tmp_path / "first.gguf")
-    second = write(load_language_model(first), tmp_path / "second.gguf")
+    first = save_gguf(tiny, tmp_path / "first.gguf")
+    second = save_gguf(load_language_model(first), tmp_path / "second.gguf")
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_f16_keeps_norms_in_float32(tiny: LanguageModel, tmp_path: Path) -> None:
-    reader = gguf.GGUFReader(write(tiny, tmp_path / "model.gguf"))
+    reader = gguf.GGUFReader(save_gguf(tiny, tmp_path / "model.gguf"))
     for tensor in reader.tensors:
         assert tensor.tensor_type.name == ("F32" if "norm" in tensor.name else "F16"), tensor.name
     state = read_gguf(tmp_path / "model.gguf").state
@@ -63,7 +62,7 @@ def test_tensors_that_cannot_be_written_are_refused(tiny: LanguageModel, tmp_pat
 def test_configs_that_cannot_be_written_are_refused(tiny: LanguageModel, tmp_path: Path, changes: dict[str, object],
                                                     message: str) -> None:
     with pytest.raises(TslrecError, match=message):
-        write(tiny, tmp_path / "model.gguf", **changes)
+        save_gguf(tiny, tmp_path / "model.gguf", **changes)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,4 +84,4 @@ def test_configs_beyond_their_architecture_are_refused(tmp_path: Path, architect
                                                        message: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", architecture=architecture))
     with pytest.raises(TslrecError, match=message):
-        write(model, tmp_path / "model.gguf", **changes)
+        save_gguf(model, tmp_path / "model.gguf", **changes)
