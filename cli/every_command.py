@@ -29,10 +29,10 @@ def complete(main: click.Group, name: str) -> None:
                          help="Log each step to standard error, with the seconds since the start.")]
         for option in command.params:
             if isinstance(option, click.Option) and not option.is_eager and option.envvar is None:
-                option.envvar = environment_variable(path, option)
+                option.envvar = _environment_variable(path, option)
 
 
-def environment_variable(path: tuple[str, ...], option: click.Option) -> str:
+def _environment_variable(path: tuple[str, ...], option: click.Option) -> str:
     """Return the name of an option's variable: TSLREC_TRAIN_MAX_LEN for --max-len of tslrec train."""
     flag = max(option.opts, key=lambda flag: flag.startswith("--"))  # the first long one, if there is one
     return "_".join((*path, flag.lstrip("-"))).replace("-", "_").upper()

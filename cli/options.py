@@ -23,36 +23,32 @@ Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
 
 
-class ArtifactFolder(click.Path):
-    """The folder of a finished artifact, checked before anything slow is loaded."""
+class _CheckedPath(click.Path):
+    """A path that is checked before anything slow is loaded."""
+
+    def __init__(self, check: Callable[[Path], object]) -> None:
+        super().__init__(path_type=Path)
+        self.check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or raise the TslrecError of its check."""
+        path: Path = super().convert(value, param, ctx)
+        self.check(path)
+        return path
+
+
+class ArtifactFolder(_CheckedPath):
+    """The folder of a finished artifact of a kind."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(path_type=Path)
-        self.kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or raise TslrecError if there is no such artifact or it is of another kind."""
-        path = super().convert(value, param, ctx)
-        expect_artifact(path, self.kind)
-        return path
+        super().__init__(lambda path: expect_artifact(path, kind))
 
 
-DATASET = ArtifactFolder("dataset")
-
-
-class GivenPath(click.Path):
-    """An existing file or folder, checked before anything slow is loaded; `names` are allowed in place of a path."""
+class GivenPath(_CheckedPath):
+    """An existing file or folder, or one of `names`."""
 
     def __init__(self, expected: str, *, names: Sequence[str] = ()) -> None:
-        super().__init__(path_type=Path)
-        self.expected = expected
-        self.names = names
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or raise TslrecError if nothing is there."""
-        path: Path = super().convert(value, param, ctx)
-        expect_path(path, self.expected, self.names)
-        return path
+        super().__init__(lambda path: expect_path(path, expected, names))
 
 
 def expect_path(path: Path, expected: str, names: Sequence[str]) -> None:
@@ -61,6 +57,7 @@ def expect_path(path: Path, expected: str, names: Sequence[str]) -> None:
         raise missing_path(path, expected, names)
 
 
+DATASET = ArtifactFolder("dataset")
 VECTORS_PATH = GivenPath("give a folder that tslrec embed wrote, or a file of vectors")
 
 

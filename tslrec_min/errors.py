@@ -31,7 +31,7 @@ def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,
     Args:
         path: of a file or folder.
         expected: what to give, in the imperative.
-        names: what can be given in place of a path.
+        names: allowed in place of a path.
         fits: whether an existing path may be suggested.
     """
     known = [*names, *(str(candidate) for candidate in _like(path) if fits(candidate))]
@@ -44,9 +44,9 @@ def _like(path: Path) -> list[Path]:
     for folder in path.parents:
         if folder.is_dir():
             first, *others = path.relative_to(folder).parts
-            with contextlib.suppress(OSError):  # a folder without permission to list it
+            with contextlib.suppress(OSError):  # no permission to list the folder
                 names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
-                meant = (folder.joinpath(name, *others) for name in difflib.get_close_matches(first, names, 3, _ALIKE))
-                return [candidate for candidate in meant if candidate.exists()]
+                alike = (folder.joinpath(name, *others) for name in difflib.get_close_matches(first, names, 3, _ALIKE))
+                return [candidate for candidate in alike if candidate.exists()]
             break
     return []

@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import configs
 from ..config_fields import from_mapping
+from ..storage.artifacts import read_json
 from ..storage.existing import Existing
 from . import arguments as arguments
 from .arguments import Histories, StrPath
@@ -91,7 +92,7 @@ def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: in
 
     config, folder = from_mapping(configs.PretrainConfig, options, "pretrain"), Path(out)
     pretrain_recommender(Path(dataset), folder, config, **arguments.settings(device, threads, existing))
-    return Result(folder, arguments.read(folder, "metrics.json"), lambda: category_rows(Path(dataset), folder))
+    return Result(folder, read_json(folder / "metrics.json"), lambda: category_rows(Path(dataset), folder))
 
 
 @with_options(configs.FinetuneConfig)
@@ -119,7 +120,7 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
 
     config, folder = from_mapping(configs.FinetuneConfig, options, "finetune"), Path(out)
     finetune_model(Path(dataset), Path(pretrained), folder, config, **arguments.settings(device, threads, existing))
-    metrics = arguments.read(folder, "metrics.json") | {"parity": arguments.read(folder, "parity.json")}
+    metrics = read_json(folder / "metrics.json") | {"parity": read_json(folder / "parity.json")}
     return Result(folder, metrics, lambda: metrics["checks"])
 
 
@@ -160,7 +161,7 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         embed_tuned(Path(dataset), Path(finetuned), folder, config, **settings)
     else:
         embed_base(Path(dataset), str(model), template_of(configs.FinetuneConfig()), folder, config, **settings)
-    return Embeddings(folder, arguments.read(folder, "embed.json"), lambda: item_rows(Path(dataset)))
+    return Embeddings(folder, read_json(folder / "embed.json"), lambda: item_rows(Path(dataset)))
 
 
 @with_options(configs.TrainConfig)
@@ -194,7 +195,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
                       embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
                       **arguments.settings(device, threads, existing))
-    metrics = arguments.read(folder, "metrics.json")
+    metrics = read_json(folder / "metrics.json")
     return Result(folder, metrics, lambda: metrics["epochs"])
 
 

@@ -68,10 +68,3 @@ def arms(runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[Str
     if isinstance(runs, Mapping):
         return {name: [Path(path) for path in several(paths)] for name, paths in runs.items()}
     return parse_arms([os.fspath(run) for run in several(runs)])
-
-
-def read(folder: Path, name: str) -> dict[str, Any]:
-    """Return the contents of a JSON file in an artifact."""
-    from ..storage.artifacts import read_json
-
-    return dict(read_json(folder / name))

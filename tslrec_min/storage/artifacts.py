@@ -30,8 +30,6 @@ from .atomic import REPLACED, alone_in, remove_leftovers, sync, sync_folder, tem
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
 _OWN_HASH = "record_hash"
-_COMMANDS = {"dataset": "prepare"}
-"""Kind of artifact -> the command that writes it, where the names differ."""
 
 
 def sha256_of_file(path: Path) -> str:
@@ -114,7 +112,7 @@ def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         TslrecError: there is no such artifact, or it is of another kind.
     """
-    wanted, command = _with_article(kind), f"tslrec {_COMMANDS.get(kind, kind)}"
+    wanted, command = _with_article(kind), f"tslrec {'prepare' if kind == 'dataset' else kind}"
     if path.exists() and not path.is_dir():
         raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run {command} first, and give its "
                           "output folder")
@@ -139,9 +137,8 @@ def refuse_other_dataset(artifact: Artifact, dataset_hash: str) -> None:
     wanted = artifact.record["inputs"].get("dataset")
     if wanted == dataset_hash:
         return
-    near = [folder for above in artifact.path.resolve().parents[:2] for folder in sorted(above.glob("[!.]*"))]
-    records = {folder: _record(folder) or {} for folder in near}
-    own = next((folder for folder, record in records.items() if record.get("kind") == "dataset"
+    near = (folder for above in artifact.path.resolve().parents[:2] for folder in sorted(above.glob("[!.]*")))
+    own = next((folder for folder in near if (record := _record(folder)) and record["kind"] == "dataset"
                 and record["hash"] == wanted), None)
     raise TslrecError(f"{artifact.path} was trained on another data set{f', {own}' if own else ''}; give that one, or "
                       f"run tslrec {artifact.record['kind']} on this one")
