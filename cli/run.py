@@ -32,7 +32,7 @@ _NAMES = (BUILT_IN, *DATASETS)
 @click.option("--items", type=GivenPath("give the file with the item titles"),
               help="File with the item titles.  [default: the one beside the interactions]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of recommenders trained at "
-              "the same time. They share --threads; on a CPU, one job per thread is fastest.")
+              "the same time. They share --threads; on a CPU, one job per thread is faster than a single job.")
 @device_option
 @threads_option
 @json_option

@@ -33,22 +33,15 @@ __all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain"
 def __getattr__(name: str) -> Any:
     """Import public names on first use."""
     if name == "__version__":
-        return _version()
+        from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+        try:
+            return version("tslrec-min")
+        except PackageNotFoundError:  # used without being installed
+            return "0+unknown"
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOME.get(name, 'api')}", __name__), name)
-
-
-def _version() -> str:
-    """Return the installed version, and store it as `__version__`."""
-    global __version__
-    from importlib.metadata import PackageNotFoundError, version  # slow to import
-
-    try:
-        __version__ = version("tslrec-min")
-    except PackageNotFoundError:  # used without being installed
-        __version__ = "0+unknown"
-    return __version__
 
 
 def __dir__() -> list[str]:

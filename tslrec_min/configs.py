@@ -119,7 +119,7 @@ class RecommenderConfig:
     batch_size: int = option(64, "Number of training windows per step.", low=1)
     learning_rate: float = option(1.5e-3, "Peak learning rate of AdamW.", low=0)
     warmup_steps: int = option(50, "Number of steps over which the learning rate rises to its peak.", low=0)
-    decay: str = option("none", "Decay of the learning rate after warm-up, to 0 at the end of the last of --epochs.",
+    decay: str = option("none", "Decay of the learning rate after warm-up; it reaches 0 after --epochs.",
                         choices=("none", "linear", "cosine"))
     weight_decay: float = option(0.0, "Weight decay of AdamW for all weights except the item table.", low=0)
     table_decay: float = option(0.0, "Weight decay of AdamW for the item table.", low=0)

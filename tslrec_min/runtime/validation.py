@@ -12,7 +12,7 @@ Int64Array = NDArray[np.int64]
 
 
 def as_int64(name: str, values: ArrayLike) -> Int64Array:
-    """Return one-dimensional integers as contiguous int64, copied only if necessary."""
+    """Return `values`, one-dimensional integers, as contiguous int64; they are copied only if necessary."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape}; expected integers of one dimension")

@@ -26,7 +26,7 @@ from typing import Any
 from ..errors import TslrecError, missing_path
 from ..runtime.measuring import peak_memory_mib, start_measuring
 from ..runtime.progress import step
-from .atomic import REPLACED, alone_in, remove_leftovers, sync, sync_folder, temporary_beside
+from .atomic import REPLACED, alone_in, remove_leftovers, sync, temporary_beside
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
 _OWN_HASH = "record_hash"
@@ -218,6 +218,8 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
         started = start_measuring() if started is None else started
         yield temporary
         _write_record(temporary, recipe, started)
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            sync(file)
         sync(temporary)
         _replace(temporary, path, recipe.kind, overwrite=overwrite)
         step(f"wrote {path}")
@@ -240,7 +242,7 @@ def _replace(temporary: Path, path: Path, kind: str, *, overwrite: bool) -> None
         if path.exists():
             os.rename(path, replaced)
         os.rename(temporary, path)
-    sync_folder(path.parent)
+    sync(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

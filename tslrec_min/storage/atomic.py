@@ -35,7 +35,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         yield temporary
-        sync_file(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Pat
         temporary = [renamed.enter_context(replace_file(path)) for path in reversed(paths)][::-1]
         yield temporary
         for file in temporary:
-            sync_file(file)  # before an old file is removed
+            sync(file)  # before an old file is removed
         for path in paths:
             _refuse(path, overwrite)  # another process may have written it in the meantime
         for path in paths if len(paths) > 1 else ():
@@ -165,23 +165,9 @@ def _is_running(process_id: int) -> bool:
     return True
 
 
-def sync(folder: Path) -> None:
-    """Flush a folder and all files in it to the disk."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            sync_file(file)
-    sync_folder(folder)
-
-
-def sync_file(file: Path) -> None:
-    """Flush a file's contents to the disk."""
-    with open(file, "rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file's contents, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -24,7 +24,7 @@ from .. import __version__
 from ..runtime import distributed
 from ..runtime.progress import note
 from .artifacts import Recipe, is_current, sha256_of_json, write_artifact
-from .atomic import sync_file
+from .atomic import sync
 from .existing import Existing
 from .tensors import save_tensors
 
@@ -69,7 +69,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
     folder.mkdir()  # safetensors may write to a name of its own beside the one it is given
     try:
         save_tensors(folder / "state", states, {"progress": text, "sha256": _digest(states, text)})
-        sync_file(folder / "state")
+        sync(folder / "state")
         os.replace(folder / "state", path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
