@@ -82,7 +82,7 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
             chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
         if failed and chosen[name] != item.default:
             given, other = (_setting(key, chosen[key], flags=flags) for key in (name, failed))
-            unread[name] = f"{given} is read only with {_conditions(only_for, flags=flags)}; got {other}"
+            unread[name] = f"{given} is only used with {_conditions(only_for, flags=flags)}; got {other}"
     return unread
 
 

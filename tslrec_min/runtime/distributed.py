@@ -67,9 +67,9 @@ def wait_for_all() -> None:
 
 
 def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
-    """Replace each of the `tensors`, of one dtype and device, by its sum over all processes.
+    """Replace each of the `tensors` by its sum over all processes; its shape is the same in all.
 
-    Small ones are sent together, as a message has a fixed cost.
+    All have one dtype and device. Small ones are sent together, as a message has a fixed cost.
     """
     if world_size() == 1:
         return
