@@ -72,8 +72,8 @@ def test_several_conditions_and_every_problem_are_named() -> None:
     with pytest.raises(TslrecError) as caught:
         from_mapping(TrainConfig, {"popularity_exponent": 0.5, "cca_window": 3}, "train")
     assert str(caught.value) == (
-        "train: cca_window = 3 is only used with adapter = cca; got adapter = none; popularity_exponent = 0.5 is read "
-        "only with loss = sampled, bce or gbce and sampling = popularity; got loss = ce")
+        "train: cca_window = 3 is only used with adapter = cca; got adapter = none; popularity_exponent = 0.5 is only "
+        "used with loss = sampled, bce or gbce and sampling = popularity; got loss = ce")
 
 
 @pytest.mark.parametrize(("command", "message"), [
@@ -82,7 +82,7 @@ def test_several_conditions_and_every_problem_are_named() -> None:
     ("pretrain {dataset} --units 8", "--units 8 is only used with --model gru4rec; got --model sasrec"),
     ("prepare {dataset} --cold-seed 3", "--cold-seed 3 is only used with --cold-items; got --cold-items 0.0"),
     ("embed {dataset} --model x --gpu-layers 3 --engine torch", "--gpu-layers 3 is only used with --engine llama; got"),
-    ("evaluate {dataset} a={dataset} --test none --resamples 9", "only with --test permutation or bootstrap; got"),
+    ("evaluate {dataset} a={dataset} --test none --resamples 9", "only used with --test permutation or bootstrap; got"),
     ("run quickstart --validation-share 0.2", "--validation-share 0.2 is only used with --split temporal; got"),
 ])
 def test_the_command_line_refuses_it_by_the_names_of_flags(cycle: Path, tmp_path: Path, command: str, message: str
