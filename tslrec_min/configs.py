@@ -7,6 +7,7 @@ its help is written once, here. Importing this module is cheap: it loads none of
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .config_fields import SET, option
 from .errors import TslrecError
@@ -134,6 +135,10 @@ class RecommenderConfig:
         if self.model != "gru4rec" and self.width % self.heads:
             raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
 
+    def shared(self) -> dict[str, Any]:
+        """Return the fields that pretraining and training have in common."""
+        return {item.name: getattr(self, item.name) for item in fields(RecommenderConfig)}
+
 
 @dataclass(frozen=True)
 class AdapterConfig:
@@ -197,7 +202,7 @@ class PretrainConfig(RecommenderConfig):
     @property
     def training(self) -> TrainConfig:
         """How the recommender is trained: on item ids only."""
-        return TrainConfig(**{item.name: getattr(self, item.name) for item in fields(RecommenderConfig)})
+        return TrainConfig(**self.shared())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Wall time and peak memory of a piece of work."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import time

@@ -1,7 +1,5 @@
 """How far compressed files may expand, so that memory and disk use do not depend on what a file claims."""
 
-from __future__ import annotations
-
 MAX_EXPANSION = 200
 """Times its size, beyond 64 MiB; text expands 3 to 20 times."""
 

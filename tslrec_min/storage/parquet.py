@@ -1,7 +1,5 @@
 """pyarrow, an optional dependency that reads and writes Parquet: imported where it is needed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ..errors import TslrecError
