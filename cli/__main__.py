@@ -1,4 +1,4 @@
-"""``tslrec`` and ``python -m tslrec_min.cli`` begin here: Ctrl-C is quiet before anything slow is imported."""
+"""Entry point of ``tslrec`` and ``python -m tslrec_min.cli``: handles Ctrl-C before anything slow is imported."""
 
 import sys
 
@@ -10,7 +10,7 @@ def run() -> None:
 
         end_when_interrupted()
     except KeyboardInterrupt:
-        sys.exit(130)  # interrupts.INTERRUPTED, which may not be there yet
+        sys.exit(130)  # interrupts.INTERRUPTED, which may not be imported yet
     from .group import main
 
     main(prog_name="tslrec")

@@ -1,4 +1,4 @@
-"""What every command gets: --quiet, --verbose, and an environment variable for each of its options."""
+"""What every command has: --quiet, --verbose, and an environment variable for each option."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..runtime.progress import set_verbosity
 
 
 def every_command(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield (path, command) of a group called by `path`, all below it, parents first."""
+    """Yield (path, command) for a group and every command below it, parents first."""
     yield path, group
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
@@ -20,20 +20,20 @@ def every_command(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[t
 
 
 def complete(main: click.Group, name: str) -> None:
-    """Give the options to a group called `name` and to all commands below it, and name their variables."""
+    """Add the options to a group called `name` and to every command below it, and name their variables."""
     for path, command in list(every_command(main, (name,))):
         command.params += [
             click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_choose("quiet"),
-                         help="Show no progress bars and notes; errors and warnings are shown."),
+                         help="Show only errors and warnings: no progress bars, no notes."),
             click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_choose("verbose"),
-                         help="Say each step on standard error, with the seconds since the start.")]
+                         help="Log each step to standard error, with the seconds since the start.")]
         for option in command.params:
             if isinstance(option, click.Option) and not option.is_eager and option.envvar is None:
-                option.envvar = environment_variable(path, option)
+                option.envvar = _environment_variable(path, option)
 
 
-def environment_variable(path: tuple[str, ...], option: click.Option) -> str:
-    """Return the variable of an option: --max-len of tslrec train is TSLREC_TRAIN_MAX_LEN, -k is TSLREC_..._K."""
+def _environment_variable(path: tuple[str, ...], option: click.Option) -> str:
+    """Return the name of an option's variable: TSLREC_TRAIN_MAX_LEN for --max-len of tslrec train."""
     flag = max(option.opts, key=lambda flag: flag.startswith("--"))  # the first long one, if there is one
     return "_".join((*path, flag.lstrip("-"))).replace("-", "_").upper()
 

@@ -1,4 +1,4 @@
-"""``tslrec``: the group of all commands, and what becomes of what they raise."""
+"""``tslrec``: the group of all commands, and how their exceptions are reported."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from .train import train
 
 
 class _Main(click.Group):
-    """A group that shows its commands in the order of the method and turns TslrecError into one line."""
+    """A group that lists its commands in the order of the method and reports TslrecError as one line."""
 
     def make_context(self, *args: Any, **settings: Any) -> click.Context:
-        set_verbosity("normal")  # not that of a command that ran before in this process
+        set_verbosity("normal")  # not that of an earlier command in this process
         return super().make_context(*args, **settings)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -46,10 +46,10 @@ class _Main(click.Group):
         except TslrecError as error:
             raise click.ClickException(" ".join(str(error).split())) from None
         except KeyboardInterrupt:
-            click.echo("Interrupted: what is finished, and of a training its state of a minute ago, is kept; the same "
-                       "command goes on from there", err=True)
+            click.echo("Interrupted: finished work, and the state of a training up to the last minute, is kept; repeat "
+                       "the command to resume", err=True)
             ctx.exit(INTERRUPTED)
-        except BrokenPipeError:  # the reader of a pipe went away: click ends quietly
+        except BrokenPipeError:  # the reader of a pipe has ended: click exits quietly
             raise
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror or error}; check the path, its "
@@ -61,11 +61,11 @@ class _Main(click.Group):
 def main() -> None:
     """Sequential recommendation with item embeddings from a small language model. No GPU needed.
 
-    TSLRec (arXiv 2406.00333): the language model learns from item titles which latent categories each user
-    prefers, and then embeds every item; a recommender is trained with and without them, and the two are compared.
+    TSLRec (arXiv 2406.00333): a language model learns from item titles which latent categories each user prefers,
+    and then embeds every item. A recommender is trained with and without these embeddings, and the two are compared.
 
     \b
-    The whole chain, with its table of results, on MovieLens-100K or on your own files:
+    The whole chain, with a table of results, on MovieLens-100K or on your own files:
         tslrec run quickstart
         tslrec run ratings.csv --items movies.csv --user-column userId --item-column movieId
     The same, step by step:
@@ -77,9 +77,8 @@ def main() -> None:
         tslrec evaluate dataset sasrec
         tslrec recommend dataset sasrec -o recommendations.jsonl
 
-    Every option can be given as an environment variable too: --max-len of train is TSLREC_TRAIN_MAX_LEN.
-    Exit status: 0 success, 1 something given can't be used (the message says what to do), 2 wrong usage, 130
-    interrupted (Ctrl-C).
+    Every option can also be set by an environment variable: --max-len of train is TSLREC_TRAIN_MAX_LEN.
+    Exit status: 0 success, 1 invalid input (the message says what to do), 2 wrong usage, 130 interrupted (Ctrl-C).
     """
 
 

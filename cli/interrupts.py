@@ -1,8 +1,8 @@
-"""What Ctrl-C does: a command is interrupted by KeyboardInterrupt; before and after it, the process ends at once.
+"""What Ctrl-C does: it raises KeyboardInterrupt in a command; before and after it, the process exits at once.
 
-It also ends at once while a command imports modules. There, and while Python ends, an exception may be swallowed or
-come out as another one with a traceback: NumPy, interrupted in its C code, is "loaded more than once". What a process
-that ends in an import leaves is what a killed one leaves, and the next command clears it away.
+The process also exits at once while a command imports modules: there, and while Python shuts down, an exception may be
+swallowed or reported as another one (NumPy, interrupted in its C code, is "loaded more than once"). Leftovers are those
+of a killed process, which the next command removes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+"""Exit status after Ctrl-C by the convention of shells: 128 plus the signal number."""
 
 
 def end_when_interrupted() -> None:
-    """Let Ctrl-C end the process without a word from now on."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell has it ignored in the background
+    """Let Ctrl-C end the process silently from now on."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in the background, where it is ignored
         signal.signal(signal.SIGINT, _end)
 
 
@@ -38,7 +38,7 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt meanwhile, in a process in which it would end it."""
+    """Let Ctrl-C raise KeyboardInterrupt in this block, if it would otherwise end the process."""
     if signal.getsignal(signal.SIGINT) is not _end:
         yield
         return
@@ -46,5 +46,5 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()  # what the command has printed is not lost with the process
+        sys.stdout.flush()  # so that the command's output is not lost with the process
         signal.signal(signal.SIGINT, _end)

@@ -57,7 +57,7 @@ def test_a_setting_that_nothing_reads_is_refused(config_class: type, field: data
     for name, wanted in only_for.items():
         unread = next((choice for choice in fields[name].metadata["choices"] or () if choice not in wanted),
                       None) if wanted else fields[name].default
-        with pytest.raises(TslrecError, match=f"^here: {field.name} = .* is read only with {next(iter(only_for))}.*; "
+        with pytest.raises(TslrecError, match=f"^here: {field.name} = .* is only used with {next(iter(only_for))}.*; "
                                               f"got {name} = {unread}$"):
             from_mapping(config_class, given | read | {name: unread}, "here")
         flag = f"--{name.replace('_', '-')}"
@@ -72,18 +72,18 @@ def test_several_conditions_and_every_problem_are_named() -> None:
     with pytest.raises(TslrecError) as caught:
         from_mapping(TrainConfig, {"popularity_exponent": 0.5, "cca_window": 3}, "train")
     assert str(caught.value) == (
-        "train: cca_window = 3 is read only with adapter = cca; got adapter = none; popularity_exponent = 0.5 is read "
-        "only with loss = sampled, bce or gbce and sampling = popularity; got loss = ce")
+        "train: cca_window = 3 is only used with adapter = cca; got adapter = none; popularity_exponent = 0.5 is only "
+        "used with loss = sampled, bce or gbce and sampling = popularity; got loss = ce")
 
 
 @pytest.mark.parametrize(("command", "message"), [
-    ("train {dataset} --experts 4", "Error: --experts 4 is read only with --adapter moe; got --adapter none"),
-    ("train {dataset} --no-init-whitening --adapter cca", "--no-init-whitening is read only with --adapter init; got"),
-    ("pretrain {dataset} --units 8", "--units 8 is read only with --model gru4rec; got --model sasrec"),
-    ("prepare {dataset} --cold-seed 3", "--cold-seed 3 is read only with --cold-items; got --cold-items 0.0"),
-    ("embed {dataset} --model x --gpu-layers 3 --engine torch", "--gpu-layers 3 is read only with --engine llama; got"),
-    ("evaluate {dataset} a={dataset} --test none --resamples 9", "only with --test permutation or bootstrap; got"),
-    ("run quickstart --validation-share 0.2", "--validation-share 0.2 is read only with --split temporal; got"),
+    ("train {dataset} --experts 4", "Error: --experts 4 is only used with --adapter moe; got --adapter none"),
+    ("train {dataset} --no-init-whitening --adapter cca", "--no-init-whitening is only used with --adapter init; got"),
+    ("pretrain {dataset} --units 8", "--units 8 is only used with --model gru4rec; got --model sasrec"),
+    ("prepare {dataset} --cold-seed 3", "--cold-seed 3 is only used with --cold-items; got --cold-items 0.0"),
+    ("embed {dataset} --model x --gpu-layers 3 --engine torch", "--gpu-layers 3 is only used with --engine llama; got"),
+    ("evaluate {dataset} a={dataset} --test none --resamples 9", "only used with --test permutation or bootstrap; got"),
+    ("run quickstart --validation-share 0.2", "--validation-share 0.2 is only used with --split temporal; got"),
 ])
 def test_the_command_line_refuses_it_by_the_names_of_flags(cycle: Path, tmp_path: Path, command: str, message: str
                                                            ) -> None:
@@ -95,21 +95,21 @@ def test_the_command_line_refuses_it_by_the_names_of_flags(cycle: Path, tmp_path
 
 def test_python_refuses_it_by_the_names_of_keywords(cycle: Path, tmp_path: Path) -> None:
     for stage, options, message in (
-            (tslrec_min.train, {"negatives": 9}, "train: negatives = 9 is read only with loss = sampled, bce or gbce"),
-            (tslrec_min.pretrain, {"heads": 4, "model": "gru4rec"}, "pretrain: heads = 4 is read only with model = "),
+            (tslrec_min.train, {"negatives": 9}, "train: negatives = 9 is only used with loss = sampled, bce or gbce"),
+            (tslrec_min.pretrain, {"heads": 4, "model": "gru4rec"}, "pretrain: heads = 4 is only used with model = "),
             (tslrec_min.pretrain, {"adapter": "init"}, "unknown key 'adapter'")):
         with pytest.raises(TslrecError, match=message):
             stage(cycle, tmp_path / "out", **options)
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("[finetune]\nselect = 'coverage'", r"\[finetune\]: select = coverage is read only with users; got users = 0"),
-    ("[embed]\ntorch_precision = 'bf16'", r"\[embed\]: torch_precision = bf16 is read only with engine = torch"),
-    ("[prepare]\nrating_column = 'stars'", r"\[prepare\]: rating_column = stars is read only with min_rating; got"),
-    ("[evaluate]\ntest = 'none'\nseed = 3", r"\[evaluate\]: seed = 3 is read only with test = permutation or boot"),
+    ("[finetune]\nselect = 'coverage'", r"\[finetune\]: select = coverage is only used with users; got users = 0"),
+    ("[embed]\ntorch_precision = 'bf16'", r"\[embed\]: torch_precision = bf16 is only used with engine = torch"),
+    ("[prepare]\nrating_column = 'stars'", r"\[prepare\]: rating_column = stars is only used with min_rating; got"),
+    ("[evaluate]\ntest = 'none'\nseed = 3", r"\[evaluate\]: seed = 3 is only used with test = permutation or boot"),
     ("[pretrain]\nadapter = 'init'\npca_width = 3", r"\[pretrain\]: adapter, pca_width: .* belongs in \[train\] or \["),
-    ("[train]\nexperts = 4", r"\[train\]: no arm reads experts: experts = 4 is read only with adapter = moe"),
-    ("[[arms]]\nname = 'b'\nexperts = 4", r"\[\[arms\]\] 2: experts = 4 is read only with adapter = moe; got adapter"),
+    ("[train]\nexperts = 4", r"\[train\]: no arm reads experts: experts = 4 is only used with adapter = moe"),
+    ("[[arms]]\nname = 'b'\nexperts = 4", r"\[\[arms\]\] 2: experts = 4 is only used with adapter = moe; got adapter"),
 ])
 def test_a_run_file_refuses_it_by_the_names_of_keys(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "run.toml"

@@ -1,8 +1,7 @@
 """LLM-enhanced sequential recommendation for small machines: TSLRec (arXiv 2406.00333).
 
-The functions of `tslrec_min.api` are here too: `prepare`, `pretrain`, `finetune`, `embed`, `train`, `evaluate`,
-`recommend`, `similar`.
-Importing the package loads neither torch nor transformers nor llama_cpp: they come with the function that needs them.
+It exports the functions of `tslrec_min.api`: `prepare`, `pretrain`, `finetune`, `embed`, `train`, `evaluate`,
+`recommend`, `similar`. Torch, transformers and llama_cpp are only loaded by the functions that need them.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
-TYPE_CHECKING = False  # typing, which has it too, takes longer to import than all of this
+TYPE_CHECKING = False  # importing it from typing takes longer than all of this
 if TYPE_CHECKING:
     from typing import Any
 
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
 if find_spec(f"{__name__}.ranking._ranking") is None:
     raise ImportError(
-        f"the compiled kernels of {__name__} are missing from {__path__[0]}: this looks like a source tree that "
-        "was not built. Build it with `pip install --no-build-isolation -e .`, or, if the package is installed "
-        "elsewhere, keep the working directory from shadowing it: `python -P`")
+        f"the compiled kernels of {__name__} are missing from {__path__[0]}, which seems to be a source tree that was "
+        "not built. Build it with `pip install --no-build-isolation -e .`, or, if the package is installed elsewhere, "
+        "run `python -P` so that the working directory does not shadow it")
 
 _HOME = {"TslrecError": "errors", "set_verbosity": "runtime.progress"}
 __all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain", "recommend", "set_verbosity",
@@ -32,26 +31,19 @@ __all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what the package offers when it is first asked for."""
+    """Import public names on first use."""
     if name == "__version__":
-        return _version()
+        from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+        try:
+            return version("tslrec-min")
+        except PackageNotFoundError:  # used without being installed
+            return "0+unknown"
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOME.get(name, 'api')}", __name__), name)
 
 
-def _version() -> str:
-    """Return the version that is installed, and keep it as `__version__`."""
-    global __version__
-    from importlib.metadata import PackageNotFoundError, version  # slow to import
-
-    try:
-        __version__ = version("tslrec-min")
-    except PackageNotFoundError:  # used without being installed
-        __version__ = "0+unknown"
-    return __version__
-
-
 def __dir__() -> list[str]:
-    """Name what `__getattr__` finds, too."""
+    """List the names of `__getattr__` too."""
     return sorted({*globals(), "__version__", *__all__})

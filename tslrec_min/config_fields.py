@@ -1,4 +1,4 @@
-"""The fields of a configuration: how they are declared, and the check of values that are given for them.
+"""The fields of a configuration: their declaration, and the check of values given for them.
 
 Importing this module is cheap: it loads none of the heavy libraries.
 """
@@ -15,10 +15,8 @@ from typing import Any, TypeVar
 from .errors import TslrecError
 
 Config = TypeVar("Config")
-
-
 SET = ()
-"""In a field's `only_for`: any value of the other field but its default."""
+"""In a field's `only_for`: any value of the other field except its default."""
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, low: float | None = None,
@@ -27,11 +25,11 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, l
 
     Args:
         default: its value if none is given.
-        help: a sentence or two.
-        choices: its allowed values.
-        low, high: its closed range.
-        only_for: name of another field -> its values with which this one is read, or `SET`; all of them must hold. The
-            help ends with them.
+        help: a sentence or two, for all interfaces.
+        choices: allowed values.
+        low, high: closed range of allowed values.
+        only_for: other field -> its values with which this field is read, or `SET`. All conditions must hold; they are
+            added to the help.
     """
     if only_for:
         help = f"{help} Only with {_conditions(only_for, flags=True)}."
@@ -46,13 +44,13 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
     Args:
         config_class: one of the dataclasses of `configs`.
         values: key -> value, as parsed from TOML or JSON.
-        where: where the values come from, for messages; empty: the command line, where keys are flags.
-        also: keys that can stand there beside the fields, and that the caller reads.
-        refuse_unread: refuse settings that nothing reads; false for an artifact's, where every field is there, and
-            for a section that several read.
+        where: source of the values, for messages; empty: the command line, where keys are flags.
+        also: keys beside the fields that the caller reads.
+        refuse_unread: refuse settings that nothing reads; false for an artifact, which stores every field, and for a
+            section that several arms share.
 
     Raises:
-        TslrecError: names every unknown key and every bad value at once, or every setting that nothing reads.
+        TslrecError: lists every unknown key and every bad value, or every setting that nothing reads.
     """
     fields = {item.name: item for item in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(config_class)
@@ -71,9 +69,9 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
 
 
 def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: bool = False) -> dict[str, str]:
-    """Return the given fields that nothing reads beside the others, with the message that says so.
+    """Return the given fields that are not read because of the others, with a message for each.
 
-    A field is read if all that it is `only_for` holds. One with its default value may be given always.
+    A field is read if all conditions of its `only_for` hold. Its default value is always allowed.
     """
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     chosen = {name: values.get(name, item.default) for name, item in fields.items()}
@@ -84,18 +82,18 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
             chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
         if failed and chosen[name] != item.default:
             given, other = (_setting(key, chosen[key], flags=flags) for key in (name, failed))
-            unread[name] = f"{given} is read only with {_conditions(only_for, flags=flags)}; got {other}"
+            unread[name] = f"{given} is only used with {_conditions(only_for, flags=flags)}; got {other}"
     return unread
 
 
 def overlaid(config_class: type, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with `own` in place of `shared` ones, without those shared that nothing reads beside them."""
+    """Return `shared` values overridden by `own` ones, without the shared ones that are then not read."""
     unread = unread_settings(config_class, {**shared, **own})
     return {key: value for key, value in shared.items() if key not in unread} | dict(own)
 
 
 def _conditions(only_for: Mapping[str, tuple[str, ...]], *, flags: bool) -> str:
-    """Say what must hold, such as ``--loss sampled, bce or gbce and --sampling popularity``."""
+    """Return the conditions as text, such as ``--loss sampled, bce or gbce and --sampling popularity``."""
     parts = []
     for name, wanted in only_for.items():
         values = f"{', '.join(wanted[:-1])} or {wanted[-1]}" if len(wanted) > 1 else "".join(wanted)
@@ -104,7 +102,7 @@ def _conditions(only_for: Mapping[str, tuple[str, ...]], *, flags: bool) -> str:
 
 
 def _setting(name: str, value: Any, *, flags: bool) -> str:
-    """Say what a field is set to: a flag and its value, or a key and its value."""
+    """Return a field's value as text: a flag and its value, or a key and its value."""
     if not flags:
         return f"{name} = {value}"
     if isinstance(value, bool):
@@ -117,7 +115,7 @@ def _key(name: str, *, flags: bool) -> str:
 
 
 def unknown_keys(values: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Return a message for each key that isn't known: the known ones most like it, or all if none is."""
+    """Return a message for each unknown key, with similar known keys, or all if none is similar."""
     problems = []
     for key in values:
         if key not in known:
@@ -152,7 +150,7 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
 
 
 def describe_range(low: float | None, high: float | None) -> str:
-    """Say a closed range in words."""
+    """Return a closed range as text."""
     if low is None:
         return "any number" if high is None else f"at most {high}"
     return f"at least {low}" if high is None else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see."""
+"""The exception for users, and parts of messages."""
 
 import contextlib
 import difflib
@@ -7,32 +7,32 @@ from pathlib import Path
 
 
 class TslrecError(Exception):
-    """Something given to tslrec-min can't be used: a file, a folder, an option's value or a model.
+    """Invalid input: a file, a folder, an option's value or a model.
 
-    The message says what was given, what was expected and what to do. The command line prints it as one
-    line and exits with status 1; anything else that is raised is a defect of this package.
+    The message says what was given, what was expected and what to do. The command line prints it as one line and exits
+    with status 1; any other exception is a bug in this package.
     """
 
 
 _ALIKE = 0.8
-"""Least ratio of difflib of names that are taken for one misspelt: above train to pretrain, and ml-1m to ml-100k."""
+"""Minimum difflib ratio of a name and its misspelling: above that of train and pretrain, or ml-1m and ml-100k."""
 
 
 def some_of(names: Iterable[str]) -> str:
-    """Return the first five names, separated by commas, and how many more there are."""
+    """Return the first five names, separated by commas, and the number of the others."""
     listed = list(names)
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,
                  fits: Callable[[Path], bool] = lambda _: True) -> TslrecError:
-    """Return the error that nothing is at `path`: what to give, and what was probably meant.
+    """Return the error that `path` does not exist, with a suggestion of a similar name.
 
     Args:
         path: of a file or folder.
         expected: what to give, in the imperative.
-        names: what can be given in place of a path.
-        fits: whether an existing path of almost that name could have been meant.
+        names: allowed in place of a path.
+        fits: whether an existing path may be suggested.
     """
     known = [*names, *(str(candidate) for candidate in _like(path) if fits(candidate))]
     meant = difflib.get_close_matches(str(path), known, 1, _ALIKE)
@@ -40,13 +40,13 @@ def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,
 
 
 def _like(path: Path) -> list[Path]:
-    """Return the existing paths that differ from this one in one name, and only a little."""
+    """Return existing paths that differ from this one only in the spelling of one name."""
     for folder in path.parents:
         if folder.is_dir():
             first, *others = path.relative_to(folder).parts
-            with contextlib.suppress(OSError):  # a folder that may be entered but not listed
+            with contextlib.suppress(OSError):  # no permission to list the folder
                 names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
-                meant = (folder.joinpath(name, *others) for name in difflib.get_close_matches(first, names, 3, _ALIKE))
-                return [candidate for candidate in meant if candidate.exists()]
+                alike = (folder.joinpath(name, *others) for name in difflib.get_close_matches(first, names, 3, _ALIKE))
+                return [candidate for candidate in alike if candidate.exists()]
             break
     return []

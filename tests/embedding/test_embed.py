@@ -89,7 +89,7 @@ def test_other_quantisations_are_written_first(cycle: Path, tuned: Path, tmp_pat
     exact = np.load(tmp_path / "base-auto" / "item_embeddings.npy")  # f16, as it is
     errors = {name: np.linalg.norm(values - exact) for name, values in found.items()}
     assert 0 < errors["BF16"] < errors["Q4_0"] and 0 < errors["auto"] < errors["Q4_0"]
-    with pytest.raises(TslrecError, match="quant = BF16 is read only with engine = llama; got engine = torch"):
+    with pytest.raises(TslrecError, match="quant = BF16 is only used with engine = llama; got engine = torch"):
         from_mapping(EmbedConfig, {"engine": "torch", "quant": "BF16"}, "embed")
 
 

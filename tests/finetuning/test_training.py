@@ -52,7 +52,7 @@ def test_a_resumed_fine_tuning_ends_as_an_uninterrupted_one(cycle: Path, pretrai
     hashes = [open_artifact(tmp_path / name, "finetune").hash for name in ("whole", "parts")]
     assert hashes[0] == hashes[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
-    assert "going on after 1 epochs and 4 steps" in capfd.readouterr().err
+    assert "resuming after 1 epochs and 4 steps" in capfd.readouterr().err
 
 
 def test_lora_on_the_last_layers_alone(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path) -> None:

@@ -15,5 +15,5 @@ def test_arms_of_a_run_have_adapters_and_controls(tmp_path: Path) -> None:
     assert [(found.train.adapter, found.train.control) for found in load_run_config(config).arms] == [
         ("moe", "none"), ("alphafuse", "shuffled")]
     config.write_text('source = "x"\n[[arms]]\ncontrol = "random"\n')
-    with pytest.raises(TslrecError, match="control = random is read only with adapter; got adapter = none"):
+    with pytest.raises(TslrecError, match="control = random is only used with adapter; got adapter = none"):
         load_run_config(config)

@@ -55,8 +55,8 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: 
     assert open_artifact(tmp_path / "whole", "train").hash == open_artifact(tmp_path / "parts", "train").hash
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
     output = capfd.readouterr()
-    assert not output.out and "going on after 1 epochs and 8 steps" in output.err
-    assert f"{tmp_path / 'parts'}: going on after" in output.err
+    assert not output.out and "resuming after 1 epochs and 8 steps" in output.err
+    assert f"{tmp_path / 'parts'}: resuming after" in output.err
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

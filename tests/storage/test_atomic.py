@@ -10,7 +10,7 @@ from tslrec_min.storage.atomic import output_files, sole_run
 
 
 def test_a_second_run_in_a_folder_is_told_so(tmp_path: Path) -> None:
-    with sole_run(tmp_path / "out"), pytest.raises(TslrecError, match="another tslrec run is at work"), sole_run(
+    with sole_run(tmp_path / "out"), pytest.raises(TslrecError, match="another tslrec run is using"), sole_run(
             tmp_path / "out"):
         pass
     with sole_run(tmp_path / "out"):

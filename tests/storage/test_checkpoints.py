@@ -31,7 +31,8 @@ def test_a_checkpoint_with_one_other_bit_is_not_taken_up(tmp_path: Path, capsys:
     data[-1] ^= 1
     (tmp_path / "c").write_bytes(data)
     assert load_checkpoint(tmp_path / "c", "r", model, optimiser) is None
-    assert re.search(rf"{re.escape(str(tmp_path / 'c'))}, is damaged \(.*SHA-256.*begins anew", capsys.readouterr().err)
+    assert re.search(rf"{re.escape(str(tmp_path / 'c'))}, is damaged \(.*SHA-256.*starts from the beginning",
+                     capsys.readouterr().err)
     assert os.listdir(tmp_path) == ["c"]
     (tmp_path / "c").unlink()
     assert load_checkpoint(tmp_path / "c", "r", model, optimiser) is None

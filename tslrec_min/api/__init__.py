@@ -1,8 +1,8 @@
 r"""The stages as functions: what the commands of ``tslrec`` do, from Python. Each is ``tslrec_min.NAME`` too.
 
-Keyword options are the flags of the command of that name; `help` of a function lists them. Everything is read from and
-written into folders, as on the command line, and the two can be mixed; torchrun is for the commands alone. How much is
-said on standard error is up to `progress.set_verbosity`. The examples share a folder, where ``tiny-llm`` is a model:
+Keyword options are the flags of the command of that name; `help` of a function lists them. Functions read and write
+the same folders as the commands, so the two can be mixed; only the commands support torchrun. `set_verbosity` sets what
+is logged to standard error. The examples share a folder, in which ``tiny-llm`` is a model:
 
 >>> from pathlib import Path
 >>> import tslrec_min
@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import configs
 from ..config_fields import from_mapping
+from ..storage.artifacts import read_json
 from ..storage.existing import Existing
 from . import arguments as arguments
 from .arguments import Histories, StrPath
@@ -41,17 +42,17 @@ def prepare(source: StrPath | Any, out: StrPath, *, items: StrPath | Any | None 
     {'item_id': 'i0', 'title': 'Amélie 0'}
 
     Args:
-        source: a file of interactions, a folder that holds one, or ``ml-100k``; or a data frame of pandas or polars.
+        source: a file of interactions, a folder that contains one, ``ml-100k``, or a pandas or polars data frame.
         out: folder of the data set.
-        items: file with the titles; None: the one beside the interactions. With a data frame, a data frame too.
-        existing: what to do with a data set at `out`: ``refuse`` it, ``overwrite`` it, or ``reuse`` it if it was made
-            from the same inputs with the same options.
+        items: file with the titles; None: the one beside the interactions. With a data frame, another data frame.
+        existing: what to do with a data set at `out`: ``refuse``, ``overwrite``, or ``reuse`` it if it was made from
+            the same inputs with the same options.
 
     Returns:
         The statistics of the data set; a row is an item.
 
     Raises:
-        TslrecError: something can't be read, or nothing is left after the filters.
+        TslrecError: the data can't be read, or nothing is left after filtering.
     """
     from ..data.builtin import resolve_dataset
     from ..data.prepare import prepare as prepare_dataset
@@ -77,11 +78,12 @@ def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: in
     Args:
         dataset: folder of `prepare`.
         out: folder of the recommender and the categories.
-        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
+        device: torch device, such as ``cuda``.
+        threads: number of threads; None: all processors.
         existing: as for `prepare`.
 
     Returns:
-        What training reached; a row is an item with its latent category, 0..K-1.
+        The metrics of training; a row is an item with its latent category, 0..K-1.
 
     Raises:
         TslrecError: the data set is damaged or too small, or an option has a bad value.
@@ -90,7 +92,7 @@ def pretrain(dataset: StrPath, out: StrPath, *, device: str = "cpu", threads: in
 
     config, folder = from_mapping(configs.PretrainConfig, options, "pretrain"), Path(out)
     pretrain_recommender(Path(dataset), folder, config, **arguments.settings(device, threads, existing))
-    return Result(folder, arguments.read(folder, "metrics.json"), lambda: category_rows(Path(dataset), folder))
+    return Result(folder, read_json(folder / "metrics.json"), lambda: category_rows(Path(dataset), folder))
 
 
 @with_options(configs.FinetuneConfig)
@@ -106,11 +108,10 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
         dataset: folder of `prepare`.
         pretrained: folder of `pretrain`.
         out: folder of the fine-tuned model.
-        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
-        existing: as for `prepare`.
+        device, threads, existing: as for `pretrain`.
 
     Returns:
-        What fine-tuning reached, and the parity check; a row is a check on held-out users.
+        The metrics of fine-tuning and the parity check; a row is a check on held-out users.
 
     Raises:
         TslrecError: an input is missing or damaged, or the GGUF file's states differ too much from the model's.
@@ -119,7 +120,7 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
 
     config, folder = from_mapping(configs.FinetuneConfig, options, "finetune"), Path(out)
     finetune_model(Path(dataset), Path(pretrained), folder, config, **arguments.settings(device, threads, existing))
-    metrics = arguments.read(folder, "metrics.json") | {"parity": arguments.read(folder, "parity.json")}
+    metrics = read_json(folder / "metrics.json") | {"parity": read_json(folder / "parity.json")}
     return Result(folder, metrics, lambda: metrics["checks"])
 
 
@@ -136,18 +137,17 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
     Args:
         dataset: folder of `prepare`.
         out: folder of the embeddings.
-        finetuned: folder of `finetune`; this or `model` has to be given.
-        model: a model as it is: an alias, a .gguf file, a folder or hub id; reads the default prompt of `finetune`.
-        append_to: older embeddings by the same model; items whose prompt is in them keep their vector.
-        device, threads: of the torch engine; to compute with, None: all processors.
-        existing: as for `prepare`.
+        finetuned: folder of `finetune`. Give this or `model`.
+        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; gets the default prompt.
+        append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
+        device, threads, existing: as for `pretrain`; the device is that of the torch engine.
 
     Returns:
-        The vectors, and how they were made; a row is an item.
+        The embeddings and their metadata; a row is an item.
 
     Raises:
-        TslrecError: an input is missing or damaged, or `append_to` was made otherwise.
-        ValueError: not one of `finetuned` and `model` is given.
+        TslrecError: an input is missing or damaged, or `append_to` does not fit.
+        ValueError: both or neither of `finetuned` and `model` are given.
     """
     from ..embedding.embed import embed_base, embed_tuned
     from ..llm.prompts import template_of
@@ -161,7 +161,7 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         embed_tuned(Path(dataset), Path(finetuned), folder, config, **settings)
     else:
         embed_base(Path(dataset), str(model), template_of(configs.FinetuneConfig()), folder, config, **settings)
-    return Embeddings(folder, arguments.read(folder, "embed.json"), lambda: item_rows(Path(dataset)))
+    return Embeddings(folder, read_json(folder / "embed.json"), lambda: item_rows(Path(dataset)))
 
 
 @with_options(configs.TrainConfig)
@@ -178,18 +178,16 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     Args:
         dataset: folder of `prepare`.
         out: folder of the recommender.
-        embeddings: folder of `embed`, or a file of anybody's item vectors (npy, Parquet, word2vec text); None: item ids
-            only.
-        embedding_ids: text file with the ids of an .npy file's rows, one a line.
-        ignore_unknown_items: leave out a file's items that the data set doesn't know.
-        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
-        existing: as for `prepare`.
+        embeddings: folder of `embed`, or a file of item vectors (npy, Parquet, word2vec text); None: item ids only.
+        embedding_ids: text file with the ids of an .npy file's rows, one per line.
+        ignore_unknown_items: skip items of a vector file that are not in the data set.
+        device, threads, existing: as for `pretrain`.
 
     Returns:
-        What training reached; a row is an epoch.
+        The metrics of training; a row is an epoch.
 
     Raises:
-        TslrecError: an input is missing, damaged or of another catalogue, or an option has a bad value.
+        TslrecError: an input is missing, damaged or of another data set, or an option has a bad value.
     """
     from ..recommenders.train import train as train_recommender
 
@@ -197,7 +195,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
                       embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
                       **arguments.settings(device, threads, existing))
-    metrics = arguments.read(folder, "metrics.json")
+    metrics = read_json(folder / "metrics.json")
     return Result(folder, metrics, lambda: metrics["epochs"])
 
 
@@ -215,15 +213,14 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
 
     Args:
         dataset: folder of `prepare`.
-        runs: name of an arm -> its folders of `train`, one for each seed; or folders, or texts ``NAME=PATH``, as for
-            the command. The other arms are compared with the first one.
-        out: folder to store the metrics and every user's rank in; None: they are returned alone.
-        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
-        existing: as for `prepare`.
+        runs: name of an arm -> its folders of `train`, one per seed; or folders or strings ``NAME=PATH``, as for the
+            command. The other arms are compared with the first one.
+        out: folder for the metrics and every user's rank; None: nothing is stored.
+        device, threads, existing: as for `pretrain`.
 
     Returns:
-        The report; a row is a metric of an arm under a protocol (``filtered``: items of the history are left out) for a
-        group of users.
+        The report; a row is a metric of an arm for a group of users under a protocol (``filtered``: without the items
+        of the history).
 
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set.
@@ -240,7 +237,7 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
 def recommend(dataset: StrPath, run: StrPath, *, users: Iterable[Any] | None = None,
               histories: Histories | None = None, k: int = 10, keep_seen: bool = False, unknown: str = "refuse",
               device: str = "cpu", threads: int | None = None) -> Rows:
-    """Recommend items: the best ones of every user for what comes after the whole history.
+    """Recommend the best items for every user, to follow the whole history.
 
     >>> tslrec_min.recommend("dataset", "sasrec", users=["u7"], k=1)
     [{'user': 'u7', 'history': 'stored', 'rank': 1, 'item': 'i...', 'score': ..., 'title': 'Amélie ...'}]
@@ -250,15 +247,15 @@ def recommend(dataset: StrPath, run: StrPath, *, users: Iterable[Any] | None = N
     Args:
         dataset: folder of `prepare`.
         run: folder of `train`.
-        users: ids of users of the data set; None, and no `histories`: all of them.
-        histories: new ones, the oldest item first: user -> item ids, or lists of item ids, of users "0", "1", ...
-        k: items for each.
-        keep_seen: recommend items of the history too.
-        unknown: ``refuse`` ids that the data set doesn't know, or ``skip`` them.
-        device, threads: of torch, such as ``cuda``; to compute with, None: all processors.
+        users: ids of users of the data set; None without `histories`: all users.
+        histories: new histories, oldest item first: user -> item ids, or lists of item ids of users "0", "1", ...
+        k: number of items per user.
+        keep_seen: also recommend items of the history.
+        unknown: ``refuse`` or ``skip`` ids that are not in the data set.
+        device, threads: as for `pretrain`.
 
     Returns:
-        A row for every user and item, the best first, as in the command's CSV with titles.
+        A row per user and item, best first, as in the command's CSV with titles.
 
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.
@@ -272,20 +269,20 @@ def recommend(dataset: StrPath, run: StrPath, *, users: Iterable[Any] | None = N
 
 def similar(dataset: StrPath, items: str | Sequence[str], *, embeddings: StrPath | None = None,
             run: StrPath | None = None, k: int = 10) -> Rows:
-    """Find the items that are nearest to others by the cosine of their vectors.
+    """Find the nearest items by the cosine of their vectors.
 
     >>> tslrec_min.similar("dataset", "i3", embeddings="embed", k=1)
     [{'item': 'i3', 'rank': 1, 'similar': 'i...', 'title': 'Amélie ...', 'cosine': ...}]
 
     Args:
         dataset: folder of `prepare`.
-        items: an id, or several.
+        items: one id or several.
         embeddings: folder of `embed`, or a file of vectors with their ids.
-        run: folder of `train`, in place of `embeddings`: compare the recommender's item table.
-        k: items for each.
+        run: folder of `train`, to compare the recommender's item table instead of `embeddings`.
+        k: number of similar items per item.
 
     Returns:
-        A row for every item and similar item, the nearest first.
+        A row per item and similar item, nearest first.
 
     Raises:
         TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.

@@ -1,4 +1,4 @@
-"""Arguments of the functions of `api`, as the library wants them; each function here is named after what it returns."""
+"""Conversion of the arguments of `api` into those of the library; each function is named after what it returns."""
 
 from __future__ import annotations
 
@@ -13,27 +13,23 @@ from ..storage.existing import Existing
 
 StrPath = str | os.PathLike[str]
 Histories = Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]]
-"""User -> ids of items, or lists of ids alone."""
+"""User -> item ids, or only lists of item ids."""
 
 
 def computing(device: str, threads: int | None) -> dict[str, Any]:
-    """Load torch, and return where and with how many threads to compute."""
+    """Load torch, and return its device and the number of threads."""
     count = threads or usable_processors()
     return {"device": start_torch(device, count), "threads": count}
 
 
 def settings(device: str, threads: int | None, existing: str, *, with_torch: bool = True) -> dict[str, Any]:
-    """Return the settings that the stages share, torch's threads set."""
+    """Return the device, the number of threads and what to do with existing artifacts."""
     where = computing(device, threads) if with_torch else {"device": device, "threads": threads or usable_processors()}
     return where | {"existing": Existing(existing)}
 
 
 def are_frames(interactions: Any, items: Any) -> bool:
-    """Return whether both are data frames, which have columns.
-
-    Raises:
-        TypeError: one is and the other isn't.
-    """
+    """Return whether both are data frames, which have columns; raise TypeError if only one is."""
     of_interactions, of_items = hasattr(interactions, "columns"), hasattr(items, "columns")
     if of_interactions != of_items:
         raise TypeError(f"interactions are a {type(interactions).__name__} and items a {type(items).__name__}; "
@@ -42,52 +38,33 @@ def are_frames(interactions: Any, items: Any) -> bool:
 
 
 def count(k: int) -> int:
-    """Return how many items are asked for.
-
-    Raises:
-        TslrecError: it is no integer from 1.
-    """
+    """Return a number of items, or raise TslrecError if it is no positive integer."""
     if type(k) is not int or k < 1:
         raise TslrecError(f"k is {k!r}; expected a number of items, at least 1")
     return k
 
 
 def skips(unknown: str) -> bool:
-    """Return whether unknown ids are left out.
-
-    Raises:
-        TslrecError: it is neither ``refuse`` nor ``skip``.
-    """
+    """Return whether unknown ids are skipped, or raise TslrecError if it is neither ``refuse`` nor ``skip``."""
     if unknown not in ("refuse", "skip"):
         raise TslrecError(f"unknown is {unknown!r}; expected refuse or skip")
     return unknown == "skip"
 
 
 def path(given: StrPath | None) -> Path | None:
-    """Return a path, if one is given."""
+    """Return a path if one is given."""
     return None if given is None else Path(given)
 
 
 def several(given: Any) -> list[Any]:
-    """Return a list of what is given: one value, such as a text or a path, or many."""
+    """Return a list of the values given: one, such as a string or a path, or many."""
     return [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else list(given)
 
 
 def arms(runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]]) -> dict[str, list[Path]]:
-    """Return the folders of every arm.
-
-    Raises:
-        TslrecError: see `evaluation.parse_arms`.
-    """
+    """Return the folders of every arm."""
     from ..evaluation.arms import parse_arms
 
     if isinstance(runs, Mapping):
         return {name: [Path(path) for path in several(paths)] for name, paths in runs.items()}
     return parse_arms([os.fspath(run) for run in several(runs)])
-
-
-def read(folder: Path, name: str) -> dict[str, Any]:
-    """Return what is in a JSON file of an artifact."""
-    from ..storage.artifacts import read_json
-
-    return dict(read_json(folder / name))

@@ -1,4 +1,4 @@
-"""What the functions of `api` return: a folder, its figures, and details that pandas takes as they are."""
+"""What the functions of `api` return: a folder, metrics, and rows that pandas reads directly."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage made."""
+    """The result of a stage."""
 
     path: Path | None
     """Its folder; None: nothing was written."""
     metrics: dict[str, Any] = field(repr=False)
-    """What the command prints with --json."""
+    """The output of the command with --json."""
     _rows: Callable[[], Rows] = field(repr=False, compare=False)
 
     @functools.cached_property
     def rows(self) -> Rows:
-        """The details, a dict each, read when they are first asked for: ``pandas.DataFrame(result.rows)``."""
+        """Details, a dict per row, read on first use: ``pandas.DataFrame(result.rows)``."""
         return self._rows()
 
 
@@ -54,13 +54,13 @@ def item_rows(dataset: Path) -> Rows:
     """Return the id, the title and the further columns of every item of a data set; cold items come last."""
     from ..data.dataset import load_dataset
 
-    found = load_dataset(dataset)[0].with_cold_items()
-    columns = {"item_id": found.item_ids, "title": found.titles, **found.fields}
+    items = load_dataset(dataset)[0].with_cold_items()
+    columns = {"item_id": items.item_ids, "title": items.titles, **items.fields}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def category_rows(dataset: Path, pretrained: Path) -> Rows:
-    """Return the id, the title and the latent category of every item that a pretrain artifact knows."""
+    """Return the id, the title and the latent category of every item of a pretrain artifact."""
     from ..categories.artifact import load_categories
     from ..data.dataset import load_dataset
 

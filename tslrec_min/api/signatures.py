@@ -1,4 +1,4 @@
-"""Functions whose keyword options are the fields of a configuration: their signature and help name each field."""
+"""Functions whose keyword options are the fields of a configuration, named in their signature and help."""
 
 from __future__ import annotations
 

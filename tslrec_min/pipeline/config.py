@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import configs
 from ..config_fields import from_mapping, unknown_keys, unread_settings
-from ..configs import ADAPTERS, AdapterConfig, TrainConfig
+from ..configs import ADAPTERS, MAX_SEED, AdapterConfig, TrainConfig
 from ..errors import TslrecError, missing_path
 
 EMBEDDINGS = ("none", "untuned", "tuned")
@@ -25,7 +25,7 @@ _KEYS = ("source", "items", "seeds", "arms", *_SECTIONS)
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training that is compared."""
+    """One of the ways of training that are compared."""
 
     number: int
     """From 1."""
@@ -36,7 +36,7 @@ class Arm:
 
     @property
     def folder(self) -> str:
-        """Return a name for folders."""
+        """Name for folders."""
         return "-".join([str(self.number), *re.findall(r"[a-z0-9]+", self.name.lower())])
 
 
@@ -45,7 +45,7 @@ class RunConfig:
     """A parsed configuration file."""
 
     source: str | None
-    """None: what is given in its place decides."""
+    """None: the data are given with --data."""
     items: str | None
     seeds: list[int]
     arms: list[Arm]
@@ -57,7 +57,7 @@ def load_run_config(path: Path) -> RunConfig:
     """Read a configuration file.
 
     Raises:
-        TslrecError: it can't be read, or names every unknown key and bad value in it at once.
+        TslrecError: it can't be read, or has unknown keys or bad values, which are all listed.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -68,21 +68,23 @@ def load_run_config(path: Path) -> RunConfig:
     problems = unknown_keys(values, _KEYS)
     stages: dict[str, Any] = {}
     for section, config_class in _SECTIONS.items():
+        given = values.get(section, {})
         try:
-            found = _mapping(values, section)
-            if section == "pretrain" and (misplaced := found.keys() & _ADAPTER_KEYS):
-                raise TslrecError(f"[pretrain]: {', '.join(sorted(misplaced))}: pretraining uses item ids alone; what "
-                                  "is about item embeddings belongs in [train] or [[arms]]")
-            stages[section] = from_mapping(config_class, found, f"[{section}]", refuse_unread=section != "train")
+            if not isinstance(given, dict):
+                raise TslrecError(f"[{section}] is not a table")
+            if section == "pretrain" and (misplaced := given.keys() & _ADAPTER_KEYS):
+                raise TslrecError(f"[pretrain]: {', '.join(sorted(misplaced))}: pretraining uses only item ids; what "
+                                  "concerns item embeddings belongs in [train] or [[arms]]")
+            stages[section] = from_mapping(config_class, given, f"[{section}]", refuse_unread=section != "train")
         except TslrecError as error:
             problems.append(str(error))
     arms = _arms(values, problems)
     seeds = values.get("seeds", [0])
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed < 2**63
-                                                               for seed in seeds):
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed <= MAX_SEED
+                                                           for seed in seeds):
         problems.append(f"seeds: {seeds!r} is not a list of integers from 0 to 2^63 - 1")
     elif len(set(seeds)) < len(seeds):
-        problems.append(f"seeds: {seeds!r} has one twice")
+        problems.append(f"seeds: {seeds!r} has duplicates")
     if not isinstance(values.get("source", ""), str):
         problems.append("source: expected a built-in data set, a file or a folder of interactions")
     if not isinstance(values.get("items", ""), str):
@@ -92,32 +94,25 @@ def load_run_config(path: Path) -> RunConfig:
     return RunConfig(values.get("source"), values.get("items"), seeds, arms, stages)
 
 
-def _mapping(values: Mapping[str, Any], section: str) -> Mapping[str, Any]:
-    found = values.get(section, {})
-    if not isinstance(found, dict):
-        raise TslrecError(f"[{section}] is not a table")
-    return found
-
-
 def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
-    """Parse [[arms]]: name, embeddings, and keys of [train] that differ for this arm.
+    """Parse [[arms]]: name, embeddings, and keys that override [train].
 
-    An arm leaves out what stands in [train] and nothing reads beside its own keys, such as ``experts`` in an arm of
-    another adapter; but some arm must read it. Each arm must read what it names itself.
+    An arm ignores keys of [train] that it does not read, such as ``experts`` with another adapter; but at least one arm
+    must read them. Each arm must read all its own keys.
     """
     arms: list[Arm] = []
     left_out: list[dict[str, str]] = []
     given = values.get("arms")
     shared = values.get("train", {})
     if any(problem.startswith("[train]") for problem in problems):
-        shared = {}  # its problems are named already
+        shared = {}  # its problems are listed already
     if not isinstance(given, list) or not given or not all(isinstance(arm, dict) for arm in given):
         problems.append("[[arms]]: expected at least one")
         return arms
     for number, arm in enumerate(given, 1):
         where, name = f"[[arms]] {number}", arm.get("name", f"arm {number}")
         if not isinstance(name, str) or not name or not name.isprintable():
-            problems.append(f"{where}: name: {name!r} is not a text of printable characters")
+            problems.append(f"{where}: name: {name!r} is not a string of printable characters")
             continue
         own = {key: value for key, value in arm.items() if key not in _ARM_KEYS}
         try:
@@ -135,9 +130,9 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
                             f"both or neither (adapters: {', '.join(ADAPTERS)})")
         if embeddings == "untuned" and train.vectors in ("preferences", "both"):
             problems.append(f"{where}: vectors {train.vectors!r} need a fine-tuned model's head; the embeddings "
-                            "'untuned' have states alone")
+                            "'untuned' only have states")
         if "seed" in own:
-            problems.append(f"{where}: seed: the seeds of all arms are named once, in `seeds`")
+            problems.append(f"{where}: seed: the seeds are those of all arms; give them in `seeds`")
         arms.append(Arm(number, name, embeddings, train))
         left_out.append({key: text for key, text in unread.items() if key in shared})
     if arms and len(arms) == len(given):

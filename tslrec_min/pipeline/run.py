@@ -1,23 +1,24 @@
-"""The whole chain from one configuration file, stage by stage, one folder each.
+"""The whole chain from one configuration file, stage by stage, in a folder each.
 
-A stage whose artifact is there, whole, and made from the same inputs by the same configuration is kept; so an
-interrupted or edited run goes on where it must.
+A stage is kept if its artifact is undamaged and was made from the same inputs with the same configuration. So an
+interrupted or edited run only repeats what is necessary.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configs import PrepareConfig, TrainConfig
+from ..configs import PrepareConfig
 from ..data.builtin import resolve_dataset
 from ..errors import TslrecError
 from ..llm.resolve import is_built_in, resolve_model
+from ..runtime.device import start_torch
 from ..runtime.progress import note, progress, set_verbosity, verbosity
 from ..storage.artifacts import read_json
 from ..storage.atomic import sole_run
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Runner:
-    """Runs stages and keeps account of them."""
+    """Runs stages and records them."""
 
     out: Path
     bar: tqdm
@@ -45,28 +46,28 @@ class _Runner:
         work(self.out / name)
         self._account(name, before)
 
-    def train_all(self, trainings: Sequence[_Training], jobs: int, compute: dict[str, Any]) -> None:
-        """Run trainings, `jobs` at a time in processes of their own that share the threads."""
+    def train_all(self, trainings: Mapping[str, dict[str, Any]], jobs: int, compute: dict[str, Any]) -> None:
+        """Run trainings (name of the folder -> arguments), `jobs` at a time in processes that share the threads."""
         if jobs == 1:
-            for training in trainings:
-                self(training.name, partial(training, **compute))
+            for name, arguments in trainings.items():
+                self(name, partial(_train, **arguments, **compute))
             return
         own = compute | {"threads": max(1, compute["threads"] // jobs)}
-        before = {training.name: self._record(training.name) for training in trainings}
-        # Started anew, not forked: a fork of a process that has used threads can hang.
+        before = {name: self._record(name) for name in trainings}
+        # Spawned, not forked: a fork of a process that has used threads can hang.
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_verbosity, (verbosity(),)) as pool:
-            running = {pool.submit(_train_alone, training, self.out / training.name, own): training.name
-                       for training in trainings}
+            running = {pool.submit(_train_alone, self.out / name, **arguments, **own): name
+                       for name, arguments in trainings.items()}
             self.bar.set_description(f"{jobs} trainings at a time")
             try:
                 for future in as_completed(running):
                     future.result()
                     self._account(running[future], before[running[future]])
-            except BaseException:  # those that have begun end or fail on their own; the others do not begin
+            except BaseException:  # trainings that have started run to their end; the others do not start
                 pool.shutdown(cancel_futures=True)
                 raise
-        order = {training.name: place for place, training in enumerate(trainings)}
-        self.stages.sort(key=lambda stage: order.get(stage["name"], -1))  # as listed, not as they ended
+        order = {name: place for place, name in enumerate(trainings)}
+        self.stages.sort(key=lambda stage: order.get(stage["name"], -1))  # in the order of the list, not of their ends
 
     def _account(self, name: str, before: str) -> None:
         record = read_json(self.out / name / "config.json")
@@ -75,35 +76,23 @@ class _Runner:
         self.bar.update()
 
     def _record(self, name: str) -> str:
-        """Return a stage's record as it stands there, which changes when the stage is made; empty: there is none."""
+        """Return the text of a stage's record, which changes when the stage is made; empty without one."""
         path = self.out / name / "config.json"
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-@dataclass(frozen=True)
-class _Training:
-    """A training of one arm with one seed; can be sent to another process."""
+def _train(out: Path, **arguments: Any) -> None:
+    from ..recommenders.train import train
 
-    name: str
-    """Of its folder."""
-    label: str
-    dataset: Path
-    embeddings: Path | None
-    config: TrainConfig
-
-    def __call__(self, path: Path, **compute: Any) -> None:
-        """Train into the folder `path`."""
-        from ..recommenders.train import train
-
-        train(self.dataset, path, self.config, embeddings_path=self.embeddings, label=self.label, **compute)
+    train(out=out, **arguments)
 
 
-def _train_alone(training: _Training, path: Path, compute: dict[str, Any]) -> None:
-    """Train in a process of its own, without a progress bar: several on one terminal can't be read."""
+def _train_alone(out: Path, **arguments: Any) -> None:
+    """Train in a separate process, without a progress bar, as several would overwrite each other."""
     import torch
 
-    torch.set_num_threads(compute["threads"])
-    replace(training, label="")(path, **compute)
+    torch.set_num_threads(arguments["threads"])
+    _train(out, **arguments | {"label": ""})
 
 
 def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path | None = None,
@@ -111,23 +100,21 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     """Run the chain.
 
     Args:
-        config: what to do.
-        out: folder of the run; a folder per stage is made in it.
-        data: file or folder of interactions in place of the configuration's source and items.
-        items: file with titles in place of the configuration's.
+        config: of the chain.
+        out: folder of the run, with a folder per stage.
+        data: file or folder of interactions that replaces the configuration's source and items.
+        items: file with titles that replaces the configuration's.
         device_name: torch device.
-        threads: threads to compute with.
-        jobs: recommenders trained at a time, each in a process of its own with its share of the threads.
+        threads: number of threads.
+        jobs: number of recommenders trained at the same time, in separate processes that share the threads.
 
     Returns:
-        ``evaluation`` (the contents of evaluate/metrics.json), ``stages``, with time and memory of each, and
+        ``evaluation`` (the contents of evaluate/metrics.json), ``stages`` with time and memory of each, and
         ``category_neighbours`` by folder of item embeddings.
 
     Raises:
-        TslrecError: a stage can't be done; the finished ones stay. Or another run is at work in `out`.
+        TslrecError: a stage fails (finished stages are kept), or another run is using `out`.
     """
-    import torch
-
     from ..categories.pretrain import pretrain
     from ..data.raw.readers import find_files
     from ..embedding.embed import embed_base, embed_tuned
@@ -135,39 +122,33 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     from ..evaluation.evaluate import evaluate
     from ..finetuning.finetune import finetune
     from ..llm.prompts import template_of
-    from ..runtime.device import resolve_device
-    from ..runtime.distributed import refuse_several_processes
 
-    refuse_several_processes()
-    torch.set_num_threads(threads)
-    compute: dict[str, Any] = {"device": resolve_device(device_name), "threads": threads, "existing": Existing.REUSE}
+    compute: dict[str, Any] = {"device": start_torch(device_name, threads), "threads": threads,
+                               "existing": Existing.REUSE}
     source, titles = _raw_files(config, data, items)
     settings = config.stages
-    raw = find_files(source, titles, settings["prepare"])  # before a folder is made for what can't be read
+    raw = find_files(source, titles, settings["prepare"])  # before a folder is created
     wanted = {arm.embeddings for arm in config.arms}
     model = settings["finetune"].model
     if wanted != {"none"} and not is_built_in(model):
-        resolve_model(model)  # one that isn't there is named now, not when its stage begins
+        resolve_model(model)  # a missing model is reported now, not when its stage starts
     dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
     template = template_of(settings["finetune"])
     embeddings = {"untuned": out / "embed-untuned", "tuned": out / "embed"}
-    trainings = [_Training(f"train/{arm.folder}-{seed}", f"{arm.name}, seed {seed}", dataset,
-                           embeddings.get(arm.embeddings), replace(arm.train, seed=seed))
-                 for seed in config.seeds for arm in config.arms]
+    trainings = {f"train/{arm.folder}-{seed}": {
+        "dataset_path": dataset, "config": replace(arm.train, seed=seed), "label": f"{arm.name}, seed {seed}",
+        "embeddings_path": embeddings.get(arm.embeddings)} for seed in config.seeds for arm in config.arms}
     trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
-    # What comes before the trainings: name, whether it is needed, work.
-    before: list[tuple[str, bool, Callable[[Path], Any]]] = [
-        ("dataset", True, lambda path: _prepare(raw, path, settings["prepare"])),
-        ("embed-untuned", "untuned" in wanted,
-         lambda path: embed_base(dataset, model, template, path, settings["embed"], **compute)),
-        ("pretrain", "tuned" in wanted, lambda path: pretrain(dataset, path, settings["pretrain"], **compute)),
-        ("finetune", "tuned" in wanted,
-         lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute)),
-        ("embed", "tuned" in wanted, lambda path: embed_tuned(dataset, tuned, path, settings["embed"], **compute))]
-    before = [stage for stage in before if stage[1]]
+    before: dict[str, Callable[[Path], Any]] = {"dataset": lambda path: _prepare(raw, path, settings["prepare"])}
+    if "untuned" in wanted:
+        before["embed-untuned"] = lambda path: embed_base(dataset, model, template, path, settings["embed"], **compute)
+    if "tuned" in wanted:
+        before |= {"pretrain": lambda path: pretrain(dataset, path, settings["pretrain"], **compute),
+                   "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
+                   "embed": lambda path: embed_tuned(dataset, tuned, path, settings["embed"], **compute)}
     with sole_run(out), progress(len(before) + len(trainings) + 1, "", "stage") as bar:
         runner = _Runner(out, bar)
-        for name, _, work in before:
+        for name, work in before.items():
             runner(name, work)
         runner.train_all(trainings, jobs, compute)
         runner("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
@@ -179,19 +160,19 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
 
 def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:
-    """Prepare the data set, and say what is in it."""
+    """Prepare the data set and report its size."""
     from ..data.prepare import prepare
 
-    found = prepare(raw, out, config, existing=Existing.REUSE)
-    duplicates = f"{found['duplicates']:,} duplicates left out, " if found["duplicates"] else ""
-    note(f"{out}: {found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions; "
-         f"{duplicates}{found['below_k_core']:,} left out by the {found['k_core']}-core")
+    statistics = prepare(raw, out, config, existing=Existing.REUSE)
+    duplicates = f"{statistics['duplicates']:,} duplicates left out, " if statistics["duplicates"] else ""
+    note("{}: {users:,} users, {items:,} items, {interactions:,} interactions; {}{below_k_core:,} left out by the "
+         "{k_core}-core".format(out, duplicates, **statistics))
 
 
 def _raw_files(config: RunConfig, data: Path | None, items: Path | None) -> tuple[Path, Path | None]:
-    """Return the file or folder of interactions, and the items file where it is named apart."""
+    """Return the file or folder of interactions, and the items file if it is given separately."""
     if data is None and config.source is None:
-        raise TslrecError("there is no data: the configuration has no key source (a built-in data set, a file or a "
-                          "folder of interactions), and --data is not given either; add one")
+        raise TslrecError("no data: the configuration has no key source (a built-in data set, a file or a folder of "
+                          "interactions), and --data is not given; add one")
     interactions, known = resolve_dataset(data or str(config.source))
     return interactions, items or (Path(config.items) if config.items and data is None else known)

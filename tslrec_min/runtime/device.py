@@ -1,4 +1,4 @@
-"""What a process computes with: its processors, torch's threads, a device."""
+"""Processors, threads and torch devices of a process."""
 
 from __future__ import annotations
 
@@ -12,21 +12,16 @@ if TYPE_CHECKING:
 
 
 def usable_processors() -> int:
-    """Return the number of processors this process may use: its part, if torchrun started several."""
+    """Return the number of processors this process may use: its share, if torchrun started several."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def start_torch(device: str, threads: int, *, processes: bool = False) -> torch.device:
-    """Load torch, set its threads and return the device.
-
-    Args:
-        device: its name.
-        threads: of torch.
-        processes: join those that torchrun started, else refuse them.
+    """Load torch, set its threads and return the device; `processes` joins those of torchrun, else several are refused.
 
     Raises:
-        TslrecError: the device can't be used, or there are several processes.
+        TslrecError: the device can't be used, or several processes are refused.
     """
     import torch
 
@@ -43,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
     """Return a torch device.
 
     Raises:
-        TslrecError: it is unknown or this machine lacks it.
+        TslrecError: it is unknown or this machine does not have it.
     """
     import torch
 
@@ -57,19 +52,15 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of the frozen weights.
 
-    ``auto`` is bfloat16 on GPUs that have it and on CPUs with instructions for it (AMX, AVX512-BF16), else float32:
-    with AVX2 or plain AVX-512 it was slower than float32 (``benchmarks/precision.py``).
+    ``auto`` is bfloat16 on GPUs that support it and on CPUs with instructions for it (AMX, AVX512-BF16), else float32,
+    which was faster with AVX2 and plain AVX-512 (``benchmarks/precision.py``).
     """
     import torch
 
-    if name == "fp32":
-        return torch.float32
-    if name == "bf16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return torch.float32
-    capabilities = torch.cpu.get_capabilities()
-    fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    if name != "auto":
+        return torch.float32 if name == "fp32" else torch.bfloat16
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
     return torch.bfloat16 if fast else torch.float32

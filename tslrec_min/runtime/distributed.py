@@ -1,7 +1,7 @@
 """The processes that torchrun started, which share the work of one run; a single process otherwise.
 
-Every process holds the whole model and data set, and works out the same plan from the same seed; a batch and the
-evaluated users are divided by rank, and only gradients and counts travel (gloo on CPUs, nccl on GPUs).
+Every process holds the whole model and data set, and makes the same plan from the same seed. Batches and evaluated
+users are divided by rank; only gradients and counts are exchanged (gloo on CPUs, nccl on GPUs).
 """
 
 from __future__ import annotations
@@ -17,15 +17,11 @@ from torch import distributed
 from ..errors import TslrecError
 
 _SMALL = 1 << 20
-"""Most numbers of a tensor that is copied to travel with others: their messages take longer than their copies."""
+"""Maximum size of a tensor that is sent together with others: copying it is faster than a message of its own."""
 
 
 def start_processes(device: str) -> str:
-    """Join the other processes if torchrun started this one.
-
-    Returns:
-        The name of this process's device: of several GPUs the one of its local rank.
-    """
+    """Join the other processes if torchrun started this one, and return the device: the GPU of the local rank."""
     if not distributed.is_torchelastic_launched():
         return device
     if device == "cuda":
@@ -38,19 +34,19 @@ def start_processes(device: str) -> str:
 
 
 def _leave() -> None:
-    """Close the connections: left to the interpreter's end, gloo's threads now and then abort the process there."""
+    """Close the connections: otherwise gloo's threads sometimes abort the process when the interpreter exits."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 def refuse_several_processes() -> None:
-    """Raise TslrecError if torchrun started more processes than this one."""
+    """Raise TslrecError if torchrun started more than one process."""
     if distributed.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise TslrecError("this command does not share its work between processes; run it without torchrun")
+        raise TslrecError("this command does not support several processes; run it without torchrun")
 
 
 def rank() -> int:
-    """Return the number of this process, from 0; 0 writes files and prints."""
+    """Return the number of this process, from 0; process 0 writes files and prints."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
@@ -60,20 +56,20 @@ def world_size() -> int:
 
 
 def share(rows: np.ndarray) -> np.ndarray:
-    """Return this process's part of `rows`: one of every `world_size`."""
+    """Return this process's share of `rows`: every `world_size`-th one."""
     return rows[rank()::world_size()]
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Wait until every process has called this."""
     if world_size() > 1:
         distributed.barrier()
 
 
 def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
-    """Replace each of the `tensors`, of the same shape in every process, by its sum over all processes.
+    """Replace each of the `tensors` by its sum over all processes; its shape is the same in all.
 
-    They are of one type and device. Small ones travel together: each message takes its time, whatever is in it.
+    All have one dtype and device. Small ones are sent together, as a message has a fixed cost.
     """
     if world_size() == 1:
         return
@@ -91,17 +87,17 @@ def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
 
 
 def gradients(parameters: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the parameters' gradients; where none came to this process, zeros that will be it."""
-    found = []
+    """Return the parameters' gradients; those missing in this process become zeros."""
+    grads = []
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        found.append(parameter.grad)
-    return found
+        grads.append(parameter.grad)
+    return grads
 
 
 def of_first_process(numbers: list[float], device: torch.device) -> list[float]:
-    """Return the first process's numbers, of which all have as many."""
+    """Return the first process's numbers; every process gives the same number of them."""
     if world_size() == 1:
         return numbers
     message = torch.tensor(numbers, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
@@ -110,13 +106,13 @@ def of_first_process(numbers: list[float], device: torch.device) -> list[float]:
 
 
 def gather_shares(part: np.ndarray, rows: np.ndarray, n_rows: int, device: torch.device) -> np.ndarray:
-    """Return int64 [n_rows], put together from the shares of all processes.
+    """Return int64 [n_rows], combined from the shares of all processes.
 
     Args:
         part: this process's share, int64 [n].
-        rows: where it belongs, int64 [n].
-        n_rows: length of the whole.
-        device: where the processes exchange it.
+        rows: its rows in the result, int64 [n].
+        n_rows: length of the result.
+        device: for the exchange.
     """
     whole = np.zeros(n_rows, dtype=np.int64)
     whole[rows] = part

@@ -1,7 +1,5 @@
 """Wall time and peak memory of a piece of work."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import time
@@ -9,14 +7,14 @@ from pathlib import Path
 
 
 def start_measuring() -> float:
-    """Let wall time and peak memory count from now; returns the time, `time.monotonic`."""
+    """Reset the peak memory, and return the start time of `time.monotonic`."""
     with contextlib.suppress(OSError):  # Linux: 5 resets the high-water mark that peak_memory_mib reads
         Path("/proc/self/clear_refs").write_text("5")
     return time.monotonic()
 
 
 def peak_memory_mib() -> float:
-    """Return the peak resident memory in MiB: of the current artifact on Linux, of the process elsewhere."""
+    """Return the peak resident memory in MiB: since `start_measuring` on Linux, of the process elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Int64Array = NDArray[np.int64]
-_MOST_THREADS = 1024
-"""More threads than processors gain nothing, and OpenMP ends the process if it can't have as many as it is told."""
 
 
 def as_int64(name: str, values: ArrayLike) -> Int64Array:
-    """Return `values`, integers of one dimension, as contiguous int64; not copied where they are so already."""
+    """Return `values`, one-dimensional integers, as contiguous int64; they are copied only if necessary."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape}; expected integers of one dimension")
@@ -26,7 +24,7 @@ def as_int64(name: str, values: ArrayLike) -> Int64Array:
 def as_offsets(name: str, values: ArrayLike, total: int) -> Int64Array:
     """Return CSR offsets, int64 [U + 1], that rise from 0 to `total`."""
     offsets = as_int64(name, values)
-    # Neighbours are compared: the differences of numbers that are far apart would overflow.
+    # Neighbours are compared, as differences could overflow.
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"{name} must rise from 0 to {total}, the number of items in all rows; got {offsets}")
     return offsets
@@ -57,13 +55,13 @@ def whole_number(name: str, value: int, low: int, high: int = 2**31 - 1) -> int:
 
 
 def thread_count(num_threads: int) -> int:
-    """Return a number of threads that can be had, in 1..1024."""
-    return whole_number("num_threads", num_threads, 1, _MOST_THREADS)
+    """Return `num_threads`, checked to be in 1..1024: OpenMP aborts the process if it can't create that many."""
+    return whole_number("num_threads", num_threads, 1, 1024)
 
 
 def threads_for(work: int, num_threads: int, work_per_thread: int) -> int:
-    """Return as many of `num_threads`, at least 1, as have `work_per_thread` to do.
+    """Return the number of threads, from 1 to `num_threads`, that leaves each at least `work_per_thread`.
 
-    Waking a thread takes longer than a small task, and on a busy machine a thousand times longer.
+    Waking a thread takes longer than a small task, on a busy machine a thousand times longer.
     """
     return min(thread_count(num_threads), max(1, work // work_per_thread))

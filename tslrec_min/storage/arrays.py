@@ -1,4 +1,4 @@
-"""NumPy arrays in files, read without pickle and within bounds, whatever is in the file."""
+"""NumPy arrays in files, read without pickle and within bounds, whatever a file contains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_array(path: Path) -> np.ndarray:
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays")
     except Exception as error:  # the errors of numpy, zipfile and tokenize share no base class
-        raise TslrecError(_unreadable(path, error)) from None
+        raise _unreadable(path, error) from None
     return array
 
 
@@ -31,7 +31,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Read an .npz file.
 
     Raises:
-        TslrecError: it can't be read, expands beyond all measure, or lacks one of `names`.
+        TslrecError: it can't be read, expands beyond `max_expanded`, or lacks one of `names`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -40,16 +40,15 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
                 raise ValueError(f"it expands to {expanded:,} bytes, more than {MAX_EXPANSION} times its size")
             arrays = {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
     except Exception as error:  # as above
-        raise TslrecError(_unreadable(path, error)) from None
-    missing = [name for name in names if name not in arrays]
-    if missing:
+        raise _unreadable(path, error) from None
+    if missing := [name for name in names if name not in arrays]:
         raise TslrecError(f"{path} lacks {', '.join(missing)} (it has {', '.join(arrays) or 'no array'}); make it "
                           "again")
     return arrays
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Read an array to the end of its member, where zipfile looks at the checksum; `np.load` doesn't go there."""
+    """Read an array to the end of its member, where zipfile verifies the checksum; `np.load` stops before it."""
     with archive.open(name) as stream:
         array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
         if stream.read(1):
@@ -57,8 +56,8 @@ def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     return array
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception) -> TslrecError:
     if isinstance(error, FileNotFoundError):
-        return f"{path} does not exist; make it again"
-    return (f"{path} can't be read as arrays ({str(error) or type(error).__name__}); it is damaged or of another kind, "
-            "or holds objects, which are never unpickled: make it again")
+        return TslrecError(f"{path} does not exist; make it again")
+    return TslrecError(f"{path} can't be read as arrays ({str(error) or type(error).__name__}); it is damaged, of "
+                       "another kind, or holds objects, which are never unpickled: make it again")

@@ -1,11 +1,10 @@
-"""Artifacts: folders that are whole or not there.
+"""Artifacts: folders that are complete or do not exist.
 
-Every stage writes its outputs into a hidden folder beside the final one and renames it when all is written
-and synced, so that a crash, Ctrl-C or ``kill -9`` leaves the old one (or, in the instant of a replacement, puts it
-back at the next write), the new one, or none. ``config.json``
-in each artifact holds the resolved configuration, the hashes of the inputs, the versions, the seed, the wall
-time, the peak memory, a SHA-256 of every other file and one of the record itself. The *artifact hash* is the hash of
-those file hashes: it depends on contents alone, not on when, where or how fast they were made.
+A stage writes into a hidden folder beside the final one and renames it when everything is written and synced. A crash,
+Ctrl-C or ``kill -9`` leaves the old artifact, the new one, or none; killed in the middle of a replacement, the next
+write restores the old one. The artifact's ``config.json`` holds the resolved configuration, the hashes of the inputs,
+versions, seed, wall time, peak memory, a SHA-256 of every other file and one of the record itself. The *artifact hash*
+is the hash of the file hashes: it depends only on contents, not on when, where or how fast they were written.
 """
 
 from __future__ import annotations
@@ -27,12 +26,10 @@ from typing import Any
 from ..errors import TslrecError, missing_path
 from ..runtime.measuring import peak_memory_mib, start_measuring
 from ..runtime.progress import step
-from .atomic import REPLACED, alone_in, remove_leftovers, sync, sync_folder, temporary_beside
+from .atomic import REPLACED, alone_in, remove_leftovers, sync, temporary_beside
 
 _RECORDED_VERSIONS = ("tslrec-min", "numpy", "torch", "transformers", "llama-cpp-python", "gguf")
 _OWN_HASH = "record_hash"
-_COMMANDS = {"dataset": "prepare"}
-"""Kind of artifact -> the command that writes it, where that is called otherwise."""
 
 
 def sha256_of_file(path: Path) -> str:
@@ -42,12 +39,12 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON-able value, independent of the order of its keys."""
+    """Return the SHA-256 of a JSON-able value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON with a final newline; NaN and infinity are refused."""
+    """Write `value` as indented UTF-8 JSON with a final newline; NaN and infinity raise ValueError."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -72,7 +69,7 @@ class Artifact:
     path: Path
     """Its folder."""
     record: Mapping[str, Any] = field(repr=False)
-    """The contents of its config.json."""
+    """Contents of its config.json."""
 
     @property
     def hash(self) -> str:
@@ -81,7 +78,7 @@ class Artifact:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration that it was made with."""
+        """The resolved configuration."""
         return dict(self.record["config"])
 
 
@@ -89,8 +86,8 @@ def open_artifact(path: Path | Artifact, kind: str, *, check_files: bool = True)
     """Open a finished artifact.
 
     Args:
-        path: its folder; an artifact of this kind that is open already is returned as it is.
-        kind: the stage that must have written it, for example ``"dataset"``.
+        path: its folder; an artifact that is already open is returned as it is.
+        kind: what it must be, for example ``"dataset"``.
         check_files: compare every file with its recorded SHA-256.
 
     Raises:
@@ -99,7 +96,7 @@ def open_artifact(path: Path | Artifact, kind: str, *, check_files: bool = True)
     if isinstance(path, Artifact):
         return path
     record = expect_artifact(path, kind)
-    step(f"checks and reads {path}" if check_files else f"reads {path}")
+    step(f"{'checking and reading' if check_files else 'reading'} {path}")
     for name, digest in record["files"].items() if check_files else ():
         if not (path / name).is_file():
             raise TslrecError(f"{path} lacks {name}; make the {kind} artifact again (--overwrite)")
@@ -110,18 +107,15 @@ def open_artifact(path: Path | Artifact, kind: str, *, check_files: bool = True)
 
 
 def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
-    """Return the record of a finished artifact without a look at its other files.
-
-    Args:
-        path, kind: as for `open_artifact`.
+    """Return the record of a finished artifact; its other files are not checked.
 
     Raises:
         TslrecError: there is no such artifact, or it is of another kind.
     """
-    wanted, command = _with_article(kind), f"tslrec {_COMMANDS.get(kind, kind)}"
+    wanted, command = _with_article(kind), f"tslrec {'prepare' if kind == 'dataset' else kind}"
     if path.exists() and not path.is_dir():
-        raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run {command} first, and give the "
-                          "folder that it writes")
+        raise TslrecError(f"{path} is a file, not the folder of {wanted} artifact; run {command} first, and give its "
+                          "output folder")
     if not path.is_dir():
         raise missing_path(path, f"expected the folder of {wanted} artifact, which {command} writes",
                            fits=lambda candidate: (_record(candidate) or {}).get("kind") == kind)
@@ -139,13 +133,12 @@ def expect_artifact(path: Path, kind: str) -> dict[str, Any]:
 
 
 def refuse_other_dataset(artifact: Artifact, dataset_hash: str) -> None:
-    """Raise TslrecError if an artifact isn't of this data set; names the one that it is of, if that is near it."""
+    """Raise TslrecError if an artifact was made from another data set; name that one if it is in a folder nearby."""
     wanted = artifact.record["inputs"].get("dataset")
     if wanted == dataset_hash:
         return
-    near = [folder for above in artifact.path.resolve().parents[:2] for folder in sorted(above.glob("[!.]*"))]
-    records = {folder: _record(folder) or {} for folder in near}
-    own = next((folder for folder, record in records.items() if record.get("kind") == "dataset"
+    near = (folder for above in artifact.path.resolve().parents[:2] for folder in sorted(above.glob("[!.]*")))
+    own = next((folder for folder in near if (record := _record(folder)) and record["kind"] == "dataset"
                 and record["hash"] == wanted), None)
     raise TslrecError(f"{artifact.path} was trained on another data set{f', {own}' if own else ''}; give that one, or "
                       f"run tslrec {artifact.record['kind']} on this one")
@@ -156,14 +149,11 @@ def _with_article(kind: str) -> str:
 
 
 def _record(path: Path) -> dict[str, Any] | None:
-    """Return the record in a folder's config.json, or None if it is none or one of its hashes is wrong.
-
-    Records without a hash of their own are of older versions.
-    """
+    """Return the record in a folder's config.json, or None if there is none or one of its hashes is wrong."""
     try:
         record: dict[str, Any] = read_json(path / "config.json")
         intact = record["hash"] == sha256_of_json([record["kind"], record["files"]]) and (
-            record.get(_OWN_HASH, own := _own_hash(record)) == own)
+            record.get(_OWN_HASH, own := _own_hash(record)) == own)  # records of older versions have no hash
     except (TslrecError, ValueError, TypeError, KeyError, AttributeError):  # another file of this name
         return None
     return record if intact else None
@@ -175,20 +165,18 @@ def _own_hash(record: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an artifact is made of: two artifacts of one recipe are the same up to the machine's arithmetic."""
+    """What an artifact is made from: two artifacts of one recipe are the same up to the machine's arithmetic."""
 
     kind: str
-    """The stage's name."""
     config: Mapping[str, Any]
     """The fully resolved configuration, JSON-able."""
     inputs: Mapping[str, str]
     """Name -> hash of every input."""
     seed: int | None = None
-    """The random seed, where the stage has one."""
 
 
 def is_current(path: Path, recipe: Recipe) -> bool:
-    """Return whether `path` is a whole artifact made by this recipe and this version of the package."""
+    """Return whether `path` is an undamaged artifact of this recipe and this version of the package."""
     try:
         record = open_artifact(path, recipe.kind).record
     except TslrecError:
@@ -201,20 +189,18 @@ def is_current(path: Path, recipe: Recipe) -> bool:
 @contextlib.contextmanager
 def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep: bool = True,
                    started: float | None = None) -> Iterator[Path]:
-    """Give a temporary folder to write into; on success it becomes the artifact `path`, on failure it goes.
+    """Yield a temporary folder to write into; it becomes the artifact `path`, or is removed after an error.
 
     Args:
-        path: the artifact's folder; its parents are made.
-        recipe: what it is made of; recorded in its config.json.
-        overwrite: replace an artifact that is already there; otherwise it is refused.
-        keep: false throws the folder away in the end: for the processes of a run that another one writes for.
-        started: what `start_measuring` returned when the work began, where that was before.
+        path: the artifact's folder; parent folders are created.
+        recipe: recorded in its config.json.
+        overwrite: replace an existing artifact of the same kind.
+        keep: false discards the folder, in the processes of a run that do not write.
+        started: what `start_measuring` returned, if the work began earlier.
 
     Raises:
-        TslrecError: `path` exists and `overwrite` is false, or it is no artifact and so is never replaced, or another
-            process is writing it.
+        TslrecError: `path` exists and is not replaced, or another process is writing it.
     """
-    path = Path(path)
     if not keep:
         refuse_existing(path, recipe.kind, overwrite=overwrite)
         with tempfile.TemporaryDirectory() as elsewhere:
@@ -227,18 +213,21 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
             remove_leftovers(path)
             refuse_existing(path, recipe.kind, overwrite=overwrite)
             temporary.mkdir()
-            until_written.callback(shutil.rmtree, temporary, ignore_errors=True)  # when it is renamed, nothing is there
+            until_written.callback(shutil.rmtree, temporary, ignore_errors=True)  # nothing is there after renaming
             until_written.enter_context(alone_in(temporary))
         started = start_measuring() if started is None else started
         yield temporary
         _write_record(temporary, recipe, started)
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            sync(file)
         sync(temporary)
         _replace(temporary, path, recipe.kind, overwrite=overwrite)
-        step(f"has written {path}")
+        step(f"wrote {path}")
 
 
 def _write_record(folder: Path, recipe: Recipe, started: float) -> None:
-    files = {name: sha256_of_file(folder / name) for name in _files_below(folder)}
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    files = {name: sha256_of_file(folder / name) for name in names}
     record = asdict(recipe) | {
         "hash": sha256_of_json([recipe.kind, files]), "files": files, "versions": recorded_versions(),
         "wall_seconds": round(time.monotonic() - started, 3), "peak_memory_mib": peak_memory_mib()}
@@ -246,20 +235,19 @@ def _write_record(folder: Path, recipe: Recipe, started: float) -> None:
 
 
 def _replace(temporary: Path, path: Path, kind: str, *, overwrite: bool) -> None:
-    """Give a finished folder its name; what has it is moved aside first, and removed."""
+    """Rename a finished folder to its final name; the old artifact is first moved aside, then removed."""
     replaced = path.parent / f"{temporary.name}{REPLACED}"
-    with alone_in(path.parent):  # else another process might take what is moved aside for what a killed one left
-        refuse_existing(path, kind, overwrite=overwrite)  # another process may have made it meanwhile
+    with alone_in(path.parent):  # else another process might remove what is moved aside as a leftover
+        refuse_existing(path, kind, overwrite=overwrite)  # another process may have written it in the meantime
         if path.exists():
             os.rename(path, replaced)
         os.rename(temporary, path)
-    sync_folder(path.parent)
+    sync(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def refuse_existing(path: Path, kind: str, *, overwrite: bool) -> None:
-    """Raise TslrecError if `path` may not be written: it exists, or it is something else than such an artifact."""
-    path = Path(path)
+    """Raise TslrecError if `path` exists, unless it is an artifact of this kind or an empty folder to overwrite."""
     if not os.path.lexists(path):
         return
     if not overwrite:
@@ -273,14 +261,10 @@ def refuse_existing(path: Path, kind: str, *, overwrite: bool) -> None:
                           "remove it yourself or give another --out")
 
 
-def _files_below(folder: Path) -> list[str]:
-    return sorted(str(file.relative_to(folder).as_posix()) for file in folder.rglob("*") if file.is_file())
-
-
 def recorded_versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of what it computes with, by name."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    """Return the versions of Python, this package and its numerical dependencies, by name."""
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in _RECORDED_VERSIONS:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions

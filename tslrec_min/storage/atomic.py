@@ -1,8 +1,7 @@
-"""Files and folders that are whole or not there: temporary names, what killed processes leave, one writer at a time.
+"""Files and folders that are complete or do not exist: temporary names, leftovers of killed processes, locks.
 
-Locks are `flock`, so the kernel lets go of them however a process ends; those of artifacts are on folders, where no
-lock file could stay behind. A process id in a temporary name says no more than who it was: ids are used again, after a
-restart of a container even the same.
+Locks are `flock`, so the kernel releases them however a process ends; those of artifacts are on folders, so that no
+lock file stays behind. The process id in a temporary name proves nothing, since ids are reused.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ REPLACED = "-replaced"
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return a new hidden name beside `path` for what is to become it; it holds the process id."""
+    """Return a new hidden name beside `path` to write to; it contains the process id."""
     return path.parent / f".{path.name}{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside a file to write to; on success it replaces the file, on failure it goes."""
+    """Yield a temporary name to write to; it replaces the file `path`, or is removed after an error."""
     temporary = temporary_beside(path)
     try:
         yield temporary
-        sync_file(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -44,11 +43,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Path]]:
-    """Give a temporary name beside each path to write to; on success they are renamed, on failure they go.
-
-    Args:
-        paths: single files to be, such as recommendations; their folders are made.
-        overwrite: replace files that are there; otherwise they are refused.
+    """Yield a temporary name for each of `paths`; they are renamed together, or removed after an error.
 
     Raises:
         TslrecError: one of `paths` exists and `overwrite` is false, or it is a folder, a device or the like.
@@ -57,34 +52,31 @@ def output_files(*paths: Path, overwrite: bool = False) -> Iterator[Sequence[Pat
         _refuse(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
-    with contextlib.ExitStack() as renamed:  # which ends what was entered last first
+    with contextlib.ExitStack() as renamed:  # exits in reverse order
         temporary = [renamed.enter_context(replace_file(path)) for path in reversed(paths)][::-1]
         yield temporary
         for file in temporary:
-            sync_file(file)  # before an old file goes
+            sync(file)  # before an old file is removed
         for path in paths:
-            _refuse(path, overwrite)  # another process may have written it meanwhile
+            _refuse(path, overwrite)  # another process may have written it in the meantime
         for path in paths if len(paths) > 1 else ():
-            path.unlink(missing_ok=True)  # killed in between, an old file must not stand beside a new one
+            path.unlink(missing_ok=True)  # so that being killed in between never leaves an old file beside a new one
 
 
 def _refuse(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise TslrecError(f"{path} is a folder; give the name of a file as --out")
-    if path.exists() and not path.is_file():  # renaming would put a file in the place of /dev/null
+    if path.exists() and not path.is_file():  # renaming would replace /dev/null by a file
         raise TslrecError(f"{path} is a device or a pipe; give the name of a file as --out")
     if os.path.lexists(path) and not overwrite:
         raise TslrecError(f"{path} already exists; give another --out, or --overwrite to replace it")
 
 
 def lock(descriptor: int, *, wait: bool = True) -> bool:
-    """Take the lock of an open file or folder; it is let go of when that is closed.
-
-    Returns:
-        False: the file system has no locks.
+    """Lock an open file or folder until it is closed; return False if the file system has no locks.
 
     Raises:
-        BlockingIOError: another process has it, and it is not waited for.
+        BlockingIOError: another process holds the lock, and `wait` is false.
     """
     if fcntl is None:
         return False
@@ -99,8 +91,7 @@ def lock(descriptor: int, *, wait: bool = True) -> bool:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, waiting for it: for moments in which names in it are looked at and changed, or, on a
-    temporary folder, while a process is at work in it, so that `remove_leftovers` leaves it alone.
+    """Wait for the lock of a folder and hold it: to change names in it, or so that `remove_leftovers` keeps it.
 
     On a file system without locks the block runs without one.
     """
@@ -114,35 +105,35 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sole_run(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder during a block; it is made if need be.
+    """Create a folder if necessary, and lock it for one run.
 
     Raises:
-        TslrecError: another one is at work in it.
+        TslrecError: another run has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:
             lock(file.fileno(), wait=False)
         except BlockingIOError:
-            raise TslrecError(f"another tslrec run is at work in {folder}; wait for its end, or give another --out"
+            raise TslrecError(f"another tslrec run is using {folder}; wait until it ends, or give another --out"
                               ) from None
         yield
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporary files and folders of `path` that nobody is at work in; put back one that was being replaced.
+    """Remove temporary files and folders of `path` that no process uses; restore an artifact that was being replaced.
 
     Raises:
-        TslrecError: a process is at work in one: it is writing `path`.
+        TslrecError: another process is writing `path`.
     """
     begin = f".{path.name}{TEMPORARY}"
     for leftover in [entry for entry in path.parent.iterdir() if entry.name.startswith(begin)]:
         owner = leftover.name.removeprefix(begin).partition("-")[0]
         if not owner.isdecimal():
             continue
-        if leftover.is_dir() and _is_at_work(leftover, int(owner)):
-            raise TslrecError(f"another process (number {owner}) is writing {path}; wait for its end, or give another "
-                              "--out")
+        if leftover.is_dir() and _is_in_use(leftover, int(owner)):
+            raise TslrecError(f"another process (number {owner}) is writing {path}; wait until it ends, or give "
+                              "another --out")
         if leftover.name.endswith(REPLACED) and not path.exists():
             os.rename(leftover, path)
         elif leftover.is_dir():
@@ -151,7 +142,7 @@ def remove_leftovers(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _is_at_work(folder: Path, process_id: int) -> bool:
+def _is_in_use(folder: Path, process_id: int) -> bool:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
@@ -174,23 +165,9 @@ def _is_running(process_id: int) -> bool:
     return True
 
 
-def sync(folder: Path) -> None:
-    """Bring a folder and all files in it to the disk."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            sync_file(file)
-    sync_folder(folder)
-
-
-def sync_file(file: Path) -> None:
-    """Bring what is in a file to the disk."""
-    with open(file, "rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file's contents, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

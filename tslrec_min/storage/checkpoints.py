@@ -1,7 +1,7 @@
 """The state of a training on disk: one safetensors file, replaced as a whole, no pickle.
 
 Tensors are the model's, the best weights and the optimiser's; everything else is JSON in the file's metadata, beside
-a SHA-256 of it all: a damaged state is not taken up.
+a SHA-256 of it all: a damaged state is not used.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from .. import __version__
-from ..errors import TslrecError
 from ..runtime import distributed
 from ..runtime.progress import note
 from .artifacts import Recipe, is_current, sha256_of_json, write_artifact
-from .atomic import sync_file
+from .atomic import sync
 from .existing import Existing
 from .tensors import save_tensors
 
@@ -37,11 +36,11 @@ class Checkpointing:
     """Where and how often a training's state is saved."""
 
     out: Path
-    """Folder of the artifact that the training writes; a state of the same recipe beside it is taken up."""
+    """Folder of the artifact that the training writes; the state is beside it."""
     recipe: str
-    """Hash of everything that decides the outcome."""
+    """Hash of everything that decides the outcome; only a state with the same hash is resumed."""
     seconds: float = 60.0
-    """Least time between two checkpoints; the end of a recommender's epoch is one always."""
+    """Minimum time between two checkpoints; the end of a recommender's epoch always saves one."""
 
     @property
     def path(self) -> Path:
@@ -49,26 +48,15 @@ class Checkpointing:
         return _beside(self.out)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What of a state isn't in the model and the optimiser."""
-
-    best: dict[str, torch.Tensor]
-    """Best weights so far; empty before the first validation."""
-    progress: dict[str, Any]
-    """What was given to `save_checkpoint`."""
-
-
 def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, torch.Tensor],
                     progress: dict[str, Any]) -> None:
     """Write the state to `path`, all or nothing.
 
     Args:
-        path: the file; one that is there is replaced.
-        model: weights of the moment.
-        optimiser: of these weights.
-        best: best weights so far.
-        progress: JSON-able; ``recipe`` says what is trained.
+        path: the file, replaced if it exists.
+        model, optimiser: their current state.
+        best: best weights so far; empty before the first validation.
+        progress: JSON-able; ``recipe`` is that of `Checkpointing`.
     """
     states = {f"{_OPTIMISER}{index}.{name}": tensor for index, state in optimiser.state_dict()["state"].items()
               for name, tensor in state.items()}
@@ -77,18 +65,19 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
     path.parent.mkdir(parents=True, exist_ok=True)
     text, folder = json.dumps(progress), _unfinished(path)
     states = {name: tensor.detach().cpu().contiguous() for name, tensor in states.items()}
-    shutil.rmtree(folder, ignore_errors=True)  # of a killed process
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
     folder.mkdir()  # safetensors may write to a name of its own beside the one it is given
     try:
         save_tensors(folder / "state", states, {"progress": text, "sha256": _digest(states, text)})
-        sync_file(folder / "state")
+        sync(folder / "state")
         os.replace(folder / "state", path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint | None:
-    """Put a saved state into `model` and `optimiser` and return the rest; None without one of this recipe."""
+def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.optim.Optimizer
+                    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Load a state of this recipe into `model` and `optimiser`, and return `best` and `progress`; None without one."""
     if not path.is_file():
         return None
     try:
@@ -96,15 +85,15 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
             text = file.metadata()["progress"]
             progress = json.loads(text)
             if progress["recipe"] != recipe:
-                note("an interrupted training of other settings or inputs is here: it is dropped, and this one begins "
-                     "anew")
+                note("the interrupted training found here is of other settings or inputs: it is discarded, and this "
+                     "one starts from the beginning")
                 return None
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if file.metadata()["sha256"] != _digest(parts, text):
-                raise ValueError("its contents do not have the SHA-256 that it names")
+                raise ValueError("its contents do not match its SHA-256")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         note(f"the state of an interrupted training, {path}, is damaged ({type(error).__name__}: {error}): it is "
-             "dropped, and the training begins anew")
+             "discarded, and the training starts from the beginning")
         return None
     model.load_state_dict(_below(parts, _MODEL))
     state = optimiser.state_dict()
@@ -113,11 +102,11 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
         state["state"].setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict(state)
     device = next(model.parameters()).device
-    return Checkpoint({name: tensor.to(device) for name, tensor in _below(parts, _BEST).items()}, progress)
+    return {name: tensor.to(device) for name, tensor in _below(parts, _BEST).items()}, progress
 
 
 def remove_checkpoint(out: Path) -> None:
-    """Remove the state beside a finished artifact, and what a killed process left of writing it."""
+    """Remove the state beside a finished artifact, and the unfinished one of a killed process."""
     _beside(out).unlink(missing_ok=True)
     shutil.rmtree(_unfinished(_beside(out)), ignore_errors=True)
 
@@ -144,24 +133,8 @@ def _below(parts: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tenso
     return {name.removeprefix(prefix): tensor for name, tensor in parts.items() if name.startswith(prefix)}
 
 
-def say_taken_up(checkpointing: Checkpointing, found: Checkpoint | None, epochs: int, steps: int,
-                 device: torch.device) -> None:
-    """Make sure that all processes go on from the same state, and say so.
-
-    Raises:
-        TslrecError: they don't.
-    """
-    place = [float(epochs), float(steps)]
-    if distributed.of_first_process(place, device) != place:
-        raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
-                          f"{checkpointing.path}; use a folder that all machines share, or remove the file")
-    if found:
-        note(f"{checkpointing.out}: going on after {epochs} epochs and {steps} steps of an interrupted training")
-
-
 def is_trained(out: Path, recipe: Recipe, existing: Existing) -> bool:
-    """Return whether an artifact is kept; if so, the state that a process killed after its last step left is removed.
-    """
+    """Return whether an artifact is kept; if so, remove the state of a process that was killed after its last step."""
     current = existing.reuses and is_current(out, recipe)
     if current and distributed.rank() == 0:
         remove_checkpoint(out)
@@ -170,13 +143,13 @@ def is_trained(out: Path, recipe: Recipe, existing: Existing) -> bool:
 
 @contextlib.contextmanager
 def training_artifact(out: Path, recipe: Recipe, existing: Existing) -> Iterator[tuple[Path, Checkpointing]]:
-    """Give the folder to write into, and a checkpoint beside it that is there until the artifact is.
+    """Yield the folder to write into, and where the state is saved until the artifact is finished.
 
-    An interrupted training of the same recipe is taken up. Of the processes of a run the first one writes.
+    Of the processes of a run only the first one writes.
     """
     first = distributed.rank() == 0
     with write_artifact(out, recipe, overwrite=existing.overwrites, keep=first) as folder:
-        distributed.wait_for_all()  # nobody looks at `out` after it is made
+        distributed.wait_for_all()  # until all processes have checked `out`
         yield folder, Checkpointing(out, sha256_of_json([asdict(recipe), __version__]))
     if first:
         remove_checkpoint(out)

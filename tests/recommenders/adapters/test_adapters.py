@@ -182,5 +182,5 @@ def test_adapters_refuse_what_does_not_fit() -> None:
     with pytest.raises(TslrecError, match="--id-width 5 is more than --width 4"):
         TrainConfig(adapter="alphafuse", width=4, id_width=5)
     for setting in ({"vectors": "both"}, {"control": "random"}):
-        with pytest.raises(TslrecError, match="is read only with adapter; got adapter = none"):
+        with pytest.raises(TslrecError, match="is only used with adapter; got adapter = none"):
             from_mapping(TrainConfig, setting, "train")
