@@ -57,7 +57,6 @@ def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.
     """Freeze a transformers model and wrap its target layers, in place.
 
     Args:
-        network: the model.
         rank: r.
         alpha: the update is scaled by alpha / r.
         dropout: rate, before A.

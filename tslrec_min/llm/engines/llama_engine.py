@@ -160,13 +160,13 @@ class LlamaEngine(BatchedEngine):
         states = np.empty((len(tokens.ids), self.width), dtype=np.float32)
         for start in range(0, len(states), self._batch_tokens):
             part = slice(start, start + self._batch_tokens)
-            arrays = tokens.batch_arrays(part)
-            status = llama_cpp.llama_decode(context, _batch(arrays))
+            batch, _arrays = tokens.batch(part)
+            status = llama_cpp.llama_decode(context, batch)
             if status != 0:
                 raise TslrecError(f"llama.cpp could not decode a batch (status {status}): {log}; lower batch_tokens, "
                                   "or check the model")
             first = llama_cpp.llama_get_embeddings(context)
-            states[part] = np.ctypeslib.as_array(first, shape=(len(arrays["token"]), self.width))
+            states[part] = np.ctypeslib.as_array(first, shape=(batch.n_tokens, self.width))
         return states
 
     def _prepare(self, batches: int, cells: int, log: object) -> list[Any]:
@@ -221,19 +221,16 @@ class _Tokens:
     """A token belongs to the sequences first..stop."""
     stop: np.ndarray
 
-    def batch_arrays(self, part: slice) -> dict[str, np.ndarray]:
-        """Return the contiguous arrays that a llama_batch points to."""
+    def batch(self, part: slice) -> tuple[Any, list[np.ndarray]]:
+        """Return a llama_batch and the arrays that it points to, which have to outlive it."""
         ids, positions, first, stop = (np.ascontiguousarray(array[part]) for array in (
             self.ids, self.positions, self.first, self.stop))
         sequences = np.arange(stop.max(), dtype=np.int32)  # those of a token are a slice of it
         pointers = sequences.ctypes.data + sequences.itemsize * first.astype(np.uintp)
-        return {"token": ids, "pos": positions, "n_seq_id": stop - first, "sequences": sequences, "seq_id": pointers,
-                "logits": np.ones(len(ids), dtype=np.int8)}  # 1: its state is wanted
-
-
-def _batch(arrays: dict[str, np.ndarray]) -> Any:
-    batch = llama_cpp.llama_batch(n_tokens=len(arrays["token"]), embd=None)
-    kinds: dict[str, Any] = {field[0]: field[1] for field in llama_cpp.llama_batch._fields_}
-    for name in ("token", "pos", "n_seq_id", "seq_id", "logits"):
-        setattr(batch, name, arrays[name].ctypes.data_as(kinds[name]))
-    return batch
+        arrays = {"token": ids, "pos": positions, "n_seq_id": stop - first, "seq_id": pointers,
+                  "logits": np.ones(len(ids), dtype=np.int8)}  # 1: return the state
+        batch = llama_cpp.llama_batch(n_tokens=len(ids), embd=None)
+        kinds: dict[str, Any] = {field[0]: field[1] for field in llama_cpp.llama_batch._fields_}
+        for name, array in arrays.items():
+            setattr(batch, name, array.ctypes.data_as(kinds[name]))
+        return batch, [*arrays.values(), sequences]

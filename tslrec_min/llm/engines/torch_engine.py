@@ -78,16 +78,9 @@ class TorchEngine(BatchedEngine):
 
     def _hidden(self, tokens: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, key_positions: torch.Tensor,
                 cache: Any) -> torch.Tensor:
-        """Run the model.
+        """Return the states after the final norm, [T, D] in the network's dtype; the cache grows from C tokens to C + T.
 
-        Args:
-            tokens, positions: int64 [T].
-            seen: bool [T, C + T]; the attention mask over the C tokens in the cache and these.
-            key_positions: int64 [C + T].
-            cache: transformers' key and value cache; it grows by T.
-
-        Returns:
-            The states after the final norm, [T, D] in the network's dtype.
+        Tokens and positions are int64 [T], the attention mask `seen` is bool [T, C + T], `key_positions` int64 [C + T].
         """
         masks = {"full_attention": seen}
         config = self._network.config

@@ -54,11 +54,7 @@ PRE_TOKENIZERS = {
 
 
 def parts_from_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of a tokenizer.json other than its added tokens.
-
-    Args:
-        values: GGUF's, by key without ``tokenizer.ggml.``.
-    """
+    """Return the parts of a tokenizer.json but its added tokens, for GGUF's values by key after ``tokenizer.ggml.``."""
     pre = PRE_TOKENIZERS[values["pre"]]
     return {
         "normalizer": pre.normalizer, "pre_tokenizer": pre.pre_tokenizer, "decoder": _byte_level(use_regex=True),

@@ -5,7 +5,7 @@ joins the two neighbours that make the piece of the highest score. A tokenizer.j
 joined, the best first. Scores give merges as in transformers' converter: every way to cut a piece in two pieces, ranked
 by the score of the piece. Merges give scores if they are such a list; others are refused. The two differ only where
 overlapping neighbours could make the same piece twice. llama.cpp takes any token named ``</s>`` for a control token;
-here it is user-defined where the file says so, as Gemma's do, for which it is HTML.
+here it is user-defined if the file says so: in Gemma's it is an HTML tag.
 """
 
 from __future__ import annotations
@@ -31,12 +31,9 @@ _NO_SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWit
 
 
 def parts_from_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a tokenizer.json other than its added tokens.
+    """Return the parts of a tokenizer.json for GGUF's values; see `byte_level.parts_from_values`.
 
     No merge makes a special token, a user-defined one or a byte, so text can't spell one.
-
-    Args:
-        values: GGUF's, by key without ``tokenizer.ggml.``.
 
     Raises:
         TslrecError: there is no token for some byte.
@@ -61,18 +58,13 @@ def parts_from_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def values_from_description(description: dict[str, Any], tokens: Sequence[str], types: Sequence[int]) -> Metadata:
-    """Return GGUF's values for a parsed tokenizer.json, and its tokens as GGUF spells them.
+    """Return GGUF's values for a parsed tokenizer.json whose tokens have these texts and GGUF types by id.
 
     The space before the text is added as in SentencePiece and llama.cpp, even if the text begins with a space;
     transformers' Metaspace leaves it out there.
 
-    Args:
-        description: the parsed file.
-        tokens: by id.
-        types: GGUF's `TokenType` of each.
-
     Raises:
-        TslrecError: GGUF can't hold it.
+        TslrecError: GGUF can't hold the tokenizer.
     """
     spelled = [token.replace(SPACE, " ") if kind == TokenType.USER_DEFINED else token
                for token, kind in zip(tokens, types, strict=True)]  # user-defined tokens are matched as written

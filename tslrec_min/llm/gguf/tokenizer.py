@@ -151,12 +151,7 @@ def _ends(tokenizer: Tokenizer, path: str) -> tuple[tuple[int, ...], tuple[int, 
 
 def metadata_from_tokenizer(tokenizer: TextTokenizer, description: dict[str, Any],
                             config: dict[str, Any]) -> Metadata:
-    """Return the GGUF metadata of a transformers tokenizer.
-
-    Args:
-        tokenizer: gives the BOS/EOS policy.
-        description: its parsed tokenizer.json.
-        config: the model's config: vocabulary size and the ids of special tokens.
+    """Return the GGUF metadata of a tokenizer with the parsed tokenizer.json `description`, for a model's config.
 
     Raises:
         TslrecError: GGUF can't hold this tokenizer.
