@@ -78,7 +78,7 @@ class TorchEngine(BatchedEngine):
 
     def _hidden(self, tokens: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, key_positions: torch.Tensor,
                 cache: Any) -> torch.Tensor:
-        """Return the states after the final norm, [T, D] in the network's dtype; the cache grows from C tokens to C + T.
+        """Return the states after the final norm, [T, D] in the network's dtype; they join the C tokens in the cache.
 
         Tokens and positions are int64 [T], the attention mask `seen` is bool [T, C + T], `key_positions` int64 [C + T].
         """
