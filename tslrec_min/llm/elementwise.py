@@ -208,7 +208,7 @@ def as_array(values: torch.Tensor) -> np.ndarray:
 
 
 def _rows(values: torch.Tensor) -> torch.Tensor:
-    return values.contiguous().view(-1, values.shape[-1])  # [rows, D]
+    return values.contiguous().view(values.shape[:-1].numel(), values.shape[-1])  # [rows, D]
 
 
 def _output(like: torch.Tensor, shape: tuple[int, ...], room: torch.Tensor | None) -> torch.Tensor:
