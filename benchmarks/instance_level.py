@@ -20,7 +20,7 @@ from tslrec_min.cli.tables import table
 from tslrec_min.configs import FinetuneConfig
 from tslrec_min.data.dataset import Dataset
 from tslrec_min.finetuning.samples import Samples, make_samples
-from tslrec_min.llm.files import load_tokenizer
+from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.prompts import template_of
 
 

@@ -24,6 +24,11 @@ def some_of(names: Iterable[str]) -> str:
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,
                  fits: Callable[[Path], bool] = lambda _: True) -> TslrecError:
     """Return the error that `path` does not exist, with a suggestion of a similar name.

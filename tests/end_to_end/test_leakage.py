@@ -17,7 +17,7 @@ from tslrec_min.data.dataset import SPLITS, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.finetuning.samples import make_samples
-from tslrec_min.llm.files import load_tokenizer
+from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.ranking.metrics import COLD_METRICS
 from tslrec_min.recommenders.train import train

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.llm.attention import attention
+from tslrec_min.llm.attention import attention, prompt_layout
 from tslrec_min.llm.elementwise import (
     gated_gradient,
     gated_values,
@@ -16,7 +16,6 @@ from tslrec_min.llm.elementwise import (
     rms_norm_values,
     rotated,
 )
-from tslrec_min.llm.prompt_layout import prompt_layout
 
 from .. import _reference as reference
 from ..robustness.kernel_inputs import CPU, FUZZ, tensors

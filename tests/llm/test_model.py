@@ -108,7 +108,7 @@ def test_gguf_whose_parts_do_not_fit_is_one_line(folder: Path, tmp_path: Path,
                               ({}, {**model.metadata, "tokenizer.ggml.tokens": renamed})):
         write_gguf(path, state, {**config, **changes}, metadata)
         capfd.readouterr()
-        with pytest.raises(TslrecError, match="configuration that doesn't hold|tokenizer is damaged") as caught:
+        with pytest.raises(TslrecError, match="configuration that doesn't fit|tokenizer is damaged") as caught:
             load_language_model(path)
         assert len(str(caught.value).splitlines()) == 1
         assert capfd.readouterr() == ("", "")
@@ -151,7 +151,7 @@ def test_missing_weights_are_not_replaced_by_random_ones(folder: Path) -> None:
 def test_layers_without_weights_are_refused_before_they_are_made(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
-    with pytest.raises(TslrecError, match="has 1000000000 layers, its weights are those of 2"):
+    with pytest.raises(TslrecError, match="has 1000000000 layers, but it has [0-9]+ tensors"):
         load_language_model(folder)
 
 

@@ -242,7 +242,7 @@ def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]
     from tslrec_min.categories.artifact import load_categories
     from tslrec_min.finetuning.artifact import open_tuned
     from tslrec_min.llm import lora
-    from tslrec_min.llm.files import load_tokenizer
+    from tslrec_min.llm.gguf.tokenizer import load_tokenizer
     from tslrec_min.llm.model import load_language_model
     from tslrec_min.recommenders.artifact import load_cold_rows, load_recommender
 
@@ -271,9 +271,9 @@ def _reads_with_torch(base: dict[str, Path]) -> dict[str, Callable[[Path], Any]]
 def llama_subjects(folder: Path, base: dict[str, Path]) -> list[Subject]:
     """Return the readers of GGUF files that hand them to llama.cpp."""
     from tslrec_min.llm.engines.llama_engine import LlamaEngine
-    from tslrec_min.llm.files import load_tokenizer
     from tslrec_min.llm.gguf.cut import cut_layers
     from tslrec_min.llm.gguf.quantization import quantize
+    from tslrec_min.llm.gguf.tokenizer import load_tokenizer
     from tslrec_min.llm.prompts import PromptTemplate
 
     for name in ("gguf-llama", "gguf-tools"):

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tslrec_min.data.seen import SeenItems
+from tslrec_min.llm.attention import prompt_layout
 from tslrec_min.llm.elementwise import gated_values, rms_norm_values
-from tslrec_min.llm.prompt_layout import prompt_layout
 from tslrec_min.ranking.ranks import rank_targets
 from tslrec_min.recommenders.batching import history_batch, next_item_batch, window_phases
 from tslrec_min.recommenders.models.dropout import Dropout

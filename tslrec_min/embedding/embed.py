@@ -31,7 +31,7 @@ from ..item_vectors.artifact import (
     write_preferences,
 )
 from ..llm.engines.engine import BatchedEngine
-from ..llm.files import load_tokenizer
+from ..llm.gguf.tokenizer import load_tokenizer
 from ..llm.prompts import PromptTemplate, item_texts
 from ..llm.resolve import ResolvedModel, resolve_model
 from ..runtime.measuring import start_measuring

@@ -12,9 +12,8 @@ from ..configs import QUANTS, FinetuneConfig
 from ..data.dataset import Dataset, load_dataset
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.engines.torch_engine import TorchEngine
-from ..llm.files import load_tokenizer
 from ..llm.gguf.quantization import quantize
-from ..llm.gguf.tokenizer import TextTokenizer
+from ..llm.gguf.tokenizer import TextTokenizer, load_tokenizer
 from ..llm.gguf.writer import write_gguf
 from ..llm.lora import load_adapter, merge_lora
 from ..llm.model import LanguageModel, load_language_model

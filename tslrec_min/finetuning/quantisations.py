@@ -19,8 +19,8 @@ from ..item_vectors.load import of_kind
 from ..llm.engines.engine import BatchedEngine
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.engines.torch_engine import TorchEngine
-from ..llm.files import load_tokenizer
 from ..llm.gguf.quantization import QUANTS, quantize
+from ..llm.gguf.tokenizer import load_tokenizer
 from ..llm.lora import merge_lora
 from ..llm.prompts import TokenPrompt, item_texts
 from ..recommenders.training import trained

@@ -1,52 +1,104 @@
 """Causal attention of prompts that lie end to end and share their first tokens.
 
-    queries [T, H, d], keys and values [T, G, d]; head h of the queries goes with number h // (H / G) of the others
+    queries [T, H, d], keys and values [T, G, d]; query head h uses key and value head h // (H / G)
     scores  = scale * queries keys^T, for the tokens that a token sees: itself and those before it in its prompt
     weights = softmax(scores)
     out     = weights values [T, H * d]
 
-The weights are never stored whole, but computed again in the backward pass from the softmax statistics, each row's
-largest score and sum (FlashAttention, arXiv 2205.14135); here a row block meets all keys that it sees.
+The weights are never stored whole; the backward pass computes them again from each row's largest score and sum
+(FlashAttention, arXiv 2205.14135), with all keys that a block of rows sees at once.
 
 Float32 tensors on a CPU go to the kernel of csrc/attention_isa.h, whose results don't depend on the number of threads.
-All others go to torch's attention of the padded batch (`_torch_attention`). The reference of both is
-`tests/_reference.py` in float64.
+Others go to torch's attention of the padded batch (`_torch_attention`). The reference of both is `tests/_reference.py`
+in float64.
+
+Three prompts that share P = 2 tokens and have 3, 1 and 2 of their own, T = 8 (s: shared):
+
+    row         0  1 | 2  3  4 | 5 | 6  7
+                s  s   a  a  a   b   c  c
+    starts                [2, 5, 6]     lengths [3, 1, 2]
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..runtime.validation import threads_for
+from ..runtime.validation import as_int64, threads_for
 from . import _llm_kernels
 from .elementwise import as_array, check_shape, for_kernels, rotated, torch_rotated
-from .prompt_layout import PromptLayout
 
 _THREAD_PRODUCTS = 1 << 21
-"""Products of attention scores that a thread is worth waking for: a tenth of a millisecond's work."""
+"""Products per thread, a tenth of a millisecond's work; fewer are not worth waking a thread."""
 
 _ISA = len(_llm_kernels.instruction_sets()) - 1
 """The kernel's instruction set, an index of instruction_sets(): the fastest that this CPU has."""
+
+
+@dataclass(frozen=True)
+class PromptLayout:
+    """Where B prompts lie in a row of T tokens: P shared ones, then the rest of each.
+
+    Made by `prompt_layout` only: the kernel relies on it.
+    """
+
+    shared: int
+    """P"""
+    starts: np.ndarray
+    """int64 [B], on the CPU: the first row of each prompt's own tokens."""
+    lengths: np.ndarray
+    """int64 [B], on the CPU: number of own tokens."""
+    side_by_side: torch.Tensor
+    """int64 [B * L]: the token at each place of the padded batch [B, L], L the longest prompt; padding repeats 0."""
+    packed: torch.Tensor
+    """int64 [T]: the place of each token in that batch; that of shared tokens is in the first prompt."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and L."""
+        return len(self.lengths), len(self.side_by_side) // len(self.lengths)
+
+
+def prompt_layout(shared: int, lengths: ArrayLike, device: torch.device) -> PromptLayout:
+    """Return the layout of prompts with `shared` common tokens and `lengths`, at least 1, of their own.
+
+    The device is that of the tensors that `attention` will be given.
+    """
+    own = as_int64("lengths", lengths)
+    if shared < 0 or not len(own) or own.min() < 1:
+        raise ValueError(f"{shared} shared tokens and {own.tolist()} own ones; expected at least 0, and at least 1 of "
+                         "each prompt")
+    starts = shared + np.cumsum(own) - own
+    longest = shared + int(own.max())
+    side_by_side = np.zeros((len(own), longest), dtype=np.int64)
+    side_by_side[:, :shared] = np.arange(shared)
+    packed = np.arange(shared + int(own.sum()))
+    for row, (start, length) in enumerate(zip(starts, own, strict=True)):
+        side_by_side[row, shared:shared + length] = np.arange(start, start + length)
+        packed[start:start + length] = row * longest + shared + np.arange(length)
+    return PromptLayout(shared, starts, own, torch.from_numpy(side_by_side.ravel()).to(device),
+                        torch.from_numpy(packed).to(device))
 
 
 def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: PromptLayout, scale: float,
               window: int | None, rotations: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
     """Return softmax(scale * queries keys^T) values over the tokens that each token sees, float [T, H * d].
 
-    The kernels keep what they were given, and rotate it again in the backward pass: of queries, keys and values that
-    are parts of one product, that product alone is kept.
+    The kernels keep their inputs and rotate them again in the backward pass: if queries, keys and values are parts of
+    one product, only that product is kept.
 
     Args:
         queries: float [T, H, d]; like keys and values it may be a part of a product [T, total], its rows `total` apart.
-        keys: float [T, G, d]; head h of the queries takes number h // (H / G) of them.
-        values: float [T, G, d].
-        layout: of the T tokens; a token sees itself and those before it in its prompt.
+        keys, values: float [T, G, d].
+        layout: of the T tokens.
         scale: of the scores.
         window: a token sees itself and window - 1 tokens before it; None: all of them.
-        rotations: cos and sin, [T, d], by which queries and keys are `rotated` first; None: they are as they should be.
+        rotations: cos and sin, [T, d], by which queries and keys are `rotated` first; None: no rotation.
     """
     _check_attention(queries, keys, values, layout, window)
     if for_kernels(queries, keys, values, *(rotations or ())):
@@ -107,7 +159,7 @@ def _torch_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Te
 
 
 class _Rows(torch.autograd.Function):
-    """Packed rows side by side: [T, N] -> [B, L, N]; and the gradient of the repeated ones summed."""
+    """Pad: [T, N] -> [B, L, N]; the gradients of repeated rows are summed."""
 
     @staticmethod
     def forward(ctx, rows, layout):  # type: ignore[no-untyped-def]
@@ -123,7 +175,7 @@ class _Rows(torch.autograd.Function):
 
 
 class _Unrows(torch.autograd.Function):
-    """The way back, [B, L, N] -> [T, N]: shared tokens from the first prompt, where they come out alike."""
+    """Unpad: [B, L, N] -> [T, N]; shared tokens, which are alike in all prompts, come from the first one."""
 
     @staticmethod
     def forward(ctx, rows, layout):  # type: ignore[no-untyped-def]
@@ -146,14 +198,14 @@ def _workspace(queries: torch.Tensor, longest: int) -> np.ndarray:
 
 def _for_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cos: torch.Tensor | None,
                    sin: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return what the attention kernel takes: queries and keys rotated if there are angles, and whole rows."""
+    """Return the inputs of the attention kernel: queries and keys rotated if there are angles, tokens contiguous."""
     if cos is not None and sin is not None:
         return rotated(queries, cos, sin), rotated(keys, cos, sin), _with_whole_rows(values)
     return _with_whole_rows(queries), _with_whole_rows(keys), _with_whole_rows(values)
 
 
 def _with_whole_rows(heads: torch.Tensor) -> torch.Tensor:
-    """Return [T, heads, d] where what belongs to a token is contiguous, copied only if it isn't so."""
+    """Return [T, heads, d] with the values of each token contiguous, copied only if necessary."""
     return heads if heads.stride()[1:] == (heads.shape[2], 1) else heads.contiguous()
 
 

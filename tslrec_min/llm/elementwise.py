@@ -4,18 +4,17 @@
     gated     gate, up [T, F]  ->  activation(gate) * up
     rotated   heads [T, H, hd] ->  heads * cos + (minus right half, left half) * sin
 
-Torch makes each of several operations, each of which reads and writes its whole tensor. The formulas are those of
-transformers' Llama, Qwen2, Qwen3 and Gemma 3. What a backward pass needs is computed again from the inputs.
+In torch each is several operations, each of which reads and writes its whole tensor. The formulas are those of
+transformers' Llama, Qwen2, Qwen3 and Gemma 3. Backward passes compute intermediate values again from the inputs.
 
 Float32 tensors on a CPU go to the kernels of csrc/llm_elementwise.h, whose results don't depend on the number of
-threads. All others go to the torch functions below (`torch_rotated` ...), which compute in float32 at least and return
-the type they were given. The reference of both is `tests/_reference.py` in float64.
+threads. Others go to the torch functions below (`torch_rotated` ...), which compute in float32 or float64 and return
+the dtype they were given. The reference of both is `tests/_reference.py` in float64.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -27,10 +26,10 @@ from . import _llm_kernels
 
 _GELU = 2 * math.sqrt(2 / math.pi)
 _SIGMOID_OF = {"silu": (1.0, 0.0), "gelu_tanh": (_GELU, 0.044715 * _GELU)}
-"""Activations as x * sigmoid(a * x + b * x**3): their a and b. (1 + tanh(u)) / 2 of GELU is sigmoid(2 * u)."""
+"""a and b of activations in the form x * sigmoid(a * x + b * x**3); for GELU, (1 + tanh(u)) / 2 = sigmoid(2 * u)."""
 
 _THREAD_ELEMENTS = 1 << 18
-"""Elements that a thread is worth waking for: a tenth of a millisecond's work."""
+"""Elements per thread, a tenth of a millisecond's work; fewer are not worth waking a thread."""
 
 
 def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -38,7 +37,7 @@ def rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Te
 
     Args:
         states: float [..., D].
-        weight: float [D], frozen: it gets no gradient. Gemma's is stored less 1: pass 1 + weight.
+        weight: float [D], frozen: it gets no gradient. For Gemma pass 1 + the stored weight.
         eps: added to the mean.
     """
     if not for_kernels(states, weight):
@@ -53,7 +52,7 @@ def rms_norm_values(states: torch.Tensor, weight: torch.Tensor, eps: float, room
 
     Args:
         states, weight, eps: see `rms_norm`.
-        room: what the kernel writes the norm into, contiguous and of the shape of `states`; None: a new tensor.
+        room: the output, contiguous with the shape of `states`, if a kernel computes it; None: a new tensor.
     """
     _check_norm(states, weight)
     if not for_kernels(states, weight):
@@ -73,12 +72,14 @@ def rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.T
     Args:
         d_out: gradient by the output of `rms_norm`, float [..., D].
         states, weight: see `rms_norm`.
-        inverse_rms: float [rows], as `rms_norm_values` gave it.
+        inverse_rms: float [rows], from `rms_norm_values`.
     """
     _check_norm(states, weight)
     check_shape("d_out", d_out, states.shape)
     if not for_kernels(d_out, states, weight, inverse_rms):
-        return _torch_rms_norm_gradient(d_out, states, weight, inverse_rms)
+        inverse = inverse_rms.view(*states.shape[:-1], 1)
+        unit, pulled = _widened(states) * inverse, _widened(d_out) * weight
+        return ((pulled - unit * (pulled * unit).mean(-1, keepdim=True)) * inverse).to(states.dtype)
     rows = _rows(states)
     check_shape("inverse_rms", inverse_rms, rows.shape[:1])
     d_states = torch.empty_like(rows)
@@ -93,7 +94,7 @@ def gated_values(gate_up: torch.Tensor, activation: str, room: torch.Tensor | No
     Args:
         gate_up: float [T, 2F], the gate first.
         activation: "silu" or "gelu_tanh" (what transformers calls "gelu_pytorch_tanh").
-        room: what the kernel writes into, contiguous [T, F]; None: a new tensor.
+        room: the output, contiguous [T, F], if a kernel computes it; None: a new tensor.
     """
     _check_gated(gate_up, activation)
     if not for_kernels(gate_up):
@@ -115,7 +116,9 @@ def gated_gradient(d_out: torch.Tensor, gate_up: torch.Tensor, activation: str) 
     _check_gated(gate_up, activation)
     check_shape("d_out", d_out, (len(gate_up), gate_up.shape[1] // 2))
     if not for_kernels(d_out, gate_up):
-        return _torch_gradient(lambda values: _torch_gated(values, activation), gate_up, d_out)
+        with torch.enable_grad():
+            leaf = gate_up.detach().requires_grad_()
+            return torch.autograd.grad(_torch_gated(leaf, activation), leaf, d_out)[0]
     d_out, gate_up = d_out.contiguous(), gate_up.contiguous()
     d_gate_up = torch.empty_like(gate_up)
     _llm_kernels.gated_gradient(as_array(d_out), as_array(gate_up), *_SIGMOID_OF[activation], as_array(d_gate_up),
@@ -124,14 +127,17 @@ def gated_gradient(d_out: torch.Tensor, gate_up: torch.Tensor, activation: str) 
 
 
 def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, inverse: bool = False) -> torch.Tensor:
-    """Return float [T, H, hd] with the pairs (x[j], x[j + hd / 2]) of each head turned by their row's angles; no graph.
+    """Return float [T, H, hd] with the pairs (x[j], x[j + hd / 2]) of each head rotated by the row's angles; no graph.
 
     Args:
         heads: float [T, H, hd]; may be a part of a product [T, total], its rows `total` apart.
         cos, sin: float [T, hd], of the angles as transformers gives them: the right half repeats the left one.
-        inverse: turn back, which is also the gradient.
+        inverse: rotate back, which is also the gradient.
     """
-    _check_rotated(heads, cos, sin)
+    if heads.dim() != 3 or heads.shape[2] % 2:
+        raise ValueError(f"heads has shape {tuple(heads.shape)}; expected [T, H, hd], hd even")
+    for name, values in (("cos", cos), ("sin", sin)):
+        check_shape(name, values, (heads.shape[0], heads.shape[2]))
     if not for_kernels(heads, cos, sin):
         with torch.no_grad():
             return torch_rotated(heads, cos, -sin if inverse else sin)
@@ -164,13 +170,6 @@ def _torch_rms_norm(states: torch.Tensor, weight: torch.Tensor, eps: float) -> t
     return weight * unit.to(states.dtype)
 
 
-def _torch_rms_norm_gradient(d_out: torch.Tensor, states: torch.Tensor, weight: torch.Tensor,
-                             inverse_rms: torch.Tensor) -> torch.Tensor:
-    inverse = inverse_rms.view(*states.shape[:-1], 1)
-    unit, pulled = _widened(states) * inverse, _widened(d_out) * weight
-    return ((pulled - unit * (pulled * unit).mean(-1, keepdim=True)) * inverse).to(states.dtype)
-
-
 def _inverse_rms(wide: torch.Tensor, eps: float) -> torch.Tensor:
     return torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
 
@@ -182,22 +181,15 @@ def _torch_gated(gate_up: torch.Tensor, activation: str) -> torch.Tensor:
 
 
 def torch_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Return `rotated` by torch's operations, of any type and with a graph; arguments as for `rotated`."""
+    """Return `rotated` by torch's operations, for any dtype and with a graph; arguments as for `rotated`."""
     half = heads.shape[-1] // 2
     first, second = _widened(heads).split(half, dim=-1)
     cos, sin = cos[:, None, :half], sin[:, None, :half]  # [T, 1, hd / 2]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(heads.dtype)
 
 
-def _torch_gradient(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor,
-                    d_out: torch.Tensor) -> torch.Tensor:
-    with torch.enable_grad():
-        at = at.detach().requires_grad_()
-        return torch.autograd.grad(function(at), at, d_out)[0]
-
-
 def _widened(values: torch.Tensor) -> torch.Tensor:
-    """Return the values in float32, or in float64 if they are so."""
+    """Return the values in float32, or in float64 if they are float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -216,11 +208,11 @@ def as_array(values: torch.Tensor) -> np.ndarray:
 
 
 def _rows(values: torch.Tensor) -> torch.Tensor:
-    return values.contiguous().view(-1, values.shape[-1])  # [rows, D]
+    return values.contiguous().view(values.shape[:-1].numel(), values.shape[-1])  # [rows, D]
 
 
 def _output(like: torch.Tensor, shape: tuple[int, ...], room: torch.Tensor | None) -> torch.Tensor:
-    """Return a tensor to write to, `room` if there is one."""
+    """Return the tensor to write to: `room`, or a new one."""
     if room is None:
         return like.new_empty(shape)
     if room.shape != shape or not room.is_contiguous() or not for_kernels(room):
@@ -240,13 +232,6 @@ def _check_gated(gate_up: torch.Tensor, activation: str) -> None:
         raise ValueError(f"activation is {activation!r}; expected one of {', '.join(_SIGMOID_OF)}")
     if gate_up.dim() != 2 or gate_up.shape[1] % 2:
         raise ValueError(f"gate_up has shape {tuple(gate_up.shape)}; expected [T, 2F], gate and up of equal width")
-
-
-def _check_rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    if heads.dim() != 3 or heads.shape[2] % 2:
-        raise ValueError(f"heads has shape {tuple(heads.shape)}; expected [T, H, hd], hd even")
-    for name, values in (("cos", cos), ("sin", sin)):
-        check_shape(name, values, (heads.shape[0], heads.shape[2]))
 
 
 def check_shape(name: str, values: torch.Tensor, expected: tuple[int, ...]) -> None:

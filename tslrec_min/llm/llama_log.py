@@ -1,4 +1,4 @@
-"""llama.cpp's log: kept instead of printed, so that an error can say what llama.cpp said."""
+"""llama.cpp's log: captured instead of printed, so that error messages can quote it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ class LlamaLog:
             self._errors.append(text.strip())
 
     def __str__(self) -> str:
-        """Return the lines, the oldest first."""
         return "; ".join(self._errors) or "no reason given"
 
 
 @contextmanager
 def captured_llama_log() -> Iterator[LlamaLog]:
-    """Keep llama.cpp's log of a block; what was set before is set again after it.
+    """Capture llama.cpp's log during a block; the callback set before is restored.
 
-    Ctrl-C while llama.cpp calls Python can't be raised through it: it is raised at the end of the block.
+    Ctrl-C while llama.cpp calls Python can't be raised through llama.cpp: it is raised at the end of the block.
     """
     log, hook, interrupts = LlamaLog(), sys.unraisablehook, []
 

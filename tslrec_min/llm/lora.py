@@ -54,10 +54,9 @@ class LoraLinear(nn.Module):
 
 def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.0,
              layers: Collection[int] | None = None) -> None:
-    """Freeze `network` and wrap its target layers, in place.
+    """Freeze a transformers model and wrap its target layers, in place.
 
     Args:
-        network: a transformers model.
         rank: r.
         alpha: the update is scaled by alpha / r.
         dropout: rate, before A.
@@ -66,21 +65,19 @@ def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.
     Raises:
         TslrecError: it has no target layer.
     """
-    chosen = [name for name in _targets(network) if layers is None or _layer_of(name) in map(str, layers)]
+    chosen = [name for name in _targets(network) if layers is None or _layer_of(name) in layers]
     if not chosen:
         raise TslrecError(f"the model has none of the linear layers {', '.join(TARGETS)}")
     _wrap(network, chosen, rank, alpha, dropout)
 
 
 def lora_layers(network: nn.Module) -> dict[str, LoraLinear]:
-    """Return the wrapped layers by their name in the network."""
+    """Return the layers with LoRA by their name in the network."""
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, LoraLinear)}
 
 
 def merge_lora(network: nn.Module) -> None:
     """Add every update to its weight, in float32, and put the plain layers back, in place.
-
-    A network without LoRA layers is left as it is, so merging twice is merging once.
 
     Raises:
         TslrecError: a merged weight is not finite; the network keeps its LoRA layers.
@@ -108,7 +105,7 @@ def save_adapter(network: nn.Module, folder: Path, *, alpha: float, dropout: flo
     save_tensors(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
     rank = next(iter(layers.values())).lora_A.shape[0]
     numbers = {_layer_of(name) for name in layers}
-    some = None if numbers == {_layer_of(name) for name in _targets(network)} else sorted(map(int, numbers))
+    some = None if numbers == {_layer_of(name) for name in _targets(network)} else sorted(numbers)
     write_json(folder / "adapter_config.json", {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_model, "r": rank,
         "lora_alpha": alpha, "lora_dropout": dropout, "bias": "none",
@@ -153,18 +150,17 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
 
 
 def _numbers(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> tuple[int, float, float]:
-    """Return rank, alpha and dropout; raises KeyError or ValueError if they can't be, or don't fit the tensors.
+    """Return rank, alpha and dropout; raises KeyError or ValueError if they are wrong or don't fit the tensors.
 
-    The rank is compared before a layer is made: a wrong one could ask for any amount of memory.
+    The rank is checked before layers are made: a wrong one could ask for any amount of memory.
     """
     rank, alpha, dropout = config["r"], config["lora_alpha"], config.get("lora_dropout", 0.0)
     if type(rank) is not int or rank < 1:
         raise ValueError(f"its rank r is {rank!r}; expected a whole number from 1")
-    for name, value in (("lora_alpha", alpha), ("lora_dropout", dropout)):
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ValueError(f"{name} is {value!r}; expected a number")
-    if not 0 <= dropout <= 1:
-        raise ValueError(f"lora_dropout is {dropout}; expected 0 to 1")
+    if type(alpha) not in (int, float) or not math.isfinite(alpha):
+        raise ValueError(f"lora_alpha is {alpha!r}; expected a number")
+    if type(dropout) not in (int, float) or not 0 <= dropout <= 1:
+        raise ValueError(f"lora_dropout is {dropout!r}; expected 0 to 1")
     for name, tensor in tensors.items():
         if tensor.ndim != 2 or not tensor.is_floating_point() or tensor.shape[".lora_B." in name] != rank:
             raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}; expected floating-point numbers of rank "
@@ -173,30 +169,29 @@ def _numbers(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
 
 
 def _adapted(network: nn.Module, config: Mapping[str, Any], tensors: Iterable[str]) -> set[str]:
-    """Return the names of the layers that an adapter's configuration means."""
+    """Return the names of the layers that an adapter's configuration selects."""
     targets, numbers = config["target_modules"], config.get("layers_to_transform")
-    if isinstance(targets, str):  # a pattern; the file's tensors say what it means
-        found = {match[1] for match in map(_PEFT_TENSOR.fullmatch, tensors) if match}
-        return found & set(_targets(network))
+    if isinstance(targets, str):  # a pattern; the names of the tensors say what it matches
+        return {match[1] for match in map(_PEFT_TENSOR.fullmatch, tensors) if match} & set(_targets(network))
     numbers = [numbers] if isinstance(numbers, int) else numbers
     return {name for name in _targets(network) if name.rpartition(".")[2] in targets
-            and (numbers is None or _layer_of(name) in map(str, numbers))}
+            and (numbers is None or _layer_of(name) in numbers)}
 
 
 def _wrap(network: nn.Module, names: Collection[str], rank: int, alpha: float, dropout: float) -> None:
     network.requires_grad_(False)
-    for name in _targets(network):  # in the network's order, so that the same seed gives the same matrices
+    for name in _targets(network):  # in the network's order: the same seed gives the same matrices
         if name in names:
             layer = network.get_submodule(name)
             if not isinstance(layer, nn.Linear):
-                raise ValueError(f"{name} has LoRA already; merge it first")
+                raise ValueError(f"{name} already has LoRA; merge it first")
             _replace(network, name, LoraLinear(layer, rank, alpha, dropout))
 
 
-def _layer_of(name: str) -> str:
-    """Return the number of the decoder layer that a module is in; an empty text outside."""
-    found = _LAYER.search(f".{name}")
-    return found[1] if found else ""
+def _layer_of(name: str) -> int:
+    """Return the number of the decoder layer that a module is in, or -1."""
+    match = _LAYER.search(f".{name}")
+    return int(match[1]) if match else -1
 
 
 def _targets(network: nn.Module) -> list[str]:

@@ -1,12 +1,11 @@
-"""Language models: one way in for .gguf files, folders of transformers, aliases and hub ids.
+"""Language models from .gguf files, folders of transformers, aliases and hub ids.
 
 Importing this module loads torch and the tokenizer library; transformers is loaded with the first model.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +15,18 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from ..errors import TslrecError
+from ..errors import TslrecError, first_line
 from ..storage.artifacts import read_json
-from .gguf.metadata import Metadata, text
+from .gguf.metadata import Metadata, value
 from .gguf.names import ARCHITECTURES, architecture_of_config, plain_config
 from .gguf.reader import read_gguf
-from .gguf.tokenizer import (
-    TextTokenizer,
-    metadata_from_tokenizer,
-    tokenizer_from_file,
-    tokenizer_from_metadata,
-)
+from .gguf.tokenizer import TextTokenizer, metadata_from_tokenizer, tokenizer_from_file, tokenizer_from_metadata
 from .resolve import ResolvedModel, resolve_model
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model with all that is needed to write it again."""
+    """A causal language model with everything that is needed to write it again."""
 
     network: Any
     """The transformers model (``LlamaForCausalLM`` or that of another architecture), in eval mode."""
@@ -50,28 +44,25 @@ def load_language_model(spec: str | Path | ResolvedModel, *, dtype: torch.dtype 
         dtype: of the weights in memory; quantised ones are dequantised.
 
     Raises:
-        TslrecError: it can't be found, is damaged, or is of a kind that can't be converted to GGUF and back.
+        TslrecError: it can't be found, is damaged, or can't be converted to GGUF and back.
     """
     resolved = resolve_model(spec)
     return _load_gguf(resolved, dtype) if resolved.kind == "gguf" else _load_folder(resolved, dtype)
 
 
 def last_hidden_states(network: Any, token_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Return the states after the final norm.
+    """Return the states after the final norm, [B, T, D] in the network's dtype.
 
     Args:
         network: `LanguageModel.network`.
         token_ids: int64 [B, T].
         attention_mask: int64 [B, T], 1 = token, 0 = padding (on the right).
-
-    Returns:
-        [B, T, D] in the network's dtype.
     """
     return network.model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
 
 
 class _StoredTensor:
-    """A weight that is still in its file: transformers reads it by ``[...]``, as it does those of safetensors."""
+    """A weight that is still in its file: transformers reads it by ``[...]``, like those of safetensors."""
 
     def __init__(self, state: Mapping[str, np.ndarray], name: str) -> None:
         self._state, self._name = state, name
@@ -94,8 +85,8 @@ def _load_gguf(source: ResolvedModel, dtype: torch.dtype) -> LanguageModel:
             network = network_class.from_pretrained(None, config=config, state_dict=state,
                                                     attn_implementation="sdpa", torch_dtype=dtype)
     except Exception as error:  # transformers' errors share no base class
-        raise TslrecError(f"{path} has a configuration that doesn't hold or fit its tensors ({_first_line(error)}); "
-                          "get it again") from None
+        raise TslrecError(f"{path} has a configuration that doesn't fit its tensors ({first_line(error)}); get it again"
+                          ) from None
     return LanguageModel(network.eval(), tokenizer, model.metadata, source)
 
 
@@ -112,37 +103,30 @@ def _load_folder(source: ResolvedModel, dtype: torch.dtype) -> LanguageModel:
     if not weights:
         raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
     try:
-        layers, stored = described.get("num_hidden_layers"), _stored_layers(weights)
-        if isinstance(layers, int) and layers > stored:  # transformers would make what isn't there
-            raise ValueError(f"config.json says that it has {layers} layers, its weights are those of {stored}")
+        layers, stored = described.get("num_hidden_layers"), 0
+        for path in weights:
+            with safe_open(path, framework="pt") as file:
+                stored += len(file.keys())
+        if isinstance(layers, int) and layers > stored:  # transformers would create them all
+            raise ValueError(f"config.json says that it has {layers} layers, but it has {stored} tensors")
         with quiet_transformers():
             network, report = network_class.from_pretrained(
                 folder, attn_implementation="sdpa", torch_dtype=dtype, use_safetensors=True, local_files_only=True,
                 output_loading_info=True)
     except Exception as error:  # transformers' errors share no base class
-        raise TslrecError(f"{folder} can't be loaded ({_first_line(error)}); get or save the model again") from None
+        raise TslrecError(f"{folder} can't be loaded ({first_line(error)}); get or save the model again") from None
     if report["missing_keys"]:
         raise TslrecError(f"{folder} lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; "
                           "get or save the model again")
     config = plain_config(network.config.to_dict())
-    metadata = {"general.name": text(source.name), "general.type": text("model"),
+    metadata = {"general.name": value(source.name), "general.type": value("model"),
                 **metadata_from_tokenizer(tokenizer, description, config)}
     return LanguageModel(network.eval(), tokenizer, metadata, source)
 
 
-def _stored_layers(weights: Sequence[Path]) -> int:
-    """Return the number of layers that safetensors files hold weights of."""
-    found = 0
-    for path in weights:
-        with safe_open(path, framework="pt") as file:
-            numbers = [re.search(r"\blayers\.(\d+)\.", name) for name in file.keys()]  # noqa: SIM118
-        found = max([found, *(int(number[1]) + 1 for number in numbers if number)])
-    return found
-
-
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from showing bars and warnings during a block."""
+    """Hide transformers' progress bars and warnings during a block."""
     from transformers.utils import logging
 
     had_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -154,7 +138,3 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if had_bar:
             logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,22 +3,21 @@
     prompts -> pack -> token ids [T] -> states [T, D] -> layers -> final norm -> pooled states [B, D]
     layer:   x + out_proj(attention(qkv_proj(norm(x)))), then x + down_proj(gated(gate_up_proj(norm(x))))
 
-transformers loads a network and defines what it computes; this module runs the network's weights through a leaner
-forward pass of the same mathematics. The embedding engine for torch doesn't use it: it runs transformers' own forward
-pass, so that embeddings and the checks of conversion have a reference that shares no code with training.
+transformers loads a network; this module runs its weights through a leaner forward pass of the same mathematics. The
+embedding engine for torch runs transformers' own, so that embeddings and the checks of conversion have a reference that
+shares no code with training.
 
-- The prompts of a batch are one row of tokens, also in attention on a CPU; elsewhere it sees them side by side.
+- The prompts of a batch are one row of tokens; only attention outside the CPU kernel sees them side by side.
 - The tokens that all prompts begin with are computed once per batch, with their gradient.
 - Projections that read the same input are one product, LoRA included (`projections`).
-- Outputs of norms and of the gated activation aren't kept for the backward pass but computed again.
-- On a CPU the look-up of tokens and the matrix products alone have the type of the weights, as under autocast; what is
-  between them stays float32 (`elementwise`, `attention`).
+- Outputs of norms and of the gated activation are not kept for the backward pass but computed again.
+- On a CPU only the embedding look-up and the matrix products have the dtype of the weights, as under autocast; the rest
+  is float32 (`elementwise`, `attention`).
 
-There are two packings of prompts. This one shares one beginning among all prompts of a batch, because that is what the
-attention kernel has a backward pass for. `packing` makes a trie, in which any prompts share what they begin with;
-it needs an attention mask for each token, which engines that only read a model can give, and saves more there.
+Here all prompts of a batch share one beginning, for which the attention kernel has a backward pass. The trie of
+`packing` saves more, but needs an attention mask for each token, which only inference engines have.
 
-Architectures: those of `gguf.names`. A test compares every one of them with transformers.
+Architectures: those of `gguf.names`. A test compares each of them with transformers.
 """
 
 from __future__ import annotations
@@ -32,14 +31,13 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from .attention import attention
+from .attention import PromptLayout, attention, prompt_layout
 from .packing import shared_prefix
-from .projections import GEMMA, Gate, Identity, Norm, ProductBuffers, Projection
-from .prompt_layout import PromptLayout, prompt_layout
+from .projections import GEMMA, Gate, Norm, ProductBuffers, Projection
 from .prompts import TokenPrompt
 
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # transformers' name -> `elementwise`'s
-_WITH_HEAD_NORMS = ("qwen3", GEMMA)  # `model_type` of networks that norm each head's query and key
+_WITH_HEAD_NORMS = ("qwen3", GEMMA)  # `model_type` of networks that normalise each head's query and key
 
 
 @dataclass(frozen=True)
@@ -49,42 +47,33 @@ class PackedPrompts:
     token_ids: torch.Tensor
     """int64 [T]"""
     positions: torch.Tensor
-    """int64 [1, T], of each token in its prompt."""
+    """int64 [1, T]; position of each token in its prompt."""
     spans: torch.Tensor
     """float32 [B, T]: the weight of each token in a prompt's pooled state."""
     layout: PromptLayout
 
 
 def pack(prompts: Sequence[TokenPrompt], device: torch.device) -> PackedPrompts:
-    """Lay prompts end to end.
-
-    Args:
-        prompts: at least one; tokens after a prompt's span change nothing in a causal model and are left out.
-        device: of the tensors.
-    """
-    # Not what a prompt pools, so that spans lie in the prompts' own tokens.
+    """Lay at least one prompt end to end; tokens after a span change nothing in a causal model and are left out."""
+    # Pooled tokens are not shared, so that spans lie in the prompts' own tokens.
     shared = min(shared_prefix(prompts), *(prompt.pool_start for prompt in prompts))
-    lengths = [prompt.pool_stop for prompt in prompts]
-    layout = prompt_layout(shared, [length - shared for length in lengths], device)
-    total = len(layout.packed)
-    token_ids, positions = torch.empty(total, dtype=torch.int64), torch.empty(1, total, dtype=torch.int64)
-    token_ids[:shared] = torch.tensor(prompts[0].token_ids[:shared], dtype=torch.int64)
-    positions[0, :shared] = torch.arange(shared)
-    spans = torch.zeros(len(prompts), total)
-    for row, (prompt, length, begin) in enumerate(zip(prompts, lengths, layout.starts.tolist(), strict=True)):
-        end = begin + length - shared
-        token_ids[begin:end] = torch.tensor(prompt.token_ids[shared:length], dtype=torch.int64)
-        positions[0, begin:end] = torch.arange(shared, length)
-        spans[row, begin + prompt.pool_start - shared:end] = 1 / (length - prompt.pool_start)
-    return PackedPrompts(token_ids.to(device), positions.to(device), spans.to(device), layout)
+    layout = prompt_layout(shared, [prompt.pool_stop - shared for prompt in prompts], device)
+    token_ids = list(prompts[0].token_ids[:shared])
+    spans = torch.zeros(len(prompts), len(layout.packed))
+    for row, prompt in enumerate(prompts):
+        begin = len(token_ids) - shared + prompt.pool_start
+        token_ids += prompt.token_ids[shared:prompt.pool_stop]
+        spans[row, begin:len(token_ids)] = 1 / (prompt.pool_stop - prompt.pool_start)
+    positions = layout.packed[None] % layout.shape[1]
+    return PackedPrompts(torch.tensor(token_ids).to(device), positions, spans.to(device), layout)
 
 
 class PackedDecoder:
     """The forward pass of a transformers decoder over packed prompts.
 
-    Trainable are the LoRA layers (`lora.LoraLinear`) that the network has, and nothing else. Weights of projections
-    that read the same input are moved into one tensor, of which the network's own become views; so a network is
-    moved to its device, and given its LoRA layers, before this is made.
+    Only the network's LoRA layers (`lora.LoraLinear`) are trainable. Weights of projections that read the same input
+    are moved into one tensor, and the network's own become views of it. So move a network to its device and add its
+    LoRA layers first.
     """
 
     def __init__(self, network: Any, *, checkpointing: bool = False) -> None:
@@ -92,7 +81,7 @@ class PackedDecoder:
 
         Args:
             network: `LanguageModel.network`, with or without LoRA layers.
-            checkpointing: keep each layer's input alone for the backward pass, and compute the rest again there.
+            checkpointing: keep only each layer's input for the backward pass, and compute the rest again there.
         """
         base = network.model
         self._embedding, self._rotary = base.embed_tokens, base.rotary_emb
@@ -125,21 +114,20 @@ class PackedDecoder:
         return batch.spans @ self._norm(states).float()
 
     def _rotations(self, states: torch.Tensor, positions: torch.Tensor) -> dict[Any, tuple[torch.Tensor, torch.Tensor]]:
-        """Return (cos, sin), each [T, head_dim], by kind of layer; None stands for models with one kind."""
-        kinds = {layer.kind for layer in self._layers}
-        found = {}
-        for kind in kinds:
+        """Return (cos, sin), each [T, head_dim], by kind of layer; the key is None for models with one kind."""
+        rotations = {}
+        for kind in {layer.kind for layer in self._layers}:
             cos, sin = self._rotary(states[None], positions, *([] if kind is None else [kind]))
-            found[kind] = cos[0], sin[0]
-        return found
+            rotations[kind] = cos[0], sin[0]
+        return rotations
 
 
 def _give_back_freed_memory() -> None:
-    """Let glibc return what was freed; it keeps pages that lie between others, here a third of the weights'.
+    """Let glibc return freed pages to the system.
 
-    The holes that the moved weights leave are too small for the states of a batch, so nothing would use them.
+    The moved weights leave holes, a third of their size, that are too small for the states of a batch.
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries lack the function
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -156,7 +144,7 @@ class _Layer:
         self.key_norm = Norm(attention.k_norm, config) if head_norms else None
         self.attention_in = Projection([attention.q_proj, attention.k_proj, attention.v_proj],
                                        Norm(layer.input_layernorm, config), buffers)
-        self.attention_out = Projection([attention.o_proj], Identity(), buffers)
+        self.attention_out = Projection([attention.o_proj], None, buffers)
         self.after_attention = Norm(layer.post_attention_layernorm, config) if gemma else None
         before_mlp = layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm
         self.mlp_in = Projection([mlp.gate_proj, mlp.up_proj], Norm(before_mlp, config), buffers)

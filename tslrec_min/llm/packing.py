@@ -1,9 +1,9 @@
-"""Packing: prompts as the branches of a trie, so that what several of them begin with is computed once.
+"""Packing: prompts as the branches of a trie, so that common beginnings are computed once.
 
-In a causal model the state of a token depends on the tokens before it alone. Prompts that begin alike have the same
-states there, be it the template's prefix or the words that many titles begin with ("The ", a brand). Sorted prompts
-are cut into batches; a batch holds each token of its trie once, in depth-first order, and an engine lets a token
-attend to the tokens on its own path. There is no padding.
+In a causal model the state of a token depends only on the tokens before it. Prompts that begin alike have the same
+states there: in the template's prefix, and in words that many titles begin with ("The ", a brand). Sorted prompts are
+cut into batches; a batch holds each token of its trie once, in depth-first order, and an engine lets a token attend to
+the tokens on its own path. There is no padding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PackedBatch:
     tokens: np.ndarray
     """int32 [T]; token ids."""
     positions: np.ndarray
-    """int32 [T]; of each token in its prompts, at least P."""
+    """int32 [T]; position of each token in its prompts, at least P."""
     first: np.ndarray
     """int32 [T]; a token belongs to the prompts first..stop of the batch."""
     stop: np.ndarray
@@ -35,38 +35,35 @@ class PackedBatch:
     """For each prompt the tokens to pool: int64, below P in the prefix, else P + an index of `tokens`."""
 
     def paths(self) -> np.ndarray:
-        """Return what each token may attend to among the batch's: bool [T, T], its path up to itself."""
+        """Return the attention mask among the tokens of the batch, bool [T, T]: the path of each up to itself."""
         return ((self.first[None] <= self.first[:, None]) & (self.stop[:, None] <= self.stop[None])
                 & (self.positions[None] <= self.positions[:, None]))
 
 
 def shared_prefix(prompts: Sequence[TokenPrompt]) -> int:
-    """Return how many first tokens all prompts share; 0 for a single prompt, whose tokens are a batch as they are."""
+    """Return the number of first tokens that all prompts share; 0 for a single prompt."""
     if len(prompts) < 2:
         return 0
     ids = [prompt.token_ids for prompt in prompts]
     return len(os.path.commonprefix([min(ids), max(ids)]))  # the extremes differ first
 
 
-def packed_batches(prompts: Sequence[TokenPrompt], prefix: int, most_tokens: int,
-                   most_prompts: int) -> Iterator[PackedBatch]:
-    """Cut prompts into packed batches.
+def packed_batches(prompts: Sequence[TokenPrompt], prefix: int, max_tokens: int,
+                   max_prompts: int) -> Iterator[PackedBatch]:
+    """Cut prompts into packed batches, in order.
 
     Args:
         prompts: sorted by their token ids.
-        prefix: tokens that all of them share and that no batch holds.
-        most_tokens: in a batch; a prompt that is longer gets a batch of its own.
-        most_prompts: in a batch.
-
-    Yields:
-        The batches, in order.
+        prefix: number of first tokens that all prompts share; batches leave them out.
+        max_tokens: maximum number of tokens in a batch; a longer prompt gets its own batch.
+        max_prompts: maximum number of prompts in a batch.
     """
     start = total = 0
     before: tuple[int, ...] = ()
     for stop, prompt in enumerate(prompts):
         ids = prompt.token_ids
         new = len(ids) - max(prefix, len(os.path.commonprefix([before, ids])))
-        if stop > start and (total + new > most_tokens or stop - start == most_prompts):
+        if stop > start and (total + new > max_tokens or stop - start == max_prompts):
             yield _packed(prompts, slice(start, stop), prefix)
             start, total, new = stop, 0, len(ids) - prefix
         total += new
@@ -79,7 +76,7 @@ def _packed(prompts: Sequence[TokenPrompt], rows: slice, prefix: int) -> PackedB
     columns: list[tuple[int, int, int]] = []  # id, position and first prompt of each token
     stop: list[int] = []
     spans = []
-    path: list[int] = []  # of the last prompt: the index in `columns` of each of its own tokens
+    path: list[int] = []  # the last prompt's own tokens, as indices of `columns`
     before: tuple[int, ...] = ()
     for row, prompt in enumerate(prompts[rows]):
         ids = prompt.token_ids

@@ -1,8 +1,7 @@
-"""Prompts: what the language model reads of a user, or of an item as a virtual user.
+"""Prompts: the text that the language model reads for a user, or for an item as a virtual user.
 
 The same template serves user-level fine-tuning (many titles) and item embedding (one title), as in TSLRec
-(arXiv 2406.00333); it is saved with the fine-tuned model. The paper's own wording is not known: this template
-is ours.
+(arXiv 2406.00333); it is saved with the fine-tuned model. The paper does not give its wording: this template is ours.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ _DEFAULT = FinetuneConfig()
 
 
 class Tokenizer(Protocol):
-    """What prompts need of a tokenizer."""
+    """The part of a tokenizer that prompts use."""
 
     def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
-        """Yield of every text the token ids (BOS/EOS as the model wants them) and the tokens' character spans."""
+        """Yield the token ids of every text, with the model's BOS and EOS, and the tokens' character spans."""
 
 
 @dataclass(frozen=True)
 class TokenPrompt:
-    """A prompt as the model gets it; its pooled state is the mean of the hidden states in a token span."""
+    """A tokenised prompt; its pooled state is the mean of the hidden states in a token span."""
 
     token_ids: tuple[int, ...]
     pool_start: int
@@ -46,7 +45,7 @@ class PromptTemplate:
     """The text around the titles, and which tokens are pooled."""
 
     prefix: str = _DEFAULT.prompt_prefix
-    """Text before the titles; the same for every prompt, so that an engine can decode it once."""
+    """Text before the titles; engines decode it once for all prompts."""
     item: str = _DEFAULT.prompt_item
     """Text of one item; ``{title}`` stands for its title."""
     suffix: str = _DEFAULT.prompt_suffix
@@ -54,15 +53,14 @@ class PromptTemplate:
     pooling: str = _DEFAULT.pooling
     """``last``: the state of the last token; ``mean``: the mean over the tokens of the items."""
     max_title_tokens: int = _DEFAULT.max_title_tokens
-    """Longer texts of an item are cut to so many tokens."""
+    """Maximum number of tokens for the text of an item; longer ones are cut."""
     text: str = _DEFAULT.text
-    """What stands for an item: its ``title``, the title and further ``fields``, or its ``id`` (`item_texts`)."""
+    """The text of an item: its ``title``, the title and further ``fields``, or its ``id`` (`item_texts`)."""
     fields: tuple[str, ...] = ()
-    """Columns of the items that are shown if text is ``fields``."""
+    """Item columns shown if text is ``fields``."""
 
     def __post_init__(self) -> None:
-        """Check what the choices and bounds of `FinetuneConfig` leave open."""
-        if not is_text(texts := self.prefix + self.item + self.suffix):  # bytes of a command line in another encoding
+        if not is_text(texts := self.prefix + self.item + self.suffix):  # a command line in another encoding
             raise TslrecError(f"the prompt's text {texts!r} is not UTF-8, or has half of a surrogate pair")
         if "{title}" not in self.item:
             raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
@@ -74,7 +72,7 @@ class PromptTemplate:
         """Make the prompts of histories.
 
         Args:
-            histories: texts of items, oldest first, at least one in each; blank ones read ``(untitled)``.
+            histories: texts of items, oldest first, at least one in each; blank ones become ``(untitled)``.
             tokenizer: the model's.
 
         Raises:
@@ -87,24 +85,24 @@ class PromptTemplate:
         pieces = {title: self.item.replace("{title}", cut.get(title) or _clean(title)) for title in titles}
         items = ["".join(pieces[title] for title in history) for history in histories]
         encoded = tokenizer.encode_all_with_offsets([self.prefix + text + self.suffix for text in items])
-        # Whole texts are encoded: the tokens of a text are not those of its parts.
+        # Whole texts are encoded: the tokens of a text differ from those of its parts.
         return [self._prompt(token_ids, offsets, len(text))
                 for text, (token_ids, offsets) in zip(items, encoded, strict=True)]
 
     def cut(self, titles: Iterable[str], tokenizer: Tokenizer) -> dict[str, str]:
-        """Return the titles that have too many tokens, and what of them prompts show."""
+        """Return the titles that have too many tokens, each with its shortened text."""
         # A token has at least one byte, so most titles need not be encoded.
-        long = [title for title in dict.fromkeys(titles) if len(_clean(title).encode()) > self.max_title_tokens]
+        long = {title: text for title in titles if len((text := _clean(title)).encode()) > self.max_title_tokens}
         shown: dict[str, str] = {}
-        texts = [_clean(title) for title in long]
-        for title, text, (_, offsets) in zip(long, texts, tokenizer.encode_all_with_offsets(texts), strict=True):
+        encoded = tokenizer.encode_all_with_offsets(list(long.values()))
+        for (title, text), (_, offsets) in zip(long.items(), encoded, strict=True):
             ends = [stop for start, stop in offsets if stop > start]
             if len(ends) > self.max_title_tokens:
                 shown[title] = text[: ends[self.max_title_tokens - 1]].rstrip()
         return shown
 
     def _prompt(self, token_ids: list[int], offsets: list[tuple[int, int]], length: int) -> TokenPrompt:
-        """Return a prompt whose items take `length` characters after the prefix."""
+        """Return a prompt whose items are the `length` characters after the prefix."""
         if not token_ids:
             raise TslrecError("the prompt has no tokens; give the template some text")
         if self.pooling == "last":
@@ -124,7 +122,7 @@ class PromptTemplate:
         """Read a template that `save` wrote.
 
         Raises:
-            TslrecError: the file is missing, or has other fields or values that a configuration couldn't have.
+            TslrecError: the file is missing, or has fields or values that a configuration can't have.
         """
         stored = read_json(path)
         try:
@@ -133,7 +131,7 @@ class PromptTemplate:
         except (AttributeError, TypeError) as error:
             raise TslrecError(f"{path} is not a prompt template: {error}") from None
         return template_of(from_mapping(FinetuneConfig, options, f"{path} is not a prompt template",
-                                            refuse_unread=False))
+                                        refuse_unread=False))
 
 
 _OPTIONS = {"prefix": "prompt_prefix", "item": "prompt_item", "suffix": "prompt_suffix", "fields": "text_fields"}
@@ -152,10 +150,10 @@ def template_of(config: FinetuneConfig) -> PromptTemplate:
 
 
 def item_texts(dataset: Dataset, template: PromptTemplate) -> list[str]:
-    """Return what a prompt says of every item, [I].
+    """Return the text of every item in prompts, [I].
 
-    By ``template.text``: the ``title``; ``fields``: the title and, in brackets, the columns ``template.fields`` where
-    they are not blank; ``id``: the external id alone, for data without usable text.
+    By ``template.text``: ``title``; ``fields``: the title and, in brackets, the columns ``template.fields`` that are
+    not blank; ``id``: the external id alone, for data without usable text.
 
     Raises:
         TslrecError: the data set lacks such a column.

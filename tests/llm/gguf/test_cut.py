@@ -13,9 +13,9 @@ import torch
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
 from tslrec_min.llm.engines.torch_engine import TorchEngine
-from tslrec_min.llm.files import load_tokenizer
 from tslrec_min.llm.gguf.cut import cut_layers
 from tslrec_min.llm.gguf.quantization import quantize
+from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.model import load_language_model
 from tslrec_min.llm.prompts import PromptTemplate
 from tslrec_min.llm.resolve import resolve_model

@@ -73,6 +73,7 @@ def test_round_trip_is_bit_exact(tmp_path: Path, architecture: str, changes: dic
     ("llama", {"rope.scaling.factor": 4.0}, "scales its rotary embedding"),  # llama.cpp's default is linear
     ("qwen2", {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}, "scales its rotary embedding .yarn."),
     ("llama", {"attention.value_length": 8}, "attention.value_length = 8.*imply 16"),
+    ("llama3", {"rope.freq_base": 77.0}, "rope_freqs.weight that does not follow Llama 3's rule"),
     ("qwen3", {"attention.head_count": None}, "lacks the keys attention.head_count"),
     ("gemma3", {"attention.sliding_window": None}, "lacks the keys attention.sliding_window of a gemma3"),
     ("gemma3", {"rope.freq_base_swa": 5000.0}, "rope.freq_base_swa = 5000.0"),

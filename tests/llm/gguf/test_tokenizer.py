@@ -19,11 +19,12 @@ from tslrec_min.data.raw.text import RawFile
 from tslrec_min.data.raw.titles import collect_items
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.gguf.reader import read_metadata
-from tslrec_min.llm.gguf.tokenizer import tokenizer_from_metadata
+from tslrec_min.llm.gguf.tokenizer import load_tokenizer, tokenizer_from_metadata
+from tslrec_min.llm.model import load_language_model
 from tslrec_min.llm.prompts import PromptTemplate
 from tslrec_min.llm.resolve import resolve_model
 
-from ...tiny_llm import SMOLLM, SPECIAL, make_sentencepiece_tokenizer, make_tokenizer
+from ...tiny_llm import SMOLLM, SPECIAL, make_sentencepiece_tokenizer, make_tiny_llm, make_tokenizer, save_gguf
 from .factories import TEXTS, ids_of, llama_tokenize, nfc, read, split_by, to_gguf, tokenizer_qwen2
 
 NOT_LATIN = [
@@ -124,6 +125,29 @@ def test_without_flags_the_file_means_what_llama_cpp_assumes(tmp_path: Path, nam
     assert llama_tokenize(to_gguf(bare, tmp_path / "bare.gguf"), texts) == ids_of(tokenizer_from_metadata(bare), texts)
 
 
+def test_special_tokens_in_text_are_plain_text(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    text = "x <|im_end|> and y"
+    (ids, offsets), = tokenizer.encode_all_with_offsets([text])
+    assert not set(ids) & {0, 1, 2}
+    assert "".join(text[start:stop] for start, stop in offsets) == text  # spaces too
+
+
+@pytest.mark.parametrize(("bos", "eos"), [(False, False), (True, False), (False, True), (True, True)])
+def test_bos_and_eos_are_the_models_own(tmp_path: Path, bos: bool, eos: bool) -> None:
+    folder = make_tiny_llm(tmp_path / "tiny", tokenizer=make_tokenizer(bos=bos, eos=eos))
+    model = load_language_model(folder)
+    path = save_gguf(model, tmp_path / "model.gguf")
+    for tokenizer in (model.tokenizer, load_tokenizer(folder), load_tokenizer(path)):
+        (ids, offsets), = tokenizer.encode_all_with_offsets(["Toy Story"])
+        assert ([1] if ids[0] == 1 else []) == [1] * bos
+        assert ([2] if ids[-1] == 2 else []) == [2] * eos
+        assert offsets[0] == ((0, 0) if bos else offsets[0]) and len(ids) == len(offsets)
+        prompt, = PromptTemplate().tokenize_all([["Toy Story"]], tokenizer)
+        pooled = prompt.token_ids[prompt.pool_start: prompt.pool_stop]
+        assert tokenizer.tokenizer.decode(list(pooled)).strip() == "- Toy Story"
+
+
 def without_some_merges() -> Tokenizer:
     description = json.loads(make_sentencepiece_tokenizer(prefix=True).to_str())
     del description["model"]["merges"][::3]
@@ -147,7 +171,7 @@ def lower_case() -> Tokenizer:
     (lambda: Tokenizer(models.BPE({"a": 0}, [], byte_fallback=True)), "treats spaces .*as a .gguf"),
     (lambda: make_tokenizer(pre_tokenizers.Sequence([pre_tokenizers.Punctuation(),
                                                      pre_tokenizers.ByteLevel(add_prefix_space=False)])),
-     "pre-tokenizer is none of .*as a .gguf"),
+     "pre-tokenizer is .*Punctuation.*; expected one of smollm.*as a .gguf"),
     (lower_case, "treats spaces .*Lowercase.*as a .gguf"),
     (without_some_merges, "not those of a SentencePiece vocabulary.*as a .gguf"),
     (without_a_byte, "no token for 1 bytes, <0x41>"),

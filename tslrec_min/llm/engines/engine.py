@@ -1,4 +1,7 @@
-"""What the embedding engines share: checks, identical prompts once, input order, finite results."""
+"""What the embedding engines share; loads neither llama.cpp nor torch.
+
+An engine turns token ids into the mean of the final hidden states (after the last norm) over each prompt's span.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,29 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from ...errors import TslrecError
-from ...runtime.progress import progress
 from ..prompts import TokenPrompt
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
 _SAMPLED_TOKENS = 1024
-"""Of the prompts that `autotune` times a batch size with: about two seconds of a 135M model on a CPU core."""
+"""Tokens in the sample that `autotune` times: about two seconds of a 135M model on a CPU core."""
 _LEAST_GAIN = 1.05
-"""A batch size must be so many times faster than the default to be taken: less is noise."""
+"""`autotune` replaces the default by a batch size that is at least this many times as fast; less is noise."""
 
 
 class BatchedEngine(ABC):
     """The shared half of an engine: checks, identical prompts once, input order, finite results."""
 
+    width: int
+    """D, the length of a state."""
+    context_length: int
+    """Maximum number of tokens in a prompt: what the model was trained for."""
     _batch_tokens: int
+    _parallel = 1
+    """Batches computed at the same time."""
 
     def embed(self, prompts: Sequence[TokenPrompt]) -> np.ndarray:
         """Return the pooled states of prompts.
@@ -50,7 +55,7 @@ class BatchedEngine(ABC):
                                   f"{self.context_length}; show fewer or shorter titles")
         if not prompts:
             return np.zeros((0, self.width), dtype=np.float32)
-        # what comes after the span can't change it, since the models are causal: it needn't be computed
+        # the models are causal, so tokens after the span can't change it
         needed = [TokenPrompt(p.token_ids[: p.pool_stop], p.pool_start, p.pool_stop) for p in prompts]
         # sorted, so that batches depend on the set of prompts alone, and prompts that begin alike are neighbours
         unique = sorted(set(needed), key=lambda p: (p.token_ids, p.pool_start))
@@ -59,7 +64,7 @@ class BatchedEngine(ABC):
         order = np.array([rows[prompt] for prompt in needed])
         broken = np.flatnonzero(~np.isfinite(states).all(axis=1)[order])
         if len(broken):
-            # one that is not finite can spoil its batch: alone, it shows itself
+            # one such prompt can spoil its batch, so each is computed alone
             alone = (index for index in broken if not np.isfinite(self._embed_sorted([needed[index]])).all())
             raise TslrecError(f"the model gives states that are not finite, first for prompt {next(alone, broken[0])}; "
                               "its weights are damaged or diverged: use another model")
@@ -68,11 +73,11 @@ class BatchedEngine(ABC):
     def autotune(self, prompts: Sequence[TokenPrompt]) -> dict[int, float]:
         """Choose the batch size by timing a half, twice and four times the present one on neighbouring prompts.
 
-        Later states change by no more than rounding. Threads, attention and the layout of the cache aren't tried:
-        what is the default was the fastest by more than a batch size can gain.
+        Later states change by rounding only. Threads, attention and the layout of the cache keep their defaults, which
+        were the fastest by more than a batch size can gain.
 
         Returns:
-            Prompts a second for each batch size; the one that is used is in `describe`.
+            Prompts per second for each batch size; `describe` has the one that is used.
 
         Raises:
             As `embed`.
@@ -91,23 +96,8 @@ class BatchedEngine(ABC):
         self._set_batch_tokens(best if rates[best] > _LEAST_GAIN * rates[default] else default)
         return rates
 
-    @property
-    def _parallel(self) -> int:
-        """Batches computed at the same time."""
-        return 1
-
     def _set_batch_tokens(self, batch_tokens: int) -> None:
         self._batch_tokens = batch_tokens
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """D, the length of a state."""
-
-    @property
-    @abstractmethod
-    def context_length(self) -> int:
-        """The most tokens a prompt may have."""
 
     @abstractmethod
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
@@ -122,15 +112,8 @@ class BatchedEngine(ABC):
         """Free the model; the engine can't be used after that."""
 
     def __enter__(self) -> Self:
-        """Return the engine."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
-        """Close the engine."""
         self.close()
-
-
-def progress_bar(n_prompts: int) -> tqdm:
-    """Return a bar on standard error; none if that is no terminal."""
-    return progress(n_prompts, "hidden states", "prompt", leave=False)

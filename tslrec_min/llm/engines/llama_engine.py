@@ -1,11 +1,12 @@
 """The fast engine: llama.cpp through its C interface.
 
-What it does beyond a plain loop: what prompts begin with in common is computed once (`packing`): the prefix of all of
-them is decoded first and its keys and values are shared, and a token that several prompts of a batch share belongs
-to the sequences of all of them. On a CPU every thread computes batches of its own in a context of its own, because
-the threads of one context wait for each other some 700 times a batch. The graph is stopped after the final norm,
-because llama.cpp would otherwise compute the logits of every token too. A state depends on the other prompts of its
-batch by no more than the rounding of float16, in which keys and values are kept.
+- Tokens that prompts share at their beginning are computed once (`packing`): the prefix of all prompts is decoded first
+  and its keys and values are shared; a token that several prompts of a batch share belongs to all their sequences.
+- On a CPU every thread computes its own batches in its own context, because the threads of one context wait for each
+  other some 700 times per batch.
+- The graph is stopped after the final norm; otherwise llama.cpp would compute the logits of every token too.
+
+The other prompts of a batch change a state by rounding only: keys and values are kept in float16.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,19 +24,19 @@ import numpy as np
 from llama_cpp import _ggml
 
 from ...errors import TslrecError
-from ...runtime.progress import warn
+from ...runtime.progress import progress, warn
 from ..gguf.reader import check_gguf
 from ..llama_log import captured_llama_log
 from ..packing import PackedBatch, packed_batches, shared_prefix
 from ..prompts import TokenPrompt
-from .engine import BatchedEngine, progress_bar
+from .engine import BatchedEngine
 
 _CPU_TOKENS, _GPU_TOKENS = 128, 512
 _MAX_SEQUENCES = 64
 """Maximum number of prompts computed at once."""
 _LOGIT_BYTES = 2**28
-"""Most memory for the logits of all contexts, for which llama.cpp makes room even if they are never computed."""
-_RESULT = b"result_embd_pooled"  # llama.cpp's name of the states that it gives out, with any pooling
+"""Maximum memory for the logits of all contexts: llama.cpp allocates it even if they are never computed."""
+_RESULT = b"result_embd_pooled"  # llama.cpp's name of its output states, whatever the pooling
 
 _tensor_name = _ggml.libggml.ggml_get_name
 _tensor_name.argtypes, _tensor_name.restype = [ctypes.c_void_p], ctypes.c_char_p
@@ -44,7 +44,7 @@ _tensor_name.argtypes, _tensor_name.restype = [ctypes.c_void_p], ctypes.c_char_p
 
 @llama_cpp.ggml_backend_sched_eval_callback
 def _stop_after_states(tensor: int, ask: bool, _data: int) -> bool:
-    """Tell llama.cpp's scheduler to pause at the states (`ask`), and then to compute nothing further."""
+    """Tell llama.cpp's scheduler to pause at the states (`ask`), and then to stop."""
     return ask and _tensor_name(tensor) == _RESULT
 
 
@@ -57,9 +57,9 @@ class LlamaEngine(BatchedEngine):
         Args:
             path: a .gguf file.
             threads: at least 1.
-            gpu_layers: layers to put on a GPU, -1 = all.
-            batch_tokens: the most tokens computed at once; 0: 128 on a CPU, 512 with a GPU. Attention looks at all
-                prompts of a batch and masks the others, so that much larger batches cost more than they save.
+            gpu_layers: number of layers to put on a GPU, -1 = all.
+            batch_tokens: maximum number of tokens computed at once; 0: 128 on a CPU, 512 with a GPU. Attention covers
+                all prompts of a batch and masks the others, so much larger batches cost more than they save.
 
         Raises:
             TslrecError: llama.cpp can't load the file; the message holds its last error lines.
@@ -71,10 +71,12 @@ class LlamaEngine(BatchedEngine):
         self._contexts: list[Any] = []
         self._context_size = 0
         self._path, self._threads, self._gpu_layers = Path(path), threads, gpu_layers
+        self._gpu_offload = gpu_layers != 0 and bool(llama_cpp.llama_supports_gpu_offload())
+        self._parallel = 1 if self._gpu_offload else threads
         self._max_sequences = min(_MAX_SEQUENCES, llama_cpp.llama_max_parallel_sequences() - 1)  # 0: the prefix
-        self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self.gpu_offload else _CPU_TOKENS))
+        self._set_batch_tokens(batch_tokens or (_GPU_TOKENS if self._gpu_offload else _CPU_TOKENS))
         check_gguf(self._path)
-        if gpu_layers and not self.gpu_offload:
+        if gpu_layers and not self._gpu_offload:
             warn(f"gpu_layers is {gpu_layers}, but this build of llama-cpp-python has no GPU support: the CPU does "
                  "all the work. Reinstall llama-cpp-python for your GPU")
         llama_cpp.llama_backend_init()
@@ -88,26 +90,13 @@ class LlamaEngine(BatchedEngine):
         description = ctypes.create_string_buffer(128)  # such as "llama 256M Q8_0"
         llama_cpp.llama_model_desc(self._model, description, len(description))
         self._description = description.value.decode(errors="replace")
-
-    @property
-    def width(self) -> int:
-        """D, the length of a state."""
-        return int(llama_cpp.llama_model_n_embd(self._loaded()))
-
-    @property
-    def context_length(self) -> int:
-        """The most tokens a prompt may have: what the model was trained for."""
-        return int(llama_cpp.llama_model_n_ctx_train(self._loaded()))
-
-    @property
-    def gpu_offload(self) -> bool:
-        """Whether a GPU does work: layers were asked for, and this build of llama-cpp-python has GPU support."""
-        return self._gpu_layers != 0 and bool(llama_cpp.llama_supports_gpu_offload())
+        self.width = int(llama_cpp.llama_model_n_embd(self._model))
+        self.context_length = int(llama_cpp.llama_model_n_ctx_train(self._model))
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that `embed` computes with."""
         return {"model": self._description, "threads": self._threads, "batch_tokens": self._batch_tokens,
-                "max_sequences": self._max_sequences, "gpu_layers": self._gpu_layers, "gpu_offload": self.gpu_offload}
+                "max_sequences": self._max_sequences, "gpu_layers": self._gpu_layers, "gpu_offload": self._gpu_offload}
 
     def close(self) -> None:
         """Free the model; the engine can't be used after that."""
@@ -116,10 +105,6 @@ class LlamaEngine(BatchedEngine):
             if self._model:
                 llama_cpp.llama_model_free(self._model)
         self._model = None
-
-    @property
-    def _parallel(self) -> int:
-        return 1 if self.gpu_offload else self._threads
 
     def _set_batch_tokens(self, batch_tokens: int) -> None:
         self._free_contexts()
@@ -132,7 +117,9 @@ class LlamaEngine(BatchedEngine):
         longest = max(len(batch.tokens) for batch in batches)
         with captured_llama_log() as log:
             contexts = self._prepare(len(batches), prefix + max(self._batch_tokens, longest), log)
-            shared = _Tokens.of_prefix(prompts[0].token_ids[:prefix])
+            zeros = np.zeros(prefix, dtype=np.int32)
+            shared = _Tokens(np.array(prompts[0].token_ids[:prefix], dtype=np.int32),
+                             np.arange(prefix, dtype=np.int32), zeros, zeros + 1)  # sequence 0
             with ThreadPoolExecutor(len(contexts)) as pool:
                 idle = queue.SimpleQueue[tuple[Any, np.ndarray]]()
                 for ready in pool.map(lambda context: (context, self._decode(context, shared, log)), contexts):
@@ -142,27 +129,27 @@ class LlamaEngine(BatchedEngine):
                     context, before = idle.get()
                     try:
                         states[batch.rows] = self._embed_batch(context, batch, before, log)
-                    finally:  # other batches wait for it, and nobody gives those up that have begun
+                    finally:  # batches that have begun wait for it
                         idle.put((context, before))
                     return len(batch.spans)
 
-                with progress_bar(len(prompts)) as bar:
+                with progress(len(prompts), "hidden states", "prompt", leave=False) as bar:
                     try:
                         for future in as_completed([pool.submit(compute, batch) for batch in batches]):
                             bar.update(future.result())
-                    except BaseException:  # an interrupt too: what has not begun is not waited for
+                    except BaseException:  # an interrupt too: drop the batches that have not begun
                         pool.shutdown(cancel_futures=True)
                         raise
         return states
 
     def _embed_batch(self, context: Any, batch: PackedBatch, before: np.ndarray, log: object) -> np.ndarray:
-        """Return the states, float32 [B, D]; `before`: the prefix's, [P, D]. Prompt i is sequence i + 1."""
+        """Return the states, float32 [B, D]; `before` [P, D] are those of the prefix. Prompt i is sequence i + 1."""
         memory, prefix = llama_cpp.llama_get_memory(context), len(before)
         for sequence in range(1, len(batch.spans) + 1) if prefix else ():
             llama_cpp.llama_memory_seq_cp(memory, 0, sequence, 0, prefix)
         try:
             own = self._decode(context, _Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
-        finally:  # else the next batch fails for another reason
+        finally:  # otherwise the next batch fails too
             for sequence in range(1, len(batch.spans) + 1):
                 llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
         hidden = np.concatenate([before, own])  # [P + T, D]
@@ -173,25 +160,26 @@ class LlamaEngine(BatchedEngine):
         states = np.empty((len(tokens.ids), self.width), dtype=np.float32)
         for start in range(0, len(states), self._batch_tokens):
             part = slice(start, start + self._batch_tokens)
-            arrays = tokens.batch_arrays(part)
-            status = llama_cpp.llama_decode(context, _batch(arrays))
+            batch, _arrays = tokens.batch(part)
+            status = llama_cpp.llama_decode(context, batch)
             if status != 0:
                 raise TslrecError(f"llama.cpp could not decode a batch (status {status}): {log}; lower batch_tokens, "
                                   "or check the model")
             first = llama_cpp.llama_get_embeddings(context)
-            states[part] = np.ctypeslib.as_array(first, shape=(len(arrays["token"]), self.width))
+            states[part] = np.ctypeslib.as_array(first, shape=(batch.n_tokens, self.width))
         return states
 
     def _prepare(self, batches: int, cells: int, log: object) -> list[Any]:
         """Return empty contexts, at most one for each batch, with room for `cells` tokens."""
-        kept = 4 * self._batch_tokens * int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(
-            self._loaded())))
-        wanted = max(1, min(self._parallel, batches, _LOGIT_BYTES // kept))
+        if not self._model:
+            raise ValueError("the engine is closed; create another")
+        vocabulary = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model)))
+        wanted = max(1, min(self._parallel, batches, _LOGIT_BYTES // (4 * self._batch_tokens * vocabulary)))
         if len(self._contexts) != wanted or cells > self._context_size:
             self._free_contexts()
             parameters = self._context_parameters(cells, self._threads // wanted)
             for _ in range(wanted):
-                context = llama_cpp.llama_init_from_model(self._loaded(), parameters)
+                context = llama_cpp.llama_init_from_model(self._model, parameters)
                 if not context:
                     raise TslrecError(f"llama.cpp can't make a context of {cells} tokens for {self._path}: {log}; "
                                       "lower batch_tokens")
@@ -216,16 +204,11 @@ class LlamaEngine(BatchedEngine):
         parameters.embeddings = True
         parameters.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
         parameters.attention_type = llama_cpp.LLAMA_ATTENTION_TYPE_CAUSAL
-        parameters.kv_unified = True  # else every sequence has cells of its own, and none can be shared
-        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO  # where it is there, it skips masked tiles
+        parameters.kv_unified = True  # otherwise sequences could not share cells
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO  # flash attention skips masked tiles
         parameters.offload_kqv = parameters.op_offload = self._gpu_layers != 0
         parameters.cb_eval = _stop_after_states
         return parameters
-
-    def _loaded(self) -> Any:
-        if not self._model:
-            raise ValueError("the engine is closed; make another")
-        return self._model
 
 
 @dataclass(frozen=True)
@@ -238,25 +221,16 @@ class _Tokens:
     """A token belongs to the sequences first..stop."""
     stop: np.ndarray
 
-    @classmethod
-    def of_prefix(cls, ids: Sequence[int]) -> _Tokens:
-        """Return tokens of sequence 0."""
-        zeros = np.zeros(len(ids), dtype=np.int32)
-        return cls(np.array(ids, dtype=np.int32), np.arange(len(ids), dtype=np.int32), zeros, zeros + 1)
-
-    def batch_arrays(self, part: slice) -> dict[str, np.ndarray]:
-        """Return what a llama_batch points to; contiguous, so that no Python loop fills it."""
+    def batch(self, part: slice) -> tuple[Any, list[np.ndarray]]:
+        """Return a llama_batch and the arrays that it points to, which have to outlive it."""
         ids, positions, first, stop = (np.ascontiguousarray(array[part]) for array in (
             self.ids, self.positions, self.first, self.stop))
-        sequences = np.arange(stop.max(), dtype=np.int32)  # a token's sequences are a stretch of it
+        sequences = np.arange(stop.max(), dtype=np.int32)  # those of a token are a slice of it
         pointers = sequences.ctypes.data + sequences.itemsize * first.astype(np.uintp)
-        return {"token": ids, "pos": positions, "n_seq_id": stop - first, "sequences": sequences, "seq_id": pointers,
-                "logits": np.ones(len(ids), dtype=np.int8)}  # 1: its state is wanted
-
-
-def _batch(arrays: dict[str, np.ndarray]) -> Any:
-    batch = llama_cpp.llama_batch(n_tokens=len(arrays["token"]), embd=None)
-    kinds: dict[str, Any] = {field[0]: field[1] for field in llama_cpp.llama_batch._fields_}
-    for name in ("token", "pos", "n_seq_id", "seq_id", "logits"):
-        setattr(batch, name, arrays[name].ctypes.data_as(kinds[name]))
-    return batch
+        arrays = {"token": ids, "pos": positions, "n_seq_id": stop - first, "seq_id": pointers,
+                  "logits": np.ones(len(ids), dtype=np.int8)}  # 1: return the state
+        batch = llama_cpp.llama_batch(n_tokens=len(ids), embd=None)
+        kinds: dict[str, Any] = {field[0]: field[1] for field in llama_cpp.llama_batch._fields_}
+        for name, array in arrays.items():
+            setattr(batch, name, array.ctypes.data_as(kinds[name]))
+        return batch, [*arrays.values(), sequences]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...runtime.progress import progress
 from ..packing import PackedBatch, packed_batches, shared_prefix
 from ..prompts import TokenPrompt
-from .engine import BatchedEngine, progress_bar
+from .engine import BatchedEngine
 
 _CPU_TOKENS, _GPU_TOKENS = 256, 2048
 
@@ -22,25 +23,17 @@ class TorchEngine(BatchedEngine):
         """Take a model.
 
         Args:
-            network: `LanguageModel.network`; it is moved to `device`, turned into `dtype` and put into eval mode.
+            network: `LanguageModel.network`; it is moved to `device`, converted to `dtype` and put into eval mode.
             device: where to compute.
-            batch_tokens: the most tokens in a batch; 0: 256 on a CPU, else 2048. Attention is computed between all
-                tokens of a batch and masked.
-            dtype: of weights and states; not set: as the network is. Pooling is in float32 with any.
+            batch_tokens: maximum number of tokens in a batch; 0: 256 on a CPU, else 2048. Attention is computed
+                between all tokens of a batch and masked.
+            dtype: of weights and states; None: the network's. Pooling is always in float32.
         """
         self._network = network.to(device=device, dtype=dtype).eval()
         self._device = torch.device(device)
         self._batch_tokens = batch_tokens or (_CPU_TOKENS if self._device.type == "cpu" else _GPU_TOKENS)
-
-    @property
-    def width(self) -> int:
-        """D, the length of a state."""
-        return int(self._network.config.hidden_size)
-
-    @property
-    def context_length(self) -> int:
-        """The most tokens a prompt may have."""
-        return int(self._network.config.max_position_embeddings)
+        self.width = int(network.config.hidden_size)
+        self.context_length = int(network.config.max_position_embeddings)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that `embed` computes with."""
@@ -48,7 +41,7 @@ class TorchEngine(BatchedEngine):
                 "batch_tokens": self._batch_tokens}
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Free the model; the engine can't be used after that."""
         self._network = None
 
     @torch.inference_mode()
@@ -63,14 +56,14 @@ class TorchEngine(BatchedEngine):
             before = self._hidden(torch.tensor(prompts[0].token_ids[:prefix]), positions,
                                   torch.ones(prefix, prefix, dtype=torch.bool).tril(), positions, cache)
         states = np.empty((len(prompts), self.width), dtype=np.float32)
-        with progress_bar(len(prompts)) as bar:
+        with progress(len(prompts), "hidden states", "prompt", leave=False) as bar:
             for batch in packed_batches(prompts, prefix, self._batch_tokens, len(prompts)):
                 states[batch.rows] = self._embed_batch(batch, before, cache).cpu().numpy()
                 bar.update(len(batch.spans))
         return states
 
     def _embed_batch(self, batch: PackedBatch, before: torch.Tensor, cache: Any) -> torch.Tensor:
-        """Return the states, float32 [B, D]; `before`: the prefix's, [P, D], whose keys and values `cache` holds."""
+        """Return the states, float32 [B, D]; `before` [P, D] are those of the prefix, which `cache` holds."""
         prefix, positions = len(before), torch.from_numpy(batch.positions).long()
         hidden = before[:0]
         seen = np.concatenate([np.ones((len(positions), prefix), dtype=bool), batch.paths()], axis=1)  # [T, P + T]
@@ -85,17 +78,9 @@ class TorchEngine(BatchedEngine):
 
     def _hidden(self, tokens: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, key_positions: torch.Tensor,
                 cache: Any) -> torch.Tensor:
-        """Run the model.
+        """Return the states after the final norm, [T, D] in the network's dtype; they join the C tokens in the cache.
 
-        Args:
-            tokens: int64 [T].
-            positions: int64 [T].
-            seen: bool [T, C + T]; what each token attends to among the C in the cache and these.
-            key_positions: int64 [C + T].
-            cache: transformers' key and value cache; it grows by T.
-
-        Returns:
-            The states after the final norm, [T, D] in the network's dtype.
+        Tokens and positions are int64 [T], the attention mask `seen` is bool [T, C + T], `key_positions` int64 [C + T].
         """
         masks = {"full_attention": seen}
         config = self._network.config

@@ -1,15 +1,13 @@
 """The first layers of a model as a GGUF file of their own.
 
-States of a middle layer often serve as embeddings better than those of the last one, which is bent to the prediction of
-the next token (Skean et al., "Layer by Layer: Uncovering Hidden Representations in Language Models", ICML 2025,
-arXiv 2502.02013), and fewer layers take less time. The file is a model like any other: fine-tuning, quantising and
-embedding need not know.
+States of a middle layer are often better embeddings than those of the last one, which is trained to predict the next
+token (Skean et al., "Layer by Layer: Uncovering Hidden Representations in Language Models", ICML 2025,
+arXiv 2502.02013), and fewer layers take less time. The file is a model like any other.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
@@ -17,9 +15,8 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from ...errors import TslrecError
 from ...storage.artifacts import sha256_of_file
 from ...storage.atomic import replace_file
+from .metadata import Metadata, value_of, write_metadata
 from .reader import gguf_reader, layers_of
-
-_KEPT_BY_WRITER = "GGUF."  # what the reader calls the header
 
 
 def cut_layers(source: Path, target: Path, layers: int) -> None:
@@ -27,8 +24,8 @@ def cut_layers(source: Path, target: Path, layers: int) -> None:
 
     Args:
         source: a .gguf file.
-        target: the .gguf file to write; it appears under its name when it is whole, and replaces an older one.
-        layers: how many, from 1 to what the model has.
+        target: the .gguf file to write; it appears once complete, and replaces an older one.
+        layers: number of layers to keep, from 1.
 
     Raises:
         TslrecError: the file is damaged, or has fewer layers.
@@ -41,7 +38,7 @@ def cut_layers(source: Path, target: Path, layers: int) -> None:
             raise TslrecError(f"{layers} layers of {source.name} are asked for, which has {count}; give 1 to {count}")
         with replace_file(target) as temporary:
             writer = GGUFWriter(temporary, name)
-            _copy_metadata(reader, writer, name, count, layers)
+            write_metadata(writer, _metadata(reader, name, count, layers))
             tensors = [tensor for tensor in reader.tensors if _layer(tensor.name) < layers]
             for tensor in tensors:
                 writer.add_tensor_info(tensor.name, tensor.data.shape, tensor.data.dtype, tensor.data.nbytes,
@@ -55,16 +52,13 @@ def cut_layers(source: Path, target: Path, layers: int) -> None:
 
 
 def cached_cut(source: Path, source_hash: str, layers: int, folder: Path) -> tuple[Path, str]:
-    """Return a file with the first layers of a model, made if it isn't in `folder` yet or was damaged there.
+    """Return a file in `folder` with the first layers of a model, and its SHA-256; it is written if absent or damaged.
 
     Args:
         source: a .gguf file.
         source_hash: its SHA-256.
-        layers: how many.
-        folder: where the file is kept.
-
-    Returns:
-        The file and its SHA-256.
+        layers: number of layers to keep.
+        folder: the cache.
 
     Raises:
         TslrecError: see `cut_layers`, or the folder can't be written.
@@ -72,33 +66,31 @@ def cached_cut(source: Path, source_hash: str, layers: int, folder: Path) -> tup
     target = folder / f"{source_hash[:12]}-{source.stem}-{layers}-layers.gguf"
     note = target.with_name(target.name + ".sha256")
     if target.is_file() and note.is_file():
-        found = sha256_of_file(target)
-        if note.read_text(encoding="ascii").strip() == found:
-            return target, found
+        sha256 = sha256_of_file(target)
+        if note.read_text(encoding="ascii").strip() == sha256:
+            return target, sha256
     try:
         folder.mkdir(parents=True, exist_ok=True)
         cut_layers(source, target, layers)
-        found = sha256_of_file(target)
-        note.write_text(found + "\n", encoding="ascii")
+        sha256 = sha256_of_file(target)
+        note.write_text(sha256 + "\n", encoding="ascii")
     except OSError as error:
         raise TslrecError(f"{folder} can't be written: {error}; set TSLREC_CACHE to another folder") from None
-    return target, found
+    return target, sha256
 
 
 def _layer(tensor: str) -> int:
-    """Return a tensor's layer, or -1 for one that is of none."""
+    """Return the layer of a tensor, or -1 if it is in none."""
     kind, _, rest = tensor.partition(".")
     return int(rest.partition(".")[0]) if kind == "blk" else -1
 
 
-def _copy_metadata(reader: GGUFReader, writer: GGUFWriter, name: str, count: int, layers: int) -> None:
-    for key, field in reader.fields.items():
-        if key.startswith(_KEPT_BY_WRITER) or key == "general.architecture":
-            continue
-        value: Any = field.contents()
+def _metadata(reader: GGUFReader, name: str, count: int, layers: int) -> Metadata:
+    metadata = {key: value_of(field) for key, field in reader.fields.items()
+                if not key.startswith("GGUF.") and key != "general.architecture"}  # the writer adds these itself
+    for key, entry in metadata.items():
         if key == f"{name}.block_count":
-            value = layers
-        elif key.startswith(f"{name}.") and field.types[0] == GGUFValueType.ARRAY and len(value) == count:
-            value = value[:layers]  # a value a layer
-        if value != []:  # the format has no empty arrays
-            writer.add_key_value(key, value, field.types[0], field.types[-1] if len(field.types) > 1 else None)
+            metadata[key] = entry._replace(value=layers)
+        elif key.startswith(f"{name}.") and entry.kind == GGUFValueType.ARRAY and len(entry.value) == count:
+            metadata[key] = entry._replace(value=entry.value[:layers])  # one value per layer
+    return metadata

@@ -1,14 +1,14 @@
-"""Metadata of a GGUF file, as far as it doesn't follow from the weights: its tokenizer and description."""
+"""Metadata of a GGUF file that doesn't follow from the weights: its tokenizer and description."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gguf import GGUFValueType
+from gguf import GGUFValueType, GGUFWriter, ReaderField
 
 
 class MetadataValue(NamedTuple):
-    """A value with the type that it has in the file."""
+    """A value with its type in the file."""
 
     value: Any
     kind: GGUFValueType
@@ -19,21 +19,24 @@ class MetadataValue(NamedTuple):
 Metadata = dict[str, MetadataValue]
 
 
-def text(value: str) -> MetadataValue:
-    """Return a string value."""
-    return MetadataValue(value, GGUFValueType.STRING)
-
-
-def count(value: int) -> MetadataValue:
-    """Return an unsigned 32-bit value, such as a token id."""
-    return MetadataValue(int(value), GGUFValueType.UINT32)
-
-
-def flag(value: bool) -> MetadataValue:
-    """Return a yes/no value."""
-    return MetadataValue(bool(value), GGUFValueType.BOOL)
+def value(plain: str | int | bool) -> MetadataValue:
+    """Return a string, a yes/no value, or an unsigned 32-bit number such as a token id."""
+    kinds = {str: GGUFValueType.STRING, bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32}
+    return MetadataValue(plain, kinds[type(plain)])
 
 
 def array(values: list[Any], item_kind: GGUFValueType) -> MetadataValue:
     """Return an array value."""
     return MetadataValue(values, GGUFValueType.ARRAY, item_kind)
+
+
+def value_of(field: ReaderField) -> MetadataValue:
+    """Return the value of a field that was read."""
+    return MetadataValue(field.contents(), field.types[0], field.types[-1] if len(field.types) > 1 else None)
+
+
+def write_metadata(writer: GGUFWriter, metadata: Metadata) -> None:
+    """Add values to a file; empty arrays, which the format does not have, are left out."""
+    for key, entry in metadata.items():
+        if entry.value != []:
+            writer.add_key_value(key, *entry)

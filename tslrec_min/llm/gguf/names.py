@@ -1,7 +1,7 @@
 """Tensor names and configuration keys: transformers <-> GGUF, one table per architecture for both directions.
 
 GGUF's side follows the format's specification (ggml's docs/gguf.md), the ``gguf`` package's constants and, where these
-are silent, what llama.cpp computes. Three things differ between the two beside names:
+say nothing, llama.cpp's code. Three things differ beside the names:
 
 - In ``llama`` the rows of the query and key projections are stored in another order, because llama.cpp rotates
   neighbouring pairs of values where transformers rotates the two halves of a head. The other architectures rotate
@@ -9,9 +9,9 @@ are silent, what llama.cpp computes. Three things differ between the two beside 
 - The norms of ``gemma3`` multiply by 1 + weight in transformers; GGUF stores that sum. It is taken in float32, as in
   transformers' forward pass, so both formats compute with the same bits. GGUF -> transformers -> GGUF gives the same
   bits for every stored value that is 1 + w of some float32 w (all values from 0.5 to 2^24, and all that a conversion
-  has made); another value moves by at most 2^-25. transformers -> GGUF -> transformers moves a weight by no more than
-  the rounding of 1 + weight. Everything else is exact both ways in float32.
-- Llama 3's rope scaling is four numbers here and a tensor there: see `rope`.
+  wrote); other values change by at most 2^-25. transformers -> GGUF -> transformers changes a weight by at most the
+  rounding of 1 + weight. Everything else is exact both ways in float32.
+- Llama 3's rope scaling is four numbers in transformers and a tensor in GGUF: see `rope`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class TensorName:
     hf: str
     gguf: str
     rotated_heads: str | None = None
-    """The config key that counts the heads, where the rows are reordered for the rotary embedding."""
+    """The config key for the number of heads, if the rows are reordered for the rotary embedding."""
     is_vector: bool = False
-    """Norms and biases stay float32 in every file: llama.cpp's kernels want them so, and they are small."""
+    """Norms and biases stay float32 in every file: llama.cpp's kernels need that, and they are small."""
     offset: float = 0.0
     """GGUF stores the weight plus this."""
     if_untied: bool = False
-    """Present only if the output layer has its own weights."""
+    """Only there if the output layer has its own weights."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ConfigKey:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is needed to convert a family of models."""
+    """A family of models."""
 
     model_type: str
     """The name in a transformers config."""
@@ -65,9 +65,9 @@ class Architecture:
     fixed: Mapping[str, Any]
     """Config values that the GGUF architecture implies: a model with others can't be converted."""
     derived: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
-    """Likewise, where the value follows from the rest of the config."""
+    """As `fixed`, for values that follow from the rest of the config."""
     scales_rope: bool = False
-    """llama.cpp applies ``rope_freqs.weight``."""
+    """Whether llama.cpp applies ``rope_freqs.weight``."""
 
     def expected_tensors(self, layers: int, tied: bool) -> Iterator[tuple[str, str, TensorName]]:
         """Yield (transformers name, GGUF name, entry of the table) of every tensor of a model."""
@@ -138,18 +138,14 @@ def layers_by_period(layers: int, period: int) -> list[str]:
     return ["sliding_attention" if (layer + 1) % period else "full_attention" for layer in range(layers)]
 
 
-def _full_attention(config: Mapping[str, Any]) -> list[str]:
-    return layers_by_period(config["num_hidden_layers"], 1)
-
-
-def _gemma3_layers(config: Mapping[str, Any]) -> list[str]:
-    return layers_by_period(config["num_hidden_layers"], 6)
+def _full_attention_every(period: int) -> Callable[[Mapping[str, Any]], list[str]]:
+    return lambda config: layers_by_period(config["num_hidden_layers"], period)
 
 
 def _gemma3_scale(config: Mapping[str, Any]) -> int:
-    """Return what llama.cpp divides by the root of: it has no key for it, and knows the 27B model by its layers."""
-    return config["hidden_size"] // config["num_attention_heads"] if config["num_hidden_layers"] == 62 else (
-        config["head_dim"])
+    """Return the number whose root llama.cpp divides by: GGUF has no key for it, and 62 layers mean the 27B model."""
+    is_27b = config["num_hidden_layers"] == 62
+    return config["hidden_size"] // config["num_attention_heads"] if is_27b else config["head_dim"]
 
 
 ARCHITECTURES = {  # GGUF's name of the architecture -> its table
@@ -165,13 +161,13 @@ ARCHITECTURES = {  # GGUF's name of the architecture -> its table
             TensorName(f"{_LAYER}self_attn.{part}_proj.bias", f"{_BLOCK}attn_{part}.bias", is_vector=True)
             for part in "qkv")),
         fixed={"hidden_act": "silu", "use_sliding_window": False},
-        derived={"layer_types": _full_attention},
+        derived={"layer_types": _full_attention_every(1)},
     ),
     "qwen3": Architecture(
         model_type="qwen3", network="Qwen3ForCausalLM", keys=_KEYS,
         tensors=(*_SHARED_TENSORS, *_TWO_NORMS, *_query_and_key(reordered=False), *_head_norms()),
         fixed={"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
-        derived={"layer_types": _full_attention},
+        derived={"layer_types": _full_attention_every(1)},
     ),
     "gemma3": Architecture(
         model_type="gemma3_text", network="Gemma3ForCausalLM",
@@ -180,8 +176,8 @@ ARCHITECTURES = {  # GGUF's name of the architecture -> its table
         tensors=(*_SHARED_TENSORS, *_FOUR_NORMS, *_query_and_key(reordered=False), *_head_norms(1.0)),
         fixed={"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False, "attn_logit_softcapping": None,
                "final_logit_softcapping": None, "use_bidirectional_attention": False,
-               "rope_local_base_freq": 10000.0},  # its key is younger than the architecture: not every llama.cpp looks
-        derived={"layer_types": _gemma3_layers, "query_pre_attn_scalar": _gemma3_scale},
+               "rope_local_base_freq": 10000.0},  # older versions of llama.cpp don't read its key
+        derived={"layer_types": _full_attention_every(6), "query_pre_attn_scalar": _gemma3_scale},
     ),
 }
 
@@ -202,12 +198,12 @@ def architecture_of_config(config: Mapping[str, Any]) -> str:
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a transformers config with the values of its architecture's keys filled in and checked.
 
-    In the result ``rope_theta`` (with gemma3 also ``rope_local_base_freq``) is at the top level, and
-    ``rope_scaling`` holds the numbers of `rope.LLAMA3_KEYS` or is None; transformers 5 keeps all of it within
-    ``rope_parameters``, with gemma3 once more by the type of layer.
+    In the result ``rope_theta`` (with gemma3 also ``rope_local_base_freq``) is at the top level, and ``rope_scaling``
+    holds the numbers of `rope.LLAMA3_KEYS` or is None; transformers 5 keeps them within ``rope_parameters``, for gemma3
+    by type of layer.
 
     Raises:
-        TslrecError: the model has something that can't be written to GGUF, such as rope scaling of another type.
+        TslrecError: the model can't be written to GGUF, because of another type of rope scaling, say.
     """
     architecture = ARCHITECTURES[architecture_of_config(config)]
     plain = dict(config)
@@ -248,12 +244,7 @@ def _scaling(rope: Mapping[str, Any], scales: bool) -> dict[str, float] | None:
 
 
 def to_gguf_rows(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Reorder the rows of a query or key projection from transformers' halves to llama.cpp's pairs.
-
-    Args:
-        weight: [heads * head_dim, width].
-        heads: number of heads.
-    """
+    """Reorder the rows of a query or key projection, [heads * head_dim, width], from transformers' halves to pairs."""
     rows, width = weight.shape
     halves = weight.reshape(heads, 2, rows // heads // 2, width)
     return halves.swapaxes(1, 2).reshape(rows, width)  # [heads * head_dim, width]

@@ -16,13 +16,13 @@ from ..llama_log import captured_llama_log
 from .reader import check_gguf, gguf_reader
 
 QUANTS = {name: getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}") for name in configs.QUANTS}
-"""What llama.cpp calls the quantisations of `configs.QUANTS`."""
+"""llama.cpp's constants for `configs.QUANTS`."""
 _SLOW = (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q5_1)
-"""Types that llama.cpp multiplies row by row on a CPU; half as fast as Q8_0 or slower."""
+"""Types that llama.cpp multiplies row by row on a CPU, at most half as fast as Q8_0."""
 
 
 def quant_for_speed(path: Path) -> str | None:
-    """Return ``"Q8_0"`` if most of the layers' weights are of types that llama.cpp is slow with, else None.
+    """Return ``"Q8_0"`` if most of the layers' weights have types that are slow in llama.cpp, else None.
 
     Raises:
         TslrecError: the file can't be read.
@@ -35,14 +35,14 @@ def quant_for_speed(path: Path) -> str | None:
 
 
 def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int, again: bool = False) -> None:
-    """Quantise a GGUF file; the target appears under its name when it is whole.
+    """Quantise a GGUF file.
 
     Args:
-        source: an f16 or f32 GGUF; one that is quantised already is refused, unless `again`.
-        target: the file to write; replaced if it exists.
+        source: an f16 or f32 GGUF; a quantised one is refused, unless `again`.
+        target: the file to write; it appears once complete, and replaces an older one.
         quant: a name in `QUANTS`.
         threads: at least 1.
-        again: take a quantised file too; what its weights are rounded to is rounded once more.
+        again: accept a quantised file; its weights are rounded a second time.
 
     Raises:
         TslrecError: llama.cpp refuses the file; the message holds its last error lines.

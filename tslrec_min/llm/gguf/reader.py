@@ -1,7 +1,7 @@
 """GGUF -> transformers: configuration, float32 weights, tokenizer and the metadata to carry over.
 
-Quantised tensors are dequantised with the ``gguf`` package, the reference implementation of the format, each when it
-is asked for: a model in memory is never there twice.
+Quantised tensors are dequantised on access with the ``gguf`` package, the reference implementation of the format, so a
+model is never in memory twice.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from gguf import GGUFEndian, GGUFReader, GGUFValueType, ReaderTensor
 from gguf.quants import dequantize
 
 from ...errors import TslrecError, missing_path
-from .metadata import Metadata, MetadataValue
+from .metadata import Metadata, value_of
 from .names import ARCHITECTURES, Architecture, TensorName, layers_by_period, to_hf_rows
 from .rope import scaling_of_factors
 
-_MOST_LAYERS = 512  # of llama.cpp
-_ROWS_AT_ONCE = 1024  # of a tensor that is dequantised
+_MAX_LAYERS = 512  # llama.cpp's limit
+_ROWS_AT_ONCE = 1024  # dequantised together
 _OF_THE_WEIGHTS = ("general.architecture", "general.file_type", "general.quantization_version")
 
 
 class _Reader(GGUFReader):
-    """The package's reader, with arrays read at once.
+    """The package's reader with a faster way to read arrays.
 
-    The package makes two NumPy objects of every string and one of every number, which for a vocabulary of 262,144
-    tokens takes 13 s and 700 MB.
+    The package makes two NumPy objects for every string and one for every number: 13 s and 700 MB for a vocabulary of
+    262,144 tokens.
     """
 
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[GGUFValueType]]:
@@ -58,20 +58,20 @@ class _Reader(GGUFReader):
             if begin + length.size > len(data):
                 raise ValueError(f"an array of {count} strings goes beyond the end of the file")
             end = begin + length.size + length.unpack_from(data, begin)[0]
-            strings.append(data[begin + length.size: end])  # if it is cut off, what comes next isn't there
+            strings.append(data[begin + length.size: end])
             begin = end
         return strings, begin - offset
 
 
 class GgufTensors(Mapping[str, np.ndarray]):
-    """The weights under their names in transformers; one is read, and made float32, whenever it is asked for."""
+    """The weights under their names in transformers; each is read and converted to float32 on access."""
 
     def __init__(self, path: Path, stored: Mapping[str, tuple[ReaderTensor, TensorName]],
                  config: Mapping[str, Any]) -> None:
         self._path, self._stored, self._config = path, stored, config
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """Return a new float32 array, in the order and of the shape that transformers wants."""
+        """Return a new float32 array with the shape and the order of rows that transformers expects."""
         tensor, entry = self._stored[name]
         weight = _dequantized(self._path, tensor)
         if entry.rotated_heads:
@@ -81,11 +81,9 @@ class GgufTensors(Mapping[str, np.ndarray]):
         return np.ascontiguousarray(weight)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
         return iter(self._stored)
 
     def __len__(self) -> int:
-        """Count the tensors."""
         return len(self._stored)
 
 
@@ -94,7 +92,7 @@ class GgufModel:
     """The contents of a GGUF file in the terms of transformers."""
 
     architecture: str
-    """GGUF's name of it."""
+    """GGUF's name of the architecture."""
     config: dict[str, Any]
     """Keyword arguments of the transformers config, and ``model_type``."""
     state: Mapping[str, np.ndarray]
@@ -103,14 +101,16 @@ class GgufModel:
 
 
 def read_gguf(path: Path) -> GgufModel:
-    """Open a model: everything is read but the weights, which stay in the file until they are asked for.
+    """Read everything but the weights, which are read on access.
 
     Raises:
-        TslrecError: the file is damaged or cut off, or of an architecture or with rope scaling that isn't
-            supported.
+        TslrecError: the file is damaged or cut off, or its architecture or rope scaling isn't supported.
     """
     with gguf_reader(path) as reader:
-        name = _architecture(reader, path)
+        name, _ = layers_of(reader)
+        if name not in ARCHITECTURES:
+            raise TslrecError(f"{path} has the architecture {name!r}; expected one of {', '.join(ARCHITECTURES)}: "
+                              "give another model")
         config = _config(reader, name, path)
         state = _tensors(reader, ARCHITECTURES[name], config, path)
         return GgufModel(name, config, state, _metadata(reader))
@@ -128,7 +128,7 @@ def read_metadata(path: Path) -> Metadata:
 
 @contextmanager
 def gguf_reader(path: Path) -> Iterator[GGUFReader]:
-    """Open a file; damage that is found while it is read becomes a TslrecError."""
+    """Open a file; damage found in the block becomes a TslrecError."""
     try:
         reader = _Reader(path)
         if any(not key or "\0" in key for key in reader.fields):  # llama.cpp would end the process
@@ -140,43 +140,34 @@ def gguf_reader(path: Path) -> Iterator[GGUFReader]:
         raise TslrecError(f"{path} is a folder; give a .gguf file") from None
     except TslrecError:
         raise
-    except Exception as error:  # the reader maps the file and trusts its counts, so damage shows up as anything
+    except Exception as error:  # the reader trusts the file's counts, so damage can raise anything
         raise TslrecError(f"{path} is not a GGUF file, or it is damaged or cut off ({error}); get it again") from None
 
 
 def check_gguf(path: Path) -> None:
-    """Refuse what llama.cpp would end the process for.
+    """Refuse a file with which llama.cpp would end the process.
 
     Raises:
         TslrecError: the file is damaged or cut off.
     """
     with gguf_reader(path) as reader:
         _, layers = layers_of(reader)
-        if layers is not None and not 0 < layers <= _MOST_LAYERS:
-            raise ValueError(f"it has {layers} layers; expected 1 to {_MOST_LAYERS}")
+        if layers is not None and not 0 < layers <= _MAX_LAYERS:
+            raise ValueError(f"it has {layers} layers; expected 1 to {_MAX_LAYERS}")
         tokens = reader.get_field("tokenizer.ggml.tokens")
         if tokens and tokens.types == [GGUFValueType.ARRAY, GGUFValueType.STRING]:
             texts = [bytes(tokens.parts[part]).partition(b"\0")[0] for part in tokens.data]  # as C reads them
-            named = [text for text in texts if text]  # llama.cpp makes empty ones different
+            named = [text for text in texts if text]  # llama.cpp renames empty ones
             if len(set(named)) < len(named):
                 raise ValueError("two of its tokens are the same")
 
 
 def layers_of(reader: GGUFReader) -> tuple[str, int | None]:
-    """Return the architecture's name and the number of its layers; where the file does not say them, "" and None."""
+    """Return the name of the architecture and the number of layers; "" and None if the file does not say."""
     architecture = reader.get_field("general.architecture")
     name = str(architecture.contents()) if architecture else ""
     count = reader.get_field(f"{name}.block_count")
     return name, int(count.contents()) if count else None
-
-
-def _architecture(reader: GGUFReader, path: Path) -> str:
-    field = reader.get_field("general.architecture")
-    name = field.contents() if field else None
-    if name not in ARCHITECTURES:
-        raise TslrecError(f"{path} has the architecture {name!r}; expected one of {', '.join(ARCHITECTURES)}: "
-                          "give another model")
-    return name
 
 
 def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
@@ -196,7 +187,7 @@ def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
                 raise TslrecError(f"{path} has {name}.{key.gguf} = {value}, where its architecture or its other keys "
                                   f"imply {config[key.hf]}; tslrec does not convert that: give another model")
     config.setdefault("rope_theta", 10000.0)  # the format's default
-    if "num_attention_heads" in config and "hidden_size" in config:  # else it is one of the lacking
+    if "num_attention_heads" in config and "hidden_size" in config:  # otherwise `lacking` has it
         config.setdefault("num_key_value_heads", config["num_attention_heads"])
         config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     lacking = [key.gguf for key in architecture.keys if key.hf not in config]
@@ -214,7 +205,7 @@ def _config(reader: GGUFReader, name: str, path: Path) -> dict[str, Any]:
 
 
 def _check_sizes(tensors: Mapping[str, ReaderTensor], config: Mapping[str, Any], path: Path) -> None:
-    """Refuse numbers that the tensors don't bear out: they would ask for any amount of memory."""
+    """Refuse sizes that don't fit the tensors: they could ask for any amount of memory."""
     wrong = [f"{name} = {value}" for name, value in config.items() if type(value) is int and value < 1]
     if config["num_hidden_layers"] > len(tensors):
         wrong.append(f"{config['num_hidden_layers']} layers with {len(tensors)} tensors")
@@ -225,12 +216,11 @@ def _check_sizes(tensors: Mapping[str, ReaderTensor], config: Mapping[str, Any],
     wrong += [f"{name} is {tensors[name].shape.tolist()}, expected {list(shape)}" for name, shape in expected.items()
               if name in tensors and tuple(tensors[name].shape.tolist()) != shape]
     if wrong:
-        raise TslrecError(f"{path} has a configuration that doesn't hold or fit its tensors ({'; '.join(wrong)}); get "
-                          "it again")
+        raise TslrecError(f"{path} has a configuration that doesn't fit its tensors ({'; '.join(wrong)}); get it again")
 
 
 def _check_layers(values: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
-    """Refuse a file whose sliding layers are others than its architecture implies; most files don't say."""
+    """Refuse a file whose sliding layers are not those that its architecture implies; most files don't say."""
     pattern = values.get("attention.sliding_window_pattern")
     if pattern is None:
         return
@@ -243,7 +233,7 @@ def _check_layers(values: Mapping[str, Any], config: Mapping[str, Any], path: Pa
 
 def _rope_scaling(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor], architecture: Architecture,
                   config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return what is to be added to the config for the file's rope scaling."""
+    """Return the part of the config for the file's rope scaling."""
     factors = [values.get("rope.scaling.factor", 0.0), values.get("rope.scale_linear", 0.0)]
     kind = values.get("rope.scaling.type", "linear")  # llama.cpp's default
     if kind not in ("none", "linear") or (kind == "linear" and any(factor not in (0.0, 1.0) for factor in factors)):
@@ -254,10 +244,10 @@ def _rope_scaling(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor]
     stored = np.array(tensors["rope_freqs.weight"].data, dtype=np.float32)
     if (stored == 1).all():
         return {}
-    try:
-        scaling = scaling_of_factors(stored, config["rope_theta"], config["head_dim"])
-    except TslrecError as error:
-        raise TslrecError(f"{path} can't be converted: {error}") from None
+    scaling = scaling_of_factors(stored, config["rope_theta"], config["head_dim"])
+    if scaling is None:
+        raise TslrecError(f"{path} has a rope_freqs.weight that does not follow Llama 3's rule, the only rope scaling "
+                          "that tslrec converts; give another model")
     return {"rope_scaling": {"rope_type": "llama3", **scaling}}
 
 
@@ -278,7 +268,7 @@ def _dequantized(path: Path, tensor: ReaderTensor) -> np.ndarray:
     """Return a tensor as a new float32 array.
 
     It is read in parts, since dequantising takes several times the memory of its result, and not through the reader's
-    map of the file, whose pages would stay in memory beside the model.
+    memory map, whose pages would stay in memory.
     """
     weight = np.empty(tensor.shape[::-1].tolist(), dtype=np.float32)  # GGUF counts axes from the innermost
     rows, items = tensor.data.shape if tensor.data.ndim == 2 else (1, tensor.data.size)
@@ -291,9 +281,5 @@ def _dequantized(path: Path, tensor: ReaderTensor) -> np.ndarray:
 
 
 def _metadata(reader: GGUFReader) -> Metadata:
-    metadata: Metadata = {}
-    for key, field in reader.fields.items():
-        if key.startswith(("tokenizer.", "general.")) and key not in _OF_THE_WEIGHTS:
-            metadata[key] = MetadataValue(field.contents(), field.types[0],
-                                          field.types[-1] if len(field.types) > 1 else None)
-    return metadata
+    return {key: value_of(field) for key, field in reader.fields.items()
+            if key.startswith(("tokenizer.", "general.")) and key not in _OF_THE_WEIGHTS}

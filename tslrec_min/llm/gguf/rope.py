@@ -1,8 +1,8 @@
-"""Llama 3's scaling of the rotary embedding, in the two forms that it has.
+"""Llama 3's scaling of the rotary embedding, in its two forms.
 
-transformers keeps four numbers (``rope_type = "llama3"``), GGUF the factors that they lead to: the tensor
-``rope_freqs.weight`` holds for every pair of a head by how much its frequency is divided. Long waves are slowed down
-by ``factor``, short ones not at all, and those between get a mean of both (Llama 3.1's published model code).
+transformers stores four numbers (``rope_type = "llama3"``). GGUF stores the factors that follow from them: the tensor
+``rope_freqs.weight`` holds the divisor of the frequency for every pair of a head. Long waves are slowed down by
+``factor``, short ones not at all, and those between by a mean of both (Llama 3.1's published model code).
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...errors import TslrecError
-
 LLAMA3_KEYS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-"""The four numbers, as transformers calls them."""
+"""transformers' names of the four numbers."""
 
 
 def frequency_factors(scaling: Mapping[str, float], base: float, head_dim: int) -> np.ndarray:
-    """Return by how much each frequency is divided, float32 [head_dim / 2].
+    """Return the divisor of each frequency, float32 [head_dim / 2].
 
     Args:
         scaling: the numbers of `LLAMA3_KEYS`.
@@ -31,33 +29,27 @@ def frequency_factors(scaling: Mapping[str, float], base: float, head_dim: int) 
     return (1 / ((1 - share) / factor + share)).astype(np.float32)
 
 
-def scaling_of_factors(factors: np.ndarray, base: float, head_dim: int) -> dict[str, float]:
-    """Undo `frequency_factors`.
+def scaling_of_factors(factors: np.ndarray, base: float, head_dim: int) -> dict[str, float] | None:
+    """Return the numbers of `LLAMA3_KEYS` that give these factors, float32 [head_dim / 2]; see `frequency_factors`.
 
-    Only ratios of the last three numbers can be told from the factors: ``low_freq_factor`` is taken to be 1, as it
-    is in all published models, which leaves the others determined.
+    The factors determine only ratios of the last three numbers, so ``low_freq_factor`` is taken to be 1, as in all
+    published models.
 
-    Args:
-        factors: float32 [head_dim / 2].
-        base: ``rope_theta``.
-        head_dim: values of a head.
-
-    Raises:
-        TslrecError: the factors don't follow Llama 3's rule, or too few of them lie between the extremes.
+    Returns:
+        None if the factors don't follow Llama 3's rule, or too few of them lie between the extremes.
     """
-    found: dict[str, float] = {}
+    scaling: dict[str, float] = {}
     if factors.shape == (head_dim // 2,) and factors.max() > 1:
         factor, inverse = float(factors.max()), 1 / factors.astype(np.float64)
         share = (inverse - 1 / factor) / (1 - 1 / factor)
         between = (factors > 1) & (factors < factor)
         if between.sum() >= 2:
             slope, offset = np.polyfit(1 / _wavelengths(base, head_dim)[between], share[between], 1)
-            found = dict(zip(LLAMA3_KEYS, (factor, 1.0, round(1 - 1 / offset, 3), round(-slope / offset)),
-                             strict=True))
-    if not found or not np.allclose(frequency_factors(found, base, head_dim), factors, rtol=1e-5, atol=0):
-        raise TslrecError("its rope_freqs.weight does not follow Llama 3's rule, which is the only scaling of the "
-                          "rotary embedding that tslrec converts; give another model")
-    return found
+            scaling = dict(zip(LLAMA3_KEYS, (factor, 1.0, round(1 - 1 / offset, 3), round(-slope / offset)),
+                               strict=True))
+    if scaling and np.allclose(frequency_factors(scaling, base, head_dim), factors, rtol=1e-5, atol=0):
+        return scaling
+    return None
 
 
 def _wavelengths(base: float, head_dim: int) -> np.ndarray:

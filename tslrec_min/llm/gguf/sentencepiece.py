@@ -1,11 +1,11 @@
 """SentencePiece BPE vocabularies (GGUF's ``llama``: Gemma, Llama 2, TinyLlama), between GGUF and a tokenizer.json.
 
-Both write a space as ``▁`` and a character that has no piece as its bytes. GGUF stores a score for each piece:
-llama.cpp joins the two neighbours that make the piece of the highest score. A tokenizer.json stores merges: the
-pairs that may be joined, the best first. Scores give the merges as in transformers' converter (every way to cut a
-piece in two pieces, ranked by the piece's score); merges give scores back if they are such a list, and others are
-refused. The two differ only where the same piece could be made twice of overlapping neighbours. And llama.cpp makes a
-token ``</s>`` a control token for its name; what Gemma's files call user-defined (it is HTML there) is so here.
+Both write a space as ``▁`` and a character without a piece as its bytes. GGUF stores a score for each piece: llama.cpp
+joins the two neighbours that make the piece of the highest score. A tokenizer.json stores merges: the pairs that may be
+joined, the best first. Scores give merges as in transformers' converter: every way to cut a piece in two pieces, ranked
+by the score of the piece. Merges give scores if they are such a list; others are refused. The two differ only where
+overlapping neighbours could make the same piece twice. llama.cpp takes any token named ``</s>`` for a control token;
+here it is user-defined if the file says so: in Gemma's it is an HTML tag.
 """
 
 from __future__ import annotations
@@ -17,26 +17,23 @@ from typing import Any
 from gguf import GGUFValueType, TokenType
 
 from ...errors import TslrecError
-from .metadata import Metadata, array, count, flag, text
+from .metadata import Metadata, array, value
 
 SPACE = "▁"
-ADDS_BOS = True  # what llama.cpp assumes if the file doesn't say
-_OF_ADDED = -1000.0  # score of what is no piece: the one that llama.cpp's converter gives
+ADDS_BOS = True  # llama.cpp's default if the file doesn't say
+_OF_ADDED = -1000.0  # the score that llama.cpp's converter gives to tokens that are not pieces
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 _PREPEND = {"type": "Prepend", "prepend": SPACE}
 _REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
 _NO_SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
-"""Gemma's; it finds nothing, since no space is left."""
+"""Gemma's pre-tokenizer; it changes nothing, since no space is left."""
 
 
 def parts_from_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a tokenizer.json other than its added tokens.
+    """Return the parts of a tokenizer.json for GGUF's values; see `byte_level.parts_from_values`.
 
-    No merge makes a token that is special, user-defined or a byte, so text can't spell one.
-
-    Args:
-        values: GGUF's, by key without ``tokenizer.ggml.``.
+    No merge makes a special token, a user-defined one or a byte, so text can't spell one.
 
     Raises:
         TslrecError: there is no token for some byte.
@@ -55,46 +52,40 @@ def parts_from_values(values: Mapping[str, Any]) -> dict[str, Any]:
         "pre_tokenizer": None,
         "decoder": {"type": "Sequence", "decoders": [
             *decoders, *([{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else [])]},
-        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-                  "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
-                  "vocab": {token: index for index, token in enumerate(tokens)}, "merges": merges_of(scores)},
+        "model": {"type": "BPE", "fuse_unk": True, "byte_fallback": True, "merges": merges_of(scores),
+                  "vocab": {token: index for index, token in enumerate(tokens)}},
     }
 
 
 def values_from_description(description: dict[str, Any], tokens: Sequence[str], types: Sequence[int]) -> Metadata:
-    """Return GGUF's values for a parsed tokenizer.json, and its tokens as GGUF spells them.
+    """Return GGUF's values for a parsed tokenizer.json whose tokens have these texts and GGUF types by id.
 
-    A space before the text is put there as SentencePiece and llama.cpp do it, also where the text begins with
-    one; the Metaspace of transformers leaves it out there.
-
-    Args:
-        description: the parsed file.
-        tokens: by id.
-        types: GGUF's `TokenType` of each.
+    The space before the text is added as in SentencePiece and llama.cpp, even if the text begins with a space;
+    transformers' Metaspace leaves it out there.
 
     Raises:
-        TslrecError: GGUF can't hold it.
+        TslrecError: GGUF can't hold the tokenizer.
     """
     spelled = [token.replace(SPACE, " ") if kind == TokenType.USER_DEFINED else token
-               for token, kind in zip(tokens, types, strict=True)]  # these are found in the text as it is
+               for token, kind in zip(tokens, types, strict=True)]  # user-defined tokens are matched as written
     kinds = [int(TokenType.BYTE) if token in _BYTES else kind for token, kind in zip(tokens, types, strict=True)]
     pieces = {token for token, kind in zip(spelled, kinds, strict=True) if kind == TokenType.NORMAL}
     scores = _scores(description["model"]["merges"], pieces)
     values = {
-        "model": text("llama"), "pre": text("default"), "tokens": array(spelled, GGUFValueType.STRING),
+        "model": value("llama"), "pre": value("default"), "tokens": array(spelled, GGUFValueType.STRING),
         "scores": array([scores.get(token, _OF_ADDED) for token in spelled], GGUFValueType.FLOAT32),
-        "token_type": array(kinds, GGUFValueType.INT32), "add_space_prefix": flag(_adds_space_prefix(description)),
+        "token_type": array(kinds, GGUFValueType.INT32), "add_space_prefix": value(_adds_space_prefix(description)),
     }
     unknown = description["model"]["unk_token"]
-    return {**values, "unknown_token_id": count(tokens.index(unknown))} if unknown in tokens else values
+    return {**values, "unknown_token_id": value(tokens.index(unknown))} if unknown in tokens else values
 
 
 def merges_of(scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return every way to make a piece of two, the best piece first, and of one the longest left part first."""
-    found = [(score, piece[:cut], piece[cut:]) for piece, score in scores.items() for cut in range(1, len(piece))
-             if piece[:cut] in scores and piece[cut:] in scores]
-    found.sort(key=lambda merge: (merge[0], len(merge[1]), len(merge[2])), reverse=True)
-    return [(left, right) for _, left, right in found]
+    """Return every way to make a piece of two, the best piece first; for one piece, the longest left part first."""
+    ranked = [(score, piece[:cut], piece[cut:]) for piece, score in scores.items() for cut in range(1, len(piece))
+              if piece[:cut] in scores and piece[cut:] in scores]
+    ranked.sort(key=lambda merge: (merge[0], len(merge[1]), len(merge[2])), reverse=True)
+    return [(left, right) for _, left, right in ranked]
 
 
 def _scores(merges: Sequence[Any], pieces: set[str]) -> dict[str, float]:
@@ -113,7 +104,7 @@ def _scores(merges: Sequence[Any], pieces: set[str]) -> dict[str, float]:
         stop = max(stop, last[piece])
         scores[piece] = score
     derived = merges_of(scores)
-    # the merges of one piece have been put into several orders by converters
+    # converters order the merges of one piece differently
     if made != [left + right for left, right in derived] or set(pairs) != set(derived):
         raise TslrecError(f"the tokenizer's {len(pairs)} merges are not those of a SentencePiece vocabulary, which "
                           f"has {len(derived)} for its pieces; give the model as a .gguf")

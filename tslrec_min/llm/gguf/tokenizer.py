@@ -1,6 +1,6 @@
 """Tokenizers: rebuilt from GGUF metadata, read from a tokenizer.json, and written to GGUF metadata.
 
-Byte-level BPE and SentencePiece BPE have a module each; this one holds what they share.
+Importing this module loads neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gguf import GGUFValueType, TokenType
 from tokenizers import Tokenizer, processors
 
 from ...errors import TslrecError
+from ..resolve import ResolvedModel, resolve_model
 from . import byte_level, sentencepiece
-from .metadata import Metadata, array, count, flag
+from .metadata import Metadata, array, value
+from .reader import read_metadata
 
 _KEY = "tokenizer.ggml."
 _TEXTS_AT_ONCE = 1024
@@ -25,38 +28,49 @@ _TEXTS_AT_ONCE = 1024
 class TextTokenizer:
     """Text to token ids as the model wants them.
 
-    Special tokens that are written out in the text are plain text here: a title can't end the prompt.
+    Special tokens written out in a text are plain text here: a title can't end the prompt.
     """
 
     tokenizer: Tokenizer
     bos: tuple[int, ...] = ()
-    """Put before every text."""
+    """Token ids added before every text."""
     eos: tuple[int, ...] = ()
-    """Put after every text."""
+    """Token ids added after every text."""
 
     def __post_init__(self) -> None:
-        """Set the tokenizer up for whole, unpadded texts and exact offsets."""
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
 
     def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
-        """Yield of every text the token ids and each token's character span; the package's own threads encode.
+        """Yield the token ids of every text and the character span of each token; the package encodes in threads.
 
-        The spans cover the whole text in its order. Tokens that are bytes of one character have its span each, as has
-        a space that the tokenizer puts before a character; BOS and EOS span (0, 0).
+        The spans cover the whole text in order. Each token that is a byte of a character has the span of the character,
+        as has a space that the tokenizer adds before it; BOS and EOS have (0, 0).
         """
         for at in range(0, len(texts), _TEXTS_AT_ONCE):
             part = list(texts[at:at + _TEXTS_AT_ONCE])
             for text, encoding in zip(part, self.tokenizer.encode_batch(part, add_special_tokens=False), strict=True):
-                # a mark that NFC composes with the character before it is in no token's span
+                # a mark that NFC composes with the character before it is in no span of the encoding
                 offsets = encoding.offsets
                 next_starts = [*(start for start, _ in offsets[1:]), len(text)]
                 spans = [(start, max(stop, next_start))
                          for (start, stop), next_start in zip(offsets, next_starts, strict=False)]
                 yield ([*self.bos, *encoding.ids, *self.eos],
                        [*((0, 0) for _ in self.bos), *spans, *((0, 0) for _ in self.eos)])
+
+
+def load_tokenizer(spec: str | Path | ResolvedModel) -> TextTokenizer:
+    """Load a model's tokenizer without its weights.
+
+    Raises:
+        TslrecError: as `load_language_model`.
+    """
+    model = resolve_model(spec)
+    if model.kind == "gguf":
+        return tokenizer_from_metadata(read_metadata(model.path))
+    return tokenizer_from_file(str(model.path / "tokenizer.json"))[0]
 
 
 def tokenizer_from_metadata(metadata: Metadata) -> TextTokenizer:
@@ -75,7 +89,7 @@ def tokenizer_from_metadata(metadata: Metadata) -> TextTokenizer:
         added = [values[f"{end}_token_id"] if values.get(f"add_{end}_token", default) else None
                  for end, default in (("bos", adds_bos), ("eos", False))]
         if not all(token is None or (type(token) is int and 0 <= token < len(values["tokens"])) for token in added):
-            raise ValueError(f"the tokens put around a text are {added}, the last one is {len(values['tokens']) - 1}")
+            raise ValueError(f"BOS and EOS are {added}; expected None or at most {len(values['tokens']) - 1}")
         bos, eos = (() if token is None else (token,) for token in added)
         return TextTokenizer(_tokenizer_from_values(values), bos, eos)
     except TslrecError:
@@ -91,19 +105,18 @@ def _tokenizer_from_values(values: Mapping[str, Any]) -> Tokenizer:
               "normalized": False, "special": kind == TokenType.CONTROL}
              for index, kind in enumerate(types) if kind in (TokenType.CONTROL, TokenType.USER_DEFINED)]
     return Tokenizer.from_str(json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "post_processor": None,
-        **form.parts_from_values({**values, "token_type": types})}))
+        "added_tokens": added, **form.parts_from_values({**values, "token_type": types})}))
 
 
 def tokenizer_from_file(path: str) -> tuple[TextTokenizer, dict[str, Any]]:
     """Read a tokenizer.json.
 
     Returns:
-        The tokenizer, with the BOS/EOS policy that its post-processor had, and the parsed file.
+        The tokenizer, with the BOS/EOS policy of its post-processor, and the parsed file.
 
     Raises:
-        TslrecError: it is missing or damaged, it adds something else than one BOS and one EOS, or it has byte
-            fallback and is not a SentencePiece BPE.
+        TslrecError: it is missing or damaged, it adds more than one BOS and one EOS, or it has byte fallback and is
+            not a SentencePiece BPE.
     """
     try:
         tokenizer = Tokenizer.from_file(path)
@@ -111,21 +124,21 @@ def tokenizer_from_file(path: str) -> tuple[TextTokenizer, dict[str, Any]]:
         raise TslrecError(f"{path} can't be read as a tokenizer: {error}; save the model again with a fast "
                           "tokenizer, or give a .gguf") from None
     vocabulary = tokenizer.get_vocab()
-    if (last := max(vocabulary.values(), default=0)) > 2 * len(vocabulary):  # the package would count up to it
+    last = max(vocabulary.values(), default=0)
+    if last > 2 * len(vocabulary):  # the package would count up to it
         raise TslrecError(f"{path} numbers a token {last} and has {len(vocabulary)} tokens: it can't be read as a "
                           "tokenizer; get or save the model again")
     description = json.loads(tokenizer.to_str())
     bos, eos = _ends(tokenizer, path)
     if _is_sentencepiece(description):
-        # the tokenizer that a GGUF gives back: the file's own would make special tokens of a title's text where its
-        # merges spell one
-        values = _values_from_description(description, 1 + max(tokenizer.get_vocab().values(), default=0))
+        # as a GGUF file gives it back: the merges of the file's own could spell a special token in a title
+        values = _values_from_description(description, 1 + last)
         tokenizer = _tokenizer_from_values({key: entry.value for key, entry in values.items()})
     return TextTokenizer(tokenizer, bos, eos), description
 
 
 def _ends(tokenizer: Tokenizer, path: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return what a tokenizer puts before and after a text."""
+    """Return the token ids that a tokenizer adds before and after a text."""
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     whole = tokenizer.encode("a", add_special_tokens=True).ids
     for before in (0, 1):
@@ -138,25 +151,20 @@ def _ends(tokenizer: Tokenizer, path: str) -> tuple[tuple[int, ...], tuple[int, 
 
 def metadata_from_tokenizer(tokenizer: TextTokenizer, description: dict[str, Any],
                             config: dict[str, Any]) -> Metadata:
-    """Return the GGUF metadata of a transformers tokenizer.
-
-    Args:
-        tokenizer: gives the BOS/EOS policy.
-        description: its parsed tokenizer.json.
-        config: the model's config: vocabulary size and the ids of special tokens.
+    """Return the GGUF metadata of a tokenizer with the parsed tokenizer.json `description`, for a model's config.
 
     Raises:
         TslrecError: GGUF can't hold this tokenizer.
     """
     metadata = {
         **_values_from_description(description, config["vocab_size"]),
-        "add_bos_token": flag(bool(tokenizer.bos)), "add_eos_token": flag(bool(tokenizer.eos)),
+        "add_bos_token": value(bool(tokenizer.bos)), "add_eos_token": value(bool(tokenizer.eos)),
     }
-    for key, default, found in (("bos", "bos", tokenizer.bos), ("eos", "eos", tokenizer.eos), ("padding", "pad", ())):
-        ids = found or config.get(default + "_token_id")
+    for key, name, own in (("bos", "bos", tokenizer.bos), ("eos", "eos", tokenizer.eos), ("padding", "pad", ())):
+        ids = own or config.get(name + "_token_id")
         if ids is not None:  # some models have several EOS
-            metadata[key + "_token_id"] = count(ids if isinstance(ids, int) else ids[0])
-    return {_KEY + key: value for key, value in metadata.items()}
+            metadata[key + "_token_id"] = value(ids if isinstance(ids, int) else ids[0])
+    return {_KEY + key: entry for key, entry in metadata.items()}
 
 
 def _is_sentencepiece(description: dict[str, Any]) -> bool:
@@ -176,7 +184,7 @@ def _values_from_description(description: dict[str, Any], size: int) -> Metadata
 
 
 def _vocabulary(description: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
-    """Return the tokens by id and their types; ids that the tokenizer doesn't use are filled up."""
+    """Return the tokens by id and their types; unused ids get placeholders."""
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [int(TokenType.UNUSED)] * size
     entries = [(index, token, TokenType.NORMAL) for token, index in description["model"]["vocab"].items()]

@@ -1,7 +1,6 @@
 """Transformers -> GGUF, through the ``gguf`` package's writer and the table in `names`.
 
-Norms and biases stay float32. One tensor at a time is converted and written, so the memory needed beyond the model is
-that of its largest tensor.
+Tensors are converted and written one at a time: beyond the model, memory holds the largest tensor only.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from gguf.quants import quantize
 
 from ...errors import TslrecError
 from ...storage.atomic import replace_file
-from .metadata import Metadata
+from .metadata import Metadata, write_metadata
 from .names import ARCHITECTURES, Architecture, TensorName, architecture_of_config, plain_config, to_gguf_rows
 from .rope import frequency_factors
 
@@ -24,10 +23,10 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Metadata) -> None:
-    """Write a model in float16; the file appears under its name when it is whole.
+    """Write a model in float16, with norms and biases in float32.
 
     Args:
-        path: the file to write; replaced if it exists.
+        path: the file to write; it appears once complete, and replaces an older one.
         network: a transformers model, or its state dict of tensors or arrays.
         config: its config as a dict (``network.config.to_dict()``).
         metadata: tokenizer and description (`LanguageModel.metadata`).
@@ -47,21 +46,21 @@ def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Me
         factors = _rope_factors(plain)
         for tensor in factors:
             _announce(writer, "rope_freqs.weight", tensor.shape, GGMLQuantizationType.F32)
-        for _, gguf, entry, shape in expected:
-            _announce(writer, gguf, shape, _type_of(entry))
+        for hf, gguf, entry in expected:
+            _announce(writer, gguf, tuple(state[hf].shape), _type_of(entry))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in factors:
             writer.write_tensor_data(tensor)
-        for hf, _, entry, _ in expected:
+        for hf, _, entry in expected:
             writer.write_tensor_data(_convert(hf, state[hf], entry, plain))
         writer.close()
 
 
 def _check_names(architecture: Architecture, state: Mapping[str, Any],
-                 config: Mapping[str, Any]) -> list[tuple[str, str, TensorName, tuple[int, ...]]]:
-    """Return (transformers name, GGUF name, table entry, shape) of every tensor to write."""
+                 config: Mapping[str, Any]) -> list[tuple[str, str, TensorName]]:
+    """Return (transformers name, GGUF name, table entry) of every tensor to write."""
     tied = bool(config.get("tie_word_embeddings"))
     expected = list(architecture.expected_tensors(config["num_hidden_layers"], tied))
     known = {hf for hf, _, _ in expected} | ({"lm_head.weight"} if tied else set())
@@ -74,14 +73,14 @@ def _check_names(architecture: Architecture, state: Mapping[str, Any],
             _to_float32(state["lm_head.weight"]), _to_float32(state["model.embed_tokens.weight"])):
         raise TslrecError("the config ties the output layer to the embeddings, but their weights differ; "
                           "set tie_word_embeddings to false")
-    return [(hf, gguf, entry, tuple(state[hf].shape)) for hf, gguf, entry in expected]
+    return expected
 
 
 def _check_vocabulary(metadata: Metadata, config: Mapping[str, Any]) -> None:
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    if tokens is None or len(tokens.value) != config["vocab_size"]:
-        raise TslrecError(f"the tokenizer has {len(tokens.value) if tokens else 0} tokens, the model "
-                          f"{config['vocab_size']} embeddings; give the tokenizer that belongs to the model")
+    tokens = metadata["tokenizer.ggml.tokens"].value
+    if len(tokens) != config["vocab_size"]:
+        raise TslrecError(f"the tokenizer has {len(tokens)} tokens, the model {config['vocab_size']} embeddings; give "
+                          "the tokenizer that belongs to the model")
 
 
 def _add_metadata(writer: GGUFWriter, name: str, config: Mapping[str, Any], metadata: Metadata) -> None:
@@ -90,13 +89,11 @@ def _add_metadata(writer: GGUFWriter, name: str, config: Mapping[str, Any], meta
         add(f"{name}.{key.gguf}", key.kind(config[key.hf]))
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
     writer.add_quantization_version(GGML_QUANT_VERSION)
-    for entry, (value, kind, item_kind) in metadata.items():
-        if value != []:  # the format has no empty arrays
-            writer.add_key_value(entry, value, kind, item_kind)
+    write_metadata(writer, metadata)
 
 
 def _rope_factors(config: Mapping[str, Any]) -> list[np.ndarray]:
-    """Return the tensor of rope scaling, or nothing for a model without."""
+    """Return the tensor of rope scaling, or nothing for a model without it."""
     scaling = config["rope_scaling"]
     return [frequency_factors(scaling, config["rope_theta"], config["head_dim"])] if scaling else []
 
@@ -114,7 +111,8 @@ def _convert(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any])
     weight = _to_float32(tensor)
     largest = float(max(weight.max(), -weight.min()))  # NaN if any is
     if not np.isfinite(largest):
-        raise TslrecError(f"{hf} has values that are not finite; the model diverged: train it again at a lower rate")
+        raise TslrecError(f"{hf} has values that are not finite; the model diverged: train it again with a lower "
+                          "learning rate")
     if largest > _LARGEST and not entry.is_vector:
         raise TslrecError(f"{hf} has the value {largest:.3g}, too large for float16; give another model")
     if entry.rotated_heads:
