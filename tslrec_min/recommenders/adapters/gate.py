@@ -33,7 +33,12 @@ class GatedFusion(Projection):
         self.gate = nn.Linear(2 * config.width, config.width)
 
     def fused(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Return the fused vectors, float [n, d], of items with these ids, float [n, d], and features, float [n, k]."""
+        """Return the fused vectors of items, float [n, d].
+
+        Args:
+            ids: their id vectors, float [n, d].
+            features: of their embeddings, float [n, k].
+        """
         texts = self.projection(features)
         return torch.lerp(texts, ids, torch.sigmoid(self.gate(torch.cat([ids, texts], dim=1))))
 

@@ -35,7 +35,10 @@ class BERT4Rec(Backbone):
         return self.transformer(torch.where(hidden[..., None], self.mask, vectors), lengths)
 
     def final_states(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
-        """Append a mask to each history, without its oldest item if there is no room, and return the mask's state."""
+        """Append a mask to each history, without its oldest item if there is no room, and return the mask's state.
+
+        Arguments as for `Backbone.forward`.
+        """
         max_len = len(self.transformer.positions)
         rows = torch.arange(len(items), device=items.device)
         if items.shape[1] == max_len:
