@@ -77,13 +77,13 @@ def _as_json(verdict: Verdict) -> dict[str, Any]:
 
 def _text(report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
     """Lay out the report for people, and below it what the check says."""
-    found, suite = report["environment"], report["suite"]
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    machine, suite = report["environment"], report["suite"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
     rows = [(name, f"{figure['value']:.4f}", _milliseconds(figure), figure["measures"])
             for name, figure in report["figures"].items()]
-    lines = [f"{found['cpu']}, {found['processors']} processors, {suite['threads']} threads used, "
-             f"{found['instruction_set']}, load {found['load']}", versions, stages, "",
+    lines = [f"{machine['cpu']}, {machine['processors']} processors, {suite['threads']} threads used, "
+             f"{machine['instruction_set']}, load {machine['load']}", versions, stages, "",
              table(("figure", "value", "ms / reference ms", "what it is"), rows)]
     if verdicts:
         lines += ["", table(("checked", "baseline", "now", "change", "allowed", ""), [_row(verdict)
