@@ -103,7 +103,7 @@ def workspace_size(int isa, Py_ssize_t longest, Py_ssize_t width):
 cdef attention_args new_args(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values,
                              Py_ssize_t shared, const int64_t[::1] starts, const int64_t[::1] lengths, float scale,
                              Py_ssize_t window, float[:, :, ::1] statistics) noexcept:
-    """What both functions below are given; there is at least one token and one prompt."""
+    """Collect the arguments that both functions below share; there is at least one token and one prompt."""
     cdef attention_args args
     args.heads, args.kv_heads, args.width = queries.shape[1], keys.shape[1], queries.shape[2]
     args.shared, args.n_prompts, args.window, args.scale = shared, starts.shape[0], window, scale

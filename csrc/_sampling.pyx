@@ -4,11 +4,11 @@ A candidate from the whole catalogue is drawn again as long as the user has seen
 of the unseen items in proportion. After `attempts` candidates an exact draw from the unseen items alone takes over:
 it has the same distribution, so the limit changes the cost and not the probabilities.
 
-Whether an item is seen is asked of a filter first, one bit per residue of the item ids (a Bloom filter of one hash):
-a bit that isn't set says no, and only else is the user's sorted list searched, unless the filter has a bit per item.
+A filter with one bit per residue of the item ids (a Bloom filter with one hash) is looked at first. If the bit isn't
+set, the item is unseen; otherwise the user's sorted list is searched, unless the filter has a bit per item.
 
-The first candidates are made without a branch on random bits; those that the filter stops are put down and drawn
-again later, many in a row. To branch at once would cost more than the draw, as the processor can't foresee it.
+The first candidates are drawn without a branch on random bits. Those that the filter stops are noted and drawn again
+later, many in a row: a branch at once would cost more than the draw, since the processor can't predict it.
 """
 
 from cython.parallel cimport prange
@@ -60,7 +60,7 @@ cdef inline Py_ssize_t count_before(const int32_t* items, Py_ssize_t n_items, in
                                     bint of_unseen) noexcept nogil:
     """Return how many of the rising `items` are <= number, or (of_unseen) have <= number unseen ones before them.
 
-    items[j] - 1 - j unseen items come before items[j]. The search halves without a branch to foresee.
+    items[j] - 1 - j unseen items come before items[j]. The binary search has no branch to predict.
     """
     cdef Py_ssize_t low = 0
     cdef Py_ssize_t half
@@ -102,7 +102,7 @@ cdef inline int32_t candidate(Proposal proposal, uint64_t word, bint weighted) n
 
 
 cdef int64_t weighted_unseen(Proposal proposal, Seen seen, uint64_t word) noexcept nogil:
-    """Return an unseen item by its share of the unseen weight, or 0 if that is none: two walks over the catalogue."""
+    """Return an unseen item with probability by weight, or 0 if no weight is left: two walks over the catalogue."""
     cdef double wanted = 0
     cdef double weight
     cdef int32_t chosen = 0

@@ -61,11 +61,9 @@ def relative_time(work: Work, reference: Work, effort: Effort, measures: str,
     begin = time.process_time()
     while len(times) < effort.rounds and (len(times) < effort.min_rounds
                                           or time.process_time() - begin < effort.seconds):
-        if len(times) % 2:
-            times.append((_processor_seconds(work), _processor_seconds(reference)))
-        else:
-            other = _processor_seconds(reference)
-            times.append((_processor_seconds(work), other))
+        order = (work, reference) if len(times) % 2 else (reference, work)
+        seconds = {each: _processor_seconds(each) for each in order}
+        times.append((seconds[work], seconds[reference]))
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(mine / other for mine, other in times)
     return Figure(ratio, "lower", tolerance, measures, 1e3 * ours, 1e3 * theirs)

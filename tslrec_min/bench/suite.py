@@ -39,14 +39,16 @@ class Suite:
 
 SUITES = {
     "full": Suite(
-        900, 240, KernelSizes(users=2048, items=2400, history=150), Effort(rounds=25, seconds=1.5),
-        TrainConfig(width=32, blocks=1, epochs=12, patience=12, max_len=24, dropout=0.2, learning_rate=4e-3),
-        FinetuneConfig(users=240, max_history=10, checks=1, parity_prompts=60, precision="fp32",
-                       learning_rate=1e-3, head_learning_rate=5e-3)),
+        users=900, items=240, kernels=KernelSizes(users=2048, items=2400, history=150),
+        effort=Effort(rounds=25, seconds=1.5),
+        train=TrainConfig(width=32, blocks=1, epochs=12, patience=12, max_len=24, dropout=0.2, learning_rate=4e-3),
+        finetune=FinetuneConfig(users=240, max_history=10, checks=1, parity_prompts=60, precision="fp32",
+                                learning_rate=1e-3, head_learning_rate=5e-3)),
     "tiny": Suite(
-        80, 48, KernelSizes(users=256, items=300, history=20), Effort(rounds=1, seconds=1.0, min_rounds=1),
-        TrainConfig(width=16, blocks=1, epochs=2, max_len=24),
-        FinetuneConfig(users=16, max_history=4, checks=1, parity_prompts=8, precision="fp32")),
+        users=80, items=48, kernels=KernelSizes(users=256, items=300, history=20),
+        effort=Effort(rounds=1, seconds=1.0, min_rounds=1),
+        train=TrainConfig(width=16, blocks=1, epochs=2, max_len=24),
+        finetune=FinetuneConfig(users=16, max_history=4, checks=1, parity_prompts=8, precision="fp32")),
 }
 """``tiny`` only shows that the benchmark runs: its figures mean nothing."""
 _CATEGORIES = 8

@@ -105,16 +105,9 @@ def category_sizes(name: str, title: str, sizes: np.ndarray, colors: Sequence[st
 
 
 def item_map(name: str, title: str, points: np.ndarray, labels: np.ndarray, colors: Sequence[str]) -> Markup:
-    """Draw items as dots, coloured by their categories.
+    """Draw items as dots at `points`, float64 [n, 2], in the colours of their categories, int64 [n].
 
-    The dots of a category are one path of lines without length and with round ends: a tenth of the size of so many
-    circles.
-
-    Args:
-        name, title: see `draw`.
-        points: float64 [n, 2].
-        labels: int64 [n], categories.
-        colors: of each category.
+    The dots of a category are one path of lines of length 0 with round ends: a tenth of the size of as many circles.
     """
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
