@@ -105,9 +105,15 @@ def category_sizes(name: str, title: str, sizes: np.ndarray, colors: Sequence[st
 
 
 def item_map(name: str, title: str, points: np.ndarray, labels: np.ndarray, colors: Sequence[str]) -> Markup:
-    """Draw items as dots at `points`, float64 [n, 2], in the colours of their categories, int64 [n].
+    """Draw items as dots in the colours of their categories.
 
     The dots of a category are one path of lines of length 0 with round ends: a tenth of the size of as many circles.
+
+    Args:
+        name, title: see `draw`.
+        points: float64 [n, 2].
+        labels: int64 [n], the categories.
+        colors: of each category.
     """
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
