@@ -60,19 +60,15 @@ def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | No
     if baseline and (differences := other_environment(report, baseline)):
         note(f"the baseline was made elsewhere: {'; '.join(differences)}")
     if as_json:
-        checked = {"check": [_as_json(verdict) for verdict in verdicts]} if baseline else {}
-        click.echo(json.dumps(report | checked))
+        checked = [{"figure": verdict.name, "baseline": verdict.baseline, "now": verdict.now,
+                    "allowed": verdict.allowed, "passed": verdict.passed} for verdict in verdicts]
+        click.echo(json.dumps(report | ({"check": checked} if baseline else {})))
     else:
         click.echo(_text(report, verdicts))
     failed = [verdict.name for verdict in verdicts if not verdict.passed]
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(verdicts)} figures are worse than {check} allows: "
                                    f"{', '.join(failed)}")
-
-
-def _as_json(verdict: Verdict) -> dict[str, Any]:
-    return {"figure": verdict.name, "baseline": verdict.baseline, "now": verdict.now, "allowed": verdict.allowed,
-            "passed": verdict.passed}
 
 
 def _text(report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:

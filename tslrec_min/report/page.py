@@ -30,8 +30,9 @@ def page(runs: Sequence[Run]) -> str:
     dots = min(_MAP_DOTS, _PAGE_DOTS // (2 * len(runs)))
     parts = [{"anchor": f"run-{number}", "name": run.name, "facts": facts(run),
               "sections": _sections(run, f"run-{number}", dots)} for number, run in enumerate(runs, 1)]
-    return template(_file("template.html")).render(
-        version=__version__, style=Markup(_file("style.css")), names=", ".join(run.name for run in runs), runs=parts,
+    html, css = ((files("tslrec_min") / "report" / name).read_text("utf-8") for name in ("template.html", "style.css"))
+    return template(html).render(
+        version=__version__, style=Markup(css), names=", ".join(run.name for run in runs), runs=parts,
         summary=summary(runs))
 
 
@@ -39,10 +40,6 @@ def template(text: str) -> Template:
     """Return a template whose values are escaped unless they are markup already."""
     return Environment(autoescape=True, finalize=printable, undefined=StrictUndefined, trim_blocks=True,
                        lstrip_blocks=True, keep_trailing_newline=True).from_string(text)
-
-
-def _file(name: str) -> str:
-    return (files("tslrec_min") / "report" / name).read_text(encoding="utf-8")
 
 
 def _sections(run: Run, name: str, dots: int) -> list[dict[str, Any]]:
