@@ -1,12 +1,13 @@
-"""What several benchmarks share: real data sets, and timing of training steps."""
+"""What several benchmarks share: real data sets, and timing."""
 
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,3 +40,19 @@ def step_seconds(run: TrainingRun, windows: Windows, batches: Sequence[np.ndarra
         run.learn(windows, chosen)
         seconds.append(time.perf_counter() - started)
     return seconds
+
+
+def medians(works: dict[str, Callable[[], object]], repeats: int, pause: float = 0.0) -> dict[str, float]:
+    """Return the median seconds of each work; they take turns, after a first round that isn't timed.
+
+    `pause` seconds go by after each: OpenMP's threads spin on for a while, and each library has threads of its own.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+            time.sleep(pause)
+    return {name: statistics.median(values) for name, values in seconds.items()}

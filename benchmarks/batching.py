@@ -13,11 +13,10 @@ import statistics
 
 import numpy as np
 import torch
-from _data import real_dataset, step_seconds
+from _data import medians, real_dataset, step_seconds
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from tslrec_min.bench.figures import medians
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig

@@ -22,11 +22,10 @@ from typing import Any
 import llama_cpp
 import numpy as np
 import torch
-from _data import real_dataset
+from _data import medians, real_dataset
 from ranking import judged
 
-from tslrec_min.bench.figures import medians
-from tslrec_min.bench.padded import pooled_states
+from tslrec_min.bench.references import pooled_states
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.finetuning.parity import compare_states

@@ -122,7 +122,7 @@ def peers(network: Any, training: Any, held_out: Any, config: Any, n_categories:
     from torch import nn
     from transformers import Trainer, TrainingArguments
 
-    from tslrec_min.bench.padded import pooled_states
+    from tslrec_min.bench.references import pooled_states
     from tslrec_min.finetuning.losses import constant_loss, constant_outputs, preference_loss
     from tslrec_min.finetuning.training import _scale
     from tslrec_min.llm.lora import TARGETS

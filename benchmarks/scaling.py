@@ -127,13 +127,13 @@ def stages(model: str) -> dict[str, list[str]]:
 
 def print_processes(folder: Path, repeats: int) -> None:
     """Run every stage by one process and by two, in turns."""
-    from tslrec_min.bench.synthetic import Sizes, write_interactions
+    from tslrec_min.bench.synthetic import write_interactions
     from tslrec_min.bench.tiny_model import write_tiny_model
     from tslrec_min.configs import PrepareConfig
     from tslrec_min.data.prepare import prepare
 
     (folder / "raw").mkdir()
-    prepare(write_interactions(folder / "raw", Sizes(users=8_000, items=2_000), 0), folder / "dataset",
+    prepare(write_interactions(folder / "raw", users=8_000, items=2_000, seed=0), folder / "dataset",
             PrepareConfig(k_core=2))
     model = str(write_tiny_model(folder / "model", ["A person liked these items, oldest first:\n- Quiet Harbour"], 0))
     rows = []

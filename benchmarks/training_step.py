@@ -12,10 +12,9 @@ from collections import defaultdict
 
 import numpy as np
 import torch
-from _data import real_dataset, step_seconds
+from _data import medians, real_dataset, step_seconds
 from torch.profiler import ProfilerActivity, profile
 
-from tslrec_min.bench.figures import medians
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig

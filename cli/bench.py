@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--check", type=PATH, help="Compare with the baseline in this file: exit status 1 if a figure is worse "
                                          "than it allows.")
-@click.option("--out", "-o", type=PATH, help="Write the report into this file too, as a baseline for --check.")
+@click.option("--out", "-o", type=PATH, help="Also write the report to this file, as a baseline for --check.")
 @click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
 @click.option("--model", help="Language model for the stages that need one: an alias, a .gguf file, a Hugging Face "
                               "folder or hub id.  [default: a small random one]")
 @click.option("--size", type=click.Choice(("full", "tiny")), default="full", show_default=True,
-              help="tiny: some seconds, to see that everything runs; its figures mean nothing.")
+              help="tiny: takes seconds and shows that everything runs; its figures mean nothing.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True,
-              help="Threads to compute with; ratios are steadiest with one.")
+              help="Number of threads; ratios are steadiest with one.")
 @json_option
 def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | None, size: str, threads: int,
           as_json: bool) -> None:
-    """Run the benchmark: all stages on made-up data, what they reach and how fast the kernels are.
+    """Run the benchmark: the results of all stages on synthetic data, and the speed of the kernels.
 
-    Nothing is downloaded and nothing stays on the disk but --out. The data are drawn from a fixed seed and have
-    structure, so that SASRec can be far better than popularity. Speeds are ratios of processor time to a reference
-    that is timed in turns with the work, so they mean something on a machine that is in use; docs/benchmarking.md
-    says what each figure is and how to use the gate in continuous integration.
+    Nothing is downloaded, and only --out is kept on disk. The data are drawn from a fixed seed and have structure, so
+    SASRec can be far better than popularity. Speeds are ratios of processor time to a reference that is timed in
+    turns with the work, so they are meaningful on a busy machine. docs/benchmarking.md describes each figure and how
+    to use the check in continuous integration.
 
     \b
     Examples:
@@ -60,8 +60,9 @@ def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | No
     if baseline and (differences := other_environment(report, baseline)):
         note(f"the baseline was made elsewhere: {'; '.join(differences)}")
     if as_json:
-        checked = {"check": [_as_json(verdict) for verdict in verdicts]} if baseline else {}
-        click.echo(json.dumps(report | checked))
+        checked = [{"figure": verdict.name, "baseline": verdict.baseline, "now": verdict.now,
+                    "allowed": verdict.allowed, "passed": verdict.passed} for verdict in verdicts]
+        click.echo(json.dumps(report | ({"check": checked} if baseline else {})))
     else:
         click.echo(_text(report, verdicts))
     failed = [verdict.name for verdict in verdicts if not verdict.passed]
@@ -70,20 +71,15 @@ def bench(check: Path | None, out: Path | None, overwrite: bool, model: str | No
                                    f"{', '.join(failed)}")
 
 
-def _as_json(verdict: Verdict) -> dict[str, Any]:
-    return {"figure": verdict.name, "baseline": verdict.baseline, "now": verdict.now, "allowed": verdict.allowed,
-            "passed": verdict.passed}
-
-
 def _text(report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
-    """Lay out the report for people, and below it what the check says."""
-    found, suite = report["environment"], report["suite"]
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    """Lay out the report as text, followed by the verdicts."""
+    machine, suite = report["environment"], report["suite"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
     rows = [(name, f"{figure['value']:.4f}", _milliseconds(figure), figure["measures"])
             for name, figure in report["figures"].items()]
-    lines = [f"{found['cpu']}, {found['processors']} processors, {suite['threads']} threads used, "
-             f"{found['instruction_set']}, load {found['load']}", versions, stages, "",
+    lines = [f"{machine['cpu']}, {machine['processors']} processors, {suite['threads']} threads used, "
+             f"{machine['instruction_set']}, load {machine['load']}", versions, stages, "",
              table(("figure", "value", "ms / reference ms", "what it is"), rows)]
     if verdicts:
         lines += ["", table(("checked", "baseline", "now", "change", "allowed", ""), [_row(verdict)

@@ -16,12 +16,12 @@ from .options import PATH, json_option
 @click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
 @json_option
 def report(runs: tuple[str, ...], out: Path, overwrite: bool, as_json: bool) -> None:
-    """Write one HTML page that says what a reader needs to judge a run.
+    """Write one HTML page with what a reader needs to judge a run.
 
-    RUNS are folders of tslrec run, as PATH or NAME=PATH, or of single stages, which are taken together as one run
-    (or several, by NAME). Sections whose artifacts are not there are left out, and the page says so. It loads
-    nothing from elsewhere, holds no script, and shows neither user ids nor paths. Pictures need matplotlib:
-    pip install 'tslrec-min[report]'.
+    RUNS are folders of tslrec run, as PATH or NAME=PATH, or of single stages; single stages with the same NAME, or
+    with none, are taken together as one run. Sections whose artifacts are missing are left out, and the page says
+    so. The page loads nothing from elsewhere, contains no script, and shows neither user ids nor paths. Pictures
+    need matplotlib: pip install 'tslrec-min[report]'.
 
     \b
     Examples:

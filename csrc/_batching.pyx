@@ -2,6 +2,7 @@
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from _random cimport mix, subkey, uniform_below
 
@@ -14,12 +15,10 @@ cdef inline void pad_row(const item_id* items, Py_ssize_t length, Py_ssize_t ski
                          Py_ssize_t width) noexcept nogil:
     """Write items[:length] to `row`, 0 for the first `skipped` of them, and padding after them."""
     cdef Py_ssize_t column
-    for column in range(skipped):
-        row[column] = 0
+    memset(row, 0, skipped * sizeof(int64_t))
     for column in range(skipped, length):
         row[column] = items[column]
-    for column in range(length, width):
-        row[column] = 0
+    memset(row + length, 0, (width - length) * sizeof(int64_t))
 
 
 def pad_rows(const item_id[::1] items, const int64_t[::1] starts, const int64_t[::1] lengths,
@@ -47,8 +46,7 @@ cdef inline void cloze_row(int64_t* inputs, int64_t* targets, Py_ssize_t length,
     """Hide items of one padded row: the last one alone with a small probability, otherwise each by its own draw."""
     cdef Py_ssize_t column
     cdef Py_ssize_t hidden = 0
-    for column in range(width):
-        targets[column] = 0
+    memset(targets, 0, width * sizeof(int64_t))
     if length == 0:
         return
     if (subkey(key, 0) >> 32) < last_threshold:

@@ -79,11 +79,14 @@ cdef extern from "attention_kernels.h" nogil:
         const float* d_out
         float *d_queries, *d_keys, *d_values, *shared_parts
 
-    Py_ssize_t attention_workspace(int isa, Py_ssize_t longest, Py_ssize_t width)
-    void attention_forward(const attention_args* args, int isa, Py_ssize_t prompt, Py_ssize_t kv_head,
-                           float* workspace)
-    void attention_backward(const attention_args* args, int isa, Py_ssize_t prompt, Py_ssize_t kv_head,
-                            float* workspace)
+    ctypedef struct attention_kernel:
+        Py_ssize_t (*workspace)(Py_ssize_t longest, Py_ssize_t width) noexcept nogil
+        void (*forward)(const attention_args* args, Py_ssize_t prompt, Py_ssize_t kv_head,
+                        float* workspace) noexcept nogil
+        void (*backward)(const attention_args* args, Py_ssize_t prompt, Py_ssize_t kv_head,
+                         float* workspace) noexcept nogil
+
+    const attention_kernel** attention_kernels
     void attention_add_shared(const attention_args* args, Py_ssize_t token)
 
 
@@ -94,13 +97,13 @@ def instruction_sets():
 
 def workspace_size(int isa, Py_ssize_t longest, Py_ssize_t width):
     """Return how many numbers of work space a thread needs for heads of `width` and up to `longest` tokens."""
-    return attention_workspace(isa, longest, width)
+    return attention_kernels[isa].workspace(longest, width)
 
 
 cdef attention_args new_args(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values,
                              Py_ssize_t shared, const int64_t[::1] starts, const int64_t[::1] lengths, float scale,
                              Py_ssize_t window, float[:, :, ::1] statistics) noexcept:
-    """What both functions below are given; there is at least one token and one prompt."""
+    """Collect the arguments that both functions below share; there is at least one token and one prompt."""
     cdef attention_args args
     args.heads, args.kv_heads, args.width = queries.shape[1], keys.shape[1], queries.shape[2]
     args.shared, args.n_prompts, args.window, args.scale = shared, starts.shape[0], window, scale
@@ -127,7 +130,7 @@ def attention(const float[:, :, :] queries, const float[:, :, :] keys, const flo
     args.out = &out[0, 0, 0]
     for task in prange((args.n_prompts + 1) * args.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
                        num_threads=num_threads):
-        attention_forward(&args, isa, task // args.kv_heads, task % args.kv_heads, &workspace[threadid(), 0])
+        attention_kernels[isa].forward(&args, task // args.kv_heads, task % args.kv_heads, &workspace[threadid(), 0])
 
 
 def attention_gradient(const float[:, :, ::1] d_out, const float[:, :, :] queries, const float[:, :, :] keys,
@@ -146,6 +149,6 @@ def attention_gradient(const float[:, :, ::1] d_out, const float[:, :, :] querie
     args.d_queries, args.d_keys, args.d_values = &d_queries[0, 0, 0], &d_keys[0, 0, 0], &d_values[0, 0, 0]
     for task in prange((args.n_prompts + 1) * args.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
                        num_threads=num_threads):
-        attention_backward(&args, isa, task // args.kv_heads, task % args.kv_heads, &workspace[threadid(), 0])
+        attention_kernels[isa].backward(&args, task // args.kv_heads, task % args.kv_heads, &workspace[threadid(), 0])
     for token in prange(shared, nogil=True, schedule='static', num_threads=num_threads):
         attention_add_shared(&args, token)

@@ -32,7 +32,7 @@ def instruction_sets():
 cdef ranking_args new_args(const floating[:, ::1] states, const floating[:, ::1] item_table,
                            const int64_t[::1] seen_rows, const int64_t[::1] indptr, const int32_t[::1] seen,
                            int64_t[::1] not_finite) noexcept:
-    """What both functions below are given; there is at least one user and one item."""
+    """Collect the arguments that both functions below share; there is at least one user and one item."""
     cdef ranking_args args
     memset(&args, 0, sizeof(args))
     args.n_users, args.width, args.n_items = states.shape[0], states.shape[1], item_table.shape[0] - 1

@@ -4,11 +4,11 @@ A candidate from the whole catalogue is drawn again as long as the user has seen
 of the unseen items in proportion. After `attempts` candidates an exact draw from the unseen items alone takes over:
 it has the same distribution, so the limit changes the cost and not the probabilities.
 
-Whether an item is seen is asked of a filter first, one bit per residue of the item ids (a Bloom filter of one hash):
-a bit that isn't set says no, and only else is the user's sorted list searched, unless the filter has a bit per item.
+A filter with one bit per residue of the item ids (a Bloom filter with one hash) is looked at first. If the bit isn't
+set, the item is unseen; otherwise the user's sorted list is searched, unless the filter has a bit per item.
 
-The first candidates are made without a branch on random bits; those that the filter stops are put down and drawn
-again later, many in a row. To branch at once would cost more than the draw, as the processor can't foresee it.
+The first candidates are drawn without a branch on random bits. Those that the filter stops are noted and drawn again
+later, many in a row: a branch at once would cost more than the draw, since the processor can't predict it.
 """
 
 from cython.parallel cimport prange
@@ -60,7 +60,7 @@ cdef inline Py_ssize_t count_before(const int32_t* items, Py_ssize_t n_items, in
                                     bint of_unseen) noexcept nogil:
     """Return how many of the rising `items` are <= number, or (of_unseen) have <= number unseen ones before them.
 
-    items[j] - 1 - j unseen items come before items[j]. The search halves without a branch to foresee.
+    items[j] - 1 - j unseen items come before items[j]. The binary search has no branch to predict.
     """
     cdef Py_ssize_t low = 0
     cdef Py_ssize_t half
@@ -102,10 +102,10 @@ cdef inline int32_t candidate(Proposal proposal, uint64_t word, bint weighted) n
 
 
 cdef int64_t weighted_unseen(Proposal proposal, Seen seen, uint64_t word) noexcept nogil:
-    """Return an unseen item by its share of the unseen weight, or 0 if that is none: two walks over the catalogue."""
+    """Return an unseen item with probability by weight, or 0 if no weight is left: two walks over the catalogue."""
     cdef double wanted = 0
-    cdef double weight = 0
-    cdef int32_t found = 0
+    cdef double weight
+    cdef int32_t chosen = 0
     cdef int32_t item
     cdef int walk
     cdef Py_ssize_t j
@@ -118,11 +118,11 @@ cdef int64_t weighted_unseen(Proposal proposal, Seen seen, uint64_t word) noexce
             elif proposal.weights[item] > 0:
                 weight += proposal.weights[item]
                 if walk == 1:
-                    found = item
+                    chosen = item
                     if weight > wanted:
                         break
         wanted = weight * <double>(word >> 11) * 2.0 ** -53
-    return found
+    return chosen
 
 
 cdef inline int64_t draw(Proposal proposal, Seen seen, uint64_t word) noexcept nogil:
@@ -194,26 +194,16 @@ def draw_unseen(const int64_t[::1] indptr, const int32_t[::1] items, const int64
     thresholds, aliases and weights None: uniform. A draw is 0 where the user has no unseen item of positive weight.
     The caller has checked that there is a row, that every user is a row of indptr and 1 <= n_items < 2**31 - 1.
     """
-    cdef Batch batch
     cdef int thread
     cdef Py_ssize_t n_rows = out.shape[0]
     cdef bint weighted = thresholds is not None
     cdef int64_t failed = 0
-    batch.proposal.n_items = n_items
-    batch.proposal.surplus = surplus(n_items)
-    batch.proposal.attempts = attempts
-    batch.proposal.thresholds = &thresholds[0] if weighted else NULL
-    batch.proposal.aliases = &aliases[0] if weighted else NULL
-    batch.proposal.weights = &weights[0] if weighted else NULL
-    batch.indptr = &indptr[0]
-    batch.items = &items[0] if items.shape[0] else NULL
-    batch.filter_indptr = &filter_indptr[0]
-    batch.bits = &bits[0]
-    batch.users = &users[0]
-    batch.positions = &positions[0]
-    batch.key = subkey(mix(seed), epoch)
-    batch.out = &out[0, 0]
-    batch.n_draws = out.shape[1]
+    cdef Proposal proposal = Proposal(n_items, surplus(n_items), attempts, NULL, NULL, NULL)
+    if weighted:
+        proposal.thresholds, proposal.aliases, proposal.weights = &thresholds[0], &aliases[0], &weights[0]
+    cdef const int32_t* first_item = &items[0] if items.shape[0] else NULL
+    cdef Batch batch = Batch(proposal, &indptr[0], first_item, &filter_indptr[0], &bits[0], &users[0], &positions[0],
+                             subkey(mix(seed), epoch), &out[0, 0], out.shape[1])
     for thread in prange(num_threads, nogil=True, schedule='static', num_threads=num_threads):
         if weighted:
             failed += draw_rows(&batch, n_rows * thread // num_threads, n_rows * (thread + 1) // num_threads, True)

@@ -1,4 +1,4 @@
-"""Kernel of tslrec_min.data.seen: one bit for each seen item, by which sampling knows most unseen ones."""
+"""Kernel of tslrec_min.data.seen: one bit for each seen item, which tells sampling most unseen ones."""
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 

@@ -25,8 +25,6 @@ typedef float NAME(vector) __attribute__((vector_size(VECTOR_BYTES), may_alias, 
 #else
 typedef float NAME(vector);
 #endif
-#define LANES ((ptrdiff_t)(sizeof(NAME(vector)) / sizeof(float)))
-#define COLUMNS (VECTORS * LANES)
 
 #include "register_tile.h"
 
@@ -209,5 +207,6 @@ TARGET static void NAME(backward)(const attention_args *args, ptrdiff_t prompt, 
 
 static const attention_kernel NAME(kernel) = {NAME(workspace), NAME(forward), NAME(backward)};
 
-#undef LANES
-#undef COLUMNS
+#undef ISA
+#undef TARGET
+#undef VECTOR_BYTES

@@ -18,12 +18,6 @@
 #define PADDING 16 /* a tile of rows may reach this far beyond the keys; also keeps rows apart from powers of two */
 _Static_assert(BLOCK % ROWS == 0 && ROWS <= PADDING, "tiles of rows fill a block");
 
-typedef struct {
-    ptrdiff_t (*workspace)(ptrdiff_t longest, ptrdiff_t width);
-    void (*forward)(const attention_args *args, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace);
-    void (*backward)(const attention_args *args, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace);
-} attention_kernel;
-
 /* One prompt and one key head: queries of `own` tokens, which see `before` shared tokens and each other. */
 typedef struct {
     const attention_args *args;
@@ -157,22 +151,7 @@ static void unpack(const attention_task *task, const float *gradients, ptrdiff_t
 #include "each_isa.h"
 
 #define KERNEL(isa) &kernel_float_##isa
-static const attention_kernel *const kernels[] = {INSTRUCTION_SETS(KERNEL)};
-
-ptrdiff_t attention_workspace(int isa, ptrdiff_t longest, ptrdiff_t width)
-{
-    return kernels[isa]->workspace(longest, width);
-}
-
-void attention_forward(const attention_args *args, int isa, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace)
-{
-    kernels[isa]->forward(args, prompt, kv_head, workspace);
-}
-
-void attention_backward(const attention_args *args, int isa, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace)
-{
-    kernels[isa]->backward(args, prompt, kv_head, workspace);
-}
+const attention_kernel *const attention_kernels[] = {INSTRUCTION_SETS(KERNEL)};
 
 void attention_add_shared(const attention_args *args, ptrdiff_t token)
 {

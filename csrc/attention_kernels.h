@@ -23,14 +23,16 @@ typedef struct {
     float *shared_parts; /* [n_prompts, kv_heads, 2, shared, width]: what each prompt adds to d_keys and d_values */
 } attention_args;
 
-/* Numbers of work space that a thread needs where prompts have up to `longest` tokens. `isa` is the number of an
- * instruction set that this CPU has: dispatch.h. */
-ptrdiff_t attention_workspace(int isa, ptrdiff_t longest, ptrdiff_t width);
+/* `workspace`: how many numbers of work space a thread needs where prompts have at most `longest` tokens.
+ * A task of the passes is one prompt (n_prompts stands for the shared tokens) and one key head. Its result depends on
+ * nothing else. After all tasks of the backward pass comes attention_add_shared, for each of the shared tokens. */
+typedef struct {
+    ptrdiff_t (*workspace)(ptrdiff_t longest, ptrdiff_t width);
+    void (*forward)(const attention_args *args, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace);
+    void (*backward)(const attention_args *args, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace);
+} attention_kernel;
 
-/* A task is one prompt (n_prompts stands for the shared tokens) and one key head. Its result depends on nothing else.
- * After all tasks of the backward pass comes attention_add_shared, for each of the shared tokens. */
-void attention_forward(const attention_args *args, int isa, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace);
-void attention_backward(const attention_args *args, int isa, ptrdiff_t prompt, ptrdiff_t kv_head, float *workspace);
+extern const attention_kernel *const attention_kernels[]; /* in the order of INSTRUCTION_SETS in dispatch.h */
 void attention_add_shared(const attention_args *args, ptrdiff_t token);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * Defined for it: ISA (name of the set), TARGET (attribute of functions that may use it), VECTOR_BYTES (0: no vector
  * extensions) and NAME(x): x with the type and the set as a suffix, such as kernel_float_avx2. The includer defines
- * NUMBER, the type.
+ * NUMBER, the type. ISA_SOURCE undefines the first three at its end.
  */
 #ifndef NAME
 #define JOINED(x, number, isa) x##_##number##_##isa
@@ -14,32 +14,22 @@
 #define ISA scalar
 #define VECTOR_BYTES 0
 #include ISA_SOURCE
-#undef ISA
-#undef VECTOR_BYTES
 
 #ifdef __GNUC__
+#define TARGET
 #define ISA vector
 #define VECTOR_BYTES 16
 #include ISA_SOURCE
-#undef ISA
-#undef VECTOR_BYTES
 #endif
-#undef TARGET
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define TARGET __attribute__((target("avx2,fma")))
 #define ISA avx2
 #define VECTOR_BYTES 32
 #include ISA_SOURCE
-#undef ISA
-#undef VECTOR_BYTES
-#undef TARGET
 
 #define TARGET __attribute__((target("avx512f,fma")))
 #define ISA avx512
 #define VECTOR_BYTES 64
 #include ISA_SOURCE
-#undef ISA
-#undef VECTOR_BYTES
-#undef TARGET
 #endif

@@ -46,9 +46,10 @@ typedef NUMBER NAME(vector);
 typedef INTEGER NAME(integers);
 #define IF_TRUE(comparison) (comparison)
 #endif
-#define LANES ((ptrdiff_t)(sizeof(NAME(vector)) / sizeof(NUMBER)))
-#define COLUMNS (VECTORS * LANES)
-_Static_assert(ROWS <= VECTORS * (sizeof(NAME(vector)) / sizeof(NUMBER)), "the targets of a row block fit a panel");
+
+#include "register_tile.h"
+
+_Static_assert(ROWS <= COLUMNS, "the targets of a row block fit a panel");
 #define TILE_ITEMS ((ptrdiff_t)(TILE_ROW_BYTES / sizeof(NUMBER)))
 #define TILE_STRIDE (TILE_ITEMS + COLUMNS) /* no power of two: the rows would compete for the same cache lines */
 
@@ -86,8 +87,6 @@ NOINLINE static void NAME(pack_panel)(const NUMBER *matrix, const int64_t *ids, 
         }
     }
 }
-
-#include "register_tile.h"
 
 /* Multiply a row block and a panel of items. */
 TARGET static void NAME(score_panel)(const NUMBER *restrict users, const NUMBER *restrict panel, ptrdiff_t width,
@@ -150,15 +149,6 @@ TARGET static inline int64_t NAME(sum)(const NAME(integers) *lanes)
     return sum;
 }
 
-TARGET static inline int NAME(any_nan)(const NAME(vector) *lanes)
-{
-    const NUMBER *each = (const NUMBER *)lanes;
-    int any = 0;
-    for (int lane = 0; lane < LANES; lane++)
-        any |= each[lane] != each[lane];
-    return any;
-}
-
 /* Count a user's scores of a tile: n_items of them from that of first_item on, and scores of 0 up to n_whole. */
 TARGET static inline void NAME(count_row)(const NUMBER *scores, ptrdiff_t n_items, ptrdiff_t n_whole,
                                           ptrdiff_t first_item, NUMBER target_score, NAME(row_counts) *counts)
@@ -209,11 +199,11 @@ TARGET static void NAME(count_not_finite)(const ranking_args *args, NAME(workspa
     for (ptrdiff_t panel = 0; panel < n_items; panel += COLUMNS) {
         NAME(score_panel)(workspace.users, workspace.panels + panel * args->width, args->width, workspace.tile);
         for (ptrdiff_t row = 0; row < n_users; row++) {
-            int64_t found = 0;
+            int64_t count = 0;
             for (ptrdiff_t j = 0; j < COLUMNS && panel + j < n_items; j++)
-                found += !(workspace.tile[row * TILE_STRIDE + j] * 0 == 0);
+                count += !(workspace.tile[row * TILE_STRIDE + j] * 0 == 0);
             #pragma omp atomic
-            args->not_finite[first_user + row] += found;
+            args->not_finite[first_user + row] += count;
         }
     }
 }
@@ -222,9 +212,9 @@ TARGET static void NAME(count_not_finite)(const ranking_args *args, NAME(workspa
 TARGET static void NAME(add_counts)(const ranking_args *args, NAME(workspace) workspace, ptrdiff_t n_items,
                                     ptrdiff_t first_user, ptrdiff_t n_users, const NAME(row_counts) *counts)
 {
-    int not_finite = 0;
+    NAME(integers) not_finite = {0};
     for (ptrdiff_t row = 0; row < n_users; row++) {
-        not_finite |= NAME(any_nan)(&counts[row].not_finite);
+        not_finite += IF_TRUE(counts[row].not_finite != counts[row].not_finite);
         if (args->k)
             continue;
         int64_t greater = NAME(sum)(&counts[row].greater) - counts[row].greater_out;
@@ -234,7 +224,7 @@ TARGET static void NAME(add_counts)(const ranking_args *args, NAME(workspace) wo
         #pragma omp atomic
         args->equal[first_user + row] += equal;
     }
-    if (not_finite)
+    if (NAME(sum)(&not_finite))
         NAME(count_not_finite)(args, workspace, n_items, first_user, n_users);
 }
 
@@ -293,7 +283,6 @@ static const ranking_kernel NAME(kernel) = {ROWS, NAME(workspace_bytes), NAME(sc
 #undef ROWS
 #undef VECTORS
 #undef IF_TRUE
-#undef LANES
-#undef COLUMNS
-#undef TILE_ITEMS
-#undef TILE_STRIDE
+#undef ISA
+#undef TARGET
+#undef VECTOR_BYTES

@@ -50,14 +50,12 @@ static inline const int32_t *first_not_below(const int32_t *start, const int32_t
 #define INTEGER int64_t
 #include "each_isa.h"
 
-#define KERNEL_OF_FLOAT(isa) &kernel_float_##isa
-#define KERNEL_OF_DOUBLE(isa) &kernel_double_##isa
-static const ranking_kernel *const kernels_of_float[] = {INSTRUCTION_SETS(KERNEL_OF_FLOAT)};
-static const ranking_kernel *const kernels_of_double[] = {INSTRUCTION_SETS(KERNEL_OF_DOUBLE)};
+#define KERNELS(isa) {&kernel_float_##isa, &kernel_double_##isa}
+static const ranking_kernel *const kernels[][2] = {INSTRUCTION_SETS(KERNELS)};
 
 int ranking_run(const ranking_args *args, int isa, size_t number_size, int num_threads)
 {
-    const ranking_kernel *kernel = number_size == sizeof(float) ? kernels_of_float[isa] : kernels_of_double[isa];
+    const ranking_kernel *kernel = kernels[isa][number_size == sizeof(double)];
     ptrdiff_t vector_bytes = (ptrdiff_t)number_size * (args->width ? args->width : 1);
     ptrdiff_t max_items = larger(BLOCK_BYTES / vector_bytes, 32);
     /* blocks of the same size, in whole panels of any instruction set */

@@ -1,5 +1,8 @@
 /* The inner loop of all products here. ranking_isa.h and attention_isa.h include it, and draw their tiles. */
 
+#define LANES ((ptrdiff_t)(sizeof(NAME(vector)) / sizeof(NUMBER)))
+#define COLUMNS (VECTORS * LANES)
+
 /* c[i, j] = (c[i, j] +) sum over k of a[i * a_row + k * a_step] * b[k * b_step + j], i < ROWS, j < COLUMNS.
  * Compilers keep `sums` in registers only with the loops unrolled. */
 TARGET static INLINE void NAME(tile)(const NUMBER *restrict a, ptrdiff_t a_row, ptrdiff_t a_step,

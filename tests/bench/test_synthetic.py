@@ -4,13 +4,13 @@ import itertools
 from pathlib import Path
 
 from tslrec_min.bench.references import read_histories
-from tslrec_min.bench.synthetic import Sizes, write_interactions
+from tslrec_min.bench.synthetic import write_interactions
 
 
 def test_data_are_the_same_for_a_seed_and_have_structure(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
-        write_interactions(tmp_path / name, Sizes(users=200, items=80), seed)
+        write_interactions(tmp_path / name, users=200, items=80, seed=seed)
     texts = [[(tmp_path / name / file).read_text() for file in ("interactions.csv", "items.csv")] for name in "abc"]
     assert texts[0] == texts[1] and texts[0] != texts[2]
     histories = read_histories(tmp_path / "a" / "interactions.csv")

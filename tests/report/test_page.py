@@ -56,7 +56,7 @@ def test_what_data_says_stays_text(page: str) -> None:
 
 
 def test_pages_too_large_are_refused(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tslrec_min.report.page.MOST_BYTES", 10_000)
+    monkeypatch.setattr("tslrec_min.report.page.MAX_BYTES", 10_000)
     result = tslrec("report", whole / "evaluate", "-o", tmp_path / "r.html")
     assert result.exit_code == 1 and "fewer runs" in result.stderr and not list(tmp_path.iterdir())
 

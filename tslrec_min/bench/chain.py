@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,71 +12,58 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..categories.pretrain import pretrain
 from ..configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
 from ..data.dataset import Dataset, load_dataset
+from ..data.prepare import prepare
+from ..embedding.embed import embed_tuned
 from ..embedding.quality import category_neighbours
+from ..evaluation.evaluate import evaluate
+from ..finetuning.finetune import finetune
 from ..ranking.metrics import metric_values
 from ..ranking.ranks import rank_targets
+from ..recommenders.train import train
 from ..storage.artifacts import read_json
 from .figures import Figure
 
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class ChainConfig:
-    """Options of the stages; what is not here has the default of the stage."""
+@dataclass
+class Chain:
+    """The stages' folders, their options where they differ from the defaults, and the seconds that each took."""
 
+    folder: Path
     train: TrainConfig
     categories: int
     finetune: FinetuneConfig
-    """Its model is the tiny one unless another is asked for."""
-
-
-@dataclass
-class Chain:
-    """The stages' folders, and the seconds that each took."""
-
-    folder: Path
-    config: ChainConfig
     threads: int
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, interactions: Path) -> None:
         """Run the stages one after the other."""
-        from ..categories.pretrain import pretrain
-        from ..data.prepare import prepare
-        from ..embedding.embed import embed_tuned
-        from ..finetuning.finetune import finetune
-        from ..recommenders.train import train
-
         settings: dict[str, Any] = {"device": CPU, "threads": self.threads}
-        pretraining = PretrainConfig(**self.config.train.shared(), categories=self.config.categories)
+        pretraining = PretrainConfig(**self.train.shared(), categories=self.categories)
         with self._timed("prepare"):
             prepare(interactions, self.dataset, PrepareConfig(k_core=2))
         with self._timed("pretrain"):
             pretrain(self.dataset, self.folder / "pretrain", pretraining, **settings)
         with self._timed("finetune"):
-            finetune(self.dataset, self.folder / "pretrain", self.folder / "finetune", self.config.finetune, **settings)
+            finetune(self.dataset, self.folder / "pretrain", self.folder / "finetune", self.finetune, **settings)
         with self._timed("embed"):
             embed_tuned(self.dataset, self.folder / "finetune", self.folder / "embed", EmbedConfig(), **settings)
         with self._timed("train"):
-            train(self.dataset, self.folder / "ids", self.config.train, **settings)
-            train(self.dataset, self.folder / "tslrec", replace(self.config.train, adapter="init"),
+            train(self.dataset, self.folder / "ids", self.train, **settings)
+            train(self.dataset, self.folder / "tslrec", replace(self.train, adapter="init"),
                   embeddings_path=self.folder / "embed", **settings)
         with self._timed("evaluate"):
-            self.report = self._evaluate()
+            arms = {name: [self.folder / name] for name in ("ids", "tslrec")}
+            self.report = evaluate(self.dataset, arms, EvaluateConfig(resamples=1000), **settings)
 
     @property
     def dataset(self) -> Path:
         """Folder of the data set."""
         return self.folder / "dataset"
-
-    def _evaluate(self) -> Mapping[str, Any]:
-        from ..evaluation.evaluate import evaluate
-
-        arms = {name: [self.folder / name] for name in ("ids", "tslrec")}
-        return evaluate(self.dataset, arms, EvaluateConfig(resamples=1000), device=CPU, threads=self.threads)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -86,7 +73,7 @@ class Chain:
 
 
 def quality_figures(chain: Chain) -> dict[str, Figure]:
-    """Return what the stages of a chain have reached, by name."""
+    """Return the figures of quality of a chain, by name."""
     arms = {name: chain.report["arms"][name]["filtered"]["ndcg@10"]["mean"] for name in ("ids", "tslrec")}
     popular = popularity_ndcg(load_dataset(chain.dataset)[0])
     tuned, parity = (read_json(chain.folder / "finetune" / f"{name}.json") for name in ("metrics", "parity"))

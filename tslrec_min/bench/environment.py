@@ -1,4 +1,4 @@
-"""Where a report was made."""
+"""The machine and versions that a report was made with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..storage.artifacts import recorded_versions
 
 
 def cpu_name() -> str:
-    """Return the processor's name, as far as the system tells it."""
+    """Return the processor's name, or its architecture where the system doesn't give a name."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines()
              if line.startswith("model name")] if cpuinfo.is_file() else []

@@ -1,4 +1,4 @@
-"""Figures: what a report of the benchmark holds, and how they are timed against a reference."""
+"""Figures: the numbers of a benchmark report, and how times are measured against a reference."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Figure:
     better: str
     """``higher`` or ``lower``."""
     tolerance: float | None
-    """By how much of the baseline's value it may get worse; None: it is not checked."""
+    """The share of the baseline's value by which it may get worse; None: it is not checked."""
     measures: str
-    """What it is, for people."""
+    """What it measures, for the reader."""
     milliseconds: float | None = None
     """Processor time of a call, where the value is a ratio of times."""
     reference_milliseconds: float | None = None
@@ -33,56 +33,37 @@ class Figure:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long is measured."""
+    """How long each figure is measured."""
 
     rounds: int
-    """Most turns of a figure."""
+    """Maximum number of turns."""
     seconds: float
-    """No further turn begins after so many seconds of processor time."""
-    least_rounds: int = 3
-
-
-def medians(works: dict[str, Work], repeats: int, pause: float = 0.0) -> dict[str, float]:
-    """Return the median seconds of each work; they take turns, after a first round that isn't timed.
-
-    `pause` seconds go by after each: OpenMP's threads spin on for a while, and each library has threads of its own.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-            time.sleep(pause)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    """No further turn begins after this processor time."""
+    min_rounds: int = 3
 
 
 def relative_time(work: Work, reference: Work, effort: Effort, measures: str,
                   tolerance: float = SPEED_TOLERANCE) -> Figure:
     """Time a work against a reference: the median over turns of the ratio of their times.
 
-    What is counted is processor time, of all threads: while other programs have the processors nothing is counted, and
-    two works that follow each other at once meet the same load on caches and memory. The first turn isn't timed.
+    Times are processor time of all threads: the time that other programs take doesn't count, and two works that follow
+    each other meet the same load on caches and memory. The first turn isn't timed.
 
     Args:
-        work: what is measured.
-        reference: what it is measured against: other code for the same, or about as much arithmetic.
+        work: the code to measure.
+        reference: other code for the same task, or about as much arithmetic.
         effort: how many turns.
-        measures: what work and reference are, for people.
-        tolerance: of the figure.
+        measures: see `Figure`, as is tolerance.
     """
     times: list[tuple[float, float]] = []
     work()
     reference()
     begin = time.process_time()
-    while len(times) < effort.rounds and (len(times) < effort.least_rounds
+    while len(times) < effort.rounds and (len(times) < effort.min_rounds
                                           or time.process_time() - begin < effort.seconds):
-        if len(times) % 2:
-            times.append((_processor_seconds(work), _processor_seconds(reference)))
-        else:
-            other = _processor_seconds(reference)
-            times.append((_processor_seconds(work), other))
+        order = (work, reference) if len(times) % 2 else (reference, work)
+        seconds = {each: _processor_seconds(each) for each in order}
+        times.append((seconds[work], seconds[reference]))
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(mine / other for mine, other in times)
     return Figure(ratio, "lower", tolerance, measures, 1e3 * ours, 1e3 * theirs)

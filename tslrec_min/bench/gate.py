@@ -1,4 +1,4 @@
-"""A report against an older one: what got worse by more than its figure allows."""
+"""Comparison of a report with an older one: which figures are worse than their tolerance allows."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..storage.artifacts import read_json
 from .figures import BETTER
 
 SCHEMA = 1
-"""Of the report: raised when figures of old and new reports can no longer be compared."""
+"""Version of the report; raised when old and new reports can no longer be compared."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a figure of the baseline."""
+    """A figure of the baseline and its value in the new report."""
 
     name: str
     baseline: float
     now: float | None
-    """None: the new report lacks it."""
+    """None: it is not in the new report."""
     allowed: float
     """The worst value that passes."""
     better: str
@@ -42,16 +42,16 @@ class Verdict:
 
 
 def compare_reports(report: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[Verdict]:
-    """Judge every figure of the baseline that has a tolerance, by the tolerance that stands in the baseline.
+    """Judge every figure of the baseline that has a tolerance, by that tolerance.
 
     Raises:
-        TslrecError: the two are of different suites.
+        TslrecError: the reports are of different suites.
     """
-    differ = [f"{key} {value!r} in the baseline, {report['suite'].get(key)!r} here"
-              for key, value in baseline["suite"].items() if report["suite"].get(key) != value]
-    if differ:
-        raise TslrecError(f"the baseline is of another benchmark: {'; '.join(differ)}; give the same options, or make "
-                          "a new baseline with --out")
+    differences = [f"{key} {value!r} in the baseline, {report['suite'].get(key)!r} here"
+                   for key, value in baseline["suite"].items() if report["suite"].get(key) != value]
+    if differences:
+        raise TslrecError(f"the baseline is of another benchmark: {'; '.join(differences)}; give the same options, or "
+                          "make a new baseline with --out")
     verdicts = []
     for name, figure in baseline["figures"].items():
         if figure.get("tolerance") is not None:
@@ -62,20 +62,20 @@ def compare_reports(report: Mapping[str, Any], baseline: Mapping[str, Any]) -> l
 
 
 def other_environment(report: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
-    """Return in what the two were made differently, as far as figures may depend on it."""
+    """Return the differences in hardware and versions that figures may depend on."""
     here, there = report["environment"], baseline["environment"]
-    found = [f"{key} {there.get(key)} (here {here.get(key)})" for key in ("cpu", "processors", "instruction_set")
-             if here.get(key) != there.get(key)]
+    differences = [f"{key} {there.get(key)} (here {here.get(key)})" for key in ("cpu", "processors", "instruction_set")
+                   if here.get(key) != there.get(key)]
     versions = there.get("versions", {})
-    return found + [f"{name} {version} (here {here['versions'].get(name)})" for name, version in versions.items()
-                    if here["versions"].get(name) != version]
+    return differences + [f"{name} {version} (here {here['versions'].get(name)})"
+                          for name, version in versions.items() if here["versions"].get(name) != version]
 
 
 def load_baseline(path: Path) -> dict[str, Any]:
     """Read a report.
 
     Raises:
-        TslrecError: the file is missing, or is not a report of this schema.
+        TslrecError: the file is missing or is not a report of this schema.
     """
     report = read_json(path)
     problem = _problem_of(report)
@@ -85,18 +85,15 @@ def load_baseline(path: Path) -> dict[str, Any]:
 
 
 def _problem_of(report: Any) -> str | None:
-    """Say what is wrong with the contents of a file."""
+    """Return what is wrong with the contents of a file, or None."""
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
         return f"its schema is {report.get('schema') if isinstance(report, dict) else None}, expected {SCHEMA}"
     if not all(isinstance(report.get(key), dict) for key in ("suite", "environment", "figures")):
         return "it lacks suite, environment or figures"
     for name, figure in report["figures"].items():
-        if not (isinstance(figure, dict) and _is_number(figure.get("value")) and figure["value"] > 0
-                and _is_number(figure.get("tolerance", 0)) and figure.get("tolerance", 0) >= 0
-                and figure.get("better") in BETTER):
+        numbers = [figure.get("value"), figure.get("tolerance", 0)] if isinstance(figure, dict) else [None]
+        if not (all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+                and figure["value"] > 0 and figure.get("tolerance", 0) >= 0 and figure.get("better") in BETTER):
             return f"{name} needs a value above 0, a tolerance of at least 0 and better, one of {', '.join(BETTER)}"
     return None
 
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

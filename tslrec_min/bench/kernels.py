@@ -21,17 +21,17 @@ _NEGATIVES = 64
 _WIDTH = 64
 _ALPHA = 0.75
 _BATCHING_TOLERANCE = 0.3
-"""The kernel is only a part of a batch's time, bound by memory: its work done twice was 1.39 times the time."""
+"""The kernel is only part of a batch's time, which memory limits: its work done twice took 1.39 times as long."""
 
 
 @dataclass(frozen=True)
 class KernelSizes:
-    """How much the kernels are given."""
+    """The size of the kernels' inputs."""
 
     users: int
     items: int
     history: int
-    """Items of every user."""
+    """Number of items of every user."""
 
 
 class _Case:
@@ -50,14 +50,7 @@ class _Case:
 
 
 def kernel_figures(sizes: KernelSizes, seed: int, effort: Effort, threads: int) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of every kernel.
-
-    Args:
-        sizes: of the random histories and factors.
-        seed: of these.
-        effort: turns of each.
-        threads: of kernels and of torch.
-    """
+    """Yield the name and the figure of every kernel, on random histories and factors from a seed."""
     case = _Case(sizes, seed)
     yield from _batching(case, effort, threads)
     yield from _sampling(case, effort, threads)

@@ -1,4 +1,4 @@
-"""Times of what the stages spend theirs on, each against the usual way or against bare matrix products."""
+"""Times of what the stages spend most time on, each against the usual way or against bare matrix products."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..categories.artifact import load_categories
 from ..configs import PrepareConfig, TrainConfig
 from ..data.csr import owners
 from ..data.dataset import Dataset, load_dataset
+from ..data.prepare import prepare
 from ..finetuning.artifact import open_tuned
 from ..finetuning.head import PreferenceModel
 from ..finetuning.losses import preference_loss
 from ..finetuning.samples import make_samples
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.lora import add_lora
-from ..llm.model import LanguageModel, load_language_model
-from ..llm.prompts import TokenPrompt
+from ..llm.model import load_language_model
 from ..recommenders.adapters import build_adapter
 from ..recommenders.artifact import load_recommender
 from ..recommenders.batching import history_batch
@@ -30,8 +30,7 @@ from ..recommenders.models import build_recommender
 from ..recommenders.training import TrainingRun
 from .chain import CPU, Chain
 from .figures import Effort, Figure, relative_time
-from .padded import pooled_states
-from .references import read_histories
+from .references import pooled_states, read_histories
 
 _PRODUCT = 384
 """Rows and columns of the bare products."""
@@ -39,25 +38,17 @@ _PADDED_PROMPTS = 32
 
 
 def stage_figures(chain: Chain, interactions: Path, effort: Effort) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of every stage, on what a chain has made.
-
-    Args:
-        chain: that was run.
-        interactions: what it was made from.
-        effort: turns of each.
-    """
+    """Yield the name and the figure of every stage, measured on the artifacts of a chain from these interactions."""
     dataset, dataset_hash = load_dataset(chain.dataset)
     with tempfile.TemporaryDirectory(dir=chain.folder) as folder:
         yield "prepare_time", _preparing(interactions, Path(folder), effort)
-    yield "train_time", _training(dataset, chain.config.train, effort, chain.threads)
+    yield "train_time", _training(dataset, chain.train, effort, chain.threads)
     yield "finetune_time", _fine_tuning(chain, dataset, dataset_hash, effort)
     yield "embed_time", _embedding(chain, dataset, effort)
     yield "evaluate_time", _evaluating(chain, dataset, dataset_hash, effort)
 
 
 def _preparing(interactions: Path, folder: Path, effort: Effort) -> Figure:
-    from ..data.prepare import prepare
-
     numbers = itertools.count()
     return relative_time(lambda: prepare(interactions, folder / str(next(numbers)), PrepareConfig(k_core=2)),
                          lambda: read_histories(interactions), effort,
@@ -86,7 +77,7 @@ def _training(dataset: Dataset, config: TrainConfig, effort: Effort, threads: in
 
 def _fine_tuning(chain: Chain, dataset: Dataset, dataset_hash: str, effort: Effort) -> Figure:
     """Time the loss and its gradients for a batch of users, packed and padded, by the same weights."""
-    config = chain.config.finetune
+    config = chain.finetune
     categories, _ = load_categories(chain.folder / "pretrain", dataset, dataset_hash)
     language_model = load_language_model(config.model)
     add_lora(language_model.network, rank=config.lora_rank, alpha=config.lora_alpha)
@@ -109,19 +100,19 @@ def _fine_tuning(chain: Chain, dataset: Dataset, dataset_hash: str, effort: Effo
 def _embedding(chain: Chain, dataset: Dataset, effort: Effort) -> Figure:
     """Time the states of items by llama.cpp on the quantised file, and by the base model in float32."""
     tuned = open_tuned(chain.folder / "finetune")
-    language_model: LanguageModel = load_language_model(chain.config.finetune.model)
+    language_model = load_language_model(chain.finetune.model)
     titles = dataset.titles[:4 * _PADDED_PROMPTS]
     prompts = tuned.template.tokenize_all([[title] for title in titles], language_model.tokenizer)
-    with LlamaEngine(tuned.quantised, threads=chain.threads) as engine:
-        return relative_time(lambda: engine.embed(prompts), lambda: _padded(language_model, prompts), effort,
-                             "embedding by llama.cpp / padded batches through transformers")
+    by_length = sorted(prompts, key=lambda prompt: prompt.pool_stop)
 
-
-def _padded(language_model: LanguageModel, prompts: list[TokenPrompt]) -> None:
-    prompts = sorted(prompts, key=lambda prompt: prompt.pool_stop)
-    with torch.inference_mode():
+    @torch.inference_mode()
+    def padded() -> None:
         for start in range(0, len(prompts), _PADDED_PROMPTS):
-            pooled_states(language_model.network, prompts[start:start + _PADDED_PROMPTS], CPU)
+            pooled_states(language_model.network, by_length[start:start + _PADDED_PROMPTS], CPU)
+
+    with LlamaEngine(tuned.quantised, threads=chain.threads) as engine:
+        return relative_time(lambda: engine.embed(prompts), padded, effort,
+                             "embedding by llama.cpp / padded batches through transformers")
 
 
 def _evaluating(chain: Chain, dataset: Dataset, dataset_hash: str, effort: Effort) -> Figure:

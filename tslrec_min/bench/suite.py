@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import FinetuneConfig, TrainConfig
+from ..llm.prompts import template_of
 from ..runtime.progress import progress, step
-from .chain import Chain, ChainConfig, quality_figures
+from .chain import Chain, quality_figures
 from .environment import environment
 from .figures import Effort, Figure
 from .gate import SCHEMA
 from .kernels import KernelSizes, kernel_figures
-from .synthetic import Sizes, write_interactions
+from .stages import stage_figures
+from .synthetic import ADJECTIVES, KINDS, write_interactions
+from .tiny_model import write_tiny_model
 
 SEED = 0
 _N_FIGURES = 20  # of the progress bar
@@ -24,9 +27,10 @@ _N_FIGURES = 20  # of the progress bar
 
 @dataclass(frozen=True)
 class Suite:
-    """One size of the benchmark."""
+    """One size of the benchmark; users and items are those of the synthetic data."""
 
-    data: Sizes
+    users: int
+    items: int
     kernels: KernelSizes
     effort: Effort
     train: TrainConfig
@@ -35,17 +39,18 @@ class Suite:
 
 SUITES = {
     "full": Suite(
-        Sizes(users=900, items=240), KernelSizes(users=2048, items=2400, history=150), Effort(rounds=25, seconds=1.5),
-        TrainConfig(width=32, blocks=1, epochs=12, patience=12, max_len=24, dropout=0.2, learning_rate=4e-3),
-        FinetuneConfig(users=240, max_history=10, checks=1, parity_prompts=60, precision="fp32",
-                       learning_rate=1e-3, head_learning_rate=5e-3)),
+        users=900, items=240, kernels=KernelSizes(users=2048, items=2400, history=150),
+        effort=Effort(rounds=25, seconds=1.5),
+        train=TrainConfig(width=32, blocks=1, epochs=12, patience=12, max_len=24, dropout=0.2, learning_rate=4e-3),
+        finetune=FinetuneConfig(users=240, max_history=10, checks=1, parity_prompts=60, precision="fp32",
+                                learning_rate=1e-3, head_learning_rate=5e-3)),
     "tiny": Suite(
-        Sizes(users=80, items=48), KernelSizes(users=256, items=300, history=20),
-        Effort(rounds=1, seconds=1.0, least_rounds=1),
-        TrainConfig(width=16, blocks=1, epochs=2, max_len=24),
-        FinetuneConfig(users=16, max_history=4, checks=1, parity_prompts=8, precision="fp32")),
+        users=80, items=48, kernels=KernelSizes(users=256, items=300, history=20),
+        effort=Effort(rounds=1, seconds=1.0, min_rounds=1),
+        train=TrainConfig(width=16, blocks=1, epochs=2, max_len=24),
+        finetune=FinetuneConfig(users=16, max_history=4, checks=1, parity_prompts=8, precision="fp32")),
 }
-"""``tiny`` is there to see whether the benchmark runs: its figures mean nothing."""
+"""``tiny`` only shows that the benchmark runs: its figures mean nothing."""
 _CATEGORIES = 8
 
 
@@ -54,8 +59,8 @@ def run_suite(size: str, *, model: str | None, threads: int) -> dict[str, Any]:
 
     Args:
         size: one of SUITES.
-        model: language model, see `sources.resolve_model`; None: a small random one, made for this.
-        threads: of everything.
+        model: language model, see `FinetuneConfig`; None: a small random one.
+        threads: number of threads.
 
     Returns:
         The report, JSON-able: ``schema``, ``suite`` (what reports must agree in to be compared), ``environment``,
@@ -77,23 +82,17 @@ def run_suite(size: str, *, model: str | None, threads: int) -> dict[str, Any]:
 
 
 def _chain(folder: Path, suite: Suite, model: str | None, threads: int) -> Chain:
-    from ..llm.prompts import template_of
-    from .synthetic import ADJECTIVES, KINDS
-    from .tiny_model import write_tiny_model
-
     if model is None:
         texts = [template_of(suite.finetune).prefix, *(f"\n- {adjective} {kind}" for adjective in ADJECTIVES
                                                        for kind in KINDS)]
         model = str(write_tiny_model(folder / "tiny-model", texts, SEED))
-    return Chain(folder, ChainConfig(suite.train, _CATEGORIES, replace(suite.finetune, model=model)), threads)
+    return Chain(folder, suite.train, _CATEGORIES, replace(suite.finetune, model=model), threads)
 
 
 def _figures(chain: Chain, folder: Path, suite: Suite) -> Iterator[tuple[str, Figure]]:
-    from .stages import stage_figures
-
     raw = folder / "raw"
     raw.mkdir()
-    interactions = write_interactions(raw, suite.data, SEED)
+    interactions = write_interactions(raw, users=suite.users, items=suite.items, seed=SEED)
     chain.run(interactions)
     yield from quality_figures(chain).items()
     yield from kernel_figures(suite.kernels, SEED, suite.effort, chain.threads)

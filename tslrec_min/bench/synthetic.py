@@ -7,13 +7,12 @@ much about the next one, and popularity little.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 KINDS = ("Harbour", "Garden", "Winter", "Desert", "Castle", "Robot", "Violin", "Recipe")
-"""A noun in the titles of each kind."""
+"""The noun in the titles of each kind."""
 ADJECTIVES = ("Quiet", "Golden", "Broken", "Hidden", "Distant", "Paper", "Second", "Blue", "Last", "Endless")
 _FOLLOWS = 0.65
 """Probability that the next item is the one after the last."""
@@ -22,37 +21,19 @@ _LENGTHS = (10, 24)
 """Shortest and longest history."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How large the data are."""
-
-    users: int
-    items: int
-
-
-def write_interactions(folder: Path, sizes: Sizes, seed: int) -> Path:
-    """Write interactions.csv and items.csv.
-
-    Args:
-        folder: where to; it is there.
-        sizes: numbers of users and of items.
-        seed: the same one gives the same files.
-
-    Returns:
-        The file of the interactions.
-    """
+def write_interactions(folder: Path, *, users: int, items: int, seed: int) -> Path:
+    """Write interactions.csv and items.csv into an existing folder; return the file of the interactions."""
     random = np.random.default_rng(seed)
-    circles = np.array_split(random.permutation(sizes.items), len(KINDS))
+    circles = np.array_split(random.permutation(items), len(KINDS))
     lines = ["user_id,item_id,timestamp"]
-    for user in range(sizes.users):
+    for user in range(users):
         liked = [circles[kind] for kind in random.permutation(len(KINDS))[:_LIKED_KINDS]]
         length = int(random.integers(_LENGTHS[0], _LENGTHS[1] + 1))
         lines += [f"u{user},i{item},{time}" for time, item in enumerate(_history(liked, length, random))]
     path = folder / "interactions.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     kinds = {int(item): kind for kind, circle in enumerate(circles) for item in circle}
-    titles = [f"i{item},{ADJECTIVES[item % len(ADJECTIVES)]} {KINDS[kinds[item]]} {item}"
-              for item in range(sizes.items)]
+    titles = [f"i{item},{ADJECTIVES[item % len(ADJECTIVES)]} {KINDS[kinds[item]]} {item}" for item in range(items)]
     (folder / "items.csv").write_text("item_id,title\n" + "\n".join(titles) + "\n", encoding="utf-8")
     return path
 

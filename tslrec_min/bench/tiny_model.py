@@ -13,16 +13,23 @@ def write_tiny_model(folder: Path, texts: Sequence[str], seed: int) -> Path:
     """Write a model as transformers stores it; its weights are random, large enough for attention to matter.
 
     Args:
-        folder: the model's, made here.
-        texts: what the tokenizer is trained on.
+        folder: of the model, created here.
+        texts: training texts of the tokenizer, byte-level BPE like SmolLM2's.
         seed: of the weights.
     """
     import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from ..llm.model import quiet_transformers
 
-    tokenizer = _tokenizer(texts)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
+                                                       pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=_VOCABULARY, special_tokens=list(_SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False))
     torch.manual_seed(seed)
     network = LlamaForCausalLM(LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(), hidden_size=128, intermediate_size=256, num_hidden_layers=3,
@@ -32,17 +39,3 @@ def write_tiny_model(folder: Path, texts: Sequence[str], seed: int) -> Path:
         network.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
-
-
-def _tokenizer(texts: Sequence[str]):  # type: ignore[no-untyped-def] # the library has no types
-    """Train byte-level BPE like SmolLM2's."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
-                                                       pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=_VOCABULARY, special_tokens=list(_SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False))
-    return tokenizer

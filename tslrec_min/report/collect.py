@@ -11,7 +11,7 @@ from typing import Any
 from ..categories.artifact import Categories, load_categories
 from ..data.dataset import Dataset, load_dataset
 from ..embedding.quality import neighbour_share
-from ..errors import TslrecError
+from ..errors import TslrecError, missing_path
 from ..evaluation.arms import parse_named_folder
 from ..evaluation.artifact import Results, load_results
 from ..item_vectors.artifact import PREFERENCES
@@ -19,51 +19,44 @@ from ..item_vectors.load import load_item_embeddings
 from ..storage.artifacts import Artifact, open_artifact, read_json
 from .statistics import FloatArray, principal_plane
 
-FOLDER_OF_A_RUN = "give the folder of a tslrec run, or of one of its stages"
-"""What every message says that refuses a specification."""
+_EXPECTED = "give the folder of a tslrec run, or of one of its stages"
 KINDS = ("dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate")
 """Roles of artifacts in the order of the method; an embed artifact of a model as it is has the role embed-untuned."""
-EMBEDDINGS = ("embed-untuned", "embed")
-"""Roles of item embeddings: before and after fine-tuning."""
 ITEM_VECTORS = {"embed-untuned": ("embed-untuned", "states"), "embed": ("embed", "states"),
                 "preferences": ("embed", "preferences")}
-"""Name of item vectors -> role of the artifact that has them, and which of its vectors they are."""
-MOST_NEIGHBOURS = 30_000
-"""Items whose neighbours are looked for; more would take minutes."""
-_SINGLE = "single stages"
-_DEPTH = 2
-"""Folders of a run lie at most so deep: train/NAME."""
+"""Name of the item vectors -> role of the artifact that has them, and their kind there."""
+MAX_NEIGHBOUR_ITEMS = 30_000
+"""Maximum number of items for which neighbours are computed; more would take minutes."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How item vectors lie among each other."""
+    """How item vectors are spread."""
 
     points: FloatArray
     """float64 [I, 2], see `principal_plane`."""
     variance: float
-    """Share of the variance that the plane holds."""
+    """Share of the variance in the plane."""
     neighbour_share: float | None
-    """Of an item's 10 nearest neighbours, those in its latent category; None without categories, and for more than
-    `MOST_NEIGHBOURS` items: every item is compared with every other."""
+    """Share of an item's 10 nearest neighbours that are in its latent category; None without categories, and for more
+    than `MAX_NEIGHBOUR_ITEMS` items."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The artifacts of one run; what needs an artifact that is not there is None or empty."""
+    """The artifacts of one run; attributes that need a missing artifact are None or empty."""
 
     name: str
     stages: Mapping[str, Sequence[Artifact]]
-    """Role -> its artifacts; one each, but for train."""
+    """Role -> its artifacts; at most one, except for train."""
     left_out: Sequence[str]
-    """Artifacts that are there but do not belong to the data set, and why; for the reader."""
-    failed_parity: Mapping[str, Any] | None = None
-    """The figures that a failed `finetune` left."""
+    """Artifacts that are not shown, and why; for the reader."""
+    failed_parity: Mapping[str, Any] | None
+    """The parity figures of a `finetune` that failed."""
 
     def stage(self, role: str) -> Artifact | None:
-        """Return the one artifact of a role."""
-        found = self.stages.get(role, ())
-        return found[0] if found else None
+        """Return the one artifact of a role, or None."""
+        return next(iter(self.stages[role]), None)
 
     def file(self, role: str, name: str) -> Any:
         """Return a JSON file of the artifact of a role, or None."""
@@ -73,7 +66,7 @@ class Run:
     @cached_property
     def missing(self) -> list[str]:
         """Roles without an artifact."""
-        return [role for role in KINDS if not self.stages.get(role)]
+        return [role for role in KINDS if not self.stages[role]]
 
     @cached_property
     def dataset(self) -> Dataset | None:
@@ -97,42 +90,40 @@ class Run:
 
     @cached_property
     def evaluation(self) -> Mapping[str, Any] | None:
-        """What `tslrec evaluate` found."""
-        found: Mapping[str, Any] | None = self.file("evaluate", "metrics.json")
-        return found
+        """The report of `tslrec evaluate`."""
+        metrics: Mapping[str, Any] | None = self.file("evaluate", "metrics.json")
+        return metrics
 
     @cached_property
     def spreads(self) -> dict[str, Spread]:
-        """Name of `ITEM_VECTORS` -> how they lie, for those that are there; one array at a time is in memory."""
-        found: dict[str, Spread] = {}
+        """Name of `ITEM_VECTORS` -> their spread, for those that exist; only one array is in memory at a time."""
+        spreads: dict[str, Spread] = {}
         if self.dataset is None:
-            return found
-        labels = self.categories.labels if self.categories else None
-        if labels is not None and len(labels) > MOST_NEIGHBOURS:
-            labels = None
+            return spreads
+        categories = self.categories if self.dataset.n_items < MAX_NEIGHBOUR_ITEMS else None
         for name, (role, kind) in ITEM_VECTORS.items():
             stage = self.stage(role)
             if stage is None or (kind == "preferences" and PREFERENCES not in stage.record["files"]):
                 continue
             embeddings = load_item_embeddings(stage.path, self.dataset, kind).known
-            share = None if labels is None else neighbour_share(embeddings, labels)
-            found[name] = Spread(*principal_plane(embeddings), share)
-        return found
+            share = neighbour_share(embeddings, categories.labels) if categories else None
+            spreads[name] = Spread(*principal_plane(embeddings), share)
+        return spreads
 
     def trainings(self) -> list[tuple[str, Artifact]]:
-        """Return the arm of every trained recommender, by the hashes that evaluate recorded, else its folder's name."""
+        """Return every trained recommender with its arm: the one that evaluate recorded, or the folder's name."""
         stage = self.stage("evaluate")
         arms = {} if stage is None else {value: arm.rpartition("[")[0] for arm, value in stage.record["inputs"].items()
                                          if arm.endswith("]")}
-        return [(arms.get(artifact.hash, artifact.path.name), artifact) for artifact in self.stages.get("train", ())]
+        return [(arms.get(artifact.hash, artifact.path.name), artifact) for artifact in self.stages["train"]]
 
 
 def collect(specifications: Sequence[str]) -> list[Run]:
     """Find the artifacts of runs.
 
     Args:
-        specifications: folders of runs, as ``FOLDER`` or ``NAME=FOLDER``; folders of single stages that have one NAME,
-            or none, are taken together as one run.
+        specifications: folders of runs, as ``FOLDER`` or ``NAME=FOLDER``; folders of single stages with the same NAME,
+            or with none, are taken together as one run.
 
     Returns:
         The runs in the order given, with different names.
@@ -141,29 +132,33 @@ def collect(specifications: Sequence[str]) -> list[Run]:
         TslrecError: a folder is missing or holds no artifact, an artifact is damaged, or one run has two artifacts for
             one place.
     """
-    found: dict[str, list[Artifact]] = {}
-    evidence: dict[str, Mapping[str, Any]] = {}
-    for specification in specifications:
-        name, path = parse_named_folder(specification)
+    runs: dict[str, list[Artifact]] = {}
+    failed_parity: dict[str, Mapping[str, Any]] = {}
+    folders = [parse_named_folder(specification) for specification in specifications]
+    for _, path in folders:  # before anything slow is read
+        if not path.exists():
+            raise missing_path(path, _EXPECTED, fits=Path.is_dir)
         if not path.is_dir():
-            raise TslrecError(f"{path} is not a folder; {FOLDER_OF_A_RUN}")
+            raise TslrecError(f"{path} is not a folder; {_EXPECTED}")
+    for name, path in folders:
         if (path / "config.json").is_file():
-            found.setdefault(name or _SINGLE, []).append(_opened(path))
+            runs.setdefault(name or "single stages", []).append(_opened(path))
             continue
         artifacts = [_opened(folder) for folder in _artifact_folders(path)]
         name = name or path.resolve().name
         if not artifacts:
             raise TslrecError(f"{path} holds no artifact of tslrec: no folder in it has a config.json; "
-                              f"{FOLDER_OF_A_RUN}")
-        if name in found:
+                              f"{_EXPECTED}")
+        if name in runs:
             raise TslrecError(f"two runs are called {name!r}; name them: NAME={path}")
-        found[name] = artifacts
+        runs[name] = artifacts
         if (path / "finetune.parity.json").is_file():
-            evidence[name] = read_json(path / "finetune.parity.json")
-    return [_run(name, artifacts, evidence.get(name)) for name, artifacts in found.items()]
+            failed_parity[name] = read_json(path / "finetune.parity.json")
+    return [_run(name, artifacts, failed_parity.get(name)) for name, artifacts in runs.items()]
 
 
-def _artifact_folders(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
+def _artifact_folders(folder: Path, depth: int = 2) -> Iterator[Path]:
+    """Give the folders of artifacts, the deepest of which are train/NAME."""
     for child in sorted(folder.iterdir()):
         if not child.is_dir() or child.name.startswith("."):
             continue
@@ -187,11 +182,11 @@ def _role(artifact: Artifact) -> str:
     return "embed-untuned" if kind == "embed" and "finetune" not in artifact.record["inputs"] else kind
 
 
-def _run(name: str, artifacts: Sequence[Artifact], evidence: Mapping[str, Any] | None) -> Run:
-    """Sort artifacts by role; those of another data set, and of the pretraining before the last, are left out."""
+def _run(name: str, artifacts: Sequence[Artifact], failed_parity: Mapping[str, Any] | None) -> Run:
+    """Sort artifacts by role and leave out those that were made from other artifacts than the ones shown."""
     stages: dict[str, list[Artifact]] = {role: [] for role in KINDS}
     left_out: list[str] = []
-    for artifact in sorted(artifacts, key=lambda found: KINDS.index(_role(found)) if _role(found) in KINDS else -1):
+    for artifact in sorted(artifacts, key=lambda each: KINDS.index(_role(each)) if _role(each) in KINDS else -1):
         role = _role(artifact)
         if role not in KINDS:
             left_out.append(f"{artifact.path.name}: reports do not show artifacts of kind {role}")
@@ -205,4 +200,4 @@ def _run(name: str, artifacts: Sequence[Artifact], evidence: Mapping[str, Any] |
                               "give one of them, or give each run as a folder of its own")
         else:
             stages[role].append(artifact)
-    return Run(name, stages, left_out, None if stages["finetune"] else evidence)
+    return Run(name, stages, left_out, None if stages["finetune"] else failed_parity)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#010101", "#010102", "#010103"
 SERIES = tuple(f"#01020{number}" for number in range(8))
-"""Stand-ins for the colours of arms and the like."""
+"""Stand-ins for the colours of lines, such as those of arms."""
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 """Line styles, so that lines differ in more than colour."""
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"} | {
@@ -40,8 +40,8 @@ def draw(paint: Callable[[Axes], None], name: str, title: str, *, size: tuple[fl
     Args:
         paint: draws into the axes, with colours of this module.
         name: unique on the page; a prefix of all ids in the picture.
-        title: what it shows, for those who can't see it.
-        size: inches; only their ratio and the size relative to texts matter.
+        title: what it shows, for readers who can't see it.
+        size: width and height in inches; only their ratio and the size relative to texts matter.
     """
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -57,9 +57,9 @@ def draw(paint: Callable[[Axes], None], name: str, title: str, *, size: tuple[fl
 
 def _inline(document: str, name: str, title: str) -> Markup:
     """Return the picture of an SVG document as an element of the page."""
-    found = re.search(r'viewBox="([^"]+)"[^>]*>(.*)</svg>', document, re.DOTALL)
-    assert found, "matplotlib writes one svg element with a viewBox"
-    inner = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", found[2],
+    svg = re.search(r'viewBox="([^"]+)"[^>]*>(.*)</svg>', document, re.DOTALL)
+    assert svg, "matplotlib writes one svg element with a viewBox"
+    inner = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", svg[2],
                    flags=re.DOTALL)
     inner = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", inner.replace("xlink:href", "href"))
     inner = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda part: re.sub(r"(\.\d\d)\d+", r"\1", part[0]), inner)
@@ -67,7 +67,7 @@ def _inline(document: str, name: str, title: str) -> Markup:
     inner = re.sub("|".join(_VARIABLES), lambda color: _VARIABLES[color[0]], inner)
     inner = re.sub(r"\s*\n\s*", "\n", inner)
     return Markup('<svg viewBox="{0}" role="img" aria-labelledby="{1}-title"><title id="{1}-title">{2}</title>{3}</svg>'
-                  ).format(found[1], name, printable(title), Markup(inner))
+                  ).format(svg[1], name, printable(title), Markup(inner))
 
 
 def style(group: int) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def style(group: int) -> dict[str, Any]:
 
 
 def legend(labels: Sequence[str]) -> Markup:
-    """Return which line is whose, in the order of `style`."""
+    """Return a legend of lines that are drawn in the order of `style`."""
     entries = []
     for group, label in enumerate(labels):
         color, (_, dashes) = style(group).values()

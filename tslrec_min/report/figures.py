@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,32 +18,27 @@ _STEPS = 400
 """Points of a curve of training losses: more can't be seen."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A line of a picture."""
-
-    group: int
-    """Lines of one group, such as the seeds of an arm, look alike."""
-    values: Sequence[float]
-    """For 1, 2, ..."""
-
-
-def curves(name: str, title: str, lines: Sequence[Curve], ylabel: str) -> Markup:
-    """Draw values by epoch."""
+def curves(name: str, title: str, lines: Sequence[tuple[int, Sequence[float]]], xlabel: str, ylabel: str, *,
+           logarithmic: bool = False) -> Markup:
+    """Draw lines, (group, values for x = 1, 2, ...) each; lines of one group, such as an arm's seeds, look alike."""
     from matplotlib.ticker import MaxNLocator
 
     def paint(axes: Axes) -> None:
-        for line in lines:
-            marker = "o" if len(line.values) == 1 else None  # a line of one point can't be seen
-            axes.plot(range(1, len(line.values) + 1), line.values, marker=marker, markersize=3, **style(line.group))
-        axes.set(xlabel="epoch", ylabel=ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for group, values in lines:
+            marker = "o" if len(values) == 1 else None  # a line of one point can't be seen
+            axes.plot(range(1, len(values) + 1), values, marker=marker, markersize=3, **style(group))
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if logarithmic:
+            axes.set_xscale("log")
+            plain_numbers(axes)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return draw(paint, name, title)
 
 
 def histogram(name: str, title: str, values: np.ndarray, xlabel: str, ylabel: str) -> Markup:
-    """Draw how many of int64 [n] values lie where; both axes are logarithmic where values differ much."""
+    """Draw a histogram of values, int64 [n]; the x axis is logarithmic if they differ more than tenfold."""
     counts, edges = bins(values)
 
     def paint(axes: Axes) -> None:
@@ -60,7 +54,7 @@ def histogram(name: str, title: str, values: np.ndarray, xlabel: str, ylabel: st
 
 
 def plain_numbers(axes: Axes) -> None:
-    """Label a logarithmic axis with 1, 2, 5, 10, ... rather than powers of ten."""
+    """Label a logarithmic x axis with 1, 2, 5, 10, ... instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -70,7 +64,7 @@ def plain_numbers(axes: Axes) -> None:
 
 def held_out_losses(name: str, title: str, checks: Sequence[Mapping[str, float]], baseline: float, ylabel: str
                     ) -> Markup:
-    """Draw the held-out loss of every check below the constant predictor's."""
+    """Draw the held-out loss of every check, and the constant predictor's as a line."""
     def paint(axes: Axes) -> None:
         steps = [check["step"] for check in checks]
         axes.plot(steps, [check["loss"] for check in checks], marker="o", markersize=3.5, color=SERIES[0])
@@ -111,15 +105,14 @@ def category_sizes(name: str, title: str, sizes: np.ndarray, colors: Sequence[st
 
 
 def item_map(name: str, title: str, points: np.ndarray, labels: np.ndarray, colors: Sequence[str]) -> Markup:
-    """Draw items as dots, coloured by their categories.
+    """Draw items as dots in the colours of their categories.
 
-    The dots of a category are one path of lines without length and with round ends: a tenth of the size of so many
-    circles.
+    The dots of a category are one path of lines of length 0 with round ends: a tenth of the size of as many circles.
 
     Args:
         name, title: see `draw`.
         points: float64 [n, 2].
-        labels: int64 [n], categories.
+        labels: int64 [n], the categories.
         colors: of each category.
     """
     from matplotlib.patches import PathPatch
@@ -149,10 +142,10 @@ def intervals(name: str, title: str, figures: Sequence[ArmFigure], *, lift: bool
 
     def paint(axes: Axes) -> None:
         for figure in shown:
-            found, arm = figure.lift if lift and figure.lift else figure.own, arms.index(figure.arm)
+            test, arm = figure.lift if lift and figure.lift else figure.own, arms.index(figure.arm)
             place = groups.index(figure.group) * per_group + arm - lift
-            axes.plot([found.low, found.high], [place, place], **(style(arm) | {"linestyle": "-"}))
-            axes.plot([found.mean_difference], [place], marker="osD^vPX*"[arm % 8], markersize=4.5, **style(arm))
+            axes.plot([test.low, test.high], [place, place], **(style(arm) | {"linestyle": "-"}))
+            axes.plot([test.mean_difference], [place], marker="osD^vPX*"[arm % 8], markersize=4.5, **style(arm))
         axes.set_yticks([number * per_group + (len(arms) - lift - 1) / 2 for number in range(len(groups))], groups)
         axes.set_ylim(len(groups) * per_group - 0.9, -0.9)
         axes.grid(False, axis="y")
@@ -164,20 +157,8 @@ def intervals(name: str, title: str, figures: Sequence[ArmFigure], *, lift: bool
     return draw(paint, name, title, size=(4.4, 0.8 + 0.15 * per_group * len(groups)))
 
 
-def hit_curves(name: str, title: str, rates: Mapping[str, np.ndarray], most: int) -> Markup:
-    """Draw HR@k of every arm, float64 [most], for k = 1..most."""
-    def paint(axes: Axes) -> None:
-        for arm, values in enumerate(rates.values()):
-            axes.plot(range(1, most + 1), values, **style(arm))
-        axes.set_xscale("log")
-        plain_numbers(axes)
-        axes.set(xlabel="k, length of the list", ylabel="HR@k")
-
-    return draw(paint, name, title)
-
-
 def category_colors(count: int) -> list[str]:
-    """Return so many colours that can be told from white and from black: hues a golden angle apart, two lightnesses.
+    """Return `count` colours that stand out from white and black: hues a golden angle apart, in two lightnesses.
 
     In OKLCH, "A perceptual color space for image processing", B. Ottosson, 2020.
     """

@@ -1,47 +1,40 @@
-"""The command ``report``: the page on runs, written as a whole or not at all."""
+"""The command ``report``: the page on runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import TslrecError, missing_path
-from ..evaluation.arms import parse_named_folder
+from ..errors import TslrecError
 from ..storage.atomic import output_files
-from .collect import FOLDER_OF_A_RUN, collect
+from .collect import collect
 
 
 def write_report(specifications: Sequence[str], out: Path, *, overwrite: bool = False) -> dict[str, list[str]]:
     """Write the page on runs.
 
     Args:
-        specifications: folders of `tslrec run`, or of single stages, as ``FOLDER`` or ``NAME=FOLDER``; see
-            `collect.collect`.
-        out: the page; written under another name and renamed, so it is whole or not there.
-        overwrite: replace a file that is already there.
+        specifications: see `collect.collect`.
+        out: the page; written under another name and renamed, so it is complete or not there.
+        overwrite: replace an existing file.
 
     Returns:
         Name of the run -> kinds of artifacts that it lacks; their sections are left out.
 
     Raises:
         TslrecError: matplotlib is missing, `out` exists, an artifact is missing or damaged, or the page would be
-            larger than `page.MOST_BYTES`.
+            larger than `page.MAX_BYTES`.
     """
-    for specification in specifications:  # before anything slow is loaded
-        _, path = parse_named_folder(specification)
-        if not path.exists():
-            raise missing_path(path, FOLDER_OF_A_RUN, fits=Path.is_dir)
-
     with output_files(out, overwrite=overwrite) as (temporary,):
         runs = collect(specifications)
         _check_extra()
-        from .page import MOST_BYTES, page
+        from .page import MAX_BYTES, page
 
         text = page(runs)
         size = len(text.encode())
-        if size > MOST_BYTES:
-            raise TslrecError(f"the page on {len(runs)} runs would be of {size / 1e6:.1f} MB, expected at most "
-                              f"{MOST_BYTES / 1e6:g}; write several pages, of fewer runs each")
+        if size > MAX_BYTES:
+            raise TslrecError(f"the page on {len(runs)} runs would have {size / 1e6:.1f} MB, expected at most "
+                              f"{MAX_BYTES / 1e6:g}; write several pages with fewer runs each")
         temporary.write_text(text, encoding="utf-8")
     return {run.name: run.missing for run in runs}
 

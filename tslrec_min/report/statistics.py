@@ -1,4 +1,4 @@
-"""What figures and tables are made of: bins, intervals over users, the plane in which items spread most."""
+"""The statistics behind figures and tables: bins, intervals over users, principal components of item vectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESAMPLES = 2000
 """Resamples of the users for an interval: its ends move by about 2% of its width from seed to seed."""
 _BINS = 24
 _BLOCK = 8192
-"""Item vectors that are brought into float64 at a time."""
+"""Item vectors that are converted to float64 at a time."""
 
 FloatArray = NDArray[np.float64]
 
@@ -43,15 +43,14 @@ class ArmFigure:
     group: str
     users: int
     own: BootstrapTest
-    """Of the metric itself; its p-value means nothing."""
+    """The metric itself; its p-value means nothing."""
     lift: BootstrapTest | None
-    """Of the difference from the first arm; None for that arm."""
+    """The difference from the first arm; None for that arm."""
 
 
 def arm_figures(results: Results, metrics: tuple[str, ...]) -> Iterator[ArmFigure]:
     """Give every arm's metrics with intervals, seen items left out: for all users, then by group."""
-    everybody = {"all": np.ones(len(results.user_ids), np.bool_)}
-    groups: dict[str, BoolArray] = {**everybody, **results.groups.members()}
+    groups: dict[str, BoolArray] = {"all": np.ones(len(results.user_ids), np.bool_), **results.groups.members()}
     ranks = results.ranks["filtered"]
     baseline, *_ = ranks
     for metric in metrics:

@@ -1,4 +1,4 @@
-"""Values as a page shows them: figures, settings, names of any kind, hashes."""
+"""Values as a page shows them: figures, settings, names and hashes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 
 
 def printable(value: Any) -> Any:
-    """Return a value as the template shows it: nothing for None, U+FFFD for characters that no HTML may hold."""
+    """Return a value as the template shows it: "" for None, U+FFFD for characters that HTML can't contain."""
     if value is None:
         return ""
     return value if isinstance(value, Markup) else _UNPRINTABLE.sub("\ufffd", str(value))
@@ -25,7 +25,7 @@ def quoted(text: str, longest: int = 80) -> str:
 
 
 def setting(value: object) -> str:
-    """Return a setting as text; of a path of this machine only its last part, since pages are passed on."""
+    """Return a setting as text; of a local path only the last part, since pages are passed on."""
     if not isinstance(value, str):
         return str(value)
     text = value if value and value.strip() == value else repr(value)
@@ -53,7 +53,7 @@ def signed_share(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: 12.3 s, 4 min 5 s, 2 h 3 min."""
+    """Return a time: 12.3 s, 4 min 5 s, 2 h 3 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -61,7 +61,7 @@ def duration(seconds: float) -> str:
 
 
 def hash_code(value: str) -> Markup:
-    """Return the beginning of a hash; all of it shows when it is pointed at."""
+    """Return the first characters of a hash; the title shows all of it."""
     return Markup('<code title="{}">{}</code>').format(value, value[:12])
 
 

@@ -12,7 +12,7 @@ from ...evaluation.artifact import Results
 from ...ranking.metrics import COLD_METRICS, DEFAULT_METRICS, metric_values
 from ..collect import Run
 from ..drawing import legend
-from ..figures import hit_curves, intervals
+from ..figures import curves, intervals
 from ..statistics import RESAMPLES, ArmFigure, arm_figures
 from ..text import quoted, short, with_deviation
 from .summary import METRICS
@@ -38,17 +38,17 @@ def accuracy(run: Run, name: str) -> dict[str, Any] | None:
         "differences": None if len(arms) == 1 else intervals(
             f"{name}-lift", f"Difference in NDCG@10 from {first} with 95% intervals, by group", ndcg, lift=True,
             xlabel=f"difference in NDCG@10 from {quoted(arms[0], 30)}"),
-        "hits": hit_curves(f"{name}-hits", "HR@k of every arm by the length k of the list", _hit_rates(results),
-                           _LONGEST_LIST),
+        "hits": curves(f"{name}-hits", "HR@k of every arm by the length k of the list",
+                       list(enumerate(_hit_rates(results))), "k, length of the list", "HR@k", logarithmic=True),
         "groups": (["users", "arm", "number", *columns], list(_group_rows(figures))),
         "metrics": (["arm", "seen items", *map(str.upper, metrics)], list(_metric_rows(evaluation, metrics))),
         "cold": _cold_rows(evaluation["cold"]) if "cold" in evaluation else None}
 
 
-def _hit_rates(results: Results) -> dict[str, np.ndarray]:
+def _hit_rates(results: Results) -> list[list[float]]:
     """Return HR@k of every arm for k = 1.._LONGEST_LIST, averaged over runs and users."""
-    return {arm: np.array([np.mean([metric_values(run, f"hr@{k}").mean() for run in runs])
-                           for k in range(1, _LONGEST_LIST + 1)]) for arm, runs in results.ranks["filtered"].items()}
+    return [[float(np.mean([metric_values(run, f"hr@{k}").mean() for run in runs]))
+             for k in range(1, _LONGEST_LIST + 1)] for runs in results.ranks["filtered"].values()]
 
 
 def _group_rows(figures: Sequence[ArmFigure]) -> Iterator[list[str]]:

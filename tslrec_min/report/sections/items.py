@@ -8,8 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ...embedding.quality import chance_share
-from ...storage.artifacts import read_json
-from ..collect import EMBEDDINGS, Run, Spread
+from ..collect import Run, Spread
 from ..drawing import dot
 from ..figures import category_colors, category_sizes, item_map
 from ..text import quoted
@@ -45,16 +44,20 @@ def categories(run: Run, name: str) -> dict[str, Any] | None:
 
 def maps(run: Run, name: str, most: int) -> dict[str, Any] | None:
     """Return the section on the item embeddings, with at most `most` dots a map, or None without embeddings."""
-    there = [role for role in EMBEDDINGS if run.stage(role)]
-    if not there:
+    described = {role: about for role in ("embed-untuned", "embed") if (about := run.file(role, "embed.json"))}
+    if not described:
         return None
-    return {"header": ["", *(_WHEN[role] for role in there)], "rows": _rows(run, there)} | (
-        {"pictures": None} if run.dataset is None else _pictures(run, name, most))
+    figures = {"items × numbers": "{items:,} × {width:,}", "engine": "{engine}",
+               "mean cosine of two items": "{mean_cosine:.3f}",
+               "length of vectors, mean ± deviation": "{norm_mean:.2f} ± {norm_std:.2f}",
+               "different prompts": "{different_prompts:,}", "titles cut": "{titles_cut:,}", "tokens": "{tokens:,}"}
+    rows = [[label, *(figure.format(**about) for about in described.values())] for label, figure in figures.items()]
+    return {"header": ["", *(_WHEN[role] for role in described)], "rows": rows} | (
+        {"pictures": None} if run.dataset is None else _pictures(run, run.dataset.n_items, name, most))
 
 
-def _pictures(run: Run, name: str, most: int) -> dict[str, Any]:
-    assert run.dataset is not None, "called with a data set"
-    labels = run.categories.labels[1:] if run.categories else np.zeros(run.dataset.n_items, np.int64)
+def _pictures(run: Run, n_items: int, name: str, most: int) -> dict[str, Any]:
+    labels = run.categories.labels[1:] if run.categories else np.zeros(n_items, np.int64)
     colors = category_colors(int(labels.max()) + 1)
     shown = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int))
     pictures = [(item_map(f"{name}-{which}", f"Map of the item embeddings {_WHEN[which]}, coloured by latent category",
@@ -71,12 +74,3 @@ def _caption(run: Run, which: str, spread: Spread) -> str:
     return (f"{caption} {spread.neighbour_share:.1%} of an item's 10 nearest neighbours by cosine, in all dimensions, "
             f"are of its category; by chance {chance_share(run.categories.labels):.1%}.")
 
-
-def _rows(run: Run, there: list[str]) -> list[list[str]]:
-    stages = [stage for role in there if (stage := run.stage(role))]
-    described = [read_json(stage.path / "embed.json") for stage in stages]
-    figures = {"items × numbers": "{items:,} × {width:,}", "engine": "{engine}",
-               "mean cosine of two items": "{mean_cosine:.3f}",
-               "length of vectors, mean ± deviation": "{norm_mean:.2f} ± {norm_std:.2f}",
-               "different prompts": "{different_prompts:,}", "titles cut": "{titles_cut:,}", "tokens": "{tokens:,}"}
-    return [[label, *(figure.format(**about) for about in described)] for label, figure in figures.items()]

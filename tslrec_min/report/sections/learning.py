@@ -7,11 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...finetuning.artifact import quantised_name
 from ...recommenders.training import ended_rising
 from ...storage.artifacts import Artifact, read_json
 from ..collect import Run
 from ..drawing import legend
-from ..figures import Curve, curves, held_out_losses, training_losses
+from ..figures import curves, held_out_losses, training_losses
 from ..text import quoted, short, signed_share
 
 
@@ -30,8 +31,8 @@ def _epochs(trained: Sequence[tuple[str, Artifact]], name: str) -> dict[str, Any
     logs = [(arm, artifact, read_json(artifact.path / "metrics.json")) for arm, artifact in trained]
 
     def picture(key: str, what: str) -> Markup:
-        lines = [Curve(arms.index(arm), [epoch[key] for epoch in log["epochs"]]) for arm, _, log in logs]
-        return curves(f"{name}-{key.partition('@')[0].replace('_', '-')}", f"{what} by epoch", lines, what)
+        lines = [(arms.index(arm), [epoch[key] for epoch in log["epochs"]]) for arm, _, log in logs]
+        return curves(f"{name}-{key.partition('@')[0].replace('_', '-')}", f"{what} by epoch", lines, "epoch", what)
 
     late = [ended_rising(log["best_epoch"], len(log["epochs"]), artifact.config["decay"]) for _, artifact, log in logs]
     rows = [[quoted(arm), artifact.record["seed"], f"{log['best_epoch']} of {len(log['epochs'])}{' †' * is_late}",
@@ -70,6 +71,5 @@ def parity(run: Run) -> dict[str, Any] | None:
 
 
 def _size(stage: Artifact | None, version: str) -> str:
-    names = {"F16": "model-f16.gguf"}
-    path = stage.path / names.get(version, f"model-{version}.gguf") if stage else None
+    path = stage.path / quantised_name(version) if stage else None
     return f"{path.stat().st_size / 2**20:,.1f}" if path and path.is_file() else ""

@@ -20,13 +20,13 @@ _LACKING = {"dataset": "data set, titles, categories and maps", "pretrain": "pre
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
     """Return the summary of all runs together: the table, sentences, and what is missing of each."""
-    evaluated = [run for run in runs if run.evaluation]
+    evaluated = [(run.name, run.evaluation) for run in runs if run.evaluation]
     several = len(runs) > 1
     header = [*(["run"] if several else []), "arm", *(["split"] if several else []), "seeds",
               *(text for metric in METRICS for text in (metric.upper(), "lift", "p (Holm)"))]
-    return {"verdicts": [(run.name, verdict(run.evaluation)) for run in evaluated if run.evaluation],
-            "header": header, "rows": [row for run in evaluated for row in _rows(run, several)],
-            "notes": " ".join(_notes(evaluated, several)) if evaluated else None,
+    return {"verdicts": [(name, verdict(evaluation)) for name, evaluation in evaluated],
+            "header": header, "rows": [row for pair in evaluated for row in _rows(*pair, several)],
+            "notes": " ".join(_notes([evaluation for _, evaluation in evaluated], several)) if evaluated else None,
             "absent": [(run.name, [*(f"no {role} artifact: {_LACKING[role]} are not shown" for role in run.missing),
                                    *run.left_out]) for run in runs if run.missing or run.left_out]}
 
@@ -60,13 +60,11 @@ def _lift(test: Mapping[str, Any]) -> str:
     return short(test["difference"]) if test["relative"] is None else signed_share(test["relative"])
 
 
-def _rows(run: Run, several: bool) -> Iterator[list[str]]:
-    evaluation = run.evaluation
-    assert evaluation is not None, "called for runs with an evaluation"
+def _rows(run: str, evaluation: Mapping[str, Any], several: bool) -> Iterator[list[str]]:
     tests = {(test["arm"], test["metric"]): test for test in evaluation["comparisons"] if test["group"] == "all"}
     best = {metric: max(arm["filtered"][metric]["mean"] for arm in evaluation["arms"].values()) for metric in METRICS}
     for arm, figures in evaluation["arms"].items():
-        row = [run.name, quoted(arm), evaluation["split"]] if several else [quoted(arm)]
+        row = [run, quoted(arm), evaluation["split"]] if several else [quoted(arm)]
         row.append(str(len(figures["runs"])))
         for metric in METRICS:
             values, test = figures["filtered"][metric], tests.get((arm, metric))
@@ -77,8 +75,7 @@ def _rows(run: Run, several: bool) -> Iterator[list[str]]:
         yield row
 
 
-def _notes(runs: Sequence[Run], several: bool) -> Iterator[str]:
-    evaluations = [run.evaluation for run in runs if run.evaluation]
+def _notes(evaluations: Sequence[Mapping[str, Any]], several: bool) -> Iterator[str]:
     seeds = {len(arm["runs"]) for evaluation in evaluations for arm in evaluation["arms"].values()}
     yield ("Mean ± standard deviation over seeds." if max(seeds) > 1 else
            "One seed an arm: how much results vary from seed to seed is not known.")
