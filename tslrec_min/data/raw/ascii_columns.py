@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 _WORD = 8
 _MOST_WORDS = 4
 """Longer ids are looked up by Python."""
-_SLOT_BITS = 20
-"""A cache has 1,048,576 slots, which take 36 MiB: enough for half a million ids in ten million rows."""
+_SLOT_BITS, _MAX_SLOT_BITS = 13, 20
+"""A cache grows with its ids from 8,192 slots to 1,048,576, which take 36 MiB and are enough for half a million ids."""
 _MASKS = np.array([(1 << 8 * width) - 1 for width in range(_WORD + 1)], np.uint64)
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
 """Odd, with well-mixed bits: from the golden ratio, xxHash and Vigna's generators."""
@@ -110,8 +110,12 @@ class CodeCache:
     def __init__(self, codes: dict[str, int]) -> None:
         """Take the dictionary, whose look-up gives a new id a code, or raises ValueError."""
         self._codes = codes
-        self._ids = np.zeros(1 << _SLOT_BITS, f"S{_WORD * _MOST_WORDS}")
-        self._codes_of_ids = np.zeros(1 << _SLOT_BITS, np.int32)
+        self._empty(_SLOT_BITS)
+
+    def _empty(self, slot_bits: int) -> None:
+        self._slot_bits = slot_bits
+        self._ids = np.zeros(1 << slot_bits, f"S{_WORD * _MOST_WORDS}")
+        self._codes_of_ids = np.zeros(1 << slot_bits, np.int32)
 
     def look_up(self, cells: Cells) -> np.ndarray:
         """Return the codes of a column, int32 [n].
@@ -125,11 +129,13 @@ class CodeCache:
         ids = words.view(f"S{_WORD * words.shape[1]}")[:, 0]
         mixed = words @ _FACTORS[:words.shape[1]]  # modulo 2^64; zero words change nothing
         mixed = (mixed ^ (mixed >> np.uint64(29))) * _FACTORS[0]
-        slots = mixed >> np.uint64(64 - _SLOT_BITS)
+        slots = mixed >> np.uint64(64 - self._slot_bits)
         codes = self._codes_of_ids[slots]
         others = np.flatnonzero((self._ids[slots] != ids) | (ids == b""))
         codes[others] = self._from_dictionary(cells[others])
         self._ids[slots[others]], self._codes_of_ids[slots[others]] = ids[others], codes[others]
+        if len(self._codes) > len(self._ids) // 2 and self._slot_bits < _MAX_SLOT_BITS:
+            self._empty(min(len(self._codes).bit_length() + 2, _MAX_SLOT_BITS))
         return codes
 
     def _from_dictionary(self, cells: Cells) -> np.ndarray:
