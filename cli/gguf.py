@@ -144,7 +144,7 @@ def report(dataset: Path, finetuned: Path, quants: list[str], items: int, gpu_la
         tslrec gguf report dataset finetune --quants Q8_0,Q4_K_M --downstream --epochs 20 --seeds 0,1,2
     """
     torch_device = start_torch(device, threads)
-    from ..finetuning.quantisations import report_quantisations
+    from ..finetuning.quant_report import report_quantisations
 
     compared = report_quantisations(dataset, finetuned, quants, items=items,
                                     downstream=dataclasses.replace(config, adapter="init") if downstream else None,

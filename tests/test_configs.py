@@ -35,6 +35,23 @@ def test_fine_tuning_prompt_defaults_are_the_template_defaults() -> None:
     assert template_of(FinetuneConfig()) == PromptTemplate()
 
 
+BOUNDED = [pytest.param(config_class, field, bound, id=f"{config_class.__name__}-{field.name}-{bound}")
+           for config_class in (TrainConfig, FinetuneConfig) for field in dataclasses.fields(config_class)
+           for bound in ("low", "high") if field.metadata[bound] is not None]
+
+
+@pytest.mark.parametrize(("config_class", "field", "bound"), BOUNDED)
+def test_values_beyond_a_bound_are_refused(config_class: type, field: dataclasses.Field[Any], bound: str) -> None:
+    beyond = field.metadata[bound] + (-1 if bound == "low" else 1)
+    with pytest.raises(TslrecError, match=f"{field.name}: .* is out of range; expected "):
+        from_mapping(config_class, {field.name: beyond}, "given")
+
+
+def test_a_negative_learning_rate_is_a_usage_error_of_the_command_line(cycle: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["train", str(cycle), "-o", str(tmp_path / "out"), "--learning-rate", "-1"])
+    assert result.exit_code == 2 and "'--learning-rate'" in result.stderr and "x>=0" in result.stderr
+
+
 def other_value(field: dataclasses.Field[Any]) -> Any:
     """Return a value that is allowed and not the default."""
     if field.metadata["choices"]:

@@ -27,7 +27,7 @@ ELSEWHERE = {
     "bench/test_gate.py": ("cli/bench.py",),  # a command that does no more than call what is tested there, as are these
     "cli/test_options.py": ("cli/every_command.py",),
     "recommendation/test_export.py": ("cli/export.py",),
-    "finetuning/test_quantisations.py": ("cli/gguf.py",),
+    "finetuning/test_quant_report.py": ("cli/gguf.py",),
     "recommendation/test_recommend.py": ("cli/recommend.py",),
     "recommendation/test_similar.py": ("cli/similar.py",),
 }

@@ -1,4 +1,4 @@
-"""Raw interactions -> Dataset: k-core, order, numbering, the cuts of the temporal split, cold items."""
+"""The stage ``prepare``: raw files or data frames in, a data set out; `build` has the filters, order and split."""
 
 from __future__ import annotations
 

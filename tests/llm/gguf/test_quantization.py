@@ -9,14 +9,14 @@ import pytest
 
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.gguf import quantization
-from tslrec_min.llm.gguf.quantization import QUANTS, quant_for_speed, quantize
+from tslrec_min.llm.gguf.quantization import LLAMA_TYPES, quant_for_speed, quantize
 from tslrec_min.llm.gguf.reader import read_gguf
 from tslrec_min.llm.model import LanguageModel, load_language_model
 
 from ...tiny_llm import make_tiny_llm, save_gguf
 
 
-@pytest.mark.parametrize("quant", QUANTS)
+@pytest.mark.parametrize("quant", LLAMA_TYPES)
 def test_every_quantisation_stays_close(tmp_path: Path, quant: str) -> None:
     model = load_language_model(make_tiny_llm(tmp_path / "hf", hidden_size=256, intermediate_size=256))
     source = save_gguf(model, tmp_path / "f16.gguf")
@@ -34,7 +34,7 @@ def test_what_is_quantised_can_be_quantised_again_if_asked_for(tmp_path: Path, m
     model = load_language_model(make_tiny_llm(tmp_path / "hf", hidden_size=256, intermediate_size=256,
                                               num_hidden_layers=1, vocab_size=6000))
     source = save_gguf(model, tmp_path / "f16.gguf")
-    monkeypatch.setitem(quantization.QUANTS, "Q4_1", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_1)
+    monkeypatch.setitem(quantization.LLAMA_TYPES, "Q4_1", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_1)
     slow, again = tmp_path / "q4_1.gguf", tmp_path / "q8_0.gguf"
     quantize(source, slow, "Q4_1", threads=1)
     assert quant_for_speed(slow) == "Q8_0"

@@ -15,7 +15,7 @@ from ...storage.atomic import replace_file
 from ..llama_log import captured_llama_log
 from .reader import check_gguf, gguf_reader
 
-QUANTS = {name: getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}") for name in configs.QUANTS}
+LLAMA_TYPES = {name: getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}") for name in configs.QUANTS}
 """llama.cpp's constants for `configs.QUANTS`."""
 _SLOW = (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q5_1)
 """Types that llama.cpp multiplies row by row on a CPU, at most half as fast as Q8_0."""
@@ -40,20 +40,20 @@ def quantize(source: Path, target: Path, quant: str = "Q8_0", *, threads: int, a
     Args:
         source: an f16 or f32 GGUF; a quantised one is refused, unless `again`.
         target: the file to write; it appears once complete, and replaces an older one.
-        quant: a name in `QUANTS`.
+        quant: a name in `LLAMA_TYPES`.
         threads: at least 1.
         again: accept a quantised file; its weights are rounded a second time.
 
     Raises:
         TslrecError: llama.cpp refuses the file; the message holds its last error lines.
     """
-    if quant not in QUANTS:
-        raise TslrecError(f"the quantisation is {quant!r}; expected one of {', '.join(QUANTS)}")
+    if quant not in LLAMA_TYPES:
+        raise TslrecError(f"the quantisation is {quant!r}; expected one of {', '.join(LLAMA_TYPES)}")
     source, target = Path(source), Path(target)
     check_gguf(source)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = threads
-    parameters.ftype = QUANTS[quant]
+    parameters.ftype = LLAMA_TYPES[quant]
     parameters.allow_requantize = again
     with replace_file(target) as temporary:
         with captured_llama_log() as log:

@@ -19,7 +19,7 @@ from ..item_vectors.load import of_kind
 from ..llm.engines.engine import BatchedEngine
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.engines.torch_engine import TorchEngine
-from ..llm.gguf.quantization import QUANTS, quantize
+from ..llm.gguf.quantization import LLAMA_TYPES, quantize
 from ..llm.gguf.tokenizer import load_tokenizer
 from ..llm.lora import merge_lora
 from ..llm.prompts import TokenPrompt, item_texts
@@ -44,7 +44,7 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
 
     Args:
         dataset_path, finetune_path: artifacts.
-        quants: names in `QUANTS`.
+        quants: names in `configs.QUANTS`.
         items: maximum number of items whose states are compared, evenly spaced in the catalogue; at least 2.
         downstream: also train a recommender with the vectors of all items; its adapter must take vectors.
         seeds: of those trainings.
@@ -60,9 +60,9 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     Raises:
         TslrecError: an input is missing or damaged, a quantisation is unknown, or a model's states are not finite.
     """
-    unknown = [quant for quant in quants if quant not in QUANTS]
+    unknown = [quant for quant in quants if quant not in LLAMA_TYPES]
     if unknown:
-        raise TslrecError(f"the quantisations are {', '.join(quants)}; expected some of {', '.join(QUANTS)}")
+        raise TslrecError(f"the quantisations are {', '.join(quants)}; expected some of {', '.join(LLAMA_TYPES)}")
     dataset, _ = load_dataset(dataset_path)
     compared = min(items, dataset.n_items)
     if compared < 2:

@@ -15,7 +15,7 @@ from tslrec_min.configs import QUANTS, EmbedConfig, FinetuneConfig, PretrainConf
 from tslrec_min.embedding.embed import embed_tuned
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning.finetune import finetune
-from tslrec_min.finetuning.quantisations import report_quantisations
+from tslrec_min.finetuning.quant_report import report_quantisations
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import read_json
 
