@@ -22,7 +22,7 @@ SMALL = {"width": 8, "blocks": 1, "max_len": 6, "epochs": 1, "adapter": "linear"
 def test_export_names_the_endings_that_it_knows(cycle: Path, embed: Path, tmp_path: Path) -> None:
     result = tslrec("export", cycle, embed, "-o", tmp_path / "vectors.bin")
     assert result.exit_code == 2 and "the format of" in result.stderr and not list(tmp_path.iterdir())
-    assert "expected the ending .npy, .parquet, .txt, .vec, .itememb, or say it with --format" in result.stderr
+    assert "expected the ending .npy, .parquet, .txt, .vec, .itememb; or give --format" in result.stderr
     assert tslrec("export", cycle, embed, "-o", tmp_path / "vectors.bin", "--format", "npy").exit_code == 0
 
 
