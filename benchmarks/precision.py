@@ -1,6 +1,6 @@
 """bfloat16 against float32 for the frozen weights under LoRA: one forward and backward pass on this CPU.
 
-They go through `decoder.PackedDecoder`, as fine-tuning does: in bfloat16 are the matrix products alone. The layers have
+They go through `packed_decoder.PackedDecoder`, as fine-tuning does: only matrix products are in bfloat16. The layers have
 the sizes of SmolLM2-135M, random weights and LoRA as fine-tuning adds it; there are 6 layers in place of 30, which
 changes the times and hardly their ratio. The two dtypes take turns, so that a change in the machine's load meets both.
 It supports the choice that `finetuning.resolve_precision` makes for ``auto``.

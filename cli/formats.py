@@ -45,7 +45,7 @@ class Sheet:
 
 
 def formatted(report: Mapping[str, Any], output_format: str) -> str:
-    """Return a report of `evaluation.evaluate` or `results.compare` in one of FORMATS, without a final newline."""
+    """Return a report of `evaluate` or `compare` in one of FORMATS, without a final newline."""
     if output_format == "json":
         return json.dumps(report)
     if output_format == "csv":

@@ -17,7 +17,7 @@ ELSEWHERE = {
                                                "recommenders/adapters/projection.py"),
     "categories/test_pretrain.py": ("categories/artifact.py",),  # it reads what is written
     "evaluation/test_compare.py": ("evaluation/artifact.py",),  # it reads what evaluate writes
-    "storage/test_checkpoints.py": ("storage/resumable.py",),  # runs that are taken up again
+    "storage/test_checkpoints.py": ("storage/resumable.py",),  # runs that are resumed
     "embedding/test_store.py": ("embedding/plan.py", "cli/embed.py"),  # one run, shared out and resumed
     # A page has all sections:
     "report/test_report.py": ("report/sections/accuracy.py", "report/sections/items.py",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import re
 import sys
 
@@ -24,6 +25,17 @@ def test_levels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert capsys.readouterr().err == ""
     with pytest.raises(ValueError, match="expected one of quiet, normal, verbose"):
         set_verbosity("loud")
+
+
+def test_a_root_handler_does_not_print_a_message_again(capsys: pytest.CaptureFixture[str]) -> None:
+    root, handler = logging.getLogger(), logging.StreamHandler(sys.stderr)
+    root.addHandler(handler)
+    try:
+        set_verbosity("normal")
+        note("once")
+    finally:
+        root.removeHandler(handler)
+    assert capsys.readouterr().err == "once\n"
 
 
 class Terminal:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact
+from tslrec_min.storage.artifacts import Recipe, is_current, open_artifact, read_json, write_artifact, write_json
 
 RECIPE = Recipe("thing", {"a": 1}, {"input": "abc"}, seed=3)
 PLAIN_RECIPE = Recipe("thing", {"a": 1}, {})
@@ -208,3 +208,17 @@ def test_a_record_guards_itself(tmp_path: Path) -> None:
     del record["record_hash"]  # of an older version
     (tmp_path / "a" / "config.json").write_text(json.dumps(record))
     assert is_current(tmp_path / "a", PLAIN_RECIPE)
+
+
+@pytest.mark.parametrize(("key", "value"), [("inputs", None), ("config", 5), ("versions", []), ("inputs", [])])
+def test_a_record_without_a_hash_of_its_own_has_all_that_records_have(tmp_path: Path, key: str, value: object) -> None:
+    """Records of older versions have no hash of their own."""
+    make(tmp_path / "a")
+    path = tmp_path / "a" / "config.json"
+    record = read_json(path)
+    del record["record_hash"]
+    write_json(path, record)
+    open_artifact(tmp_path / "a", "thing")
+    write_json(path, record | {key: value})
+    with pytest.raises(TslrecError, match="not the record of an artifact"):
+        open_artifact(tmp_path / "a", "thing")

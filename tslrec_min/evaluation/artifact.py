@@ -56,7 +56,7 @@ def save_ranks(folder: Path, ranks: RanksOfArms, groups: UserGroups, user_ids: S
 
 
 def load_results(path: Path) -> Results:
-    """Read a folder that `evaluation.evaluate` wrote.
+    """Read a folder that `evaluation.evaluate.evaluate` wrote.
 
     Raises:
         TslrecError: it is missing, damaged, another artifact, or from a version that stored no groups.

@@ -20,13 +20,13 @@ def compare(specifications: Sequence[str], config: EvaluateConfig, *, baseline: 
     """Compare the arms of several results.
 
     Args:
-        specifications: ``FOLDER`` that `evaluation.evaluate` wrote, or ``NAME=FOLDER`` to rename its only arm.
+        specifications: ``FOLDER`` that `evaluation.evaluate.evaluate` wrote, or ``NAME=FOLDER`` to rename its only arm.
         config: paired test; split and groups come from the results.
         baseline: the arm that the others are compared with; None: the first one.
         metrics: metrics to report and to test; None: the defaults of `summarise`.
 
     Returns:
-        The report that `evaluation.evaluate` gives for the same arms.
+        The report that `evaluation.evaluate.evaluate` gives for the same arms.
 
     Raises:
         TslrecError: results have different data, splits or users, or different arms have the same name.

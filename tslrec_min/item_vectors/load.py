@@ -55,7 +55,7 @@ def load_item_embeddings(path: Path, dataset: Dataset, kind: str = "states", *, 
         dataset: the items.
         kind: which of an artifact's embeddings, one of `configs.VECTORS`; ``auto`` or ``states`` for a file.
         ids_path: the ids of an .npy file, see `formats.read_vectors`.
-        ignore_unknown: leave out a file's items that are not in the data set, and print their number to standard error.
+        ignore_unknown: leave out a file's items that are not in the data set, and note their number.
 
     Raises:
         TslrecError: they can't be read or don't fit the data set; names the items that differ.

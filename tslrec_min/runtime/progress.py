@@ -50,6 +50,7 @@ def set_verbosity(level: str) -> None:
     _handler.verbosity, _handler.started = level, time.monotonic()
     _logger.setLevel(LEVELS[level])
     _logger.addHandler(_handler)
+    _logger.propagate = False  # else a root handler would print every message again
 
 
 def verbosity() -> str:

@@ -148,10 +148,15 @@ def _with_article(kind: str) -> str:
     return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
 
 
+_RECORD = {"kind": str, "config": dict, "inputs": dict, "files": dict, "hash": str, "versions": dict}
+
+
 def _record(path: Path) -> dict[str, Any] | None:
     """Return the record in a folder's config.json, or None if there is none or one of its hashes is wrong."""
     try:
         record: dict[str, Any] = read_json(path / "config.json")
+        if not all(isinstance(record[key], kind) for key, kind in _RECORD.items()):
+            return None
         intact = record["hash"] == sha256_of_json([record["kind"], record["files"]]) and (
             record.get(_OWN_HASH, own := _own_hash(record)) == own)  # records of older versions have no hash
     except (TslrecError, ValueError, TypeError, KeyError, AttributeError):  # another file of this name

@@ -17,7 +17,7 @@ from ..errors import TslrecError
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows: as on a file system without locks
+except ModuleNotFoundError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = ".tmp-"

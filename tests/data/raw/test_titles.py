@@ -94,3 +94,13 @@ def test_second_titles_are_skipped_and_counted(tmp_path: Path) -> None:
     assert found["bad_rows"] == {"interactions": {},
                                  "items": {"second title of an item": {"rows": 1, "first_lines": [7]}}}
     assert load_dataset(tmp_path / "d")[0].titles[1] == "Title 1"
+
+
+@pytest.mark.parametrize("text", ["0x" + "f" * 5000, "[" * 400 + "]" * 400])
+def test_item_texts_that_can_not_be_read_are_bad_rows(tmp_path: Path, text: str) -> None:
+    file = amazon_2014(tmp_path / "raw")
+    packed(tmp_path / "raw" / "meta_Beauty.json.gz",
+           "{'asin': 'a', 'title': 'A'}\n" + f"{{'asin': 'b', 'title': {text}}}\n")
+    with pytest.raises(TslrecError, match="line 2: "):
+        prepared(file, tmp_path / "a")
+    check(prepared(file, tmp_path / "b", on_bad_row="skip", missing_titles="blank"), {"a": "A", "b": ""})

@@ -30,7 +30,7 @@ def save(model: LanguageModel, path: Path, quant: str = "F16") -> Path:
     if quant == "F16":
         return path
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(quantization.QUANTS, "F32", llama_cpp.LLAMA_FTYPE_ALL_F32)
+        patch.setitem(quantization.LLAMA_TYPES, "F32", llama_cpp.LLAMA_FTYPE_ALL_F32)
         quantize(path, path.with_name(f"{quant}.gguf"), quant, threads=1)
     return path.with_name(f"{quant}.gguf")
 

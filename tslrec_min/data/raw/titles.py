@@ -59,7 +59,11 @@ def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] |
 
 def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item_id: str, texts: dict[str, Any]) -> None:
     known = {"title": raw.titles, **raw.fields}
-    given = {name: text_of(value) for name, value in texts.items()}
+    try:
+        given = {name: text_of(value) for name, value in texts.items()}
+    except (ValueError, RecursionError) as error:  # a number with too many digits, lists nested too deep
+        bad.add(where, line, "text can't be read", f"a text of item {item_id!r} can't be read: {error}")
+        return
     clean = {name: " ".join(html.unescape(text).split()) for name, text in given.items()}
     for name, text in clean.items():
         first = known[name].get(item_id, text)
