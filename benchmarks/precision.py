@@ -1,9 +1,9 @@
 """bfloat16 against float32 for the frozen weights under LoRA: one forward and backward pass on this CPU.
 
-They go through `packed_decoder.PackedDecoder`, as fine-tuning does: only matrix products are in bfloat16. The layers have
-the sizes of SmolLM2-135M, random weights and LoRA as fine-tuning adds it; there are 6 layers in place of 30, which
+They go through `packed_decoder.PackedDecoder`, as fine-tuning does: only matrix products are in bfloat16. The layers
+have the sizes of SmolLM2-135M, random weights and LoRA as fine-tuning adds it; there are 6 layers in place of 30, which
 changes the times and hardly their ratio. The two dtypes take turns, so that a change in the machine's load meets both.
-It supports the choice that `finetuning.resolve_precision` makes for ``auto``.
+It supports the choice that `runtime.device.resolve_precision` makes for ``auto``.
 """
 
 from __future__ import annotations
