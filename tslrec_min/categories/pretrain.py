@@ -46,7 +46,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         recommender, metrics = trained(dataset.n_items, validation.histories, validation, config.training, None,
                                        device, threads, "pretrain", checkpointing)
         table = recommender.item_table().detach().float().cpu().numpy()
-        step(f"clusters the items into {config.categories} latent categories")
+        step(f"clustering the items into {config.categories} latent categories")
         solution = latent_categories(table, validation.histories, config.categories, restarts=config.kmeans_restarts,
                                      seed=config.seed)
         np.savez(folder / "categories.npz", labels=solution.labels, centroids=solution.centroids)

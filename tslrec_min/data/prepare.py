@@ -101,9 +101,9 @@ def _write(out: Path, recipe: Recipe, existing: Existing, make: Callable[[], tup
 
 def _read(source: Source, config: PrepareConfig) -> tuple[RawInteractions, RawItems]:
     """Read interactions and the texts of their items; without a file of titles there are no texts."""
-    step(f"reads {source.interactions} ({source.format})")
+    step(f"reading {source.interactions} ({source.format})")
     raw = read_interactions(source, config)
-    step(f"reads {source.items}" if source.items else "has no titles")
+    step(f"reading {source.items}" if source.items else "no file of titles")
     if source.items is None:
         return raw, RawItems(fields={name: {} for name in item_field_names(config)})
     return raw, collect_items(open_rows(source.items, config, items=True), config, wanted=set(raw.item_ids))
@@ -118,7 +118,7 @@ def _hash_of(raw: RawInteractions) -> str:
 
 def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> tuple[Dataset, dict[str, Any]]:
     """Return the data set and the contents of dataset.json."""
-    step(f"filters {len(raw.users):,} interactions: {config.k_core}-core")
+    step(f"filtering {len(raw.users):,} interactions: {config.k_core}-core")
     raw = raw.without_duplicates() if config.duplicates == "drop" else raw
     shares = (config.validation_share, config.test_share) if config.split == "temporal" else None
     dataset = build_dataset(raw, texts, k_core=config.k_core, shares=shares,

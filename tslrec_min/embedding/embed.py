@@ -147,7 +147,7 @@ def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig,
 
             write_f16(path, load_language_model(source))
         if quant:
-            step(f"writes {path.name} as {quant}")
+            step(f"writing {path.name} as {quant}")
             unquantised, path = path, Path(folder) / f"model-{quant}.gguf"
             quantize(unquantised, path, quant, threads=threads, again=True)
         with LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens
@@ -196,10 +196,10 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
         return 0
     dataset = job.dataset.with_cold_items()
     texts, tokenizer = item_texts(dataset, job.template), load_tokenizer(job.tokenizer_of)
-    step(f"tokenises {len(texts)} texts")
+    step(f"tokenising {len(texts)} texts")
     prompts = ItemPrompts(texts, job.template, tokenizer)
     plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
-    step(f"loads the engine {job.config.engine}; {plan.n_shards} shards")
+    step(f"loading the engine {job.config.engine}; {plan.n_shards} shards")
     with job.engine() as engine:
         precision = engine.describe().get("precision")
         if older:

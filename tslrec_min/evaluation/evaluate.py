@@ -82,14 +82,14 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
     for arm, of_arm in runs.items():
         for run in of_arm:
             recommender = load_recommender(run, dataset_hash, device)
-            step(f"ranks the targets of {len(asked.users)} users by {arm} ({run.path})")
+            step(f"ranking the targets of {len(asked.users)} users by {arm} ({run.path})")
             by_protocol = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
             for protocol, of_run in zip(left_out, by_protocol, strict=True):
                 ranks[protocol].setdefault(arm, []).append(of_run)
             if cold:
                 cold_ranks.setdefault(arm, []).append(
                     cold.rank_by_run(run, recommender, device=device, threads=threads))
-    step("summarises and tests")
+    step("summarising and testing")
     groups = user_groups(dataset, asked, config.head_share)
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}
     run_names = {arm: [run.path.name for run in of_arm] for arm, of_arm in runs.items()}

@@ -69,17 +69,17 @@ def convert(model: str | ResolvedModel, adapter: Path, folder: Path, quant: str,
     Raises:
         TslrecError: as `merge`.
     """
-    step("computes the states of the model with LoRA")
+    step("computing the states of the model with LoRA")
     base = load_language_model(model)
     load_adapter(base.network, adapter)
     reference = TorchEngine(base.network).embed(prompts)
     merge_lora(base.network)
     merged = TorchEngine(base.network).embed(prompts)
-    step(f"writes {F16_FILE}")
+    step(f"writing {F16_FILE}")
     write_f16(folder / F16_FILE, base)
     del base
     if quant != "F16":
-        step(f"quantises to {quant}")
+        step(f"quantising to {quant}")
         quantize(folder / F16_FILE, folder / quantised_name(quant), quant, threads=threads)
     return _compared(folder, quant, prompts, reference, {"merged": merged}, threads)
 
@@ -89,7 +89,7 @@ def _compared(folder: Path, quant: str, prompts: Sequence[TokenPrompt], referenc
     """Compare the states of HF + LoRA, float32 [n, D], with those of `others` and of the GGUF files."""
     states = dict(others)
     for name in dict.fromkeys(("F16", quant)):
-        step(f"computes the states of the GGUF file {name}")
+        step(f"computing the states of the GGUF file {name}")
         with LlamaEngine(folder / quantised_name(name), threads=threads) as engine:
             states[name] = engine.embed(prompts)
     comparisons = {name: compare_states(reference, other) for name, other in states.items()}

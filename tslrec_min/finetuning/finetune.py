@@ -54,7 +54,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         torch.manual_seed(config.seed)
-        step(f"loads {config.model}")
+        step(f"loading {config.model}")
         # Loaded in this dtype, not cast to it: a cast would round the rotary frequencies too.
         dtype = resolve_precision(config.precision, device)
         language_model = load_language_model(base, dtype=dtype)
@@ -68,7 +68,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
         samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
                                context_length=network.config.max_position_embeddings)
-        step(f"fine-tunes on {len(samples.training)} samples")
+        step(f"fine-tuning on {len(samples.training)} samples")
         metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing)
         metrics |= samples.report | {"precision": str(dtype).removeprefix("torch.")}
         if samples.held_out_instances is not None:

@@ -214,7 +214,7 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
     torch.manual_seed(config.seed)
     if embeddings is not None:
         embeddings = controlled(embeddings, config.control, config.seed)
-    step(f"builds {config.model} with the adapter {config.adapter}")
+    step(f"building {config.model} with the adapter {config.adapter}")
     recommender = build_recommender(build_adapter(config, n_items, embeddings, training), config).to(device)
     run = TrainingRun(recommender, training, config, device, threads)
     seen = validation.seen(n_items)
