@@ -98,8 +98,14 @@ def _parquet_writer(stream: BinaryIO, names: ItemNames) -> Iterator[Write]:
     types = {"rank": pyarrow.int32(), "score": pyarrow.float32()}
     schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in _columns(names)])
     with parquet.ParquetWriter(stream, schema) as writer:
-        def write(best: Recommendations) -> None:
-            columns = list(zip(*_rows(best, names, best.scores), strict=True)) or [()] * len(schema)
+        def write(best: Recommendations) -> None:  # by column, which takes half the time of `_rows`
+            users, places = np.nonzero(best.items)
+            items = (best.items[users, places] - 1).tolist()
+            columns = [[best.user_ids[user] for user in users.tolist()], [names.history] * len(items),
+                       (places + 1).astype(np.int32), [names.item_ids[item] for item in items],
+                       best.scores[users, places]]
+            if names.titles is not None:
+                columns.append([names.titles[item] for item in items])
             writer.write_table(pyarrow.table(columns, schema=schema))
         yield write
 
