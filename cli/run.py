@@ -69,7 +69,7 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
                 raise click.UsageError(f"{source} and --data {data} are both interactions; give one of them, or a "
                                        ".toml file and --data")
             data = source
-    prepare = overlaid(PrepareConfig, asdict(config.stages["prepare"]), prepare)
+    prepare, _ = overlaid(PrepareConfig, asdict(config.stages["prepare"]), prepare)
     config = replace(config, stages={**config.stages, "prepare": from_mapping(PrepareConfig, prepare, "")})
     if out is None:  # a folder for each pair of a configuration and data
         out = Path("runs") / "-".join(name.resolve().name.split(".")[0] for name in names)

@@ -24,6 +24,14 @@ def folder_of(module: tuple[str, ...]) -> str:
     return SETTINGS.get(module[0], module[0]) if module else ""
 
 
+def modules() -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Yield every module of the package and of the command line by its name's parts, and its file."""
+    for place, prefix in ((ROOT / "tslrec_min", ()), (ROOT / "cli", ("cli",))):
+        for path in sorted(place.rglob("*.py")):
+            parts = (*prefix, *path.relative_to(place).with_suffix("").parts)
+            yield parts[:-1] if path.name == "__init__.py" else parts, path
+
+
 def imported(module: tuple[str, ...], path: Path) -> Iterator[tuple[str, ...]]:
     """Yield what a module imports of the package, inside functions too."""
     package = module if path.name == "__init__.py" else module[:-1]
@@ -42,12 +50,8 @@ def imported(module: tuple[str, ...], path: Path) -> Iterator[tuple[str, ...]]:
 def arrows() -> dict[str, set[str]]:
     """Return folder -> the folders that it imports from."""
     found: dict[str, set[str]] = {}
-    for place, prefix in ((ROOT / "tslrec_min", ()), (ROOT / "cli", ("cli",))):
-        for path in sorted(place.rglob("*.py")):
-            parts = (*prefix, *path.relative_to(place).with_suffix("").parts)
-            module = parts[:-1] if path.name == "__init__.py" else parts
-            if not module:
-                continue  # the package itself loads functions by name
+    for module, path in modules():
+        if module:  # the package itself loads functions by name
             targets = found.setdefault(folder_of(module), set())
             targets |= {folder_of(other) for other in imported(module, path)}
     return {own: {other for other in others if other in found and other != own} for own, others in found.items()}

@@ -7,7 +7,9 @@ import inspect
 import math
 import zipfile
 from collections.abc import Iterable, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -73,6 +75,15 @@ LEARNING = {**SMALL, "epochs": 12, "dropout": 0.1}
 PRETRAIN = PretrainConfig(categories=4, width=16, blocks=1, max_len=8, batch_size=32, learning_rate=5e-3, epochs=12)
 COLD = PrepareConfig(k_core=0, cold_items=0.2, cold_seed=3)
 CLIP = torch.nn.utils.clip_grad_norm_
+
+
+def script(path: Path) -> ModuleType:
+    """Load a script of the tree, such as docs/generate_results.py, as a module."""
+    spec = spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    loaded = module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def write_cycle(folder: Path, n_users: int = 60, length: int = 14, seed: int = 0) -> Path:

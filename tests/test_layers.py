@@ -1,6 +1,5 @@
 """The order of the folders: each imports only from those before it, lazily or not; docs/architecture.md says why."""
 
-import ast
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -9,8 +8,10 @@ import pytest
 
 import tslrec_min
 
-from .factories import ROOT
+from .factories import ROOT, script
 
+READER = script(ROOT / "docs" / "generate_architecture.py")
+"""The picture of the architecture and these tests read imports by the same code."""
 ORDER = ("errors", "config_fields", "configs", "runtime", "storage", "data", "ranking", "item_vectors", "llm",
          "recommenders", "categories", "finetuning", "embedding", "evaluation", "recommendation", "pipeline", "report",
          "bench", "api", "cli")
@@ -20,37 +21,16 @@ STAGES = {"data": "prepare", "categories": "pretrain", "finetuning": "finetune",
           "recommenders": "train", "evaluation": "evaluate", "recommendation": "recommend"}
 
 
-def sources(package: Path, commands: Path) -> dict[str, Path]:
+def sources() -> dict[str, Path]:
     """Return every module by its name without the package's, such as ``data.dataset``; the root itself is ``""``."""
-    found = {}
-    for folder, prefix in ((package, ()), (commands, ("cli",))):
-        for path in folder.rglob("*.py"):
-            parts = [*prefix, *path.relative_to(folder).with_suffix("").parts]
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+    return {".".join(parts): path for parts, path in READER.modules()}
 
 
 def imported(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
     """Yield the modules of this package that a module imports, inside functions and for types too."""
-    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    package = [part for part in package if part]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.removeprefix("tslrec_min.") for alias in node.names
-                        if alias.name.startswith("tslrec_min."))
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        if node.level:
-            base = package[:len(package) + 1 - node.level]
-        elif node.module and node.module.partition(".")[0] == "tslrec_min":
-            base = []
-        else:
-            continue
-        inside = (node.module or "").removeprefix("tslrec_min").strip(".")
-        module = ".".join([*base, *([inside] if inside else [])])
-        for alias in node.names:
-            below = f"{module}.{alias.name}".strip(".")
-            yield below if below in modules else module
+    for parts in READER.imported(tuple(filter(None, name.split("."))), path):
+        whole = ".".join(parts)
+        yield whole if whole in modules else whole.rpartition(".")[0]  # else it is a name in a module
 
 
 def upward(modules: dict[str, Path]) -> list[str]:
@@ -70,11 +50,11 @@ def upward(modules: dict[str, Path]) -> list[str]:
 
 
 def test_folders_import_only_from_those_before_them() -> None:
-    assert upward(sources(ROOT / "tslrec_min", ROOT / "cli")) == []
+    assert upward(sources()) == []
 
 
 def test_no_modules_import_each_other() -> None:
-    modules = sources(ROOT / "tslrec_min", ROOT / "cli")
+    modules = sources()
     graph = {name: {other for other in imported(name, path, modules) if other != name}
              for name, path in modules.items() if name}
     assert len(list(TopologicalSorter(graph).static_order())) >= len(graph)  # raises CycleError, which names a cycle
@@ -84,7 +64,7 @@ def test_no_modules_import_each_other() -> None:
                                      "def late():\n    from tslrec_min.cli import main",
                                      "import tslrec_min.api.results", "from .. import embedding"])
 def test_a_planted_upward_import_is_found(tmp_path: Path, planted: str) -> None:
-    modules = sources(ROOT / "tslrec_min", ROOT / "cli")
+    modules = sources()
     changed = tmp_path / "histories.py"
     changed.write_text(modules["data.histories"].read_text(encoding="utf-8") + f"\n{planted}\n", encoding="utf-8")
     assert upward(modules | {"data.histories": changed})
@@ -109,5 +89,5 @@ def test_the_top_level_can_be_read_at_a_glance() -> None:
 
 
 def test_no_module_is_long() -> None:
-    modules = sources(ROOT / "tslrec_min", ROOT / "cli").values()
+    modules = sources().values()
     assert not [path for path in modules if len(path.read_text(encoding="utf-8").splitlines()) > 300]

@@ -86,10 +86,16 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
     return unread
 
 
-def overlaid(config_class: type, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `shared` values overridden by `own` ones, without the shared ones that are then not read."""
+def overlaid(config_class: type, shared: Mapping[str, Any], own: Mapping[str, Any]
+             ) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return `shared` values overridden by `own` ones, without the shared ones that are then not read; and these.
+
+    Returns:
+        The values; and key -> message, see `unread_settings`, of the shared ones that are left out.
+    """
     unread = unread_settings(config_class, {**shared, **own})
-    return {key: value for key, value in shared.items() if key not in unread} | dict(own)
+    return ({key: value for key, value in shared.items() if key not in unread} | dict(own),
+            {key: text for key, text in unread.items() if key in shared})
 
 
 def _conditions(only_for: Mapping[str, tuple[str, ...]], *, flags: bool) -> str:

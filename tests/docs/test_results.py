@@ -7,9 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ import pytest
 
 import tslrec_min
 
-from ..factories import ROOT
+from ..factories import ROOT, script
 
 FILES = sorted((ROOT / "benchmarks" / "study" / "results").glob("*.json"))
 STUDIES = [path for path in FILES if "arms" in json.loads(path.read_text(encoding="utf-8"))]
@@ -26,14 +24,6 @@ QUOTING = ["README.md", *(f"docs/{name}.md" for name in (
     "results", "speed", "experiments", "choosing", "faq", "reproduce", "tutorial"))]
 FIGURE = re.compile(r"(?<![\w.,/-])(?:\d[\d,]*)?\.\d+(?= ?%|\b)|\d[\d,]*(?= ?(?:%|MiB|GiB))")
 NOT_MEASURED = {"README.md": {".05", "3.11"}, "docs/results.md": {"20"}, "docs/choosing.md": {"4", "1.5"}}
-
-
-def module(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    found = module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -52,7 +42,7 @@ def test_tables_are_those_of_the_results() -> None:
 
 
 def test_another_figure_makes_a_table_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = module(ROOT / "docs" / "generate_results.py")
+    generator = script(ROOT / "docs" / "generate_results.py")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generator.filled(text) == text
     changed = generator.load("ml-1m-sasrec")
@@ -88,7 +78,7 @@ def test_figures_in_prose_are_those_of_the_results(name: str) -> None:
 def test_files_of_results_are_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text) < 100_000 and text.count("\n") < 500
-    assert text == module(ROOT / "benchmarks" / "_results.py").text(json.loads(text))
+    assert text == script(ROOT / "benchmarks" / "_results.py").text(json.loads(text))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
@@ -112,7 +102,7 @@ def test_a_study_has_means_seeds_groups_and_tests(path: Path) -> None:
 
 
 def test_the_study_keeps_what_the_documentation_reads(cycle: Path, tmp_path: Path) -> None:
-    results = module(ROOT / "benchmarks" / "_results.py")
+    results = script(ROOT / "benchmarks" / "_results.py")
     for name, epochs in (("ids", 1), ("longer", 3)):
         tslrec_min.train(cycle, tmp_path / name, width=8, epochs=epochs, threads=1)
     report = tslrec_min.evaluate(cycle, {name: [tmp_path / name] for name in ("ids", "longer")}, resamples=100).metrics

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import configs
-from ..config_fields import from_mapping, unknown_keys, unread_settings
+from ..config_fields import from_mapping, overlaid, unknown_keys
 from ..configs import ADAPTERS, MAX_SEED, AdapterConfig, TrainConfig
 from ..errors import TslrecError, missing_path
 
@@ -116,9 +116,8 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
             continue
         own = {key: value for key, value in arm.items() if key not in _ARM_KEYS}
         try:
-            unread = unread_settings(TrainConfig, {**shared, **own})
-            inherited = {key: value for key, value in shared.items() if key not in unread}
-            train = from_mapping(TrainConfig, {**inherited, **own}, where, also=_ARM_KEYS)
+            settings, unread = overlaid(TrainConfig, shared, own)
+            train = from_mapping(TrainConfig, settings, where, also=_ARM_KEYS)
         except TslrecError as error:
             problems.append(str(error))
             continue
@@ -134,7 +133,7 @@ def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:
         if "seed" in own:
             problems.append(f"{where}: seed: the seeds are those of all arms; give them in `seeds`")
         arms.append(Arm(number, name, embeddings, train))
-        left_out.append({key: text for key, text in unread.items() if key in shared})
+        left_out.append(unread)
     if arms and len(arms) == len(given):
         problems += [f"[train]: no arm reads {key}: {text}" for key, text in left_out[0].items()
                      if all(key in others for others in left_out)]

@@ -29,7 +29,7 @@ def dataset(run: Run, name: str) -> dict[str, Any] | None:
         rows += [["cold items", f"{summary['cold_items']:,}"],
                  ["users with a cold target", f"{summary['cold_users']:,}"]]
     rows.append(["split hash", hash_code(summary["split_hash"])])
-    lengths = np.diff(data.histories.indptr)
+    lengths = data.histories.lengths
     popularity = np.bincount(data.histories.items, minlength=data.n_items + 1)[1:]
     return {"temporal": data.cuts is not None, "rows": rows, "length_spread": _spread(lengths),
             "popularity_spread": _spread(popularity), "top_tenth": _share_of_top_tenth(popularity),
