@@ -113,6 +113,17 @@ def window_targets(indptr, max_len, phases):
     return windows
 
 
+def score_matrix(states, item_table, bias=None, sparse=None):
+    """Return the scores [B, I + 1] of all parts, added in their order in the dtype of the states."""
+    scores = states @ item_table.T
+    if bias is not None:
+        scores = scores + bias
+    for b in range(len(scores) if sparse else 0):
+        entries = slice(sparse.indptr[b], sparse.indptr[b + 1])
+        scores[b, sparse.items[entries]] += sparse.values[entries]
+    return scores
+
+
 def counts(scores, targets, seen_sets):
     """Return greater, equal, n_candidates, each int64 [B]."""
     rows = []

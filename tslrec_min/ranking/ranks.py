@@ -42,9 +42,9 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
 
     Candidates are the items 1..I without the user's seen ones, and always the target, seen or not. The score of row b
     and item i is ``states[b] @ item_table[i]``, then plus ``bias[i]``, then plus the sparse entry. *Ties* are counted,
-    not broken: `metrics` averages over them. Equal means equal as numbers; a score depends only on these parts, so items
-    whose parts are equal are tied, and an entry of 0 is as good as none. *Not finite*: if any score of a user is NaN or infinite, also that of a seen item,
-    the ranks are meaningless, and ValueError names the first such row.
+    not broken: `metrics` averages over them. Equal means equal as numbers; a score depends only on these parts, so
+    items whose parts are equal are tied, and an entry of 0 is as good as none. *Not finite*: if any score of a user is
+    NaN or infinite, also that of a seen item, the ranks are meaningless, and ValueError names the first such row.
 
     Args:
         states: float32 or float64 [B, d], one per user; copied if not contiguous, as is the table.

@@ -19,8 +19,8 @@ __all__ = ["Scores", "SparseRows"]
 class Scores:
     """The score of row b and item i is ``states[b] @ item_table[i] + bias[i] + sparse[b, i]``.
 
-    A recommender of vectors has the first part, most popular has a bias, and one that counts neighbours has sparse rows;
-    parts that it lacks are left out, or for the first have the width d = 0.
+    A recommender of vectors has the first part, most popular has a bias, and one that counts neighbours has sparse
+    rows. Parts that it lacks are left out; the first then has the width d = 0.
     """
 
     states: NDArray[Any]
