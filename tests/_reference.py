@@ -124,6 +124,19 @@ def score_matrix(states, item_table, bias=None, sparse=None):
     return scores
 
 
+def weighted_row_sums(indptr, items, weights, row_indptr, row_items, row_values, n_items):
+    """Return each user's sums, a dict by item, float64."""
+    users = []
+    for start, stop in zip(indptr[:-1], indptr[1:], strict=True):
+        sums = {}
+        for entry in range(start, stop):
+            for place in range(row_indptr[items[entry]], row_indptr[items[entry] + 1]):
+                item = int(row_items[place])
+                sums[item] = sums.get(item, 0.0) + float(weights[entry]) * float(row_values[place])
+        users.append(sums)
+    return users
+
+
 def counts(scores, targets, seen_sets):
     """Return greater, equal, n_candidates, each int64 [B]."""
     rows = []
