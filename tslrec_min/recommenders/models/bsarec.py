@@ -70,7 +70,12 @@ class BSARecBlock(nn.Module):
         self.feed_forward_dropout = Dropout(dropout)
 
     def forward(self, states: torch.Tensor, low_pass: torch.Tensor) -> torch.Tensor:
-        """Return the next states, float [B, T, d]; `low_pass` is float [T, T], lower triangular."""
+        """Return the next states, float [B, T, d].
+
+        Args:
+            states: float [B, T, d].
+            low_pass: float [T, T], see `causal_low_pass`.
+        """
         low = low_pass @ states
         filtered = self.filter_norm(states + self.filter_dropout(low + self.beta ** 2 * (states - low)))
         attended = self.attention_output(attend(self.query_key_value(states), self.heads, None))

@@ -40,7 +40,12 @@ class LiGRBlock(nn.Module):
         self.feed_forward_dropout = Dropout(dropout)
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the next states, float [B, T, d]; `mask` as for `attend`."""
+        """Return the next states, float [B, T, d].
+
+        Args:
+            states: float [B, T, d].
+            mask: see `attend`.
+        """
         attended = self.attention_output(attend(self.query_key_value(self.attention_norm(states)), self.heads, mask))
         states = states + torch.sigmoid(self.attention_gate(states)) * self.attention_dropout(attended)
         activated, linear = self.feed_forward_input(self.feed_forward_norm(states)).chunk(2, dim=-1)

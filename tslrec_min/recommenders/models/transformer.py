@@ -68,7 +68,12 @@ class PreNormBlock(nn.Module):
         self.feed_forward_dropout = Dropout(dropout)
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the next states, float [B, T, d]; `mask` as for `attend`."""
+        """Return the next states, float [B, T, d].
+
+        Args:
+            states: float [B, T, d].
+            mask: see `attend`.
+        """
         attended = attend(self.query_key_value(self.attention_norm(states)), self.heads, mask)
         states = states + self.attention_dropout(self.attention_output(attended))
         return states + self.feed_forward_dropout(self.feed_forward(self.feed_forward_norm(states)))
@@ -90,7 +95,12 @@ class Transformer(nn.Module):
         initialise_linear(self.blocks)
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return states, float [B, T, d], meaningless at padding; arguments as for `add_positions`."""
+        """Return states, float [B, T, d], meaningless at padding.
+
+        Args:
+            vectors: float [B, T, d] of the items, T <= max_len.
+            lengths: int64 [B], items in each history.
+        """
         states = self.dropout(add_positions(vectors, lengths, self.positions))
         # Padding is on the right, where causal attention from an item never reaches it.
         mask = None
