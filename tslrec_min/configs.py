@@ -20,7 +20,8 @@ _WITH_IDS = ("none", "init", "recpca", "cca", "alphafuse", "gate")
 _WITH_COMPONENTS = ("linear", "mlp", "whiten", "moe", "gate", "spectral")
 """Adapters that use a given number of principal components."""
 CONTROLS = ("none", "random", "shuffled")
-MODELS = ("sasrec", "gru4rec", "bert4rec")
+MODELS = ("sasrec", "gru4rec", "bert4rec", "bsarec")
+BLOCKS = ("prenorm", "ligr")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 _NEGATIVE_LOSSES = RECOMMENDER_LOSSES[1:]
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
@@ -98,8 +99,15 @@ class RecommenderConfig:
                                      "about the same step, so a larger initial table is kept longer. Default: 0.1 for "
                                      "init and cca, 0.02 for the others.", low=1e-6, high=10)
     blocks: int = option(2, "Number of self-attention blocks, or of gru4rec's recurrent layers.", low=1, high=256)
+    block: str = option("prenorm", "Self-attention block. prenorm: as in GPT-2, with GELU. ligr: gated residual "
+                        "connections and SwiGLU, as in eSASRec.", choices=BLOCKS, only_for={"model": ("sasrec",)})
     heads: int = option(2, "Number of attention heads; must divide the width.", low=1,
-                        only_for={"model": ("sasrec", "bert4rec")})
+                        only_for={"model": ("sasrec", "bert4rec", "bsarec")})
+    bsarec_alpha: float = option(0.7, "Weight of the frequency layer; self-attention has the rest.", low=0, high=1,
+                                 only_for={"model": ("bsarec",)})
+    frequency_cut: int = option(5, "Number of Fourier coefficients that the frequency layer's low-pass filter keeps, "
+                                "the lowest; an even number counts as the next odd one.", low=1,
+                                only_for={"model": ("bsarec",)})
     units: int = option(128, "Number of recurrent units.", low=1, only_for={"model": ("gru4rec",)})
     dropout: float = option(0.3, "Dropout rate.", low=0, high=0.95)
     mask_probability: float = option(0.2, "Fraction of the items that are masked in training.", low=0, high=1,
@@ -134,6 +142,9 @@ class RecommenderConfig:
         """Check what no field can check alone."""
         if self.model != "gru4rec" and self.width % self.heads:
             raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
+        if self.model == "bsarec" and self.frequency_cut // 2 >= self.max_len // 2:
+            raise TslrecError(f"--frequency-cut {self.frequency_cut} keeps all frequencies of --max-len {self.max_len} "
+                              "and leaves none to rescale; lower it")
 
     def shared(self) -> dict[str, Any]:
         """Return the fields that pretraining and training have in common."""
