@@ -7,7 +7,7 @@ its help is written once, here. Importing this module is cheap: it loads none of
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from .config_fields import SET, option
 from .errors import TslrecError
@@ -21,6 +21,8 @@ _WITH_COMPONENTS = ("linear", "mlp", "whiten", "moe", "gate", "spectral")
 """Adapters that use a given number of principal components."""
 CONTROLS = ("none", "random", "shuffled")
 MODELS = ("sasrec", "gru4rec", "bert4rec", "bsarec")
+COUNTING_MODELS = ("popularity", "itemknn", "transitions", "content")
+"""Recommenders without training."""
 BLOCKS = ("prenorm", "ligr")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 _NEGATIVE_LOSSES = RECOMMENDER_LOSSES[1:]
@@ -164,7 +166,7 @@ class AdapterConfig:
     vectors: str = option("auto", "Which embeddings the adapter uses. states: the language model's hidden states. "
                           "preferences: square roots of the latent-category probabilities that its head predicts. "
                           "both: the two concatenated, with equal variance. auto: both for a fine-tuned model, else "
-                          "states.", choices=VECTORS, only_for={"adapter": SET})
+                          "states.", choices=VECTORS)
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
     id_width: int | None = option(None, "Number of columns, the last ones, that item ids are added to. Default: half "
@@ -185,6 +187,14 @@ class AdapterConfig:
 class TrainConfig(RecommenderConfig, AdapterConfig):
     """How a sequential recommender is trained, with item embeddings through an adapter or without."""
 
+    SHARED_CONDITIONS: ClassVar = {item.name: {"model": MODELS} for item in (*fields(RecommenderConfig), *fields(
+        AdapterConfig)) if item.name not in ("model", "seed", "vectors")}
+
+    model: str = option("sasrec", "Recommender. sasrec, gru4rec, bert4rec and bsarec are trained networks. The others "
+                        "need no training, and choose their few constants on validation targets. popularity: the most "
+                        "frequent items. itemknn: items of similar users' histories. transitions: items that followed "
+                        "those of the history. content: items whose embeddings are near those of the history.",
+                        choices=(*MODELS, *COUNTING_MODELS))
     table_decay: float = option(0.0, "Weight decay of AdamW for the weights of single items: item ids decay towards 0, "
                                 "the tables of init, recpca and cca towards their initial values, so that rare items "
                                 "stay close to their embeddings.", low=0, only_for={"adapter": _WITH_IDS})
@@ -192,6 +202,8 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
     def __post_init__(self) -> None:
         """Check what no field can check alone."""
         super().__post_init__()
+        if self.vectors != "auto" and self.adapter == "none" and self.model != "content":
+            raise TslrecError(f"--vectors {self.vectors} needs item embeddings: give an adapter, or --model content")
         if self.adapter == "alphafuse" and (self.id_width or 0) > self.width:
             raise TslrecError(f"--id-width {self.id_width} is more than --width {self.width}; lower it")
 

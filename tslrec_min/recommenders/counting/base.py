@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Self
 
 import numpy as np
 
 from ...data.dataset import Evaluation, Histories
-from ...data.csr import offsets
 from ...item_vectors.load import ItemEmbeddings
 from ..scorer import Scorer
 from .search import Constants

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ...data.dataset import Evaluation
+from ...data.dataset import Evaluation, Histories
 from ...ranking.metrics import metric_values
 from ...ranking.scores import Scores
-from ...data.dataset import Histories
 
 _USERS = 4096
 """Users whose validation targets decide; more cost time and change little."""
