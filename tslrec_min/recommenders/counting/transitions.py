@@ -3,9 +3,9 @@
     s(u, i) = sum_j w_j log(1 + C[h_j, i] / tau) - p log P(i)
 
 C counts transitions of the training histories, up to a few places apart, each weighing 1 / sqrt(distance); w_j falls
-geometrically with the age of item h_j; P(i) is the item's share of all interactions. Higher-order Markov chains of this
-kind are old (Shani, Heckerman and Brafman, JMLR 2005); sequential rules with weights by distance are those of Kamehkhosh,
-Jannach and Ludewig (RecTemp 2017) and Ludewig and Jannach (UMUAI 2018). The form is ours.
+geometrically with the age of item h_j; P(i) is the item's share of all interactions. Mixtures of Markov chains with
+skipping are those of Shani, Heckerman and Brafman (JMLR 2005); sequential rules with weights by distance those of
+Ludewig and Jannach (UMUAI 2018). The form is ours.
 """
 
 from __future__ import annotations
