@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.embedding.truncated_svd import SparseRows, right_singular_vectors
+from tslrec_min.embedding.truncated_svd import SparseMatrix, right_singular_vectors
 
 
-def sparse(dense: np.ndarray) -> SparseRows:
+def sparse(dense: np.ndarray) -> SparseMatrix:
     rows, columns = np.nonzero(dense)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(dense)))])
-    return SparseRows(*map(torch.from_numpy, (indptr, columns, dense[rows, columns].astype(np.float32))),
+    return SparseMatrix(*map(torch.from_numpy, (indptr, columns, dense[rows, columns].astype(np.float32))),
                       dense.shape[1])
 
 
@@ -75,6 +75,6 @@ def test_the_result_is_reproducible_and_signs_are_fixed() -> None:
     first = right_singular_vectors(matrix, 12)[1]
     torch.manual_seed(7)
     assert torch.equal(first, right_singular_vectors(matrix, 12)[1])
-    negated = SparseRows(matrix.indptr, matrix.columns, -matrix.values, matrix.width)
+    negated = SparseMatrix(matrix.indptr, matrix.columns, -matrix.values, matrix.width)
     np.testing.assert_allclose(first, right_singular_vectors(negated, 12)[1], atol=1e-6)
     assert (first.gather(0, first.abs().argmax(0, keepdim=True)) > 0).all()

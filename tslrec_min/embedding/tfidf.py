@@ -36,7 +36,7 @@ from ..storage.existing import Existing
 from .store import WHOLE, Part
 
 if TYPE_CHECKING:
-    from .truncated_svd import SparseRows
+    from .truncated_svd import SparseMatrix
 
 TFIDF = "tfidf"
 """In place of a language model's name."""
@@ -141,11 +141,11 @@ class Weights:
         df = np.array([frequencies[word] for word in words], np.float64)
         return cls({word: column for column, word in enumerate(words)}, 1 + np.log((1 + len(titles)) / (1 + df)))
 
-    def of(self, titles: Sequence[str]) -> SparseRows:
+    def of(self, titles: Sequence[str]) -> SparseMatrix:
         """Return the weights of titles, float32 [n, V] with rows of norm 1, or 0 without a known word."""
         import torch
 
-        from .truncated_svd import SparseRows
+        from .truncated_svd import SparseMatrix
 
         columns, counts, lengths = array("q"), array("q"), array("q")
         for title in titles:
@@ -158,11 +158,11 @@ class Weights:
         values = (1 + np.log(np.array(counts))) * self.idf[chosen]
         rows = owners(np.array(lengths))
         values /= np.sqrt(np.bincount(rows, np.square(values), minlength=len(titles)))[rows]
-        return SparseRows(torch.from_numpy(indptr), torch.from_numpy(chosen),
+        return SparseMatrix(torch.from_numpy(indptr), torch.from_numpy(chosen),
                           torch.from_numpy(values.astype(np.float32)), len(self.vocabulary))
 
 
-def _blocks(rows: SparseRows, vectors: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _blocks(rows: SparseMatrix, vectors: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the indices of items, and their embeddings."""
     for start in range(0, len(rows.indptr) - 1, BLOCK):
         block = rows.rows(start, start + BLOCK).times(vectors)

@@ -28,7 +28,7 @@ _ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
-class SparseRows:
+class SparseMatrix:
     """A sparse matrix [n, m] in CSR."""
 
     indptr: torch.Tensor
@@ -45,22 +45,22 @@ class SparseRows:
         return embedding_bag(self.columns, dense.contiguous(), self.indptr, mode="sum", per_sample_weights=self.values,
                              include_last_offset=True)
 
-    def rows(self, start: int, stop: int) -> SparseRows:
+    def rows(self, start: int, stop: int) -> SparseMatrix:
         """Return the rows from `start` to `stop`, exclusive, or to the last one."""
         indptr = self.indptr[start:stop + 1]
         entries = slice(int(indptr[0]), int(indptr[-1]))
-        return SparseRows(indptr - indptr[0], self.columns[entries], self.values[entries], self.width)
+        return SparseMatrix(indptr - indptr[0], self.columns[entries], self.values[entries], self.width)
 
-    def transposed(self) -> SparseRows:
+    def transposed(self) -> SparseMatrix:
         """Return the transposed matrix, [m, n]."""
         n_rows = len(self.indptr) - 1
         order = torch.argsort(self.columns, stable=True)
         rows = torch.repeat_interleave(torch.arange(n_rows), self.indptr.diff())
         ends = torch.bincount(self.columns, minlength=self.width).cumsum(0)
-        return SparseRows(torch.cat([ends.new_zeros(1), ends]), rows[order], self.values[order], n_rows)
+        return SparseMatrix(torch.cat([ends.new_zeros(1), ends]), rows[order], self.values[order], n_rows)
 
 
-def right_singular_vectors(matrix: SparseRows, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def right_singular_vectors(matrix: SparseMatrix, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the largest singular values and their right singular vectors.
 
     The same matrix gives the same result: the iteration starts at fixed random directions, and the largest entry of
@@ -91,7 +91,7 @@ def right_singular_vectors(matrix: SparseRows, count: int) -> tuple[torch.Tensor
 class _Subspace:
     """A growing orthonormal basis [m, size], and A^T A in it."""
 
-    def __init__(self, matrix: SparseRows, largest: int) -> None:
+    def __init__(self, matrix: SparseMatrix, largest: int) -> None:
         self._matrix, self._transposed = matrix, matrix.transposed()
         width, largest = matrix.width, min(largest, matrix.width)
         self._basis, self._size = torch.empty(width, largest), 0
