@@ -75,6 +75,11 @@ def print_training(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(metrics))
         return
+    if "constants" in metrics:
+        constants = ", ".join(f"{name} {value:g}" for name, value in metrics["constants"].items()) or "none"
+        click.echo(f"{out}: validation NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items left out); constants: "
+                   f"{constants}{_cost(out)}")
+        return
     click.echo(f"{out}: best epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, validation "
                f"HR@10 {metrics['validation_hr@10']:.4f}, NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items "
                f"left out){_cost(out)}")

@@ -71,13 +71,15 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
 def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: bool = False) -> dict[str, str]:
     """Return the given fields that are not read because of the others, with a message for each.
 
-    A field is read if all conditions of its `only_for` hold. Its default value is always allowed.
+    A field is read if all conditions of its `only_for` hold, and those that the class has for it in SHARED_CONDITIONS:
+    conditions of most of its fields, which the help of each doesn't repeat. Its default value is always allowed.
     """
+    shared = getattr(config_class, "SHARED_CONDITIONS", {})
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     chosen = {name: values.get(name, item.default) for name, item in fields.items()}
     unread: dict[str, str] = {}
     for name, item in fields.items():
-        only_for = item.metadata["only_for"]
+        only_for = {**shared.get(name, {}), **item.metadata["only_for"]}
         failed = next((other for other, wanted in only_for.items() if not (
             chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
         if failed and chosen[name] != item.default:

@@ -57,6 +57,7 @@ def test_learns_a_known_answer(cycle: Path, embeddings: Path, tmp_path: Path, ad
 
 @pytest.mark.parametrize("settings", [
     {"model": "gru4rec", "units": 24, "epochs": 40}, {"model": "bert4rec", "mask_probability": 0.4, "epochs": 40},
+    {"block": "ligr"}, {"model": "bsarec", "precision": "bf16"},
     {"model": "bert4rec", "loss": "sampled", "negatives": 8, "epochs": 60, "patience": 30},
     {"loss": "sampled", "negatives": 8}, {"loss": "sampled", "negatives": 8, "sampling": "popularity"},
     {"loss": "sampled", "negatives": 32, "sampling": "batch"},

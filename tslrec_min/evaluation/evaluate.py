@@ -13,8 +13,8 @@ from ..configs import EvaluateConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..ranking.ranks import Ranks
-from ..recommenders.artifact import load_recommender
-from ..recommenders.inference import rank
+from ..recommenders.load import load_scorer
+from ..recommenders.scorer import rank
 from ..runtime import distributed
 from ..runtime.progress import step
 from ..storage.artifacts import Artifact, Recipe, is_current, open_artifact, read_json, write_artifact, write_json
@@ -81,14 +81,13 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
     cold_ranks: dict[str, list[dict[str, Ranks] | None]] = {}
     for arm, of_arm in runs.items():
         for run in of_arm:
-            recommender = load_recommender(run, dataset_hash, device)
+            scorer = load_scorer(run, dataset_hash, device, cold.n_cold if cold else 0)
             step(f"ranking the targets of {len(asked.users)} users by {arm} ({run.path})")
-            by_protocol = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
+            by_protocol = rank(scorer, asked, list(left_out.values()), device=device, threads=threads)
             for protocol, of_run in zip(left_out, by_protocol, strict=True):
                 ranks[protocol].setdefault(arm, []).append(of_run)
             if cold:
-                cold_ranks.setdefault(arm, []).append(
-                    cold.rank_by_run(run, recommender, device=device, threads=threads))
+                cold_ranks.setdefault(arm, []).append(cold.rank_by(scorer, device=device, threads=threads))
     step("summarising and testing")
     groups = user_groups(dataset, asked, config.head_share)
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}

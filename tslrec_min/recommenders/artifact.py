@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..config_fields import from_mapping
-from ..configs import TrainConfig
+from ..configs import COUNTING_MODELS, MODELS, TrainConfig
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 from ..item_vectors.load import ItemEmbeddings
@@ -34,6 +34,9 @@ def load_recommender(path: Path | Artifact, dataset_hash: str, device: torch.dev
     """
     artifact = open_artifact(path, "train")
     refuse_other_dataset(artifact, dataset_hash)
+    if artifact.config["model"] in COUNTING_MODELS:
+        raise TslrecError(f"{artifact.path} is {artifact.config['model']}, which has no item table; give the run of a "
+                          f"trained model ({', '.join(MODELS)})")
     config = from_mapping(TrainConfig, artifact.config, str(artifact.path), refuse_unread=False)
     state = load_tensors(artifact.path / "model.safetensors")
     try:

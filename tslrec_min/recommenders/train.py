@@ -8,14 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..configs import TrainConfig
+from ..configs import COUNTING_MODELS, TrainConfig
 from ..data.dataset import load_dataset
+from ..errors import TslrecError
 from ..item_vectors.load import load_item_embeddings
-from ..storage.artifacts import Recipe, write_json
+from ..runtime import distributed
+from ..runtime.progress import step
+from ..storage.artifacts import Recipe, write_artifact, write_json
 from ..storage.checkpoints import is_trained, training_artifact
 from ..storage.existing import Existing
 from .adapters.controls import controlled
 from .artifact import COLD_ROWS, save_recommender
+from .counting.artifact import counted, save_counting
+from .counting.base import Knowledge
 from .models import SequentialRecommender
 from .training import trained
 
@@ -44,8 +49,19 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     embeddings = None if embeddings_path is None else load_item_embeddings(
         embeddings_path, dataset, config.vectors, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
     inputs = {"dataset": dataset_hash, **(embeddings.hashes if embeddings else {})}
+    if embeddings is None and config.model == "content":
+        raise TslrecError("--model content compares item embeddings; give them with --embeddings")
     recipe = Recipe("train", asdict(config), inputs, config.seed)
     if is_trained(out, recipe, existing):
+        return
+    if config.model in COUNTING_MODELS:
+        with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
+            step(f"{label or 'training'}: counting, and choosing the constants of {config.model}")
+            scorer, metrics = counted(config.model, Knowledge(
+                dataset.training(), dataset.n_items, dataset.cold.n_items if dataset.cold else 0,
+                dataset.evaluation("validation"), embeddings, threads))
+            save_counting(scorer, folder)
+            write_json(folder / "metrics.json", metrics)
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         recommender, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"), config,

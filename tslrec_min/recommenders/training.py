@@ -28,10 +28,11 @@ from ..storage.resumable import ResumableTraining
 from .adapters import build_adapter
 from .adapters.controls import controlled
 from .batching import Batch, Windows, cloze_batch, length_parts, next_item_batch, next_item_windows, window_phases
-from .inference import rank
+from .inference import TrainedScorer
 from .models import SequentialRecommender, build_recommender
 from .models.dropout import set_dropout
 from .negatives import Objective
+from .scorer import rank
 
 
 class TrainingRun(ResumableTraining):
@@ -222,7 +223,7 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
     bar = progress(config.epochs, label, "epoch", initial=len(run.epochs), shown=bool(label))
     while not run.finished:
         run.train_epoch(checkpointing)
-        ranks, = rank(recommender, validation, [seen], device=device, threads=threads)
+        ranks, = rank(TrainedScorer(recommender, device), validation, [seen], device=device, threads=threads)
         run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
         run.save(checkpointing, always=True)
         loss, score = run.epochs[-1]["loss"], run.epochs[-1]["validation_ndcg@10"]
