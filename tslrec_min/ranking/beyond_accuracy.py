@@ -13,6 +13,9 @@ from ..runtime.validation import Int64Array, as_int64, check_length, check_range
 
 FloatArray = NDArray[np.float64]
 
+_UNIT = 2.0**-32
+"""Of sums of distances: small beside 1, and the sum over a billion lists still fits into an int64."""
+
 
 def coverage(counts: ArrayLike) -> float:
     """Return the share of the catalogue that is in at least one list (Ge, Delgado-Battenfeld and Jannach, RecSys 2010).
@@ -35,7 +38,7 @@ def gini(counts: ArrayLike) -> float:
     """
     rising = np.sort(np.asarray(counts)[1:]).astype(np.float64)
     places = 2.0 * np.arange(1, len(rising) + 1) - len(rising) - 1
-    return max(0.0, float(places @ rising / (len(rising) * rising.sum())))  # rounding may give less than 0
+    return max(0.0, float((places * rising).sum() / (len(rising) * rising.sum())))  # rounding may give less than 0
 
 
 def popularity_percentiles(training: ArrayLike) -> FloatArray:
@@ -103,20 +106,16 @@ class ListStatistics:
         Raises:
             ValueError: the arguments don't fit each other.
         """
-        self._training = as_int64("training", training)
+        self._training, self._vectors = as_int64("training", training), vectors
         check_range("training", self._training, 0, 2**53)
         if len(self._training) < 2:
             raise ValueError(f"training has {len(self._training)} entries; expected the padding and at least one item")
         if vectors is not None:
             check_length("vectors", vectors, len(self._training), "entry of training")
-        self._vectors = vectors
-        self._of_items = np.stack([self._training, popularity_percentiles(self._training),
-                                   self_information(self._training)])
-        self.counts: Int64Array = np.zeros(len(self._training), np.int64)
-        """int64 [I+1]: in how many lists each item is. It and `sums` of other lists may be added to these."""
-        self.sums: FloatArray = np.zeros(len(self._of_items) + 3)
-        """Over lists with items: means of the training count, percentile and self-information, and their number; over
-        lists with two items: distance and number."""
+        self.totals: Int64Array = np.zeros(len(self._training) + 2, np.int64)
+        """int64 [I+3]: in how many lists each item is, with 0 for padding; the sum of `list_distances` in units of
+        2^-32, and how many there are. Whole numbers, so that the totals of parts of the lists may be added in any
+        order."""
 
     def add(self, items: ArrayLike) -> None:
         """Add lists, int64 [B, k]; 0 is no item.
@@ -128,32 +127,31 @@ class ListStatistics:
         if rows.ndim != 2:
             raise ValueError(f"items have the shape {rows.shape}; expected two dimensions, a row per list")
         flat = as_int64("items", rows.reshape(-1))
-        check_range("items", flat, 0, len(self.counts) - 1)
-        rows = flat.reshape(rows.shape)
-        self.counts += np.bincount(flat, minlength=len(self.counts))
-        self.counts[0] = 0
-        rows = rows[(rows > 0).any(axis=1)]
-        lengths = (rows > 0).sum(axis=1)
-        self.sums[:3] += [(values[rows].sum(axis=1) / lengths).sum() for values in self._of_items]
-        self.sums[3] += len(rows)
+        check_range("items", flat, 0, len(self._training) - 1)
+        self.totals[:-2] += np.bincount(flat, minlength=len(self._training))
+        self.totals[0] = 0
         if self._vectors is not None:
-            distances = list_distances(rows, self._vectors)
-            self.sums[4:] += np.nansum(distances), (lengths > 1).sum()
+            distances = list_distances(flat.reshape(rows.shape), self._vectors)
+            known = distances[~np.isnan(distances)]
+            self.totals[-2:] += np.rint(known / _UNIT).astype(np.int64).sum(), len(known)
 
     def figures(self) -> dict[str, float]:
         """Return the figures of the lists so far.
 
-        ``coverage``, ``gini``; ``popularity``: the mean number of training interactions of a list's items, averaged
-        over lists (ARP: Yin et al., "Challenging the Long Tail Recommendation", PVLDB 5(9), 2012); ``percentile`` and
-        ``novelty``: likewise, of `popularity_percentiles` and `self_information`; ``distance``: the mean of
-        `list_distances`, with vectors and if a list has two items.
+        ``coverage``, ``gini``; ``popularity``, ``percentile`` and ``novelty``: the number of training interactions,
+        `popularity_percentiles` and `self_information`, averaged over all places of all lists; ``distance``: the mean
+        of `list_distances`, with vectors and if a list has two items. ``popularity`` is ARP if all lists have the same
+        length: Yin et al., "Challenging the Long Tail Recommendation", PVLDB 5(9), 2012.
 
         Raises:
             ValueError: no list has an item.
         """
-        if not self.sums[3]:
+        counts, (distance, lists) = self.totals[:-2], self.totals[-2:].tolist()
+        if not counts.any():
             raise ValueError("no list has an item; add lists first")
-        popularity, percentile, novelty = (self.sums[:3] / self.sums[3]).tolist()
-        figures = {"coverage": coverage(self.counts), "gini": gini(self.counts), "popularity": popularity,
-                   "percentile": percentile, "novelty": novelty}
-        return figures | ({"distance": float(self.sums[4] / self.sums[5])} if self.sums[5] else {})
+        shares = counts / counts.sum()
+        figures = {"coverage": coverage(counts), "gini": gini(counts)}
+        figures |= {name: float((shares * values).sum()) for name, values in (
+            ("popularity", self._training), ("percentile", popularity_percentiles(self._training)),
+            ("novelty", self_information(self._training)))}
+        return figures | ({"distance": distance * _UNIT / lists} if lists else {})
