@@ -136,12 +136,22 @@ def print_embedding(out: Path, as_json: bool, neighbours: Mapping[str, float] | 
     if as_json:
         click.echo(json.dumps(summary | ({"category_neighbours": neighbours} if neighbours else {})))
         return
+    if "words" in summary:  # TF-IDF
+        click.echo(f"{out}: {summary['items']} items x {summary['width']}, {summary['share_of_squares']:.1%} of the "
+                   f"squares of the TF-IDF weights of {summary['words']} words; {summary['without_words']} items "
+                   f"without a known word have zeros; mean cosine of two items {summary['mean_cosine']:.3f}"
+                   f"{_cost(out)}")
+    else:
+        _print_prompts(out, summary)
+    if neighbours:
+        print_neighbours({"": neighbours})
+
+
+def _print_prompts(out: Path, summary: Mapping[str, Any]) -> None:
     kept = f" ({summary['kept']} kept, {summary['computed']} computed)" if summary["kept"] else ""
     click.echo(f"{out}: {summary['items']} items x {summary['width']}{kept}, {summary['different_prompts']} different "
                f"prompts ({summary['titles_cut']} titles cut), {summary['tokens']} tokens; mean cosine of two items "
                f"{summary['mean_cosine']:.3f}{_cost(out)}")
-    if neighbours:
-        print_neighbours({"": neighbours})
 
 
 def print_neighbours(shares: Mapping[str, Mapping[str, float]]) -> None:

@@ -126,9 +126,9 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
 
 @with_options(configs.EmbedConfig)
 def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, model: str | None = None,
-          append_to: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-          **options: Any) -> Embeddings:
-    """Embed every item with a language model.
+          tfidf_width: int | None = None, append_to: StrPath | None = None, device: str = "cpu",
+          threads: int | None = None, existing: str = "refuse", **options: Any) -> Embeddings:
+    """Embed every item with a language model, or by the words of its title.
 
     >>> embeddings = tslrec_min.embed("dataset", "embed", finetuned="finetune")
     >>> embeddings.vectors.shape, embeddings.item_ids[:2]
@@ -139,6 +139,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         out: folder of the embeddings.
         finetuned: folder of `finetune`. Give this or `model`.
         model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; gets the default prompt.
+            ``tfidf``: no language model, but the words of the titles.
+        tfidf_width: dimensions of the vectors with ``tfidf``; None: 192.
         append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
         device, threads, existing: as for `pretrain`; the device is that of the torch engine.
 
@@ -147,18 +149,23 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 
     Raises:
         TslrecError: an input is missing or damaged, or `append_to` does not fit.
-        ValueError: both or neither of `finetuned` and `model` are given.
+        ValueError: both or neither of `finetuned` and `model` are given, or `tfidf_width` with another model.
     """
     from ..embedding.embed import embed_base, embed_tuned
+    from ..embedding.tfidf import TFIDF, embed_tfidf
     from ..llm.prompts import template_of
 
     if (finetuned is None) == (model is None):
         raise ValueError(f"finetuned is {finetuned!r} and model {model!r}; give one of them")
+    if tfidf_width is not None and model != TFIDF:
+        raise ValueError(f"tfidf_width is {tfidf_width!r}, but the model is {model!r}; expected {TFIDF!r}")
     config, folder = from_mapping(configs.EmbedConfig, options, "embed"), Path(out)
     settings = arguments.settings(device, threads, existing, with_torch=config.engine == "torch")
     settings["append_to"] = arguments.path(append_to)
     if finetuned is not None:
         embed_tuned(Path(dataset), Path(finetuned), folder, config, **settings)
+    elif model == TFIDF:
+        embed_tfidf(Path(dataset), folder, config, tfidf_width, **settings)
     else:
         embed_base(Path(dataset), str(model), template_of(configs.FinetuneConfig()), folder, config, **settings)
     return Embeddings(folder, read_json(folder / "embed.json"), lambda: item_rows(Path(dataset)))
