@@ -23,6 +23,7 @@ CONTROLS = ("none", "random", "shuffled")
 MODELS = ("sasrec", "gru4rec", "bert4rec")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 _NEGATIVE_LOSSES = RECOMMENDER_LOSSES[1:]
+REFITS = ("none", "validation", "all")
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
 LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
@@ -177,6 +178,9 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
     table_decay: float = option(0.0, "Weight decay of AdamW for the weights of single items: item ids decay towards 0, "
                                 "the tables of init, recpca and cca towards their initial values, so that rare items "
                                 "stay close to their embeddings.", low=0, only_for={"adapter": _WITH_IDS})
+    refit: str = option("none", "After training with early stopping, train once more from scratch, for the best number "
+                        "of epochs, on more items. validation: the training and validation items, for test figures. "
+                        "all: all items, for recommendations; no figure can be computed then.", choices=REFITS)
 
     def __post_init__(self) -> None:
         """Check what no field can check alone."""
