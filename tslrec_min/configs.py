@@ -197,6 +197,23 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
 
 
 @dataclass(frozen=True)
+class TuneConfig(TrainConfig):
+    """The first trial of a search for hyper-parameters, and how many others there are."""
+
+    vary: str = option("", "Options to vary, separated by commas, such as width,dropout; the others stay as given. "
+                       "Empty: every option of the search space that the recommender reads.")
+    trials: int = option(16, "Number of configurations; the first is the one given, the others are random.", low=1)
+    budget: int = option(5, "Number of epochs of every trial in the first rung. In each later rung the better half of "
+                         "the trials goes on to twice as many.", low=1)
+    refit: str = option("none", "Always none: give it to train, with the best configuration.", choices=REFITS[:1])
+
+    @property
+    def training(self) -> TrainConfig:
+        """The configuration of the first trial."""
+        return TrainConfig(**{item.name: getattr(self, item.name) for item in fields(TrainConfig)})
+
+
+@dataclass(frozen=True)
 class PretrainConfig(RecommenderConfig):
     """How the latent categories are made: an ID-only recommender, and k-means on its item table."""
 

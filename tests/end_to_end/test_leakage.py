@@ -14,7 +14,15 @@ from safetensors.torch import load_file
 
 from tslrec_min.categories.artifact import load_categories
 from tslrec_min.categories.pretrain import pretrain
-from tslrec_min.configs import REFITS, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.configs import (
+    REFITS,
+    EvaluateConfig,
+    FinetuneConfig,
+    PrepareConfig,
+    PretrainConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from tslrec_min.data.dataset import SPLITS, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.evaluation.evaluate import evaluate
@@ -23,7 +31,8 @@ from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.ranking.metrics import COLD_METRICS
 from tslrec_min.recommenders.train import train
-from tslrec_min.storage.artifacts import open_artifact
+from tslrec_min.recommenders.tune import tune
+from tslrec_min.storage.artifacts import open_artifact, read_json
 
 from ..factories import COLD, N_ITEMS, PRETRAIN, SMALL, config_for, write_random_embeddings
 
@@ -191,3 +200,15 @@ def test_test_items_do_not_change_how_long_a_refit_is(cycle_raw: Path, tmp_path:
         train(tmp_path / name, tmp_path / f"{name}-run", config, device=CPU, threads=1)
         learned.append(open_artifact(tmp_path / f"{name}-run", "train").hash)
     assert learned[0] == learned[1]
+
+
+def test_a_search_does_not_look_at_test_items(cycle_raw: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, place in (("same", None), ("test", -1), ("validation", -2)):
+        source = cycle_raw if place is None else write_with_others(cycle_raw, tmp_path / f"{name}-raw", place)
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0))
+        out, config = tmp_path / f"{name}-tuned", TuneConfig(trials=4, budget=1, **SMALL)
+        tune(tmp_path / name, out, config, device=CPU, threads=1)
+        result = read_json(out / "trials.json")
+        found[name] = [[{**rung, "seconds": 0} for rung in trial["rungs"]] for trial in result["trials"]]
+    assert found["test"] == found["same"] != found["validation"]

@@ -26,6 +26,7 @@ from . import arguments as arguments
 from .arguments import Histories, StrPath
 from .results import Embeddings, Result, Rows, category_rows, item_rows
 from .signatures import with_options
+from .tuning import tune as tune
 
 
 @with_options(configs.PrepareConfig)

@@ -231,7 +231,7 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
         step(f"{label or 'training'}: epoch {len(run.epochs)} of at most {config.epochs}, loss {loss:.3f}, "
              f"validation NDCG@10 {score:.4f}")
     bar.close()
-    if ended_rising(run.best_epoch, config.epochs, config.decay):
+    if ended_rising(run.best_epoch, config.epochs, config.decay) and not (checkpointing and checkpointing.quiet):
         note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
              "the best one; more epochs may improve the result")
     run.recommender.load_state_dict(run.best)

@@ -43,6 +43,8 @@ class Checkpointing:
     """Minimum time between two checkpoints; the end of a recommender's epoch always saves one."""
     second: bool = False
     """Whether the training is the second of two that make the artifact; each has a state of its own."""
+    quiet: bool = False
+    """Whether no notes are made, as of a training that is always continued."""
 
     @property
     def path(self) -> Path:
