@@ -21,8 +21,8 @@ def tune(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, e
     """Search for the hyper-parameters of `train` with the best validation NDCG@10, by successive halving.
 
     >>> tuned = tslrec_min.tune("dataset", "tuned", vary="dropout,learning_rate", trials=2, budget=1, width=8, epochs=2)
-    >>> list(tuned.metrics["best"]["settings"])
-    ['width', 'dropout', ...
+    >>> list(tuned.metrics["best"]["config"])
+    ['dropout', 'learning_rate']
     >>> best = tslrec_min.train("dataset", "best", **tuned.metrics["best"]["settings"])
 
     Args:
