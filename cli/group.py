@@ -25,6 +25,7 @@ from .report import report
 from .run import run
 from .similar import similar
 from .train import train
+from .tune import tune
 
 
 class _Main(click.Group):
@@ -82,7 +83,7 @@ def main() -> None:
     """
 
 
-for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, report, recommend, similar, export, run,
-                 bench, gguf):
+for _command in (prepare, pretrain, finetune, embed, train, tune, evaluate, compare, report, recommend, similar, export,
+                 run, bench, gguf):
     main.add_command(_command)
 complete(main, "tslrec")

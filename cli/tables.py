@@ -83,6 +83,10 @@ def print_training(out: Path, as_json: bool) -> None:
     click.echo(f"{out}: best epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, validation "
                f"HR@10 {metrics['validation_hr@10']:.4f}, NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items "
                f"left out){_cost(out)}")
+    if "refit" in metrics:
+        items = {"validation": "training and validation items: for test figures only, marked (n-1)",
+                 "all": "all items: for recommendations, not for figures"}[metrics["refit"]]
+        click.echo(f"refitted for {metrics['refit_epochs']} epochs on {items}")
     if "categories" in metrics:
         sizes = metrics["categories"]["sizes"]
         click.echo(f"{len(sizes)} latent categories of {min(sizes)} to {max(sizes)} items")

@@ -26,6 +26,7 @@ from . import arguments as arguments
 from .arguments import Histories, StrPath
 from .results import Embeddings, Result, Rows, category_rows, item_rows
 from .signatures import with_options
+from .tuning import tune as tune
 
 
 @with_options(configs.PrepareConfig)
@@ -173,8 +174,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 
 @with_options(configs.TrainConfig)
 def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
-          ignore_unknown_items: bool = False, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-          **options: Any) -> Result:
+          ignore_unknown_items: bool = False, refit_from: StrPath | None = None, device: str = "cpu",
+          threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
     >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
@@ -188,6 +189,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
         embeddings: folder of `embed`, or a file of item vectors (npy, Parquet, word2vec text); None: item ids only.
         embedding_ids: text file with the ids of an .npy file's rows, one per line.
         ignore_unknown_items: skip items of a vector file that are not in the data set.
+        refit_from: recommender of the same data and options but for `refit`, whose best number of epochs is used.
         device, threads, existing: as for `pretrain`.
 
     Returns:
@@ -201,7 +203,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     config, folder = from_mapping(configs.TrainConfig, options, "train"), Path(out)
     train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
                       embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
-                      **arguments.settings(device, threads, existing))
+                      refit_from=arguments.path(refit_from), **arguments.settings(device, threads, existing))
     metrics = read_json(folder / "metrics.json")
     return Result(folder, metrics, lambda: metrics["epochs"])
 
