@@ -319,6 +319,7 @@ class EmbedConfig:
                         "model's file, with Q8_0 in place of the slow Q4_1 and Q5_1. Any other is first written to a "
                         "temporary file; weights do not become more precise than they are stored.",
                         choices=("auto", *QUANTS), only_for={"engine": ("llama",)})
+    prefix: str = option("", "Text before every title, for encoders that were trained with one, such as \"query: \".")
     batch_tokens: int = option(0, "Maximum number of tokens computed at once; 0: the engine's default, which is "
                                "smaller on a CPU.", low=0)
     autotune: bool = option(False, "Time several batch sizes on a sample of the prompts and use the fastest.")
