@@ -12,7 +12,7 @@ import torch
 
 from ..config_fields import from_mapping
 from ..configs import COUNTING_MODELS, TrainConfig
-from ..data.dataset import Dataset, load_dataset
+from ..data.dataset import Dataset, Histories, load_dataset
 from ..errors import TslrecError
 from ..item_vectors.load import ItemEmbeddings, load_item_embeddings
 from ..runtime import distributed
@@ -73,13 +73,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     if is_trained(out, recipe, existing):
         return
     if config.model in COUNTING_MODELS:
-        with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
-            step(f"{label or 'training'}: counting, and choosing the constants of {config.model}")
-            scorer, metrics = counted(config.model, Knowledge(
-                dataset.training(), dataset.n_items, dataset.cold.n_items if dataset.cold else 0,
-                dataset.evaluation("validation"), embeddings, threads))
-            save_counting(scorer, folder)
-            write_json(folder / "metrics.json", metrics)
+        _count(dataset, config, embeddings, out, recipe, threads, existing)
         return
     with training_artifact(out, recipe, existing) as (folder, checkpointing):
         recommender, metrics = _trained(dataset, config, embeddings.known if embeddings else None, first, device,
@@ -91,6 +85,23 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
             if (rows := projected_rows(recommender, stand_ins)) is not None:
                 np.save(folder / COLD_ROWS, rows)
         write_json(folder / "metrics.json", metrics)
+
+
+def _count(dataset: Dataset, config: TrainConfig, embeddings: ItemEmbeddings | None, out: Path, recipe: Recipe,
+           threads: int, existing: Existing) -> None:
+    """Write a recommender without training."""
+    known = Knowledge(dataset.training(), dataset.n_items, dataset.cold.n_items if dataset.cold else 0,
+                      dataset.evaluation("validation"), embeddings, threads)
+    with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
+        step(f"{out}: choosing the constants of {config.model}")
+        scorer, metrics = counted(config.model, known, None if config.refit == "none" else _known(dataset, config))
+        save_counting(scorer, folder)
+        write_json(folder / "metrics.json", metrics)
+
+
+def _known(dataset: Dataset, config: TrainConfig) -> Histories:
+    """Return the histories of a refit."""
+    return dataset.histories if config.refit == "all" else dataset.before("test")
 
 
 def _trained(dataset: Dataset, config: TrainConfig, embeddings: np.ndarray | None, first: dict[str, Any] | None,
@@ -106,9 +117,8 @@ def _trained(dataset: Dataset, config: TrainConfig, embeddings: np.ndarray | Non
         if config.refit == "none":
             return recommender, first
     epochs = first["best_epoch"]
-    histories = dataset.histories if config.refit == "all" else dataset.before("test")
-    recommender, losses = refitted(dataset.n_items, histories, config, embeddings, epochs, device, threads,
-                                   f"{label}, refit" if label else "", checkpointing.for_second(epochs))
+    recommender, losses = refitted(dataset.n_items, _known(dataset, config), config, embeddings, epochs, device,
+                                   threads, f"{label}, refit" if label else "", checkpointing.for_second(epochs))
     return recommender, first | {"refit": config.refit, "refit_epochs": epochs, "refit_losses": losses}
 
 
