@@ -41,6 +41,12 @@ def test_what_a_search_does_not_take(cycle: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+def test_a_small_search_space_is_said(cycle: Path, tmp_path: Path) -> None:
+    result = tslrec("tune", cycle, "-o", tmp_path / "tuned", "--width", 6, "--max-len", 8, "--epochs", 1, "--vary",
+                    "heads", "--threads", 1)
+    assert result.exit_code == 0 and "has only 2 configurations, fewer than the 16 trials" in result.stderr
+
+
 def test_flags_of_the_command(cold: Path, trained: Path, tmp_path: Path) -> None:
     result = tslrec("tune", cold, "-o", tmp_path / "tuned", "--embeddings", trained / "embed", "--adapter", "init",
                     "--no-init-whitening", "--width", 8, "--max-len", 8, "--epochs", 1, "--trials", 1, "--threads", 1)

@@ -150,7 +150,7 @@ def candidates(given: TrainConfig, space: Mapping[str, Distribution], count: int
 
 def _candidate(given: TrainConfig, drawn: Mapping[str, Any]) -> TrainConfig | None:
     """Return a configuration with the drawn values; None if they don't go together."""
-    values = asdict(given) | drawn
+    values = {**asdict(given), **drawn}
     try:
         return TrainConfig(**values | {name: getattr(given, name) for name in drawn
                                        if not is_read(TrainConfig, name, values)})

@@ -100,9 +100,12 @@ def tune(dataset_path: Path, out: Path, config: TuneConfig, *, embeddings_path: 
     if not (existing.reuses and is_current(out, recipe)):
         space = searched(config.training, config.vary, int(dataset.training().lengths.max(initial=0)))
         with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
+            configs = candidates(config.training, space, config.trials)
+            if len(configs) < config.trials:
+                note(f"the search space has only {len(configs)} configurations, fewer than the {config.trials} trials")
             search = _Search(dataset, embeddings.known if embeddings else None, config, device, threads, states,
                              sha256_of_json([asdict(recipe), __version__]))
-            best = search.run(candidates(config.training, space, config.trials))
+            best = search.run(configs)
             shown = [_described(trial, list(space)) for trial in search.trials]
             write_json(folder / "trials.json", {
                 "space": {name: str(values) for name, values in space.items()}, "trials": shown,
