@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 
-from ..configs import COUNTING_MODELS, TrainConfig
-from ..data.dataset import Dataset, Evaluation, load_dataset
+from ..configs import REFITS, TrainConfig
+from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
-from ..ranking.metrics import metric_values
+from ..item_vectors.artifact import STATES
 from ..runtime.progress import progress, step
-from ..storage.artifacts import Artifact, Recipe, is_current, open_artifact, write_artifact, write_json
+from ..storage.artifacts import Artifact, Recipe, is_current, open_artifact, read_json, write_artifact, write_json
 from ..storage.existing import Existing
 from .counting.search import sampled
-from .fusion.artifact import FUSED, save_part, save_weights
+from .fusion.artifact import FUSED, load_fusion, save_part, save_weights
 from .fusion.candidates import candidates_of
 from .fusion.fit import Features, as_weights, cross_validated, fitted
-from .fusion.scorer import FusedScorer, Weights
-from .learned import common_histories, learned_from
+from .fusion.scorer import Weights
+from .learned import KINDS, TRAINING, common_histories, learned_from, same_histories
 from .load import load_scorer
-from .scorer import Scorer, rank
+from .scorer import Scorer
 from .train import train
 
 _USERS = 10_000
@@ -43,14 +42,16 @@ class Part:
     """Folder of a train artifact; one of `configs.COUNTING_MODELS`; or item embeddings, which ``content`` compares."""
 
 
-def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, device: torch.device, threads: int,
-         existing: Existing = Existing.REFUSE) -> dict[str, Any]:
+def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, weights_from: Path | None = None,
+         device: torch.device, threads: int, existing: Existing = Existing.REFUSE) -> dict[str, Any]:
     """Sum the scores of several recommenders, with weights by the items' frequency.
 
     Args:
         dataset_path: data set artifact.
-        parts: at least two; their order doesn't matter.
+        parts: at least two, with different names.
         out: folder of the artifact.
+        weights_from: another sum, whose weights are taken over for parts of the same names: for parts that are trained
+            again on validation items or all, on which no weights can be fitted. None: the weights are fitted.
         device: where networks run.
         threads: threads of the kernels.
         existing: what to do with an artifact at `out`.
@@ -60,29 +61,33 @@ def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, device: torch.
         name, its own NDCG@10, that of the sum without it, and its weight for items of some frequencies.
 
     Raises:
-        TslrecError: a part is missing, damaged, of another data set, has learned the validation targets, or there are
-            fewer than two.
+        TslrecError: a part is missing, damaged, of another data set, or has learned the validation targets; they
+            learned from different histories; or the other sum has other parts.
     """
-    if len(parts) < 2 or len({part.name for part in parts}) < len(parts):
-        raise TslrecError(f"got the parts {', '.join(part.name for part in parts) or '(none)'}; a sum needs at least "
-                          "two, with different names: NAME=FOLDER")
+    names = [part.name for part in parts]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise TslrecError(f"got the parts {', '.join(names) or '(none)'}; a sum needs at least two, with different "
+                          "names: NAME=FOLDER")
     dataset, dataset_hash = load_dataset(dataset_path)
-    with ExitStack() as until_copied:
-        scratch = Path(until_copied.enter_context(TemporaryDirectory()))
-        runs = [_run(dataset_path, part, scratch / str(number), device, threads) for number, part in enumerate(parts)]
-        common_histories({part.name: learned_from(run) for part, run in zip(parts, runs, strict=True)}, "validation")
-        names = [part.name for part in parts]
-        hashes = {f"part {name}": run.hash for name, run in zip(names, runs, strict=True)}
-        recipe = Recipe("train", {"model": FUSED, "parts": names}, {"dataset": dataset_hash} | hashes)
+    given = {part.name: open_artifact(part.source, "train") for part in parts if _is_run(part.source)}
+    learned = {name: learned_from(run) for name, run in given.items()} or {"": TRAINING}
+    kind = common_histories(learned, "validation") if weights_from is None else same_histories(learned)
+    refit = REFITS[KINDS.index(kind)]
+    other = None if weights_from is None else open_artifact(weights_from, "train")
+    with TemporaryDirectory() as scratch:
+        runs = [given[part.name] if part.name in given else _made(
+            dataset_path, part.source, refit, Path(scratch) / str(number), device, threads)
+            for number, part in enumerate(parts)]
+        inputs = {f"part {name}": run.hash for name, run in zip(names, runs, strict=True)} | {"dataset": dataset_hash}
+        inputs |= {"weights_from": other.hash} if other else {}
+        recipe = Recipe("train", {"model": FUSED, "parts": names, "refit": refit}, inputs)
         if existing.reuses and is_current(out, recipe):
-            from ..storage.artifacts import read_json
-
             return dict(read_json(out / "metrics.json"))
-        n_cold = dataset.cold.n_items if dataset.cold else 0
-        scorers = [load_scorer(run, dataset_hash, device, n_cold) for run in runs]
+        scorers = [load_scorer(run, dataset_hash, device) for run in runs]
         with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
             occurrences = np.bincount(dataset.training().items, minlength=dataset.n_items + 1)
-            weights, metrics = fitted_sum(dataset, scorers, names, occurrences, threads)
+            weights, metrics = _taken_over(other, names) if other else fitted_sum(
+                dataset, scorers, names, occurrences, threads)
             for number, run in enumerate(runs):
                 save_part(folder, number, run)
             save_weights(folder, names, weights, occurrences)
@@ -90,19 +95,30 @@ def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, device: torch.
     return metrics
 
 
-def _run(dataset_path: Path, part: Part, scratch: Path, device: torch.device, threads: int) -> Artifact:
-    """Open the run of a part, or make it in `scratch`."""
-    source = part.source
-    if isinstance(source, str) or not _is_run(source):
-        config = TrainConfig(model=source if isinstance(source, str) else "content")
-        train(dataset_path, scratch, config, device=device, threads=threads, label="",
-              embeddings_path=None if isinstance(source, str) else source)
-        source = scratch
-    return open_artifact(source, "train")
+def _made(dataset_path: Path, source: Path | str, refit: str, out: Path, device: torch.device, threads: int
+          ) -> Artifact:
+    """Make a recommender without training: of a name, or of item embeddings."""
+    model, embeddings = (source, None) if isinstance(source, str) else ("content", source)
+    train(dataset_path, out, TrainConfig(model=model, refit=refit), embeddings_path=embeddings, device=device,
+          threads=threads, label="")
+    return open_artifact(out, "train")
 
 
-def _is_run(path: Path) -> bool:
-    return path.is_dir() and not (path / "item_embeddings.npy").is_file()
+def _taken_over(other: Artifact, names: Sequence[str]) -> tuple[Weights, dict[str, Any]]:
+    """Return the weights and metrics of another sum, in the order of `names`."""
+    metrics = read_json(other.path / "metrics.json")
+    theirs = [part["name"] for part in metrics["parts"]] if other.config["model"] == FUSED else []
+    if sorted(theirs) != sorted(names):
+        raise TslrecError(f"{other.path} is a sum of {', '.join(theirs) or 'nothing'}; its weights are for parts of "
+                          f"these names, but got {', '.join(names)}")
+    fusion, order = load_fusion(other), [theirs.index(name) for name in names]
+    weights = Weights(fusion.weights.constant[order], fusion.weights.by_frequency[order], fusion.weights.frequency)
+    return weights, metrics | {"parts": [metrics["parts"][place] for place in order]}
+
+
+def _is_run(source: Path | str) -> TypeGuard[Path]:
+    """Return whether a part is a folder, but not of item embeddings: then it has to be a train artifact."""
+    return isinstance(source, Path) and source.is_dir() and not (source / STATES).is_file()
 
 
 def fitted_sum(dataset: Dataset, scorers: Sequence[Scorer], names: Sequence[str], occurrences: np.ndarray,

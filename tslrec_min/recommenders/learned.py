@@ -51,6 +51,11 @@ def common_histories(learned: Mapping[str, str], split: str) -> str:
             better = "none or validation" if split == "test" else "none"
             raise TslrecError(f"{name} learned from {described(kind)}, so it has seen the {split} targets: no figure "
                               f"can be computed from it; train it with --refit {better}")
+    return same_histories(learned)
+
+
+def same_histories(learned: Mapping[str, str]) -> str:
+    """Return what all runs learned from; raises TslrecError if they learned from different histories."""
     first, *_ = learned
     for name, kind in learned.items():
         if kind != learned[first]:
