@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configs import PrepareConfig
+from ..configs import EmbedConfig, PrepareConfig
 from ..data.builtin import resolve_dataset
 from ..errors import TslrecError
 from ..llm.resolve import is_built_in, resolve_model
@@ -81,6 +81,47 @@ class _Runner:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
+_EMBEDDED = {"tfidf": "embed-tfidf", "encoder": "embed-encoder", "untuned": "embed-untuned", "tuned": "embed"}
+"""Kind of item embeddings -> folder."""
+
+
+class _Trainings:
+    """What is trained, counted and summed, by folder, and the runs of every arm."""
+
+    def __init__(self, config: RunConfig, out: Path, dataset: Path, embeddings: Mapping[str, Path]) -> None:
+        self.alone: dict[str, dict[str, Any]] = {}
+        """Arguments of `_train` for recommenders without training."""
+        self.trained: dict[str, dict[str, Any]] = {}
+        """The same of networks, which can be trained at the same time."""
+        self.sums: dict[str, dict[str, Path]] = {}
+        """The parts' names and runs."""
+        folders: dict[str, dict[int, str]] = {}
+        for seed in config.seeds:
+            for arm in config.arms:
+                if arm.parts or (not arm.seeded and seed != config.seeds[0]):
+                    continue
+                folder = folders.setdefault(arm.name, {})[seed] = f"train/{arm.folder}" + f"-{seed}" * arm.seeded
+                (self.trained if arm.seeded else self.alone)[folder] = {
+                    "dataset_path": dataset, "config": replace(arm.train, seed=seed),
+                    "label": arm.name + f", seed {seed}" * arm.seeded,
+                    "embeddings_path": embeddings.get(arm.embeddings)}
+        for arm in config.arms:
+            parts = {name: folders[name] for name in arm.parts}
+            for seed in {seed: None for of_part in parts.values() for seed in of_part}:
+                several = any(len(of_part) > 1 for of_part in parts.values())
+                folder = folders.setdefault(arm.name, {})[seed] = f"train/{arm.folder}" + f"-{seed}" * several
+                self.sums[folder] = {name: out / of_part.get(seed, of_part[config.seeds[0]])
+                                     for name, of_part in parts.items()}
+        self.runs = {arm.name: [out / folder for folder in folders[arm.name].values()] for arm in config.arms}
+        self.count = len(self.alone) + len(self.trained) + len(self.sums)
+
+
+def _fuse(out: Path, dataset: Path, parts: Mapping[str, Path], **compute: Any) -> None:
+    from ..recommenders.fuse import Part, fuse
+
+    fuse(dataset, [Part(name, path) for name, path in parts.items()], out, **compute)
+
+
 def _train(out: Path, **arguments: Any) -> None:
     from ..recommenders.train import train
 
@@ -119,6 +160,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     from ..data.raw.readers import find_files
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
+    from ..embedding.tfidf import embed_tfidf
     from ..evaluation.evaluate import evaluate
     from ..finetuning.finetune import finetune
     from ..llm.prompts import template_of
@@ -130,31 +172,38 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     raw = find_files(source, titles, settings["prepare"])  # before a folder is created
     wanted = {arm.embeddings for arm in config.arms}
     model = settings["finetune"].model
-    if wanted != {"none"} and not is_built_in(model):
-        resolve_model(model)  # a missing model is reported now, not when its stage starts
+    for name in [model] * bool(wanted & {"untuned", "tuned"}) + [config.encoder] * ("encoder" in wanted):
+        if not is_built_in(name):
+            resolve_model(name)  # a missing model is reported now, not when its stage starts
     dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
     template = template_of(settings["finetune"])
-    embeddings = {"untuned": out / "embed-untuned", "tuned": out / "embed"}
-    trainings = {f"train/{arm.folder}-{seed}": {
-        "dataset_path": dataset, "config": replace(arm.train, seed=seed), "label": f"{arm.name}, seed {seed}",
-        "embeddings_path": embeddings.get(arm.embeddings)} for seed in config.seeds for arm in config.arms}
-    trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
+    embeddings = {kind: out / folder for kind, folder in _EMBEDDED.items()}
+    plan = _Trainings(config, out, dataset, embeddings)
     before: dict[str, Callable[[Path], Any]] = {"dataset": lambda path: _prepare(raw, path, settings["prepare"])}
+    if "tfidf" in wanted:
+        before["embed-tfidf"] = lambda path: embed_tfidf(dataset, path, EmbedConfig(), **compute)
+    if "encoder" in wanted:
+        before["embed-encoder"] = lambda path: embed_base(dataset, config.encoder, template, path, settings["embed"],
+                                                          **compute)
     if "untuned" in wanted:
         before["embed-untuned"] = lambda path: embed_base(dataset, model, template, path, settings["embed"], **compute)
     if "tuned" in wanted:
         before |= {"pretrain": lambda path: pretrain(dataset, path, settings["pretrain"], **compute),
                    "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
                    "embed": lambda path: embed_tuned(dataset, tuned, path, settings["embed"], **compute)}
-    with sole_run(out), progress(len(before) + len(trainings) + 1, "", "stage") as bar:
+    with sole_run(out), progress(len(before) + plan.count + 1, "", "stage") as bar:
         runner = _Runner(out, bar)
         for name, work in before.items():
             runner(name, work)
-        runner.train_all(trainings, jobs, compute)
-        runner("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
+        for name, arguments in plan.alone.items():
+            runner(name, partial(_train, **arguments, **compute))
+        runner.train_all(plan.trained, jobs, compute)
+        for name, parts in plan.sums.items():
+            runner(name, partial(_fuse, dataset=dataset, parts=parts, **compute))
+        runner("evaluate", lambda path: evaluate(dataset, plan.runs, settings["evaluate"], out=path, **compute))
     neighbours = {} if "tuned" not in wanted else {
         path.name: category_neighbours(dataset, pretrained, path)
-        for kind, path in embeddings.items() if kind in wanted}
+        for kind, path in embeddings.items() if kind in wanted & {"untuned", "tuned"}}
     return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": runner.stages,
             "category_neighbours": neighbours}
 
