@@ -12,6 +12,9 @@ from ..configs import ADAPTERS, COUNTING_MODELS, TrainConfig
 from ..errors import TslrecError
 
 EMBEDDINGS = ("none", "tfidf", "encoder", "untuned", "tuned")
+PARTS = {model: ("none", TrainConfig(model=model)) for model in COUNTING_MODELS if model != "content"} | {
+    f"content:{kind}": (kind, TrainConfig(model="content")) for kind in EMBEDDINGS[1:]}
+"""What can be a part of a sum without being an arm -> its embeddings and how it is made."""
 _KEYS = ("name", "embeddings")
 _SUM_KEYS = ("name", "parts")
 
@@ -27,7 +30,7 @@ class Arm:
     """One of EMBEDDINGS."""
     train: TrainConfig
     parts: tuple[str, ...] = ()
-    """Names of the arms whose scores it adds up; empty: it is trained itself."""
+    """Names of arms, or of PARTS, whose scores it adds up; empty: it is trained itself."""
 
     @property
     def folder(self) -> str:
@@ -110,5 +113,12 @@ def _problems_of_sum(arm: Mapping[str, Any], given: Sequence[Mapping[str, Any]])
         return [*problems, f"parts: {parts!r} is not a list of at least two names of arms"]
     if len(set(parts)) < len(parts):
         problems.append(f"parts: {parts!r} has duplicates")
-    return problems + [f"parts: {part!r} is no arm without parts (they are: {', '.join(map(repr, others))})"
-                       for part in parts if part not in others]
+    return problems + [f"parts: {part!r} is neither an arm without parts ({', '.join(map(repr, others))}) nor one of "
+                       f"{', '.join(PARTS)}" for part in parts if part not in (*others, *PARTS)]
+
+
+def embeddings_of(arms: Sequence[Arm]) -> set[str]:
+    """Return the kinds of item embeddings that the arms and their parts need."""
+    names = {arm.name for arm in arms}
+    of_parts = {PARTS[part][0] for arm in arms for part in arm.parts if part not in names}
+    return {arm.embeddings for arm in arms} | of_parts

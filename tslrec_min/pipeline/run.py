@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,9 @@ from ..runtime.progress import note, progress, set_verbosity, verbosity
 from ..storage.artifacts import read_json
 from ..storage.atomic import sole_run
 from ..storage.existing import Existing
+from .arms import embeddings_of
 from .config import RunConfig
+from .trainings import EMBEDDED, Trainings
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -81,41 +83,6 @@ class _Runner:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-_EMBEDDED = {"tfidf": "embed-tfidf", "encoder": "embed-encoder", "untuned": "embed-untuned", "tuned": "embed"}
-"""Kind of item embeddings -> folder."""
-
-
-class _Trainings:
-    """What is trained, counted and summed, by folder, and the runs of every arm."""
-
-    def __init__(self, config: RunConfig, out: Path, dataset: Path, embeddings: Mapping[str, Path]) -> None:
-        self.alone: dict[str, dict[str, Any]] = {}
-        """Arguments of `_train` for recommenders without training."""
-        self.trained: dict[str, dict[str, Any]] = {}
-        """The same of networks, which can be trained at the same time."""
-        self.sums: dict[str, dict[str, Path]] = {}
-        """The parts' names and runs."""
-        folders: dict[str, dict[int, str]] = {}
-        for seed in config.seeds:
-            for arm in config.arms:
-                if arm.parts or (not arm.seeded and seed != config.seeds[0]):
-                    continue
-                folder = folders.setdefault(arm.name, {})[seed] = f"train/{arm.folder}" + f"-{seed}" * arm.seeded
-                (self.trained if arm.seeded else self.alone)[folder] = {
-                    "dataset_path": dataset, "config": replace(arm.train, seed=seed),
-                    "label": arm.name + f", seed {seed}" * arm.seeded,
-                    "embeddings_path": embeddings.get(arm.embeddings)}
-        for arm in config.arms:
-            parts = {name: folders[name] for name in arm.parts}
-            for seed in {seed: None for of_part in parts.values() for seed in of_part}:
-                several = any(len(of_part) > 1 for of_part in parts.values())
-                folder = folders.setdefault(arm.name, {})[seed] = f"train/{arm.folder}" + f"-{seed}" * several
-                self.sums[folder] = {name: out / of_part.get(seed, of_part[config.seeds[0]])
-                                     for name, of_part in parts.items()}
-        self.runs = {arm.name: [out / folder for folder in folders[arm.name].values()] for arm in config.arms}
-        self.count = len(self.alone) + len(self.trained) + len(self.sums)
-
-
 def _fuse(out: Path, dataset: Path, parts: Mapping[str, Path], **compute: Any) -> None:
     from ..recommenders.fuse import Part, fuse
 
@@ -150,8 +117,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         jobs: number of recommenders trained at the same time, in separate processes that share the threads.
 
     Returns:
-        ``evaluation`` (the contents of evaluate/metrics.json), ``stages`` with time and memory of each, and
-        ``category_neighbours`` by folder of item embeddings.
+        ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``seconds`` to make one
+        run of each arm, ``stages`` with time and memory of each, and ``category_neighbours`` by folder of item
+        embeddings.
 
     Raises:
         TslrecError: a stage fails (finished stages are kept), or another run is using `out`.
@@ -161,6 +129,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
     from ..embedding.tfidf import embed_tfidf
+    from ..evaluation.advice import advice
     from ..evaluation.evaluate import evaluate
     from ..finetuning.finetune import finetune
     from ..llm.prompts import template_of
@@ -170,15 +139,14 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     source, titles = _raw_files(config, data, items)
     settings = config.stages
     raw = find_files(source, titles, settings["prepare"])  # before a folder is created
-    wanted = {arm.embeddings for arm in config.arms}
+    wanted = embeddings_of(config.arms)
     model = settings["finetune"].model
     for name in [model] * bool(wanted & {"untuned", "tuned"}) + [config.encoder] * ("encoder" in wanted):
         if not is_built_in(name):
             resolve_model(name)  # a missing model is reported now, not when its stage starts
     dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
     template = template_of(settings["finetune"])
-    embeddings = {kind: out / folder for kind, folder in _EMBEDDED.items()}
-    plan = _Trainings(config, out, dataset, embeddings)
+    plan = Trainings(config, out)
     before: dict[str, Callable[[Path], Any]] = {"dataset": lambda path: _prepare(raw, path, settings["prepare"])}
     if "tfidf" in wanted:
         before["embed-tfidf"] = lambda path: embed_tfidf(dataset, path, EmbedConfig(), **compute)
@@ -202,10 +170,11 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
             runner(name, partial(_fuse, dataset=dataset, parts=parts, **compute))
         runner("evaluate", lambda path: evaluate(dataset, plan.runs, settings["evaluate"], out=path, **compute))
     neighbours = {} if "tuned" not in wanted else {
-        path.name: category_neighbours(dataset, pretrained, path)
-        for kind, path in embeddings.items() if kind in wanted & {"untuned", "tuned"}}
-    return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": runner.stages,
-            "category_neighbours": neighbours}
+        EMBEDDED[kind]: category_neighbours(dataset, pretrained, out / EMBEDDED[kind])
+        for kind in ("untuned", "tuned") if kind in wanted}
+    evaluation = read_json(out / "evaluate" / "metrics.json")
+    return {"evaluation": evaluation, "advice": advice(evaluation, plan.validation_scores()),
+            "seconds": plan.seconds(), "stages": runner.stages, "category_neighbours": neighbours}
 
 
 def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:
