@@ -59,7 +59,7 @@ class FusedScorer(Scorer):
         sizes = sorted({len(occurrences), *map(len, tables)})
         if len(sizes) > 1 or len(parts) != len(weights.constant):
             raise TslrecError(f"{len(parts)} parts with {len(weights.constant)} weights, and item tables of {sizes} "
-                              "rows; expected a weight for each part and the same number of rows; run tslrec fuse again")
+                              "rows; expected a weight for each part, and as many rows in all; run tslrec fuse again")
         self._weights, self._bias = weights.of_items(occurrences), weights.bias(occurrences)
         self._weights[:, 0] = self._bias[0] = 0
         self._table = _side_by_side(tables, self._weights)
