@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--finetuned", type=ArtifactFolder("finetune"),
               help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
 @click.option("--model", help="Embed with a model that is not fine-tuned, a decoder or an encoder: an alias, a .gguf "
-              "file, a folder or hub id.")
+              "file, a folder or hub id. tfidf: without a language model, by the words of the titles.")
+@click.option("--tfidf-width", type=click.IntRange(1), show_default="192", help="Number of dimensions to which TF-IDF "
+              "is reduced. Only with --model tfidf.")
 @click.option("--append-to", type=ArtifactFolder("embed"), help="Earlier embeddings by the same model, template and "
               "engine: items with the same prompt keep their vector, only the others are computed.")
 @click.option("--pretrain", type=ArtifactFolder("pretrain"), help="Folder that tslrec pretrain wrote: also report how "
@@ -33,10 +35,10 @@ if TYPE_CHECKING:
                                              "result. Processes and machines that share --out can work in parallel.")
 @config_options(EmbedConfig)
 @stage_options
-def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, append_to: Path | None,
-          pretrain: Path | None, shard: str | None, config: EmbedConfig, device: str, threads: int, existing: Existing,
-          as_json: bool) -> None:
-    """Embed every item with a language model.
+def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, tfidf_width: int | None,
+          append_to: Path | None, pretrain: Path | None, shard: str | None, config: EmbedConfig, device: str,
+          threads: int, existing: Existing, as_json: bool) -> None:
+    """Embed every item with a language model, or by the words of its title.
 
     A fine-tuned model gets the prompt it was tuned with, any other decoder the default prompt of finetune, an encoder
     the title alone. Run the command again to resume an interrupted run. Under torchrun the processes share the work.
@@ -46,21 +48,27 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, a
         tslrec embed dataset --finetuned finetune -o embed --pretrain pretrain
         tslrec embed dataset --model smollm2-135m -o embed-untuned
         tslrec embed dataset --model all-minilm-l6-v2 -o embed-minilm
+        tslrec embed dataset --model tfidf -o embed-tfidf
         tslrec embed dataset --finetuned finetune -o embed --shard 1/2
         tslrec embed larger-dataset --finetuned finetune --append-to embed -o larger-embed
         torchrun --nproc-per-node 2 -m tslrec_min.cli embed dataset --finetuned finetune -o embed
     """
     if (finetuned is None) == (model is None):
         raise click.UsageError("give either --finetuned PATH or --model MODEL")
+    if tfidf_width is not None and model != "tfidf":
+        raise click.UsageError("--tfidf-width is only used with --model tfidf")
     part = _part(shard)
     torch_device = start_torch(device, threads, processes=True) if config.engine == "torch" else device
     from ..embedding.embed import embed_base, embed_tuned
+    from ..embedding.tfidf import TFIDF, embed_tfidf
     from ..llm.prompts import template_of
 
     settings: dict[str, Any] = {"device": torch_device, "threads": threads, "existing": existing,
                                 "append_to": append_to, "part": part}
     if finetuned is not None:
         missing = embed_tuned(dataset, finetuned, out, config, **settings)
+    elif model == TFIDF:
+        missing = embed_tfidf(dataset, out, config, tfidf_width, **settings)
     else:
         missing = embed_base(dataset, str(model), template_of(FinetuneConfig()), out, config, **settings)
     if missing:

@@ -75,12 +75,33 @@ def print_training(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(metrics))
         return
+    if "constants" in metrics:
+        constants = ", ".join(f"{name} {value:g}" for name, value in metrics["constants"].items()) or "none"
+        click.echo(f"{out}: validation NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items left out); constants: "
+                   f"{constants}{_cost(out)}")
+        return
     click.echo(f"{out}: best epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, validation "
                f"HR@10 {metrics['validation_hr@10']:.4f}, NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items "
                f"left out){_cost(out)}")
+    if "refit" in metrics:
+        items = {"validation": "training and validation items: for test figures only, marked (n-1)",
+                 "all": "all items: for recommendations, not for figures"}[metrics["refit"]]
+        click.echo(f"refitted for {metrics['refit_epochs']} epochs on {items}")
     if "categories" in metrics:
         sizes = metrics["categories"]["sizes"]
         click.echo(f"{len(sizes)} latent categories of {min(sizes)} to {max(sizes)} items")
+
+
+def print_fusion(out: Path, metrics: Mapping[str, Any]) -> None:
+    """Print what each part of a sum brings."""
+    parts = metrics["parts"]
+    frequencies = list(parts[0]["weights"])
+    header = ("part", "alone", "sum without it", *(f"weight at {frequency}" for frequency in frequencies))
+    rows = [(part["name"], f"{part['validation_ndcg@10']:.4f}", f"{part['without_it']:.4f}",
+             *(f"{part['weights'][frequency]:.2f}" for frequency in frequencies)) for part in parts]
+    click.echo(table(header, rows))
+    click.echo(f"{out}: validation NDCG@10 of the sum {metrics['validation_ndcg@10']:.4f} (seen items left out; "
+               f"weights fitted on other users){_cost(out)}. Weight at n: of items with n training interactions.")
 
 
 def print_finetuning(out: Path, as_json: bool) -> None:
@@ -131,12 +152,22 @@ def print_embedding(out: Path, as_json: bool, neighbours: Mapping[str, float] | 
     if as_json:
         click.echo(json.dumps(summary | ({"category_neighbours": neighbours} if neighbours else {})))
         return
+    if "words" in summary:  # TF-IDF
+        click.echo(f"{out}: {summary['items']} items x {summary['width']}, {summary['share_of_squares']:.1%} of the "
+                   f"squares of the TF-IDF weights of {summary['words']} words; {summary['without_words']} items "
+                   f"without a known word have zeros; mean cosine of two items {summary['mean_cosine']:.3f}"
+                   f"{_cost(out)}")
+    else:
+        _print_prompts(out, summary)
+    if neighbours:
+        print_neighbours({"": neighbours})
+
+
+def _print_prompts(out: Path, summary: Mapping[str, Any]) -> None:
     kept = f" ({summary['kept']} kept, {summary['computed']} computed)" if summary["kept"] else ""
     click.echo(f"{out}: {summary['items']} items x {summary['width']}{kept}, {summary['different_prompts']} different "
                f"prompts ({summary['titles_cut']} titles cut), {summary['tokens']} tokens; mean cosine of two items "
                f"{summary['mean_cosine']:.3f}{_cost(out)}")
-    if neighbours:
-        print_neighbours({"": neighbours})
 
 
 def print_neighbours(shares: Mapping[str, Mapping[str, float]]) -> None:
@@ -160,6 +191,12 @@ def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     total = sum(stage["wall_seconds"] for stage in stages)
     peak = max(stage["peak_memory_mib"] for stage in stages)
     click.echo(table(("stage", "seconds", "peak MiB", ""), [*rows, ("all", f"{total:.1f}", f"{peak:.0f}", "")]))
+
+
+def print_costs(seconds: Mapping[str, float]) -> None:
+    """Print how long a run of every arm took."""
+    click.echo(table(("arm, with its parts and embeddings", "seconds a run"),
+                     [(arm, f"{took:.0f}") for arm, took in seconds.items()]))
 
 
 def print_next_commands(out: Path, stages: Sequence[Mapping[str, Any]]) -> None:

@@ -19,10 +19,12 @@
 #define TASKS_PER_THREAD 4
 #define MIN_TASK_ROW_BLOCKS 32
 #define ALIGNMENT 64
+/* Sparse entries are few and far apart: without asking for them ahead, each would be waited for. */
+#define ENTRIES_AHEAD 64
 
 typedef struct {
     ptrdiff_t rows; /* users in a row block */
-    size_t (*workspace_bytes)(ptrdiff_t width, ptrdiff_t block_items);
+    size_t (*workspace_bytes)(ptrdiff_t depth, ptrdiff_t block_items);
     void (*score_targets)(const ranking_args *args, ptrdiff_t row_block, void *memory);
     void (*run_task)(const ranking_args *args, ptrdiff_t first_item, ptrdiff_t last_item, ptrdiff_t block_items,
                      ptrdiff_t first_row_block, ptrdiff_t last_row_block, void *memory);
@@ -38,6 +40,12 @@ static inline const int32_t *first_not_below(const int32_t *start, const int32_t
         left -= half;
     }
     return start;
+}
+
+/* Products in a score: one for each number of a vector, and one for the bias. */
+static inline ptrdiff_t depth_of(const ranking_args *args)
+{
+    return args->width + (args->bias != NULL);
 }
 
 #define ISA_SOURCE "ranking_isa.h"
@@ -56,7 +64,7 @@ static const ranking_kernel *const kernels[][2] = {INSTRUCTION_SETS(KERNELS)};
 int ranking_run(const ranking_args *args, int isa, size_t number_size, int num_threads)
 {
     const ranking_kernel *kernel = kernels[isa][number_size == sizeof(double)];
-    ptrdiff_t vector_bytes = (ptrdiff_t)number_size * (args->width ? args->width : 1);
+    ptrdiff_t vector_bytes = (ptrdiff_t)number_size * larger(depth_of(args), 1);
     ptrdiff_t max_items = larger(BLOCK_BYTES / vector_bytes, 32);
     /* blocks of the same size, in whole panels of any instruction set */
     ptrdiff_t block_items = round_up(divide_up(args->n_items, divide_up(args->n_items, max_items)), 32);
@@ -71,7 +79,7 @@ int ranking_run(const ranking_args *args, int isa, size_t number_size, int num_t
     int failed = 0;
     #pragma omp parallel num_threads(num_threads) reduction(|:failed)
     {
-        char *allocated = malloc(kernel->workspace_bytes(args->width, block_items) + ALIGNMENT);
+        char *allocated = malloc(kernel->workspace_bytes(depth_of(args), block_items) + ALIGNMENT);
         char *memory = allocated + (ALIGNMENT - (uintptr_t)allocated % ALIGNMENT) % ALIGNMENT;
         failed = allocated == NULL;
         ptrdiff_t row_block, task;

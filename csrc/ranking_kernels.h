@@ -14,6 +14,10 @@ typedef struct {
     ptrdiff_t n_items;           /* I */
     const void *states;          /* numbers [B, width] */
     const void *item_table;      /* numbers [I + 1, width], row 0 is padding */
+    const void *bias;            /* numbers [I + 1], entry 0 is padding; NULL: none */
+    const int64_t *sparse_indptr; /* [B + 1], entries of each user; NULL: none */
+    const int32_t *sparse_items; /* rising in each row */
+    const void *sparse_values;   /* numbers, one for each of them */
     const int64_t *seen_rows;    /* [B], rows of indptr */
     const int64_t *indptr;       /* user b has seen[indptr[seen_rows[b]]] .. seen[indptr[seen_rows[b] + 1] - 1] */
     const int32_t *seen;         /* rising in each row */

@@ -113,6 +113,30 @@ def window_targets(indptr, max_len, phases):
     return windows
 
 
+def score_matrix(states, item_table, bias=None, sparse=None):
+    """Return the scores [B, I + 1] of all parts, added in their order in the dtype of the states."""
+    scores = states @ item_table.T
+    if bias is not None:
+        scores = scores + bias
+    for b in range(len(scores) if sparse else 0):
+        entries = slice(sparse.indptr[b], sparse.indptr[b + 1])
+        scores[b, sparse.items[entries]] += sparse.values[entries]
+    return scores
+
+
+def weighted_row_sums(indptr, items, weights, row_indptr, row_items, row_values, n_items):
+    """Return each user's sums, a dict by item, float64."""
+    users = []
+    for start, stop in zip(indptr[:-1], indptr[1:], strict=True):
+        sums = {}
+        for entry in range(start, stop):
+            for place in range(row_indptr[items[entry]], row_indptr[items[entry] + 1]):
+                item = int(row_items[place])
+                sums[item] = sums.get(item, 0.0) + float(weights[entry]) * float(row_values[place])
+        users.append(sums)
+    return users
+
+
 def counts(scores, targets, seen_sets):
     """Return greater, equal, n_candidates, each int64 [B]."""
     rows = []

@@ -7,7 +7,7 @@ its help is written once, here. Importing this module is cheap: it loads none of
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from .config_fields import SET, option
 from .errors import TslrecError
@@ -20,9 +20,13 @@ _WITH_IDS = ("none", "init", "recpca", "cca", "alphafuse", "gate")
 _WITH_COMPONENTS = ("linear", "mlp", "whiten", "moe", "gate", "spectral")
 """Adapters that use a given number of principal components."""
 CONTROLS = ("none", "random", "shuffled")
-MODELS = ("sasrec", "gru4rec", "bert4rec")
+MODELS = ("sasrec", "gru4rec", "bert4rec", "bsarec")
+COUNTING_MODELS = ("popularity", "itemknn", "transitions", "content")
+"""Recommenders without training."""
+BLOCKS = ("prenorm", "ligr")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 _NEGATIVE_LOSSES = RECOMMENDER_LOSSES[1:]
+REFITS = ("none", "validation", "all")
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
 LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
@@ -98,8 +102,15 @@ class RecommenderConfig:
                                      "about the same step, so a larger initial table is kept longer. Default: 0.1 for "
                                      "init and cca, 0.02 for the others.", low=1e-6, high=10)
     blocks: int = option(2, "Number of self-attention blocks, or of gru4rec's recurrent layers.", low=1, high=256)
+    block: str = option("prenorm", "Self-attention block. prenorm: as in GPT-2, with GELU. ligr: gated residual "
+                        "connections and SwiGLU, as in eSASRec.", choices=BLOCKS, only_for={"model": ("sasrec",)})
     heads: int = option(2, "Number of attention heads; must divide the width.", low=1,
-                        only_for={"model": ("sasrec", "bert4rec")})
+                        only_for={"model": ("sasrec", "bert4rec", "bsarec")})
+    bsarec_alpha: float = option(0.7, "Weight of the frequency layer; self-attention has the rest.", low=0, high=1,
+                                 only_for={"model": ("bsarec",)})
+    frequency_cut: int = option(5, "Number of Fourier coefficients that the frequency layer's low-pass filter keeps, "
+                                "the lowest; an even number counts as the next odd one.", low=1,
+                                only_for={"model": ("bsarec",)})
     units: int = option(128, "Number of recurrent units.", low=1, only_for={"model": ("gru4rec",)})
     dropout: float = option(0.3, "Dropout rate.", low=0, high=0.95)
     mask_probability: float = option(0.2, "Fraction of the items that are masked in training.", low=0, high=1,
@@ -134,6 +145,9 @@ class RecommenderConfig:
         """Check what no field can check alone."""
         if self.model != "gru4rec" and self.width % self.heads:
             raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
+        if self.model == "bsarec" and self.frequency_cut // 2 >= self.max_len // 2:
+            raise TslrecError(f"--frequency-cut {self.frequency_cut} keeps all frequencies of --max-len {self.max_len} "
+                              "and leaves none to rescale; lower it")
 
     def shared(self) -> dict[str, Any]:
         """Return the fields that pretraining and training have in common."""
@@ -153,7 +167,7 @@ class AdapterConfig:
     vectors: str = option("auto", "Which embeddings the adapter uses. states: the language model's hidden states. "
                           "preferences: square roots of the latent-category probabilities that its head predicts. "
                           "both: the two concatenated, with equal variance. auto: both for a fine-tuned model, else "
-                          "states.", choices=VECTORS, only_for={"adapter": SET})
+                          "states.", choices=VECTORS)
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
     id_width: int | None = option(None, "Number of columns, the last ones, that item ids are added to. Default: half "
@@ -174,13 +188,26 @@ class AdapterConfig:
 class TrainConfig(RecommenderConfig, AdapterConfig):
     """How a sequential recommender is trained, with item embeddings through an adapter or without."""
 
+    SHARED_CONDITIONS: ClassVar = {item.name: {"model": MODELS} for item in (*fields(RecommenderConfig), *fields(
+        AdapterConfig)) if item.name not in ("model", "seed", "vectors")}
+
+    model: str = option("sasrec", "Recommender. sasrec, gru4rec, bert4rec and bsarec are trained networks. The others "
+                        "need no training, and choose their few constants on validation targets. popularity: the most "
+                        "frequent items. itemknn: items of similar users' histories. transitions: items that followed "
+                        "those of the history. content: items whose embeddings are near those of the history.",
+                        choices=(*MODELS, *COUNTING_MODELS))
     table_decay: float = option(0.0, "Weight decay of AdamW for the weights of single items: item ids decay towards 0, "
                                 "the tables of init, recpca and cca towards their initial values, so that rare items "
                                 "stay close to their embeddings.", low=0, only_for={"adapter": _WITH_IDS})
+    refit: str = option("none", "After training with early stopping, train once more from scratch, for the best number "
+                        "of epochs, on more items. validation: the training and validation items, for test figures. "
+                        "all: all items, for recommendations; no figure can be computed then.", choices=REFITS)
 
     def __post_init__(self) -> None:
         """Check what no field can check alone."""
         super().__post_init__()
+        if self.vectors != "auto" and self.adapter == "none" and self.model != "content":
+            raise TslrecError(f"--vectors {self.vectors} needs item embeddings: give an adapter, or --model content")
         if self.adapter == "alphafuse" and (self.id_width or 0) > self.width:
             raise TslrecError(f"--id-width {self.id_width} is more than --width {self.width}; lower it")
 
@@ -190,6 +217,23 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
         if self.table_std is not None:
             return self.table_std
         return 0.1 if self.adapter in ("init", "cca") else 0.02
+
+
+@dataclass(frozen=True)
+class TuneConfig(TrainConfig):
+    """The first trial of a search for hyper-parameters, and how many others there are."""
+
+    vary: str = option("", "Options to vary, separated by commas, such as width,dropout; the others stay as given. "
+                       "Empty: every option of the search space that the recommender reads.")
+    trials: int = option(16, "Number of configurations; the first is the one given, the others are random.", low=1)
+    budget: int = option(5, "Number of epochs of every trial in the first rung. In each later rung the better half of "
+                         "the trials goes on to twice as many.", low=1)
+    refit: str = option("none", "Always none: give it to train, with the best configuration.", choices=REFITS[:1])
+
+    @property
+    def training(self) -> TrainConfig:
+        """The configuration of the first trial."""
+        return TrainConfig(**{item.name: getattr(self, item.name) for item in fields(TrainConfig)})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tslrec_min.configs import EvaluateConfig, FinetuneConfig, TrainConfig
+from tslrec_min.configs import MODELS, EvaluateConfig, FinetuneConfig, TrainConfig
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.recommenders.train import train
@@ -59,7 +59,7 @@ def test_all_stages_repeat_in_other_processes(cycle_raw: Path, llm: Path, tmp_pa
     assert here == run_chain(cycle_raw, llm, tmp_path / "there", in_another_process) and len(here) == 6
 
 
-@pytest.mark.parametrize("model", ["sasrec", "gru4rec", "bert4rec"])
+@pytest.mark.parametrize("model", MODELS)
 def test_kernel_threads_change_no_training_and_no_evaluation(cycle: Path, tmp_path: Path, model: str) -> None:
     torch.set_num_threads(1)
     config = TrainConfig(model=model, width=8, blocks=1, units=8, max_len=8, epochs=2, loss="sampled", negatives=3)

@@ -30,6 +30,8 @@ SMALL = ["--width", "16", "--blocks", "1", "--max-len", "8", "--batch-size", "17
          "--learning-rate", "0.005", "--dropout", "0.2", "--threads", "1"]
 LONG = [*SMALL, "--epochs", "30", "--patience", "30"]
 MODELS = {"sasrec": ["--model", "sasrec"],
+          "ligr": ["--model", "sasrec", "--block", "ligr"],
+          "bsarec": ["--model", "bsarec"],
           "bert4rec": ["--model", "bert4rec", "--loss", "gbce", "--negatives", "4"],
           "gru4rec": ["--model", "gru4rec", "--units", "16", "--loss", "sampled", "--sampling", "batch"]}
 COMMANDS = """

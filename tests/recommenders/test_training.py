@@ -35,12 +35,14 @@ def test_same_seed_same_weights_for_any_kernel_threads(cycle: Path, tmp_path: Pa
     assert open_artifact(tmp_path / "a", "train").hash == open_artifact(tmp_path / "b", "train").hash
 
 
-@pytest.mark.parametrize("model", ["sasrec", "gru4rec", "bert4rec"])
-def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: Path, monkeypatch, capfd, model: str
-                                                         ) -> None:
+@pytest.mark.parametrize(("model", "block"), [("sasrec", "prenorm"), ("sasrec", "ligr"), ("gru4rec", "prenorm"),
+                                              ("bert4rec", "prenorm"), ("bsarec", "prenorm")])
+def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: Path, monkeypatch, capfd, model: str,
+                                                         block: str) -> None:
     torch.set_num_threads(1)
     config = TrainConfig(**LEARNING | {"model": model, "epochs": 4, "batch_size": 8, "loss": "sampled", "negatives": 4,
-                                    "decay": "linear", "weight_decay": 0.1, "table_decay": 0.2, "units": 8})
+                                    "decay": "linear", "weight_decay": 0.1, "table_decay": 0.2, "units": 8,
+                                    "block": block})
     monkeypatch.setattr(checkpoints, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
     taken = []
     for out, most in (("whole", math.inf), ("parts", 0), ("parts", 3), ("parts", 20), ("parts", math.inf)):

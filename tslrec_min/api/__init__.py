@@ -26,6 +26,7 @@ from . import arguments as arguments
 from .arguments import Histories, StrPath
 from .results import Embeddings, Result, Rows, category_rows, item_rows
 from .signatures import with_options
+from .tuning import tune as tune
 
 
 @with_options(configs.PrepareConfig)
@@ -126,9 +127,9 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
 
 @with_options(configs.EmbedConfig)
 def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, model: str | None = None,
-          append_to: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-          **options: Any) -> Embeddings:
-    """Embed every item with a language model.
+          tfidf_width: int | None = None, append_to: StrPath | None = None, device: str = "cpu",
+          threads: int | None = None, existing: str = "refuse", **options: Any) -> Embeddings:
+    """Embed every item with a language model, or by the words of its title.
 
     >>> embeddings = tslrec_min.embed("dataset", "embed", finetuned="finetune")
     >>> embeddings.vectors.shape, embeddings.item_ids[:2]
@@ -139,7 +140,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         out: folder of the embeddings.
         finetuned: folder of `finetune`. Give this or `model`.
         model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; a decoder gets the default
-            prompt, an encoder the title alone.
+            prompt, an encoder the title alone. ``tfidf``: no language model, but the words of the titles.
+        tfidf_width: dimensions of the vectors with ``tfidf``; None: 192.
         append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
         device, threads, existing: as for `pretrain`; the device is that of the torch engine.
 
@@ -148,18 +150,23 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 
     Raises:
         TslrecError: an input is missing or damaged, or `append_to` does not fit.
-        ValueError: both or neither of `finetuned` and `model` are given.
+        ValueError: both or neither of `finetuned` and `model` are given, or `tfidf_width` with another model.
     """
     from ..embedding.embed import embed_base, embed_tuned
+    from ..embedding.tfidf import TFIDF, embed_tfidf
     from ..llm.prompts import template_of
 
     if (finetuned is None) == (model is None):
         raise ValueError(f"finetuned is {finetuned!r} and model {model!r}; give one of them")
+    if tfidf_width is not None and model != TFIDF:
+        raise ValueError(f"tfidf_width is {tfidf_width!r}, but the model is {model!r}; expected {TFIDF!r}")
     config, folder = from_mapping(configs.EmbedConfig, options, "embed"), Path(out)
     settings = arguments.settings(device, threads, existing, with_torch=config.engine == "torch")
     settings["append_to"] = arguments.path(append_to)
     if finetuned is not None:
         embed_tuned(Path(dataset), Path(finetuned), folder, config, **settings)
+    elif model == TFIDF:
+        embed_tfidf(Path(dataset), folder, config, tfidf_width, **settings)
     else:
         embed_base(Path(dataset), str(model), template_of(configs.FinetuneConfig()), folder, config, **settings)
     return Embeddings(folder, read_json(folder / "embed.json"), lambda: item_rows(Path(dataset)))
@@ -167,8 +174,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 
 @with_options(configs.TrainConfig)
 def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
-          ignore_unknown_items: bool = False, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-          **options: Any) -> Result:
+          ignore_unknown_items: bool = False, refit_from: StrPath | None = None, device: str = "cpu",
+          threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
     >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
@@ -182,6 +189,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
         embeddings: folder of `embed`, or a file of item vectors (npy, Parquet, word2vec text); None: item ids only.
         embedding_ids: text file with the ids of an .npy file's rows, one per line.
         ignore_unknown_items: skip items of a vector file that are not in the data set.
+        refit_from: recommender of the same data and options but for `refit`, whose best number of epochs is used.
         device, threads, existing: as for `pretrain`.
 
     Returns:
@@ -195,7 +203,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     config, folder = from_mapping(configs.TrainConfig, options, "train"), Path(out)
     train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
                       embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
-                      **arguments.settings(device, threads, existing))
+                      refit_from=arguments.path(refit_from), **arguments.settings(device, threads, existing))
     metrics = read_json(folder / "metrics.json")
     return Result(folder, metrics, lambda: metrics["epochs"])
 

@@ -25,8 +25,9 @@ from ..llm.model import load_language_model
 from ..recommenders.adapters import build_adapter
 from ..recommenders.artifact import load_recommender
 from ..recommenders.batching import history_batch
-from ..recommenders.inference import rank
+from ..recommenders.inference import TrainedScorer
 from ..recommenders.models import build_recommender
+from ..recommenders.scorer import rank
 from ..recommenders.training import TrainingRun
 from .chain import CPU, Chain
 from .figures import Effort, Figure, relative_time
@@ -133,5 +134,6 @@ def _evaluating(chain: Chain, dataset: Dataset, dataset_hash: str, effort: Effor
         scores[rows, seen.items] = -torch.inf
         scores.argsort(dim=1, descending=True)
 
-    return relative_time(lambda: rank(recommender, asked, [seen], device=CPU, threads=chain.threads), sorted_scores,
-                         effort, "evaluation / one padded batch and sorted scores")
+    scorer = TrainedScorer(recommender, CPU)
+    return relative_time(lambda: rank(scorer, asked, [seen], device=CPU, threads=chain.threads), sorted_scores, effort,
+                         "evaluation / one padded batch and sorted scores")

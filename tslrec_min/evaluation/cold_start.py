@@ -17,10 +17,9 @@ from ..data.csr import offsets, owners
 from ..data.dataset import Dataset
 from ..data.seen import SeenItems
 from ..ranking.metrics import COLD_METRICS, metric_values
-from ..ranking.ranks import Ranks, rank_targets
-from ..recommenders.artifact import load_cold_rows
-from ..recommenders.inference import final_states, gathered_ranks
-from ..recommenders.models import SequentialRecommender
+from ..ranking.ranks import Ranks
+from ..ranking.scores import Scores
+from ..recommenders.scorer import ColdColumns, Scorer, gathered_ranks, joined
 from ..runtime import distributed
 from ..storage.artifacts import Artifact
 from .summary import over_runs
@@ -45,41 +44,34 @@ class ColdTargets:
                      "cold": SeenItems.from_histories(cold.indptr, cold.earlier, self.n_cold)}
         """Items to leave out of each ranking; row e belongs to the e-th user with a target."""
 
-    def rank(self, states: np.ndarray, table: np.ndarray, cold_rows: np.ndarray, chosen: np.ndarray, threads: int
-             ) -> dict[str, Ranks]:
+    def rank(self, scores: Scores, columns: ColdColumns, chosen: np.ndarray, threads: int) -> dict[str, Ranks]:
         """Rank targets among all items and among the cold ones.
 
         Args:
-            states: float32 or float64 [n, d].
-            table: of the same dtype [I+1, d]; row 0 is padding.
-            cold_rows: of the same dtype [C, d].
+            scores: of the warm items, n rows.
+            columns: those of the cold items.
             chosen: int64 [n], the targets' indices.
             threads: threads of the ranking kernel.
         """
-        tables = {"all": np.concatenate([table, cold_rows]), "cold": np.concatenate([table[:1], cold_rows])}
+        candidates = {"all": columns.appended_to(scores), "cold": columns.alone(scores)}
         targets = {"all": self.asked.targets[chosen], "cold": self.asked.targets[chosen] - self.n_items}
-        return {among: rank_targets(states, tables[among], targets[among], seen, users=chosen, num_threads=threads)
+        return {among: candidates[among].rank(targets[among], seen, users=chosen, num_threads=threads)
                 for among, seen in self.seen.items()}
 
-    def rank_by_run(self, run: Artifact, recommender: SequentialRecommender, *, device: torch.device, threads: int
-                    ) -> dict[str, Ranks] | None:
-        """Rank all targets by a train artifact, given its recommender; None if it has no rows for cold items.
-
-        Raises:
-            TslrecError: the artifact's rows of cold items don't fit the data set.
-        """
-        cold_rows = load_cold_rows(run, self.n_cold)
-        if cold_rows is None:
+    def rank_by(self, scorer: Scorer, *, device: torch.device, threads: int) -> dict[str, Ranks] | None:
+        """Rank all targets by a recommender; None if it can't score cold items."""
+        if scorer.cold is None:
             return None
         users = self.asked.users
         mine = distributed.share(np.arange(len(users)))
-        states, table = final_states(recommender, self.asked.histories, users[mine], device=device, threads=threads)
-        return {among: gathered_ranks(ranks, mine, len(users), device)
-                for among, ranks in self.rank(states, table, cold_rows, mine, threads).items()}
+        blocks = [self.rank(scores, scorer.cold, mine[part], threads) for part, scores in scorer.blocks(
+            self.asked.histories, users[mine], threads=threads)]
+        return {among: gathered_ranks(joined([block[among] for block in blocks]), mine, len(users), device)
+                for among in self.seen}
 
     def report(self, runs: Mapping[str, Sequence[Artifact]], ranks: Mapping[str, Sequence[dict[str, Ranks] | None]],
                threads: int) -> dict[str, Any]:
-        """Summarise what `rank_by_run` returned for the runs of every arm.
+        """Summarise what `rank_by` returned for the runs of every arm.
 
         Returns:
             ``users``, ``items``; ``random`` (expectation) and ``popularity``: metric -> value, for ``all`` and ``cold``
@@ -89,9 +81,10 @@ class ColdTargets:
         report: dict[str, Any] = {"users": len(self.asked.users), "items": self.n_cold}
         everyone = np.arange(len(self.asked.users))
         for name, scores in (("random", np.zeros(len(self.popularity))), ("popularity", self.popularity)):
-            table = scores.astype(np.float64)[:, None]  # a row is its score, as all states are 1
-            ranks_of = self.rank(np.ones((len(everyone), 1)), table[:self.n_items + 1], table[self.n_items + 1:],
-                                 everyone, threads)
+            warm, cold = np.split(scores.astype(np.float32), [self.n_items + 1])
+            nothing = np.zeros((len(everyone), 0), np.float32), np.zeros((len(warm), 0), np.float32)
+            columns = ColdColumns(np.zeros((len(cold), 0), np.float32), cold)
+            ranks_of = self.rank(Scores(*nothing, warm), columns, everyone, threads)
             report[name] = {among: {metric: float(metric_values(found, metric).mean()) for metric in COLD_METRICS}
                             for among, found in ranks_of.items()}
         return report | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}
@@ -100,8 +93,10 @@ class ColdTargets:
 def _arm(runs: Sequence[Artifact], ranks: Sequence[dict[str, Ranks] | None]) -> dict[str, Any]:
     for run, found in zip(runs, ranks, strict=True):
         if found is None:
-            return {"reason": f"{run.path.name}: the adapter {run.config['adapter']} has vectors for the items it was "
-                              "trained with alone"}
+            adapter = run.config.get("adapter")
+            return {"reason": f"{run.path.name}: " + (
+                f"the adapter {adapter} has vectors for the items it was trained with alone" if adapter else
+                "no part of the sum has vectors for other items than it was trained with")}
     return {"runs": [run.path.name for run in runs]} | {
         among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in ranks if run])
                 for metric in COLD_METRICS} for among in ("all", "cold")}

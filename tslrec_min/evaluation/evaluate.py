@@ -13,8 +13,9 @@ from ..configs import EvaluateConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..ranking.ranks import Ranks
-from ..recommenders.artifact import load_recommender
-from ..recommenders.inference import rank
+from ..recommenders.learned import common_histories, learned_from
+from ..recommenders.load import load_scorer
+from ..recommenders.scorer import rank
 from ..runtime import distributed
 from ..runtime.progress import step
 from ..storage.artifacts import Artifact, Recipe, is_current, open_artifact, read_json, write_artifact, write_json
@@ -46,28 +47,31 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
         The contents of metrics.json.
 
     Raises:
-        TslrecError: an artifact is missing, damaged or of another data set, there is no run, or an arm has one twice.
+        TslrecError: an artifact is missing, damaged or of another data set, there is no run, an arm has one twice, or
+            runs learned from different histories or from the targets (`common_histories`).
     """
     check_arms(arms)
     runs = {arm: [open_artifact(path, "train") for path in paths] for arm, paths in arms.items()}
+    learned = common_histories({str(run.path): learned_from(run) for of_arm in runs.values() for run in of_arm},
+                               config.split)
     hashes = {f"{arm}[{index}]": run.hash for arm, of_arm in runs.items() for index, run in enumerate(of_arm)}
     dataset, dataset_hash = load_dataset(dataset_path)
     names = [[arm, [path.name for path in paths]] for arm, paths in arms.items()]
     recipe = Recipe("evaluate", asdict(config) | {"arms": names}, {"dataset": dataset_hash} | hashes, config.seed)
     if out is None:
-        return _evaluated(dataset, dataset_hash, runs, config, device, threads)[0]
+        return _evaluated(dataset, dataset_hash, runs, learned, config, device, threads)[0]
     if existing.reuses and is_current(out, recipe):
         return read_json(out / "metrics.json")
     with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
-        report, ranks, groups = _evaluated(dataset, dataset_hash, runs, config, device, threads)
+        report, ranks, groups = _evaluated(dataset, dataset_hash, runs, learned, config, device, threads)
         write_json(folder / "metrics.json", report)
         users = dataset.evaluation(config.split).users
         save_ranks(folder, ranks, groups, [dataset.user_ids[user] for user in users])
     return report
 
 
-def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[Artifact]], config: EvaluateConfig,
-               device: torch.device, threads: int
+def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[Artifact]], learned: str,
+               config: EvaluateConfig, device: torch.device, threads: int
                ) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]], UserGroups]:
     """Return the report, the ranks by protocol, arm and run, and the users' groups."""
     asked = dataset.evaluation(config.split)
@@ -81,19 +85,18 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
     cold_ranks: dict[str, list[dict[str, Ranks] | None]] = {}
     for arm, of_arm in runs.items():
         for run in of_arm:
-            recommender = load_recommender(run, dataset_hash, device)
+            scorer = load_scorer(run, dataset_hash, device, cold.n_cold if cold else 0)
             step(f"ranking the targets of {len(asked.users)} users by {arm} ({run.path})")
-            by_protocol = rank(recommender, asked, list(left_out.values()), device=device, threads=threads)
+            by_protocol = rank(scorer, asked, list(left_out.values()), device=device, threads=threads)
             for protocol, of_run in zip(left_out, by_protocol, strict=True):
                 ranks[protocol].setdefault(arm, []).append(of_run)
             if cold:
-                cold_ranks.setdefault(arm, []).append(
-                    cold.rank_by_run(run, recommender, device=device, threads=threads))
+                cold_ranks.setdefault(arm, []).append(cold.rank_by(scorer, device=device, threads=threads))
     step("summarising and testing")
     groups = user_groups(dataset, asked, config.head_share)
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}
     run_names = {arm: [run.path.name for run in of_arm] for arm, of_arm in runs.items()}
-    report = report_of(config.split, data, run_names, summarise(ranks, groups, config))
+    report = report_of(config.split, data, run_names, summarise(ranks, groups, config), learned)
     if cold:
         report["cold"] = cold.report(runs, cold_ranks, threads)
     return report, ranks, groups

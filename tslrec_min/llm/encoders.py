@@ -80,8 +80,8 @@ def _of_gguf(path: Path) -> Encoder | None:
             raise TslrecError(f"{path} is a reranker (its pooling is rank): it scores pairs of texts and has no vector "
                               "of one; give an embedding model")
         if pooling not in (None, 0, *POOLINGS.values()):
-            raise TslrecError(f"{path} has the pooling {pooling}; expected one of "
-                              f"{', '.join(f'{number} ({pool})' for pool, number in POOLINGS.items())}: give another model")
+            known = ", ".join(f"{number} ({pool})" for pool, number in POOLINGS.items())
+            raise TslrecError(f"{path} has the pooling {pooling}; expected one of {known}: give another model")
         causal = name not in _NOT_CAUSAL and causal is not False
         if causal and not pooling:
             return None

@@ -1,5 +1,6 @@
 """Ranks of the users' targets among all items, by counting instead of sorting, and the best items of each user.
 
+A score is a product of two vectors, plus a bias of the item and an entry of a sparse matrix where there are such parts.
 The kernel multiplies a few users and a few items at a time and reads these scores while they are in the cache, so
 memory does not grow with users x items. Blocks, packing and the register tile are those of Goto and van de Geijn,
 "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..data.seen import SeenItems
 from ..runtime.validation import Int64Array, as_int64, check_length, check_range, thread_count, whole_number
 from ._ranking import count_targets, find_best, instruction_sets
+from .sparse_rows import SparseRows
 
 _ISA = len(instruction_sets()) - 1
 """Index into instruction_sets(): the fastest one that this CPU has."""
@@ -34,19 +36,23 @@ class Ranks:
 
 
 def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayLike, seen: SeenItems | None, *,
-                 users: ArrayLike | None = None, num_threads: int = 1) -> Ranks:
+                 bias: NDArray[Any] | None = None, sparse: SparseRows | None = None, users: ArrayLike | None = None,
+                 num_threads: int = 1) -> Ranks:
     """Rank each target among all items that its user hasn't seen.
 
-    Candidates are the items 1..I without the user's seen ones, and always the target, seen or not. *Ties* are counted,
-    not broken: `metrics` averages over them. Equal means equal in the bits; a score depends only on its two rows, so
-    items with equal rows are tied. *Not finite*: if any score of a user is NaN or infinite, also that of a seen item,
-    the ranks are meaningless, and ValueError names the first such row.
+    Candidates are the items 1..I without the user's seen ones, and always the target, seen or not. The score of row b
+    and item i is ``states[b] @ item_table[i]``, then plus ``bias[i]``, then plus the sparse entry. *Ties* are counted,
+    not broken: `metrics` averages over them. Equal means equal as numbers; a score depends only on these parts, so
+    items whose parts are equal are tied, and an entry of 0 is as good as none. *Not finite*: if any score of a user is
+    NaN or infinite, also that of a seen item, the ranks are meaningless, and ValueError names the first such row.
 
     Args:
         states: float32 or float64 [B, d], one per user; copied if not contiguous, as is the table.
         item_table: of the same dtype [I + 1, d]; row 0 is padding.
         targets: int64 [B], ids in 1..I.
         seen: items to leave out; None: none.
+        bias: of the states' dtype [I + 1], entry 0 is padding; None: 0 for every item.
+        sparse: B rows of the states' dtype, one for each state, whose items are in 1..I; None: 0 everywhere.
         users: int64 [B], each state's row of `seen`; by default 0..B - 1.
         num_threads: threads of the kernel; the result does not depend on it.
 
@@ -54,6 +60,7 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
         ValueError: an argument doesn't fit the others, or a score isn't finite.
     """
     states, item_table = _factors(states, item_table)
+    added = _checked_bias(bias, item_table), *_checked_sparse(sparse, states, len(item_table) - 1)
     wanted = as_int64("targets", targets)
     check_length("targets", wanted, len(states), "row")
     check_range("targets", wanted, 1, len(item_table) - 1)
@@ -62,14 +69,15 @@ def rank_targets(states: NDArray[Any], item_table: NDArray[Any], targets: ArrayL
     greater, equal, n_candidates, not_finite = np.zeros((4, len(states)), dtype=np.int64)
     if len(states):
         target_scores = np.empty(len(states), dtype=states.dtype)
-        count_targets(states, item_table, wanted, rows, seen.indptr, seen.items, target_scores, greater, equal,
+        count_targets(states, item_table, *added, wanted, rows, seen.indptr, seen.items, target_scores, greater, equal,
                       n_candidates, not_finite, _ISA, threads)
     _check_finite(not_finite, chosen)
     return Ranks(greater, equal, n_candidates)
 
 
 def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItems | None, *,
-          users: ArrayLike | None = None, num_threads: int = 1) -> tuple[Int64Array, NDArray[Any]]:
+          bias: NDArray[Any] | None = None, sparse: SparseRows | None = None, users: ArrayLike | None = None,
+          num_threads: int = 1) -> tuple[Int64Array, NDArray[Any]]:
     """Find the k items with the highest scores that each user hasn't seen; ties go to the smaller id.
 
     Scores and arguments are as for `rank_targets`; k is at least 1. A user's best items are kept sorted by insertion,
@@ -83,12 +91,13 @@ def top_k(states: NDArray[Any], item_table: NDArray[Any], k: int, seen: SeenItem
         ValueError: an argument doesn't fit the others, or a score isn't finite, also that of a seen item.
     """
     states, item_table = _factors(states, item_table)
+    added = _checked_bias(bias, item_table), *_checked_sparse(sparse, states, len(item_table) - 1)
     chosen, rows, seen = _checked_seen(seen, users, len(states), len(item_table) - 1)
     threads = thread_count(num_threads)
     items = np.zeros((len(states), whole_number("k", k, 1)), dtype=np.int64)
     scores, not_finite = np.full(items.shape, -np.inf, dtype=states.dtype), np.zeros(len(states), dtype=np.int64)
     if len(states):
-        find_best(states, item_table, rows, seen.indptr, seen.items, items, scores, not_finite, _ISA, threads)
+        find_best(states, item_table, *added, rows, seen.indptr, seen.items, items, scores, not_finite, _ISA, threads)
     _check_finite(not_finite, chosen)
     return items, scores
 
@@ -105,6 +114,30 @@ def _factors(states: NDArray[Any], item_table: NDArray[Any]) -> tuple[NDArray[An
     if len(item_table) < 2:
         raise ValueError("item_table has only the padding row; expected at least one item")
     return np.ascontiguousarray(states), np.ascontiguousarray(item_table)
+
+
+def _checked_bias(bias: NDArray[Any] | None, item_table: NDArray[Any]) -> NDArray[Any]:
+    """Return the bias, contiguous; it is empty if None was given."""
+    if bias is None:
+        return np.empty(0, dtype=item_table.dtype)
+    if bias.dtype != item_table.dtype or bias.shape != (len(item_table),):
+        raise ValueError(f"bias is {bias.dtype} of shape {bias.shape}, item_table is {item_table.dtype} "
+                         f"{item_table.shape}; expected the same dtype and one number for each row of the table")
+    contiguous: NDArray[Any] = np.ascontiguousarray(bias)
+    return contiguous
+
+
+def _checked_sparse(sparse: SparseRows | None, states: NDArray[Any],
+                    n_items: int) -> tuple[Int64Array, NDArray[np.int32], NDArray[Any]]:
+    """Return offsets, items and values of the sparse rows; they are empty if None was given."""
+    if sparse is None:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0, dtype=states.dtype)
+    if sparse.values.dtype != states.dtype or len(sparse) != len(states):
+        raise ValueError(f"sparse is {sparse.values.dtype} with {len(sparse)} rows, states are {states.dtype} "
+                         f"{states.shape}; expected the same dtype and number of rows")
+    if (sparse.last_items > n_items).any():
+        check_range("sparse.items", sparse.items, 1, n_items)
+    return sparse.indptr, sparse.items, sparse.values
 
 
 def _checked_seen(seen: SeenItems | None, users: ArrayLike | None, n_rows: int,

@@ -1,8 +1,8 @@
 """Recommendations: the best items for users of the data set or for new histories, block by block.
 
 They are for what comes *next*: the history of a stored user includes the validation and test items, which an
-evaluation hides. Candidates are the items that the recommender was trained with; scores are states @ item table^T, and
-ties go to the item that comes first in the data set. Memory holds one block of users, the data set and the model.
+evaluation hides. Candidates are the items that the recommender was trained with; ties go to the
+item that comes first in the data set. Memory holds one block of users, the data set and the model.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
 import torch
 
-from ..data.dataset import Histories, load_dataset
+from ..data.dataset import load_dataset
 from ..data.seen import SeenItems
 from ..errors import TslrecError
-from ..ranking.ranks import top_k
-from ..recommenders.artifact import load_recommender
-from ..recommenders.inference import final_states
-from ..recommenders.models import SequentialRecommender
+from ..recommenders.load import load_scorer
+from ..recommenders.scorer import BLOCK_USERS, Scorer
 from ..runtime.progress import progress
 from ..storage.atomic import output_files
 from . import requests
@@ -30,10 +27,6 @@ from .writers import ItemNames, Recommendations, open_writer, rows_of
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-BLOCK_USERS = 4096
-"""Users per block: enough that packing the item table takes little time compared with multiplying it."""
-
 
 @dataclass(frozen=True)
 class RecommendOptions:
@@ -110,47 +103,27 @@ def _answers(dataset_path: Path, run_path: Path, options: RecommendOptions, user
     if users is not None and histories is not None:
         raise TslrecError("users and histories are both given; give users of the data set or new histories")
     dataset, dataset_hash = load_dataset(dataset_path)
-    recommender = load_recommender(run_path, dataset_hash, device)
+    scorer = load_scorer(run_path, dataset_hash, device)
     given = GivenIds(dataset, options.skip_unknown)
     if histories is None:
         blocks, history = given.stored_blocks(users, BLOCK_USERS), "stored"
     else:
         blocks, history = given.given_blocks(histories, BLOCK_USERS), "given"
-    answers = recommended_blocks(recommender, blocks, options.k, keep_seen=options.keep_seen, device=device,
-                                 threads=threads)
+    answers = recommended_blocks(scorer, blocks, options.k, keep_seen=options.keep_seen, threads=threads)
     return given, answers, ItemNames(dataset.item_ids, dataset.titles if options.titles else None, history)
 
 
-def recommended_blocks(recommender: SequentialRecommender, blocks: Iterator[HistoryBlock], k: int, *, keep_seen: bool,
-                       device: torch.device, threads: int) -> Iterator[Recommendations]:
-    """Yield the k best items of each block's users.
+def recommended_blocks(scorer: Scorer, blocks: Iterator[HistoryBlock], k: int, *, keep_seen: bool, threads: int
+                       ) -> Iterator[Recommendations]:
+    """Yield the k best items of each block's users, or all items if there are fewer.
 
     Raises:
-        TslrecError: the model's states or item table are not finite.
+        TslrecError: scores are not finite.
     """
     for user_ids, histories in blocks:
-        states, table = final_states(recommender, histories, np.arange(len(histories)), device=device, threads=threads)
-        yield Recommendations(user_ids, *best_items(states, table, histories, k, keep_seen=keep_seen, threads=threads))
-
-
-def best_items(states: np.ndarray, table: np.ndarray, histories: Histories, k: int, *, keep_seen: bool, threads: int
-               ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the best items of users.
-
-    Args:
-        states: float32 [B, d].
-        table: float32 [I+1, d]; row 0 is padding.
-        histories: histories of the same users.
-        k: number of items.
-        keep_seen: recommend items of the histories too.
-        threads: kernel threads.
-
-    Returns:
-        items int64 [B, min(k, I)] and scores float32 of the same shape, see `top_k`.
-    """
-    n_items = len(table) - 1
-    seen = None if keep_seen else SeenItems.from_histories(histories.indptr, histories.items, n_items)
-    return top_k(states, table, min(k, n_items), seen, num_threads=threads)
+        scores = scorer.scores(histories, threads=threads)
+        seen = None if keep_seen else SeenItems.from_histories(histories.indptr, histories.items, scores.n_items)
+        yield Recommendations(user_ids, *scores.top_k(min(k, scores.n_items), seen, num_threads=threads))
 
 
 def _write(answers: Iterator[Recommendations], stream: BinaryIO, names: ItemNames, format: str,

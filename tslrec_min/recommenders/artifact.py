@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..config_fields import from_mapping
-from ..configs import TrainConfig
+from ..configs import COUNTING_MODELS, MODELS, TrainConfig
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 from ..item_vectors.load import ItemEmbeddings
@@ -16,6 +16,7 @@ from ..storage.arrays import load_array
 from ..storage.artifacts import Artifact, open_artifact, refuse_other_dataset
 from ..storage.tensors import load_tensors, save_tensors
 from .adapters import ADAPTER_CLASSES
+from .fusion.artifact import FUSED
 from .models import SequentialRecommender, build_recommender
 
 COLD_ROWS = "cold_rows.npy"
@@ -34,6 +35,10 @@ def load_recommender(path: Path | Artifact, dataset_hash: str, device: torch.dev
     """
     artifact = open_artifact(path, "train")
     refuse_other_dataset(artifact, dataset_hash)
+    if (model := artifact.config.get("model")) in (*COUNTING_MODELS, FUSED):
+        what = "the sum of several recommenders" if model == FUSED else model
+        raise TslrecError(f"{artifact.path} is {what}, which has no item table; give the run of a trained model "
+                          f"({', '.join(MODELS)})")
     config = from_mapping(TrainConfig, artifact.config, str(artifact.path), refuse_unread=False)
     state = load_tensors(artifact.path / "model.safetensors")
     try:

@@ -1,19 +1,16 @@
-"""Inference with a trained recommender: final states of histories, and full ranking of targets."""
+"""Inference with a trained network: the item table and the final states of histories."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from ..data.dataset import Evaluation, Histories
-from ..data.seen import SeenItems
+from ..data.dataset import Histories
 from ..errors import TslrecError
-from ..ranking.ranks import Ranks, rank_targets
-from ..runtime import distributed
+from ..ranking.scores import Scores
 from .batching import history_batch
 from .models import SequentialRecommender
+from .scorer import ColdColumns, Scorer
 
 _EVALUATION_ITEMS = 1 << 15
 """Maximum number of history items in a batch."""
@@ -45,28 +42,16 @@ def final_states(recommender: SequentialRecommender, histories: Histories, users
     return states, item_table
 
 
-def rank(recommender: SequentialRecommender, evaluation: Evaluation, protocols: Sequence[SeenItems | None], *,
-         device: torch.device, threads: int = 1) -> list[Ranks]:
-    """Return the ranks of all targets over the full catalogue; under torchrun each process ranks a part of them.
+class TrainedScorer(Scorer):
+    """A sequential recommender: scores are states @ item table^T."""
 
-    Args:
-        recommender: a trained model.
-        evaluation: the targets.
-        protocols: the items to leave out, for each of the rankings to return; None: no items.
-        device: where the model is.
-        threads: threads of the kernels.
+    def __init__(self, recommender: SequentialRecommender, device: torch.device, cold_rows: np.ndarray | None = None
+                 ) -> None:
+        """Take a trained model that is on `device`, and the table rows of cold items, float32 [C, d]."""
+        self.recommender, self.device = recommender, device
+        self.cold = None if cold_rows is None else ColdColumns(cold_rows)
 
-    Raises:
-        TslrecError: see `final_states`.
-    """
-    mine = distributed.share(np.arange(len(evaluation.users)))
-    users, targets = evaluation.users[mine], evaluation.targets[mine]
-    states, table = final_states(recommender, evaluation.histories, users, device=device, threads=threads)
-    return [gathered_ranks(rank_targets(states, table, targets, seen, users=users, num_threads=threads), mine,
-                           len(evaluation.users), device) for seen in protocols]
-
-
-def gathered_ranks(ranks: Ranks, mine: np.ndarray, count: int, device: torch.device) -> Ranks:
-    """Gather the ranks of all `count` targets from the processes; `mine`, int64 [n], is the share of this one."""
-    return Ranks(*(distributed.gather_shares(counts, mine, count, device)
-                   for counts in (ranks.greater, ranks.equal, ranks.n_candidates)))
+    def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
+        """Score what follows every history; raises TslrecError as `final_states`."""
+        everyone = np.arange(len(histories))
+        return Scores(*final_states(self.recommender, histories, everyone, device=self.device, threads=threads))

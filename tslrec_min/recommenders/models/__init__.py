@@ -14,10 +14,12 @@ from ...configs import TrainConfig
 from ..adapters.base import Adapter
 from .backbone import Backbone
 from .bert4rec import BERT4Rec
+from .bsarec import BSARec
 from .gru4rec import GRU4Rec
 from .sasrec import SASRec
 
-BACKBONES: dict[str, Callable[[TrainConfig], Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "bert4rec": BERT4Rec}
+BACKBONES: dict[str, Callable[[TrainConfig], Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "bert4rec": BERT4Rec,
+                                                           "bsarec": BSARec}
 
 
 class SequentialRecommender(nn.Module):

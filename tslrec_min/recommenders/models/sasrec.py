@@ -5,16 +5,24 @@ Departures from the paper: the feed-forward layer uses GELU and four times the w
 positions count from the end of the history, item embeddings are not scaled by sqrt(d) as in the paper's code (in
 single-seed trials with the full-softmax loss on MovieLens-100K scaling lowered the validation NDCG@10), attention
 weights have no dropout, and the loss is an option (the paper: BCE with one negative).
+
+With the block ``ligr`` it is the model of eSASRec (see `ligr`), whose loss is ``sampled``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from ...configs import TrainConfig
 from .backbone import Backbone
-from .transformer import Transformer
+from .ligr import LiGRBlock
+from .transformer import PreNormBlock, Transformer
+
+BLOCKS: dict[str, Callable[[int, int, float], nn.Module]] = {"prenorm": PreNormBlock, "ligr": LiGRBlock}
 
 
 class SASRec(Backbone):
@@ -22,7 +30,7 @@ class SASRec(Backbone):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
-        self.transformer = Transformer(config, causal=True)
+        self.transformer = Transformer(config, causal=True, block=BLOCKS[config.block])
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions; arguments as for `Backbone.forward`."""

@@ -1,0 +1,88 @@
+"""The base class of recommenders without training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from ...data.dataset import Evaluation, Histories
+from ...item_vectors.load import ItemEmbeddings
+from ...ranking.scores import Scores
+from ..scorer import Scorer
+from .search import Constants, chosen_constants
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What recommenders without training are made from."""
+
+    training: Histories
+    """Nothing else is counted."""
+    n_items: int
+    """I."""
+    n_cold: int
+    """C, cold items of the data set."""
+    validation: Evaluation
+    """Targets that only choose constants."""
+    embeddings: ItemEmbeddings | None
+    """Item embeddings, for ``content``."""
+    threads: int
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Occurrences of every item in the training histories, int64 [I+1]."""
+        return np.bincount(self.training.items, minlength=self.n_items + 1)
+
+
+class CountingScorer(Scorer):
+    """A recommender whose state is a few arrays and constants."""
+
+    grid: ClassVar[Mapping[str, Sequence[float]]] = {}
+    """The values to try of every constant, the usual ones first."""
+    constants: Constants
+
+    @classmethod
+    @abstractmethod
+    def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
+        """Return what makes the recommender with given constants; it counts once what they don't change.
+
+        Raises:
+            TslrecError: something needed is missing.
+        """
+
+    @classmethod
+    def fit(cls, known: Knowledge) -> tuple[Self, float]:
+        """Choose the constants; return the recommender, and its validation NDCG@10 on the targets that chose."""
+        make = cls.maker(known)
+
+        def scores(constants: Constants, histories: Histories) -> Scores:
+            return make(constants).scores(histories, threads=known.threads)
+
+        constants, score = chosen_constants(cls.grid, scores, known.validation, known.n_items, known.threads)
+        return make(constants), score
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what `restore` needs beside the constants."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
+        """Rebuild a recommender."""
+
+
+def recency_weights(histories: Histories, decay: float) -> tuple[Histories, np.ndarray]:
+    """Return the recent parts of histories, and a weight of each item, float64 [N].
+
+    The weight of an item is decay^age, age counted in items from the end, divided by the sum over the history. Items
+    whose weight would be below a thousandth of the last one's are left out.
+    """
+    recent = histories if decay >= 1 else histories.last(1 + int(np.log(1e-3) / np.log(decay)))
+    ages = np.repeat(recent.indptr[1:], recent.lengths) - 1 - np.arange(len(recent.items))
+    weights = decay ** ages.astype(np.float64)
+    sums = np.add.reduceat(np.append(weights, 0), recent.indptr[:-1]) if len(recent) else weights
+    return recent, weights / np.repeat(sums, recent.lengths)

@@ -1,0 +1,105 @@
+"""``itemknn``: items that many users of the history's items have too.
+
+    s(u, i) = sum_j w_j S[h_j, i],   S[j, i] = n_ji / (sqrt(n_j n_i) + shrinkage)
+
+n_ji counts the users with both items, n_j those with item j; S keeps each item's nearest neighbours (Sarwar et al.,
+"Item-based collaborative filtering recommendation algorithms", WWW 2001; Deshpande and Karypis, TOIS 2004; the
+shrinkage as in Ferrari Dacrema, Cremonesi and Jannach, RecSys 2019). w_j falls geometrically with the age of h_j, or is
+the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+
+from ...data.csr import offsets, owners
+from ...data.dataset import Histories
+from ...data.seen import SeenItems
+from ...ranking.scores import Scores
+from ...ranking.sparse_rows import SparseRows
+from ..scorer import ColdColumns
+from ..sparse_rows import weighted_row_sums
+from .base import CountingScorer, Knowledge, recency_weights
+from .search import Constants
+
+_ITEMS_AT_ONCE = 1024
+
+
+class ItemKNN(CountingScorer):
+    """Cosine similarities of the items' sets of users."""
+
+    grid: ClassVar = {"decay": (0.9, 1.0, 0.75, 0.6, 0.4), "shrinkage": (10.0, 0.0, 50.0),
+                      "neighbours": (100, 200, 500, 50)}
+
+    def __init__(self, similar: SparseRows, n_cold: int, constants: Constants) -> None:
+        """Take the similarities of every item's neighbours, [I+1] rows, and the constants."""
+        self.similar, self.n_cold, self.constants = similar, n_cold, constants
+        self.cold = ColdColumns(np.zeros((n_cold, 0), np.float32)) if n_cold else None
+
+    @classmethod
+    def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
+        """Return what makes the recommender from decay, shrinkage and the number of neighbours."""
+        made: dict[tuple[float, float], SparseRows] = {}
+
+        def make(constants: Constants) -> Self:
+            key = constants["shrinkage"], constants["neighbours"]
+            if key not in made:
+                made[key] = similarities(known.training, known.n_items, *key, threads=known.threads)
+            return cls(made[key], known.n_cold, constants)
+
+        return make
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the similarities and the number of cold items."""
+        return {"indptr": self.similar.indptr, "items": self.similar.items, "values": self.similar.values,
+                "n_cold": np.array(self.n_cold)}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
+        """Rebuild from `arrays`."""
+        return cls(SparseRows(arrays["indptr"], arrays["items"], arrays["values"]), int(arrays["n_cold"]),
+                   constants)
+
+    def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
+        """Score what follows every history."""
+        recent, weights = recency_weights(histories, self.constants["decay"])
+        n_items = len(self.similar) - 1
+        sparse = weighted_row_sums(recent.indptr, recent.items, weights, self.similar.indptr, self.similar.items,
+                                   self.similar.values, n_items, num_threads=threads)
+        return Scores(np.zeros((len(histories), 0), np.float32), np.zeros((n_items + 1, 0), np.float32), None, sparse)
+
+
+def similarities(training: Histories, n_items: int, shrinkage: float, neighbours: float, *, threads: int = 1
+                 ) -> SparseRows:
+    """Return the similarities of every item's nearest neighbours, float32, [I+1] rows; ties go to the smaller id."""
+    users = SeenItems.from_histories(training.indptr, training.items, n_items)  # each item once a user
+    n_users = len(users.indptr) - 1
+    order = np.argsort(users.items, kind="stable")
+    users_of = owners(np.diff(users.indptr))[order] + 1  # rows from 1
+    counts = np.bincount(users.items, minlength=n_items + 1)
+    starts = offsets(counts)
+    rows = np.concatenate([[0], users.indptr])  # row 0 is padding
+    roots = np.sqrt(counts)
+    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    largest = max(n_items, n_users)
+    for first in range(0, n_items + 1, _ITEMS_AT_ONCE):
+        last = min(first + _ITEMS_AT_ONCE, n_items + 1)
+        entries = slice(starts[first], starts[last])
+        common = weighted_row_sums(
+            starts[first:last + 1] - starts[first], users_of[entries], np.ones(starts[last] - starts[first]),
+            np.append(rows, np.full(largest - n_users, rows[-1])), users.items, np.ones(len(users.items)),
+            largest, num_threads=threads)
+        own = owners(np.diff(common.indptr)) + first
+        other = common.items != own
+        own, items, both = own[other], common.items[other], common.values[other]
+        values = both / (roots[own] * roots[items] + shrinkage)
+        best = np.lexsort((items, -values, own))
+        place = np.arange(len(best)) - np.searchsorted(own[best], own[best])  # in its row
+        best = best[place < neighbours]
+        best = best[np.lexsort((items[best], own[best]))]
+        kept.append((own[best], items[best], values[best].astype(np.float32)))
+    own, items, values = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    return SparseRows(offsets(np.bincount(own, minlength=n_items + 1)), items, values)
