@@ -142,8 +142,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         dataset: folder of `prepare`.
         out: folder of the embeddings.
         finetuned: folder of `finetune`. Give this or `model`.
-        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; gets the default prompt.
-            ``tfidf``: no language model, but the words of the titles.
+        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; a decoder gets the default
+            prompt, an encoder the title alone. ``tfidf``: no language model, but the words of the titles.
         tfidf_width: dimensions of the vectors with ``tfidf``; None: 192.
         append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
         device, threads, existing: as for `pretrain`; the device is that of the torch engine.
