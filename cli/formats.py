@@ -22,7 +22,8 @@ import click
 from .tables import mean_and_deviation, table
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
-CSV_COLUMNS = ("arm", "metric", "protocol", "group", "users", "mean", "std", "n_runs", "relative", "p", "p_holm")
+CSV_COLUMNS = ("arm", "metric", "protocol", "group", "users", "mean", "std", "n_runs", "relative", "p", "p_holm",
+               "learned_from")
 
 _BRIEF = ("hr@10", "ndcg@10")
 """Metrics of the unfiltered ranking and of the groups, if the report has them."""
@@ -55,11 +56,25 @@ def formatted(report: Mapping[str, Any], output_format: str) -> str:
         return json.dumps(report)
     if output_format == "csv":
         return _csv(report)
+    report = _marked(report)
     sheets = [_metrics_sheet(report), *([_lift_sheet(report)] if report["comparisons"] else []), _groups_sheet(report),
               *([_cold_sheet(report["cold"])] if "cold" in report else []),
               *([_lists_sheet(report)] if all(arm.get("beyond_accuracy") for arm in report["arms"].values()) else [])]
     render: Callable[[Sheet], str] = {"table": _text, "markdown": _markdown, "latex": _latex}[output_format]
     return "\n\n".join(render(sheet) for sheet in sheets)
+
+
+def _marked(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report with the arms that learned from validation items too called ``NAME (n-1)``."""
+    names = {arm: f"{arm} (n-1)" if values.get("learned_from") == "n-1" else arm
+             for arm, values in report["arms"].items()}
+
+    def renamed(arms: Mapping[str, Any]) -> dict[str, Any]:
+        return {names[arm]: values for arm, values in arms.items()}
+
+    tests = [test | {key: names[test[key]] for key in ("arm", "baseline")} for test in report["comparisons"]]
+    cold = {"cold": {**report["cold"], "arms": renamed(report["cold"]["arms"])}} if "cold" in report else {}
+    return {**report, "arms": renamed(report["arms"]), "comparisons": tests} | cold
 
 
 def check_metrics(context: click.Context, parameter: click.Parameter, names: Sequence[str]) -> tuple[str, ...] | None:
@@ -87,6 +102,9 @@ def _metrics_sheet(report: Mapping[str, Any]) -> Sheet:
     different = set(runs.values())
     counts = [f"{arm}: {n}" for arm, n in runs.items()] if len(different) > 1 else [f"{n} each" for n in different]
     notes = [f"mean±standard deviation over runs ({', '.join(counts)})"] if max(runs.values()) > 1 else []
+    if any(values.get("learned_from") == "n-1" for values in arms.values()):
+        notes.append("(n-1): learned from the training and validation items (--refit validation); not comparable with "
+                     "figures of runs that learned from the training items alone")
     return _figures(title, header, arms, columns, notes)
 
 

@@ -16,6 +16,7 @@ from .evaluate import evaluate
 from .every_command import complete
 from .export import export
 from .finetune import finetune
+from .fuse import fuse
 from .gguf import gguf
 from .interrupts import INTERRUPTED, interruptible
 from .prepare import prepare
@@ -25,6 +26,7 @@ from .report import report
 from .run import run
 from .similar import similar
 from .train import train
+from .tune import tune
 
 
 class _Main(click.Group):
@@ -82,7 +84,7 @@ def main() -> None:
     """
 
 
-for _command in (prepare, pretrain, finetune, embed, train, evaluate, compare, report, recommend, similar, export, run,
-                 bench, gguf):
+for _command in (prepare, pretrain, finetune, embed, train, tune, fuse, evaluate, compare, report, recommend, similar,
+                 export, run, bench, gguf):
     main.add_command(_command)
 complete(main, "tslrec")

@@ -83,9 +83,25 @@ def print_training(out: Path, as_json: bool) -> None:
     click.echo(f"{out}: best epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, validation "
                f"HR@10 {metrics['validation_hr@10']:.4f}, NDCG@10 {metrics['validation_ndcg@10']:.4f} (seen items "
                f"left out){_cost(out)}")
+    if "refit" in metrics:
+        items = {"validation": "training and validation items: for test figures only, marked (n-1)",
+                 "all": "all items: for recommendations, not for figures"}[metrics["refit"]]
+        click.echo(f"refitted for {metrics['refit_epochs']} epochs on {items}")
     if "categories" in metrics:
         sizes = metrics["categories"]["sizes"]
         click.echo(f"{len(sizes)} latent categories of {min(sizes)} to {max(sizes)} items")
+
+
+def print_fusion(out: Path, metrics: Mapping[str, Any]) -> None:
+    """Print what each part of a sum brings."""
+    parts = metrics["parts"]
+    frequencies = list(parts[0]["weights"])
+    header = ("part", "alone", "sum without it", *(f"weight at {frequency}" for frequency in frequencies))
+    rows = [(part["name"], f"{part['validation_ndcg@10']:.4f}", f"{part['without_it']:.4f}",
+             *(f"{part['weights'][frequency]:.2f}" for frequency in frequencies)) for part in parts]
+    click.echo(table(header, rows))
+    click.echo(f"{out}: validation NDCG@10 of the sum {metrics['validation_ndcg@10']:.4f} (seen items left out; "
+               f"weights fitted on other users){_cost(out)}. Weight at n: of items with n training interactions.")
 
 
 def print_finetuning(out: Path, as_json: bool) -> None:

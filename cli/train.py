@@ -11,6 +11,7 @@ from ..storage.existing import Existing
 from .options import (
     DATASET,
     VECTORS_PATH,
+    ArtifactFolder,
     check_vector_file_options,
     config_options,
     out_option,
@@ -29,14 +30,21 @@ from .tables import print_training
               help="Item embeddings: a folder that tslrec embed wrote, or a file of vectors (.npy, .npz, .parquet, "
                    "word2vec or RecBole text).")
 @vector_file_options
+@click.option("--refit-from", type=ArtifactFolder("train"),
+              help="Recommender of the same data and options but for --refit: --refit uses its best number of epochs "
+                   "and does not repeat its training.")
 @config_options(TrainConfig)
 @stage_options
 def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path | None, ignore_unknown: bool,
-          config: TrainConfig, device: str, threads: int, existing: Existing, as_json: bool) -> None:
+          refit_from: Path | None, config: TrainConfig, device: str, threads: int, existing: Existing,
+          as_json: bool) -> None:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
     The weights with the best validation score are kept. To resume an interrupted training, run the same command again.
     Under torchrun several processes share every batch, with the same result.
+
+    With --refit the recommender is trained twice: with early stopping, which finds the best number of epochs, and then
+    on more items for exactly as many. Its figures from validation items too ("n-1") are marked wherever they appear.
 
     A file of item vectors must have every item of the data set once, in any order: rows are matched by id. An .npz
     file holds the arrays "ids" and "vectors"; a Parquet file holds a column of ids and a column of lists.
@@ -47,6 +55,7 @@ def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path
         tslrec train dataset --embeddings embed --adapter init -o with-embeddings
         tslrec train dataset --embeddings my.npy --embedding-ids my.ids.txt --adapter linear -o with-my-vectors
         tslrec train dataset --model bert4rec --mask-probability 0.3 -o bert4rec
+        tslrec train dataset --refit all -o for-recommendations
         torchrun --nproc-per-node 2 -m tslrec_min.cli train dataset -o two-processes
     """
     check_vector_file_options(embeddings, embedding_ids, ignore_unknown)
@@ -54,6 +63,7 @@ def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path
     from ..recommenders.train import train as train_recommender
 
     train_recommender(dataset, out, config, embeddings_path=embeddings, embedding_ids=embedding_ids,
-                      ignore_unknown=ignore_unknown, device=torch_device, threads=threads, existing=existing)
+                      ignore_unknown=ignore_unknown, refit_from=refit_from, device=torch_device, threads=threads,
+                      existing=existing)
     if writes_output():
         print_training(out, as_json)

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from hypothesis import reject
 
 from tslrec_min import api
+from tslrec_min.api import tuning
 from tslrec_min.cli import main
 from tslrec_min.configs import FinetuneConfig, PrepareConfig, PretrainConfig
 from tslrec_min.data.build import build_dataset
@@ -162,9 +163,9 @@ class Steps:
 
 
 def api_functions() -> list[str]:
-    """Names of the functions, in the order of the file."""
-    return [name for name, value in vars(api).items()
-            if inspect.isfunction(value) and value.__module__ == api.__name__ and not name.startswith("_")]
+    """Names of the functions, in the order of the files."""
+    return [name for home in (api, tuning) for name, value in vars(home).items()
+            if inspect.isfunction(value) and value.__module__ == home.__name__ and not name.startswith("_")]
 
 
 def sha256(contents: bytes) -> str:

@@ -149,7 +149,7 @@ def test_an_arm_leaves_out_what_it_does_not_read_of_the_shared_settings(tmp_path
 
 def test_pretraining_has_the_settings_of_training_but_for_adapters() -> None:
     names, of_training = ({item.name for item in dataclasses.fields(kind)} for kind in (PretrainConfig, TrainConfig))
-    assert of_training - names == {item.name for item in dataclasses.fields(AdapterConfig)}
+    assert of_training - names == {item.name for item in dataclasses.fields(AdapterConfig)} | {"refit"}
     assert names - of_training == {"categories", "kmeans_restarts"}
     config = PretrainConfig(width=8, model="gru4rec", categories=3)
     assert config.training == TrainConfig(width=8, model="gru4rec")

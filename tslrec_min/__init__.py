@@ -1,7 +1,7 @@
 """LLM-enhanced sequential recommendation for small machines: TSLRec (arXiv 2406.00333).
 
 It exports the functions of `tslrec_min.api`: `prepare`, `pretrain`, `finetune`, `embed`, `train`, `evaluate`,
-`recommend`, `similar`. Torch, transformers and llama_cpp are only loaded by the functions that need them.
+`recommend`, `similar`, `tune`. Torch, transformers and llama_cpp are only loaded by the functions that need them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # importing it from typing takes longer than all of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from .api import embed, evaluate, finetune, prepare, pretrain, recommend, similar, train
+    from .api import embed, evaluate, finetune, prepare, pretrain, recommend, similar, train, tune
     from .errors import TslrecError
     from .runtime.progress import set_verbosity
 
@@ -27,7 +27,7 @@ if find_spec(f"{__name__}.ranking._ranking") is None:
 
 _HOME = {"TslrecError": "errors", "set_verbosity": "runtime.progress"}
 __all__ = ["TslrecError", "embed", "evaluate", "finetune", "prepare", "pretrain", "recommend", "set_verbosity",
-           "similar", "train"]
+           "similar", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -74,18 +74,38 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
     A field is read if all conditions of its `only_for` hold, and those that the class has for it in SHARED_CONDITIONS:
     conditions of most of its fields, which the help of each doesn't repeat. Its default value is always allowed.
     """
-    shared = getattr(config_class, "SHARED_CONDITIONS", {})
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     chosen = {name: values.get(name, item.default) for name, item in fields.items()}
     unread: dict[str, str] = {}
     for name, item in fields.items():
-        only_for = {**shared.get(name, {}), **item.metadata["only_for"]}
-        failed = next((other for other, wanted in only_for.items() if not (
-            chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
+        only_for, failed = _conditions_of(config_class, item), _failed_condition(config_class, name, chosen)
         if failed and chosen[name] != item.default:
             given, other = (_setting(key, chosen[key], flags=flags) for key in (name, failed))
             unread[name] = f"{given} is only used with {_conditions(only_for, flags=flags)}; got {other}"
     return unread
+
+
+def _conditions_of(config_class: type, item: dataclasses.Field[Any]) -> dict[str, tuple[str, ...]]:
+    return {**getattr(config_class, "SHARED_CONDITIONS", {}).get(item.name, {}), **item.metadata["only_for"]}
+
+
+def _failed_condition(config_class: type, name: str, chosen: Mapping[str, Any]) -> str | None:
+    """Return the first field whose value keeps the field `name` from being read; None if it is read."""
+    fields = {item.name: item for item in dataclasses.fields(config_class)}
+    return next((other for other, wanted in _conditions_of(config_class, fields[name]).items() if not (
+        chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
+
+
+def is_read(config_class: type, name: str, values: Mapping[str, Any]) -> bool:
+    """Return whether a field is read, given the values of all."""
+    return _failed_condition(config_class, name, values) is None
+
+
+def own_settings(config: Any) -> dict[str, Any]:
+    """Return the fields of a configuration that are read and are not at their defaults."""
+    values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+    return {item.name: values[item.name] for item in dataclasses.fields(config)
+            if values[item.name] != item.default and is_read(type(config), item.name, values)}
 
 
 def overlaid(config_class: type, shared: Mapping[str, Any], own: Mapping[str, Any]

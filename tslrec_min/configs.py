@@ -26,6 +26,7 @@ COUNTING_MODELS = ("popularity", "itemknn", "transitions", "content")
 BLOCKS = ("prenorm", "ligr")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 _NEGATIVE_LOSSES = RECOMMENDER_LOSSES[1:]
+REFITS = ("none", "validation", "all")
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
 LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
@@ -198,6 +199,9 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
     table_decay: float = option(0.0, "Weight decay of AdamW for the weights of single items: item ids decay towards 0, "
                                 "the tables of init, recpca and cca towards their initial values, so that rare items "
                                 "stay close to their embeddings.", low=0, only_for={"adapter": _WITH_IDS})
+    refit: str = option("none", "After training with early stopping, train once more from scratch, for the best number "
+                        "of epochs, on more items. validation: the training and validation items, for test figures. "
+                        "all: all items, for recommendations; no figure can be computed then.", choices=REFITS)
 
     def __post_init__(self) -> None:
         """Check what no field can check alone."""
@@ -213,6 +217,23 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
         if self.table_std is not None:
             return self.table_std
         return 0.1 if self.adapter in ("init", "cca") else 0.02
+
+
+@dataclass(frozen=True)
+class TuneConfig(TrainConfig):
+    """The first trial of a search for hyper-parameters, and how many others there are."""
+
+    vary: str = option("", "Options to vary, separated by commas, such as width,dropout; the others stay as given. "
+                       "Empty: every option of the search space that the recommender reads.")
+    trials: int = option(16, "Number of configurations; the first is the one given, the others are random.", low=1)
+    budget: int = option(5, "Number of epochs of every trial in the first rung. In each later rung the better half of "
+                         "the trials goes on to twice as many.", low=1)
+    refit: str = option("none", "Always none: give it to train, with the best configuration.", choices=REFITS[:1])
+
+    @property
+    def training(self) -> TrainConfig:
+        """The configuration of the first trial."""
+        return TrainConfig(**{item.name: getattr(self, item.name) for item in fields(TrainConfig)})
 
 
 @dataclass(frozen=True)
@@ -298,6 +319,7 @@ class EmbedConfig:
                         "model's file, with Q8_0 in place of the slow Q4_1 and Q5_1. Any other is first written to a "
                         "temporary file; weights do not become more precise than they are stored.",
                         choices=("auto", *QUANTS), only_for={"engine": ("llama",)})
+    prefix: str = option("", "Text before every title, for encoders that were trained with one, such as \"query: \".")
     batch_tokens: int = option(0, "Maximum number of tokens computed at once; 0: the engine's default, which is "
                                "smaller on a CPU.", low=0)
     autotune: bool = option(False, "Time several batch sizes on a sample of the prompts and use the fastest.")

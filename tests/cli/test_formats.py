@@ -105,6 +105,19 @@ def literal(cell: str, undo: list[tuple[str, str]]) -> str:
     return re.sub(pattern, lambda found: dict(undo)[found[0]], cell)
 
 
+def test_arms_that_learned_from_validation_items_are_marked() -> None:
+    ranks, groups = parts()
+    marked = report_of("test", DATA, {arm: ["run"] for arm in ARMS}, summarise(ranks, groups, EvaluateConfig()), "n-1")
+    text = formatted(marked, "table")
+    rows = [line for line in text.splitlines() if line.startswith(ARMS)]
+    assert len(rows) == 3 * len(ARMS) - 1 and all(line.split("  ")[0].endswith(" (n-1)") for line in rows)
+    assert f"lift over {ARMS[0]} (n-1)" in text and "(n-1): learned from the training and validation items" in text
+    for output_format in ("markdown", "latex"):
+        assert formatted(marked, output_format).count("(n-1)") == len(rows) + 2
+    assert {row["learned_from"] for row in csv.DictReader(io.StringIO(formatted(marked, "csv")))} == {"n-1"}
+    assert json.loads(formatted(marked, "json")) == marked
+
+
 def test_escapes() -> None:
     assert latex_text(r"a_b 5% & {c} #1 $2 \d ~^ <|>") == (
         r"a\_b 5\% \& \{c\} \#1 \$2 \textbackslash{}d \textasciitilde{}\textasciicircum{} $<$$\vert$$>$")

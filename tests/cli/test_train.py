@@ -38,3 +38,20 @@ def test_a_training_that_was_best_at_its_end_says_so(cycle: Path, tmp_path: Path
                         "--threads", 1, "-o", tmp_path / decay)
         assert "best epoch 3 of 3" in result.stdout
         assert ("more epochs may improve the result" in result.stderr) == (decay == "none")
+
+
+def test_a_refit_is_said_and_marked(cycle: Path, tmp_path: Path) -> None:
+    words = ("train", cycle, "--epochs", 1, "--width", 8, "--threads", 1)
+    for refit, said in (("none", ""), ("validation", "marked (n-1)"), ("all", "for recommendations, not for figures")):
+        result = tslrec(*words, "--refit", refit, "-o", tmp_path / refit)
+        assert result.exit_code == 0 and ("refitted for 1 epochs" in result.stdout) == bool(said)
+        assert said in result.stdout
+    words = (*words, "--refit", "validation", "--refit-from", tmp_path / "none")
+    again = tslrec(*words, "-o", tmp_path / "again", "--json")
+    assert json.loads(again.stdout)["refit_epochs"] == 1
+    found = tslrec("evaluate", cycle, f"a={tmp_path / 'validation'}", "--threads", 1).stdout
+    assert "a (n-1)" in found and "(n-1): learned from the training and validation items" in found
+    for runs, split in ((("none", "validation"), "test"), (("all",), "test"), (("validation",), "validation")):
+        refused = tslrec("evaluate", cycle, *(tmp_path / run for run in runs), "--split", split)
+        assert refused.exit_code == 1 and "learned from" in refused.stderr
+    assert tslrec("recommend", cycle, tmp_path / "all", "--threads", 1, "-o", tmp_path / "r.jsonl").exit_code == 0

@@ -26,7 +26,7 @@ def test_split_is_leave_one_out_and_keeps_every_interaction(cycle: Path) -> None
         whole = dataset.histories.of(user).tolist()
         assert [*training.of(user), validation.targets[place], test.targets[place]] == whole
         assert validation.histories.of(user).tolist() == training.of(user).tolist()
-        assert test.histories.of(user).tolist() == whole[:-1]
+        assert test.histories.of(user).tolist() == dataset.before("test").of(user).tolist() == whole[:-1]
         assert [*inner.histories.of(user), inner.targets[place]] == training.of(user).tolist()
 
 

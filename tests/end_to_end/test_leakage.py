@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from tslrec_min.categories.artifact import load_categories
 from tslrec_min.categories.pretrain import pretrain
-from tslrec_min.configs import EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from tslrec_min.configs import (
+    REFITS,
+    EvaluateConfig,
+    FinetuneConfig,
+    PrepareConfig,
+    PretrainConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from tslrec_min.data.dataset import SPLITS, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.evaluation.evaluate import evaluate
@@ -21,7 +31,8 @@ from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.ranking.metrics import COLD_METRICS
 from tslrec_min.recommenders.train import train
-from tslrec_min.storage.artifacts import open_artifact
+from tslrec_min.recommenders.tune import tune
+from tslrec_min.storage.artifacts import open_artifact, read_json
 
 from ..factories import COLD, N_ITEMS, PRETRAIN, SMALL, config_for, write_random_embeddings
 
@@ -102,15 +113,15 @@ def test_cold_interactions_change_nothing_that_is_learned(cycle_raw: Path, cold:
     assert set(found[0]["random"]["all"]) == set(COLD_METRICS) and found[0] != found[1]
 
 
-def write_timed_cycle(folder: Path, changed: bool = False) -> Path:
-    """Write histories in which item i is followed by i + 1, all users active throughout; `changed` alters the end."""
+def write_timed_cycle(folder: Path, changed_from: float = math.inf) -> Path:
+    """Write histories in which item i is followed by i + 1, all users active throughout; another end if asked for."""
     random = np.random.default_rng(0)
     rows = []
     for user in range(60):
         start = int(random.integers(24))
         for step in range(20):
             time = 1000 * step + user
-            item = (start + step * (3 if changed and time >= 16_000 else 1)) % 24
+            item = (start + step * (3 if time >= changed_from else 1)) % 24
             rows.append(f"u{user},i{item},{time}\n")
     folder.mkdir()
     (folder / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "".join(rows))
@@ -132,7 +143,7 @@ def test_the_stages_work_with_it_and_learn_the_same_from_changed_ends(tmp_path: 
     for changed in (False, True):
         folder = tmp_path / str(changed)
         folder.mkdir()
-        summary = prepare(write_timed_cycle(folder / "raw", changed), folder / "d", config)
+        summary = prepare(write_timed_cycle(folder / "raw", 16_000 if changed else math.inf), folder / "d", config)
         assert summary["validation_from"] == 16_000 and summary["validation_users"] == summary["test_users"] == 60
         pretrain(folder / "d", folder / "p", PretrainConfig(**small, categories=4), device=cpu, threads=1)
         weights[changed] = [(folder / "p" / name).read_bytes() for name in ("model.safetensors", "categories.npz")]
@@ -146,3 +157,58 @@ def test_the_stages_work_with_it_and_learn_the_same_from_changed_ends(tmp_path: 
         assert report["data"]["evaluated_users"] == 60 and report["data"]["split"] == "temporal"
         assert report["arms"]["a"]["unfiltered"]["hr@10"]["mean"] > 0.9
         assert len((folder / split / "users.txt").read_text().splitlines()) == 60
+
+
+def write_with_others(raw: Path, out: Path, place: int) -> Path:
+    """Copy raw sequences with another item at one place of every history."""
+    out.mkdir()
+    rows = [line.split() for line in (raw / "sequences.txt").read_text().splitlines()]
+    for row in rows:
+        row[place] = f"i{(int(row[place][1:]) + 7) % N_ITEMS}"
+    (out / "sequences.txt").write_text("\n".join(map(" ".join, rows)) + "\n")
+    (out / "items.tsv").write_bytes((raw / "items.tsv").read_bytes())
+    return out
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
+def test_a_refit_learns_validation_items_and_only_with_all_the_test_items(cycle_raw: Path, tmp_path: Path, split: str
+                                                                          ) -> None:
+    """One epoch: with more, other validation items may stop the first training elsewhere."""
+    if split == "temporal":  # validation from 16,000, test from 18,000 on, so that two items of a user are tested
+        sources = {"same": write_timed_cycle(tmp_path / "a"), "validation": write_timed_cycle(tmp_path / "b", 16_000),
+                   "test": write_timed_cycle(tmp_path / "c", 18_000)}
+    else:
+        sources = {"same": cycle_raw, "validation": write_with_others(cycle_raw, tmp_path / "b", -2),
+                   "test": write_with_others(cycle_raw, tmp_path / "c", -1)}
+    weights: dict[tuple[str, str], bytes] = {}
+    for name, source in sources.items():
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0, split=split))
+        for refit in REFITS:
+            out = tmp_path / f"{name}-{refit}"
+            train(tmp_path / name, out, TrainConfig(refit=refit, **SMALL | {"epochs": 1}), device=CPU, threads=1)
+            weights[name, refit] = (out / "model.safetensors").read_bytes()
+    for changed, refit, differs in (("test", "none", False), ("test", "validation", False), ("test", "all", True),
+                                    ("validation", "none", False), ("validation", "validation", True)):
+        assert (weights[changed, refit] != weights["same", refit]) == differs, (changed, refit)
+
+
+def test_test_items_do_not_change_how_long_a_refit_is(cycle_raw: Path, tmp_path: Path) -> None:
+    learned = []
+    for name, source in (("a", cycle_raw), ("b", write_with_others(cycle_raw, tmp_path / "raw", -1))):
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0))
+        config = TrainConfig(refit="validation", **SMALL | {"epochs": 5, "patience": 2})
+        train(tmp_path / name, tmp_path / f"{name}-run", config, device=CPU, threads=1)
+        learned.append(open_artifact(tmp_path / f"{name}-run", "train").hash)
+    assert learned[0] == learned[1]
+
+
+def test_a_search_does_not_look_at_test_items(cycle_raw: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, place in (("same", None), ("test", -1), ("validation", -2)):
+        source = cycle_raw if place is None else write_with_others(cycle_raw, tmp_path / f"{name}-raw", place)
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0))
+        out, config = tmp_path / f"{name}-tuned", TuneConfig(trials=4, budget=1, **SMALL)
+        tune(tmp_path / name, out, config, device=CPU, threads=1)
+        result = read_json(out / "trials.json")
+        found[name] = [[{**rung, "seconds": 0} for rung in trial["rungs"]] for trial in result["trials"]]
+    assert found["test"] == found["same"] != found["validation"]

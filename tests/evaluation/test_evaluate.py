@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tslrec_min.configs import EvaluateConfig, PrepareConfig
+from tslrec_min.configs import EvaluateConfig, PrepareConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.errors import TslrecError
+from tslrec_min.evaluation.compare import compare
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.recommenders.artifact import load_recommender
 from tslrec_min.recommenders.inference import final_states
+from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import read_json
 
 from ..factories import write_cycle
@@ -65,6 +68,30 @@ def test_arms_are_summarised_stored_and_compared(cycle: Path, runs: list[Path], 
     compared = {found["metric"]: found for found in report["comparisons"]}
     assert compared["ndcg@10"]["difference"] > 0.1 and compared["ndcg@10"]["p_value"] < 0.01
     assert compared["ndcg@10"]["baseline"] == "weak"
+
+
+def refitted(cycle: Path, out: Path, refit: str) -> Path:
+    config = TrainConfig(width=8, blocks=1, max_len=8, batch_size=32, epochs=1, refit=refit)
+    train(cycle, out, config, device=CPU, threads=1)
+    return out
+
+
+def test_what_the_runs_learned_from_is_said_and_must_be_the_same(cycle: Path, runs: list[Path], tmp_path: Path) -> None:
+    more, everything = (refitted(cycle, tmp_path / refit, refit) for refit in ("validation", "all"))
+    fast = EvaluateConfig(test="none")
+    for run, learned in ((runs[0], "n-2"), (more, "n-1")):
+        report = evaluate(cycle, {"a": [run]}, fast, out=tmp_path / learned, device=CPU, threads=1)
+        assert report["arms"]["a"]["learned_from"] == learned
+    for arms, split, message in (({"a": runs[:1], "b": [more]}, "test", "learned from different histories"),
+                                 ({"a": [runs[0], more]}, "test", "learned from different histories"),
+                                 ({"a": [everything]}, "test", "has seen the test targets"),
+                                 ({"a": [more]}, "validation", "has seen the validation targets")):
+        with pytest.raises(TslrecError, match=message):
+            evaluate(cycle, arms, replace(fast, split=split), out=tmp_path / "out", device=CPU, threads=1)
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(TslrecError, match="n-2 and .*n-1 can't be compared: their runs learned from different"):
+        compare([str(tmp_path / "n-2"), f"b={tmp_path / 'n-1'}"], fast)
+    assert compare([str(tmp_path / "n-1")], fast)["arms"]["a"]["learned_from"] == "n-1"
 
 
 def test_bootstrap_and_no_test(cycle: Path, runs: list[Path]) -> None:

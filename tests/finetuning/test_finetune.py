@@ -16,6 +16,7 @@ from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.storage.artifacts import read_json
 
 from ..factories import config_for
+from ..tiny_encoder import make_tiny_encoder
 from ..tiny_llm import make_tiny_llm
 
 CPU = torch.device("cpu")
@@ -67,3 +68,10 @@ def test_prompts_longer_than_the_context_are_refused_before_training(cycle: Path
     short = make_tiny_llm(tmp_path / "llm", max_position_embeddings=64)
     with pytest.raises(TslrecError, match="lower --max-history"):
         finetune(cycle, pretrained, tmp_path / "ft", config_for(short), device=CPU, threads=1)
+
+
+def test_an_encoder_is_refused(cycle: Path, pretrained: Path, tmp_path: Path) -> None:
+    encoder = make_tiny_encoder(tmp_path / "encoder")
+    with pytest.raises(TslrecError, match="encoder is an encoder .bert., and fine-tuning needs a causal decoder"):
+        finetune(cycle, pretrained, tmp_path / "ft", config_for(encoder), device=CPU, threads=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]

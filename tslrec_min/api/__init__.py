@@ -26,6 +26,7 @@ from . import arguments as arguments
 from .arguments import Histories, StrPath
 from .results import Embeddings, Result, Rows, category_rows, item_rows
 from .signatures import with_options
+from .tuning import tune as tune
 
 
 @with_options(configs.PrepareConfig)
@@ -138,9 +139,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         dataset: folder of `prepare`.
         out: folder of the embeddings.
         finetuned: folder of `finetune`. Give this or `model`.
-        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; gets the default prompt.
-            ``tfidf``: no language model, but the words of the titles.
-        tfidf_width: dimensions of the vectors with ``tfidf``; None: 192.
+        model, tfidf_width: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; gets the default
+            prompt. ``tfidf``: the words of the titles, without a language model, in so many dimensions (None: 192).
         append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
         device, threads, existing: as for `pretrain`; the device is that of the torch engine.
 
@@ -173,8 +173,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 
 @with_options(configs.TrainConfig)
 def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
-          ignore_unknown_items: bool = False, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-          **options: Any) -> Result:
+          ignore_unknown_items: bool = False, refit_from: StrPath | None = None, device: str = "cpu",
+          threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
     """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
 
     >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
@@ -188,6 +188,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
         embeddings: folder of `embed`, or a file of item vectors (npy, Parquet, word2vec text); None: item ids only.
         embedding_ids: text file with the ids of an .npy file's rows, one per line.
         ignore_unknown_items: skip items of a vector file that are not in the data set.
+        refit_from: recommender of the same data and options but for `refit`, whose best number of epochs is used.
         device, threads, existing: as for `pretrain`.
 
     Returns:
@@ -201,15 +202,15 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
     config, folder = from_mapping(configs.TrainConfig, options, "train"), Path(out)
     train_recommender(Path(dataset), folder, config, embeddings_path=arguments.path(embeddings),
                       embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
-                      **arguments.settings(device, threads, existing))
+                      refit_from=arguments.path(refit_from), **arguments.settings(device, threads, existing))
     metrics = read_json(folder / "metrics.json")
     return Result(folder, metrics, lambda: metrics["epochs"])
 
 
 @with_options(configs.EvaluateConfig)
 def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]], *,
-             out: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-             **options: Any) -> Result:
+             out: StrPath | None = None, list_vectors: StrPath | None = None, device: str = "cpu",
+             threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR, and paired tests.
 
     >>> report = tslrec_min.evaluate("dataset", {"ids": "ids", "tslrec": ["sasrec"]}, resamples=100)
@@ -223,6 +224,7 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
         runs: name of an arm -> its folders of `train`, one per seed; or folders or strings ``NAME=PATH``, as for the
             command. The other arms are compared with the first one.
         out: folder for the metrics and every user's rank; None: nothing is stored.
+        list_vectors: folder of `embed` or file of item vectors, to report the distance of the items of a list.
         device, threads, existing: as for `pretrain`.
 
     Returns:
@@ -237,7 +239,7 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
 
     config = from_mapping(configs.EvaluateConfig, options, "evaluate")
     report = evaluate_runs(Path(dataset), arguments.arms(runs), config, out=arguments.path(out),
-                           **arguments.settings(device, threads, existing))
+                           list_vectors=arguments.path(list_vectors), **arguments.settings(device, threads, existing))
     return Result(arguments.path(out), report, lambda: report_rows(report))
 
 

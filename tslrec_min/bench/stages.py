@@ -134,5 +134,6 @@ def _evaluating(chain: Chain, dataset: Dataset, dataset_hash: str, effort: Effor
         scores[rows, seen.items] = -torch.inf
         scores.argsort(dim=1, descending=True)
 
-    return relative_time(lambda: rank(TrainedScorer(recommender, CPU), asked, [seen], device=CPU, threads=chain.threads), sorted_scores,
-                         effort, "evaluation / one padded batch and sorted scores")
+    scorer = TrainedScorer(recommender, CPU)
+    return relative_time(lambda: rank(scorer, asked, [seen], device=CPU, threads=chain.threads), sorted_scores, effort,
+                         "evaluation / one padded batch and sorted scores")

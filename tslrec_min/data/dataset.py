@@ -67,7 +67,16 @@ class Dataset:
 
     def training(self) -> Histories:
         """Return the training histories, without validation and test targets and anything from the first cut on."""
-        return self.histories.first(self._known("validation")[1] if self.cuts is None else self._before(self.cuts[0]))
+        return self.before("validation")
+
+    def before(self, split: str) -> Histories:
+        """Return what may be learned before a split's targets are ranked: none of them, nothing from its cut on.
+
+        With the temporal split that is less than the histories of `evaluation`, which reach up to each user's target:
+        a model must not learn from one user what others do later.
+        """
+        return self.histories.first(self._known(split)[1] if self.cuts is None
+                                    else self._before(self.cuts[SPLITS.index(split)]))
 
     def evaluation(self, split: str) -> Evaluation:
         """Return the targets of a split, ``validation`` or ``test``.

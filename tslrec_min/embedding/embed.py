@@ -1,24 +1,22 @@
-"""The stage ``embed``: every item as a virtual user whose history is that item (TSLRec, arXiv 2406.00333, stage 2).
-
-With llama.cpp and a .gguf file neither torch nor transformers is imported: they would take most of the memory.
+"""The stage ``embed``: every item as a virtual user whose history is that item (TSLRec, arXiv 2406.00333, stage 2), or,
+with an encoder, as its title.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..configs import EmbedConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
-from ..finetuning.artifact import F16_FILE, open_tuned
+from ..finetuning.artifact import open_tuned
 from ..finetuning.preference_head import PreferenceHead
 from ..item_vectors.artifact import (
     BLOCK,
@@ -30,10 +28,10 @@ from ..item_vectors.artifact import (
     write_embeddings,
     write_preferences,
 )
+from ..llm.encoders import encoder_of
 from ..llm.engines.engine import BatchedEngine
-from ..llm.gguf.tokenizer import load_tokenizer
-from ..llm.prompts import PromptTemplate, item_texts
-from ..llm.resolve import ResolvedModel, resolve_model
+from ..llm.prompts import PromptTemplate
+from ..llm.resolve import resolve_model
 from ..runtime.measuring import start_measuring
 from ..runtime.progress import progress, step
 from ..storage.artifacts import (
@@ -46,13 +44,13 @@ from ..storage.artifacts import (
     write_json,
 )
 from ..storage.existing import Existing
+from .engines import base_engine, encoder_engine, tuned_engine
 from .plan import ItemPrompts, Plan, plan_of
+from .reading import PromptReading, Reading, TitleReading
 from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
 
 if TYPE_CHECKING:
     import torch
-
-    from ..llm.engines.torch_engine import TorchEngine
 
 _COMPUTED_BY = {"llama": ("tslrec-min", "llama-cpp-python"), "torch": ("tslrec-min", "torch", "transformers")}
 
@@ -80,21 +78,10 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         TslrecError: an input is missing or damaged, or `append_to` was made by another model, template or engine.
     """
     tuned = open_tuned(finetune_path)
-
-    def engine() -> AbstractContextManager[BatchedEngine]:
-        if config.engine == "llama":
-            half = tuned.artifact.path / F16_FILE
-            stored = {"auto": tuned.quantised, "F16": half}.get(config.quant)
-            return _llama(stored or half, None if stored else config.quant, config, threads)
-        from ..finetuning.artifact import load_tuned
-        from ..llm.lora import merge_lora
-
-        model = load_tuned(tuned)
-        merge_lora(model.network)
-        return _torch(model.network, config, device)
-
-    job = _Job(*load_dataset(dataset_path), out, config, tuned.template, tuned.quantised,
-               {"finetune": tuned.artifact.hash}, engine, PreferenceHead.load(tuned))
+    _refuse_prefix(config, "a fine-tuned model")
+    job = _Job(*load_dataset(dataset_path), out, config, PromptReading(tuned.template, tuned.quantised),
+               {"finetune": tuned.artifact.hash}, lambda: tuned_engine(tuned, config, device, threads),
+               PreferenceHead.load(tuned))
     return _embed(job, existing, append_to, part)
 
 
@@ -103,56 +90,29 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
                append_to: Path | None = None, part: Part = WHOLE) -> int:
     """Embed every item with a model that is not fine-tuned; arguments, result and errors are as for `embed_tuned`.
 
-    The llama engine reads a .gguf file as it is unless `config.quant` is set; a model in another format is first
-    written as an f16 GGUF.
+    A decoder reads the prompt that `template` makes, an encoder (`llm.encoders`) the item's title after
+    `config.prefix`. The llama engine reads a .gguf file as it is unless `config.quant` is set; a model in another
+    format is first written as an f16 GGUF.
     """
     base = resolve_model(model)
+    encoder = encoder_of(base)
+    if encoder is None:
+        _refuse_prefix(config, f"{base.name}, a decoder,")
+    reading: Reading = TitleReading(encoder, config.prefix, base) if encoder else PromptReading(template, base)
 
     def engine() -> AbstractContextManager[BatchedEngine]:
-        if config.engine == "torch":
-            from ..llm.model import load_language_model
+        if encoder is None:
+            return base_engine(base, config, device, threads)
+        return encoder_engine(base, encoder, config, device, threads)
 
-            return _torch(load_language_model(base).network, config, device)
-        if base.kind != "gguf":
-            return _llama(base, None if config.quant in ("auto", "F16") else config.quant, config, threads)
-        from ..llm.gguf.quantization import quant_for_speed
-
-        quant = quant_for_speed(base.path) if config.quant == "auto" else config.quant
-        return _llama(base.path, quant, config, threads)
-
-    job = _Job(*load_dataset(dataset_path), out, config, template, base, {"model": base.hash}, engine)
+    job = _Job(*load_dataset(dataset_path), out, config, reading, {"model": base.hash}, engine)
     return _embed(job, existing, append_to, part)
 
 
-def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
-    from ..llm.engines.torch_engine import TorchEngine
-    from ..runtime.device import resolve_precision
-
-    return TorchEngine(network, device=device, batch_tokens=config.batch_tokens,
-                       dtype=resolve_precision(config.torch_precision, device))
-
-
-@contextmanager
-def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig, threads: int
-           ) -> Iterator[BatchedEngine]:
-    """Open a GGUF file, or a model in another format; with `quant`, after writing it in this quantisation."""
-    from ..llm.engines.llama_engine import LlamaEngine
-    from ..llm.gguf.quantization import quantize
-
-    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
-        path = source if isinstance(source, Path) else Path(folder) / F16_FILE
-        if not isinstance(source, Path):
-            from ..finetuning.conversion import write_f16
-            from ..llm.model import load_language_model
-
-            write_f16(path, load_language_model(source))
-        if quant:
-            step(f"writing {path.name} as {quant}")
-            unquantised, path = path, Path(folder) / f"model-{quant}.gguf"
-            quantize(unquantised, path, quant, threads=threads, again=True)
-        with LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens
-                         ) as engine:
-            yield engine
+def _refuse_prefix(config: EmbedConfig, model: str) -> None:
+    if config.prefix:
+        raise TslrecError(f"--prefix {config.prefix!r} is only for encoders, which read the title alone; {model} reads "
+                          "a prompt: leave the prefix out")
 
 
 @dataclass(frozen=True)
@@ -163,8 +123,7 @@ class _Job:
     dataset_hash: str
     out: Path
     config: EmbedConfig
-    template: PromptTemplate
-    tokenizer_of: Path | ResolvedModel
+    reading: Reading
     model: dict[str, str]
     """The model's hash, by the name of the input."""
     engine: Callable[[], AbstractContextManager[BatchedEngine]]
@@ -176,7 +135,7 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
     started = start_measuring()
     if part.launch:
         forget_check_in(job.out, part)  # before slow work: the first process may look for it soon
-    recipe = Recipe("embed", asdict(job.config) | {"template": asdict(job.template)},
+    recipe = Recipe("embed", asdict(job.config) | job.reading.described(),
                     {"dataset": job.dataset_hash} | job.model)
     older = None if append_to is None else open_older(append_to, recipe)
     if older:
@@ -195,9 +154,9 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
     if is_made():
         return 0
     dataset = job.dataset.with_cold_items()
-    texts, tokenizer = item_texts(dataset, job.template), load_tokenizer(job.tokenizer_of)
+    texts = job.reading.texts(dataset)
     step(f"tokenising {len(texts)} texts")
-    prompts = ItemPrompts(texts, job.template, tokenizer)
+    prompts = ItemPrompts(texts, job.reading)
     plan = plan_of(prompts, older.keys if older else np.zeros((0, KEY_WORDS), np.uint64), job.config.shard_size)
     step(f"loading the engine {job.config.engine}; {plan.n_shards} shards")
     with job.engine() as engine:
@@ -232,10 +191,10 @@ def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) ->
             with write_artifact(job.out, recipe, overwrite=existing.overwrites, started=started) as folder:
                 _assemble(folder, job, store, prompts, plan, older)
                 write_json(folder / "embed.json", describe_embeddings(folder) | {
-                    "engine": job.config.engine, "engine_settings": settings, "template": asdict(job.template),
+                    "engine": job.config.engine, "engine_settings": settings, **job.reading.described(),
                     "catalogue_hash": dataset.catalogue_hash(), "tokens": prompts.n_tokens,
                     "different_prompts": len(np.unique(prompts.keys, axis=0)),
-                    "titles_cut": len(job.template.cut(texts, tokenizer)),
+                    **job.reading.counts(texts),
                     "kept": int((plan.kept >= 0).sum()), "computed": int((plan.kept < 0).sum())})
             remove_store(job.out)
         return len(left)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..item_vectors.artifact import KEY_WORDS
-from ..llm.prompts import PromptTemplate, Tokenizer, TokenPrompt
+from ..llm.prompts import TokenPrompt
+from .reading import Reading
 
 _BLOCK = 4096
 """Texts tokenised at once."""
@@ -29,20 +30,20 @@ class ItemPrompts:
 
     keys: np.ndarray
     """uint64 [I, 2]: hash of the prompt's pooled span and of its tokens up to the end of the span; in a causal model,
-    later tokens have no influence."""
+    later tokens have no influence, and an encoder's span is the whole prompt."""
     rank: np.ndarray
     """int64 [I]: an item's place in the order of the texts."""
     n_tokens: int
     """Number of tokens of all prompts."""
 
-    def __init__(self, titles: Sequence[str], template: PromptTemplate, tokenizer: Tokenizer) -> None:
-        self._titles, self._template, self._tokenizer = titles, template, tokenizer
-        self.keys = np.empty((len(titles), KEY_WORDS), np.uint64)
-        self.rank = np.empty(len(titles), np.int64)
-        self.rank[sorted(range(len(titles)), key=titles.__getitem__)] = np.arange(len(titles))
+    def __init__(self, texts: Sequence[str], reading: Reading) -> None:
+        self._texts, self._reading = texts, reading
+        self.keys = np.empty((len(texts), KEY_WORDS), np.uint64)
+        self.rank = np.empty(len(texts), np.int64)
+        self.rank[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
         self.n_tokens = 0
-        for start in range(0, len(titles), _BLOCK):
-            rows = range(start, min(start + _BLOCK, len(titles)))
+        for start in range(0, len(texts), _BLOCK):
+            rows = range(start, min(start + _BLOCK, len(texts)))
             for row, prompt in zip(rows, self.of(rows), strict=True):
                 hashed = np.array([prompt.pool_start, *prompt.token_ids[:prompt.pool_stop]], "<i4").tobytes()
                 self.keys[row] = np.frombuffer(hashlib.blake2b(hashed, digest_size=8 * KEY_WORDS).digest(), "<u8")
@@ -50,7 +51,7 @@ class ItemPrompts:
 
     def of(self, rows: Iterable[int]) -> list[TokenPrompt]:
         """Return the prompts of items, given by row from 0."""
-        return self._template.tokenize_all([[self._titles[row]] for row in rows], self._tokenizer)
+        return self._reading.tokenize([self._texts[row] for row in rows])
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from ..data.item_table import load_lines
 from ..errors import TslrecError
 from ..ranking.ranks import Ranks
+from ..recommenders.learned import KINDS, TRAINING
 from ..runtime.validation import check_range
 from ..storage.arrays import load_arrays
 from ..storage.artifacts import open_artifact, read_json
@@ -37,6 +38,8 @@ class Results:
     groups: UserGroups
     user_ids: Sequence[str]
     """External ids, [E]."""
+    learned_from: str = TRAINING
+    """What all runs learned from, see `recommenders.learned`."""
 
 
 def save_ranks(folder: Path, ranks: RanksOfArms, groups: UserGroups, user_ids: Sequence[str]) -> None:
@@ -89,4 +92,8 @@ def _results(path: Path, config: Mapping[str, Any], report: Mapping[str, Any], a
             ranks.setdefault(protocol, {})[arm] = [Ranks(*run) for run in zip(*counts, strict=True)]
     groups = UserGroups(arrays["users/target"], arrays["users/training_length"], arrays["users/head"])
     run_names = {arm: list(values["runs"]) for arm, values in report["arms"].items()}
-    return Results(path, report["split"], report["data"], config["head_share"], run_names, ranks, groups, user_ids)
+    learned, = {values.get("learned_from", TRAINING) for values in report["arms"].values()}  # the same for all
+    if learned not in KINDS:
+        raise ValueError(f"learned_from is {learned!r}")
+    return Results(path, report["split"], report["data"], config["head_share"], run_names, ranks, groups, user_ids,
+                   learned)

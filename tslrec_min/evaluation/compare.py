@@ -10,6 +10,7 @@ import numpy as np
 
 from ..configs import EvaluateConfig
 from ..errors import TslrecError
+from ..recommenders.learned import described
 from .arms import parse_named_folder
 from .artifact import COUNTS, Results, load_results
 from .summary import report_of, summarise
@@ -29,7 +30,8 @@ def compare(specifications: Sequence[str], config: EvaluateConfig, *, baseline: 
         The report that `evaluation.evaluate.evaluate` gives for the same arms.
 
     Raises:
-        TslrecError: results have different data, splits or users, or different arms have the same name.
+        TslrecError: results have different data, splits or users, their runs learned from different histories, or
+            different arms have the same name.
         ValueError: there is no such metric.
     """
     stored = [_named_results(specification) for specification in specifications]
@@ -47,7 +49,8 @@ def compare(specifications: Sequence[str], config: EvaluateConfig, *, baseline: 
     ranks = {protocol: {arm: origin[arm].ranks[protocol][arm] for arm in order} for protocol in first.ranks}
     chosen = {} if metrics is None else {"metrics": metrics, "tested": metrics}
     summary = summarise(ranks, first.groups, replace(config, split=first.split, head_share=first.head_share), **chosen)
-    return report_of(first.split, first.data, {arm: origin[arm].run_names[arm] for arm in order}, summary)
+    return report_of(first.split, first.data, {arm: origin[arm].run_names[arm] for arm in order}, summary,
+                     first.learned_from)
 
 
 def _named_results(specification: str) -> Results:
@@ -75,6 +78,10 @@ def _check_comparable(first: Results, other: Results) -> None:
     if first.split != other.split:
         raise TslrecError(f"{both}the first ranks {first.split} targets, the other {other.split} targets; evaluate "
                           "both with the same --split")
+    if first.learned_from != other.learned_from:
+        raise TslrecError(f"{both}their runs learned from different histories, the first from "
+                          f"{described(first.learned_from)}, the other from {described(other.learned_from)}; train "
+                          "both with the same --refit")
     about = [f"{results.data['users']} users, {results.data['items']} items, split hash "
              f"{results.data['split_hash'][:16]}" for results in (first, other)]
     if any(first.data[key] != other.data[key] for key in ("split_hash", "users", "items")):

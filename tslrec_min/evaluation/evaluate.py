@@ -14,6 +14,7 @@ from ..configs import EvaluateConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..ranking.ranks import Ranks
+from ..recommenders.learned import common_histories, learned_from
 from ..recommenders.load import load_scorer
 from ..recommenders.scorer import rank
 from ..runtime import distributed
@@ -49,10 +50,13 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
         The contents of metrics.json.
 
     Raises:
-        TslrecError: an artifact is missing, damaged or of another data set, there is no run, or an arm has one twice.
+        TslrecError: an artifact is missing, damaged or of another data set, there is no run, an arm has one twice, or
+            runs learned from different histories or from the targets (`common_histories`).
     """
     check_arms(arms)
     runs = {arm: [open_artifact(path, "train") for path in paths] for arm, paths in arms.items()}
+    learned = common_histories({str(run.path): learned_from(run) for of_arm in runs.values() for run in of_arm},
+                               config.split)
     hashes = {f"{arm}[{index}]": run.hash for arm, of_arm in runs.items() for index, run in enumerate(of_arm)}
     dataset, dataset_hash = load_dataset(dataset_path)
     names = [[arm, [path.name for path in paths]] for arm, paths in arms.items()]
@@ -62,19 +66,19 @@ def evaluate(dataset_path: Path, arms: Mapping[str, Sequence[Path]], config: Eva
     recipe = Recipe("evaluate", asdict(config) | {"arms": names}, {"dataset": dataset_hash} | hashes, config.seed)
     known = None if vectors is None else vectors.known
     if out is None:
-        return _evaluated(dataset, dataset_hash, runs, config, known, device, threads)[0]
+        return _evaluated(dataset, dataset_hash, runs, learned, config, known, device, threads)[0]
     if existing.reuses and is_current(out, recipe):
         return read_json(out / "metrics.json")
     with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
-        report, ranks, groups = _evaluated(dataset, dataset_hash, runs, config, known, device, threads)
+        report, ranks, groups = _evaluated(dataset, dataset_hash, runs, learned, config, known, device, threads)
         write_json(folder / "metrics.json", report)
         users = dataset.evaluation(config.split).users
         save_ranks(folder, ranks, groups, [dataset.user_ids[user] for user in users])
     return report
 
 
-def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[Artifact]], config: EvaluateConfig,
-               list_vectors: np.ndarray | None, device: torch.device, threads: int
+def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[Artifact]], learned: str,
+               config: EvaluateConfig, list_vectors: np.ndarray | None, device: torch.device, threads: int
                ) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]], UserGroups]:
     """Return the report, the ranks by protocol, arm and run, and the users' groups."""
     asked = dataset.evaluation(config.split)
@@ -103,7 +107,7 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
     groups = user_groups(dataset, asked, config.head_share)
     data = dataset.statistics() | {"evaluated_users": len(asked.users)}
     run_names = {arm: [run.path.name for run in of_arm] for arm, of_arm in runs.items()}
-    report = report_of(config.split, data, run_names, summarise(ranks, groups, config))
+    report = report_of(config.split, data, run_names, summarise(ranks, groups, config), learned)
     report["arms"] = figures_of_arms(report, figures)
     if cold:
         report["cold"] = cold.report(runs, cold_ranks, threads)

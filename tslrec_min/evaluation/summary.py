@@ -22,6 +22,7 @@ from ..data.dataset import Dataset, Evaluation, Histories
 from ..ranking.metrics import DEFAULT_METRICS, metric_values
 from ..ranking.ranks import Ranks
 from ..ranking.significance import holm, paired_bootstrap, paired_permutation_test
+from ..recommenders.learned import TRAINING
 from ..runtime.validation import Int64Array, check_length
 
 TESTED_METRICS = ("hr@10", "ndcg@10")
@@ -157,9 +158,10 @@ def _comparisons(runs: Mapping[str, Sequence[Ranks]], tail: BoolArray, config: E
 
 
 def report_of(split: str, data: Mapping[str, Any], run_names: Mapping[str, Sequence[str]],
-              summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contents of metrics.json, given the result of `summarise`."""
-    arms = {arm: {"runs": list(run_names[arm])} | values for arm, values in summary["arms"].items()}
+              summary: Mapping[str, Any], learned_from: str = TRAINING) -> dict[str, Any]:
+    """Return the contents of metrics.json, given the result of `summarise` and what all runs learned from."""
+    arms = {arm: {"runs": list(run_names[arm]), "learned_from": learned_from} | values
+            for arm, values in summary["arms"].items()}
     return {"split": split, "data": dict(data)} | dict(summary) | {"arms": arms}
 
 
@@ -183,5 +185,6 @@ def report_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows.append({"arm": arm, "metric": metric, "protocol": protocol, "group": group, "users": users[group],
                      "mean": values["mean"], "std": values["std"], "n_runs": len(values["runs"]),
                      "relative": values["mean"] / reference - 1 if reference and arm != baseline else None,
-                     "p": test.get("p_value"), "p_holm": test.get("p_holm")})
+                     "p": test.get("p_value"), "p_holm": test.get("p_holm"),
+                     "learned_from": report["arms"][arm].get("learned_from", TRAINING)})
     return rows

@@ -11,6 +11,7 @@ from ..categories.artifact import load_categories
 from ..configs import FinetuneConfig
 from ..data.dataset import load_dataset
 from ..errors import TslrecError
+from ..llm.encoders import encoder_of
 from ..llm.lora import add_lora, save_adapter
 from ..llm.model import load_language_model
 from ..llm.prompts import template_of
@@ -48,6 +49,10 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
     dataset, dataset_hash = load_dataset(dataset_path)
     categories, pretrain_hash = load_categories(pretrain_path, dataset, dataset_hash)
     template, base = template_of(config), resolve_model(config.model)
+    encoder = encoder_of(base)
+    if encoder and not encoder.causal:
+        raise TslrecError(f"{config.model} is an encoder ({encoder.architecture}), and fine-tuning needs a causal "
+                          "decoder, such as smollm2-135m; tslrec embed --model takes an encoder as it is")
     recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
                                                  "model": base.hash}, config.seed)
     if is_trained(out, recipe, existing):

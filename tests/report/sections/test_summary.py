@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("matplotlib")
@@ -17,3 +19,15 @@ def test_the_sentence_follows_the_tests(difference: float) -> None:
     assert f"significantly {side}, p = .0100)" in text and "chance could not explain was found for “c”" in text
     assert "no other arm" in verdict({"arms": {"a": figures}, "comparisons": []})
     assert "were not tested" in verdict({"arms": {"a": figures, "b": figures}, "comparisons": []})
+
+
+def test_arms_that_learned_from_validation_items_are_marked() -> None:
+    from tslrec_min.report.sections.summary import summary
+
+    figures = {metric: {"mean": 0.1, "std": 0.0, "runs": [0.1]} for metric in ("hr@10", "ndcg@10")}
+    for learned, marked in (("n-2", False), ("n-1", True)):
+        evaluation = {"arms": {"a": {"runs": ["a"], "learned_from": learned, "filtered": figures}}, "comparisons": [],
+                      "split": "test", "data": {"split_hash": "x"}}
+        run = SimpleNamespace(name="run", evaluation=evaluation, missing=[], left_out=[])
+        found = summary([run])  # type: ignore[list-item]
+        assert (found["rows"][0][0] == "a (n-1)") == ("Arms marked (n-1)" in found["notes"]) == marked

@@ -1,6 +1,7 @@
 """What the embedding engines share; loads neither llama.cpp nor torch.
 
-An engine turns token ids into the mean of the final hidden states (after the last norm) over each prompt's span.
+An engine turns token ids into the mean of the final hidden states (after the last norm) over each prompt's span; one of
+an encoder pools as the model does, and the span is the whole text.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class BatchedEngine(ABC):
     """D, the length of a state."""
     context_length: int
     """Maximum number of tokens in a prompt: what the model was trained for."""
+    normalised = False
+    """Whether states are scaled to length 1."""
     _batch_tokens: int
     _parallel = 1
     """Batches computed at the same time."""
@@ -55,7 +58,7 @@ class BatchedEngine(ABC):
                                   f"{self.context_length}; show fewer or shorter titles")
         if not prompts:
             return np.zeros((0, self.width), dtype=np.float32)
-        # the models are causal, so tokens after the span can't change it
+        # tokens after the span can't change it: the model is causal, or there are none
         needed = [TokenPrompt(p.token_ids[: p.pool_stop], p.pool_start, p.pool_stop) for p in prompts]
         # sorted, so that batches depend on the set of prompts alone, and prompts that begin alike are neighbours
         unique = sorted(set(needed), key=lambda p: (p.token_ids, p.pool_start))
@@ -68,6 +71,8 @@ class BatchedEngine(ABC):
             alone = (index for index in broken if not np.isfinite(self._embed_sorted([needed[index]])).all())
             raise TslrecError(f"the model gives states that are not finite, first for prompt {next(alone, broken[0])}; "
                               "its weights are damaged or diverged: use another model")
+        if self.normalised:
+            states /= np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-12)
         return states[order]
 
     def autotune(self, prompts: Sequence[TokenPrompt]) -> dict[int, float]:

@@ -38,10 +38,13 @@ class TextTokenizer:
     """Token ids added after every text."""
 
     def __post_init__(self) -> None:
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+
+    def encode_all(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the token ids of every text, with BOS and EOS."""
+        for ids, _ in self.encode_all_with_offsets(texts):
+            yield ids
 
     def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
         """Yield the token ids of every text and the character span of each token; the package encodes in threads.
@@ -128,6 +131,8 @@ def tokenizer_from_file(path: str) -> tuple[TextTokenizer, dict[str, Any]]:
     if last > 2 * len(vocabulary):  # the package would count up to it
         raise TslrecError(f"{path} numbers a token {last} and has {len(vocabulary)} tokens: it can't be read as a "
                           "tokenizer; get or save the model again")
+    tokenizer.no_padding()  # a saved setting would count as special tokens
+    tokenizer.no_truncation()
     description = json.loads(tokenizer.to_str())
     bos, eos = _ends(tokenizer, path)
     if _is_sentencepiece(description):

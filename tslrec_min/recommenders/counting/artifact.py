@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...data.dataset import Histories
 from ...errors import TslrecError
 from ...storage.arrays import load_arrays
 from ...storage.artifacts import read_json, write_json
@@ -41,7 +43,15 @@ def load_counting(folder: Path, model: str) -> CountingScorer:
                           "train again") from None
 
 
-def counted(model: str, known: Knowledge) -> tuple[CountingScorer, dict[str, Any]]:
-    """Make a recommender without training, and the contents of metrics.json."""
-    scorer = CLASSES[model].fit(known)
-    return scorer, {"constants": scorer.constants, "validation_ndcg@10": scorer.validation_score}
+def counted(model: str, known: Knowledge, refit: Histories | None = None) -> tuple[CountingScorer, dict[str, Any]]:
+    """Make a recommender without training, and the contents of metrics.json.
+
+    Args:
+        model: one of `CLASSES`.
+        known: what it is made from.
+        refit: histories to count in once the constants are chosen; None: the training histories.
+    """
+    scorer, score = CLASSES[model].fit(known)
+    if refit is not None:
+        scorer = CLASSES[model].maker(replace(known, training=refit))(scorer.constants)
+    return scorer, {"constants": scorer.constants, "validation_ndcg@10": score}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from ...data.dataset import Evaluation, Histories
 from ...item_vectors.load import ItemEmbeddings
+from ...ranking.scores import Scores
 from ..scorer import Scorer
-from .search import Constants
+from .search import Constants, chosen_constants
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,29 @@ class Knowledge:
 class CountingScorer(Scorer):
     """A recommender whose state is a few arrays and constants."""
 
+    grid: ClassVar[Mapping[str, Sequence[float]]] = {}
+    """The values to try of every constant, the usual ones first."""
     constants: Constants
-    """Chosen by validation targets."""
-    validation_score: float
-    """NDCG@10 with them."""
 
     @classmethod
     @abstractmethod
-    def fit(cls, known: Knowledge) -> Self:
-        """Count, and choose the constants."""
+    def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
+        """Return what makes the recommender with given constants; it counts once what they don't change.
+
+        Raises:
+            TslrecError: something needed is missing.
+        """
+
+    @classmethod
+    def fit(cls, known: Knowledge) -> tuple[Self, float]:
+        """Choose the constants; return the recommender, and its validation NDCG@10 on the targets that chose."""
+        make = cls.maker(known)
+
+        def scores(constants: Constants, histories: Histories) -> Scores:
+            return make(constants).scores(histories, threads=known.threads)
+
+        constants, score = chosen_constants(cls.grid, scores, known.validation, known.n_items, known.threads)
+        return make(constants), score
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -56,8 +71,8 @@ class CountingScorer(Scorer):
 
     @classmethod
     @abstractmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> Self:
-        """Rebuild a fitted recommender."""
+    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
+        """Rebuild a recommender."""
 
 
 def recency_weights(histories: Histories, decay: float) -> tuple[Histories, np.ndarray]:

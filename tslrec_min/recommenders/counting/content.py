@@ -10,8 +10,8 @@ Cold items have vectors as all others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -21,15 +21,16 @@ from ...ranking.scores import Scores
 from ..adapters.components import PrincipalComponents
 from ..scorer import ColdColumns
 from .base import CountingScorer, Knowledge, recency_weights
-from .search import Constants, chosen_constants
+from .search import Constants
 
 MOST_COMPONENTS = 192
-_GRID = {"decay": (0.6, 0.4, 0.75, 0.9, 0.2, 0.95)}
 _ENTRIES_AT_ONCE = 1 << 16
 
 
 class Content(CountingScorer):
     """The cosine of half-whitened vectors, averaged over the history with weights by recency."""
+
+    grid: ClassVar = {"decay": (0.6, 0.4, 0.75, 0.9, 0.2, 0.95)}
 
     def __init__(self, vectors: np.ndarray, cold: np.ndarray, constants: Constants) -> None:
         """Take the vectors e, float32 [I+1, k] with a zero row 0, and those of cold items, float32 [C, k]."""
@@ -37,8 +38,8 @@ class Content(CountingScorer):
         self.cold = ColdColumns(cold) if len(cold) else None
 
     @classmethod
-    def fit(cls, known: Knowledge) -> Self:
-        """Make the vectors, and choose the decay.
+    def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
+        """Return what makes the recommender from the decay.
 
         Raises:
             TslrecError: there are no item embeddings.
@@ -46,24 +47,16 @@ class Content(CountingScorer):
         if known.embeddings is None:
             raise TslrecError("--model content compares item embeddings; give them with --embeddings")
         vectors, cold = half_whitened(known.embeddings.known, known.embeddings.cold)
-
-        def scores(constants: Constants, histories: Histories) -> Scores:
-            return cls(vectors, cold, constants).scores(histories, threads=known.threads)
-
-        start = {name: values[0] for name, values in _GRID.items()}
-        best, score = chosen_constants(_GRID, start, scores, known.validation, known.n_items, known.threads)
-        result = cls(vectors, cold, best)
-        result.validation_score = score
-        return result
+        return lambda constants: cls(vectors, cold, constants)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the vectors."""
         return {"vectors": self.vectors, "cold": self.cold.rows if self.cold else self.vectors[:0]}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> Self:
+    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
         """Rebuild from `arrays`."""
-        return cls(arrays["vectors"], arrays["cold"], dict(constants))
+        return cls(arrays["vectors"], arrays["cold"], constants)
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""

@@ -10,8 +10,8 @@ the same for all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -23,15 +23,16 @@ from ...ranking.sparse_rows import SparseRows
 from ..scorer import ColdColumns
 from ..sparse_rows import weighted_row_sums
 from .base import CountingScorer, Knowledge, recency_weights
-from .search import Constants, chosen_constants
+from .search import Constants
 
-_MOST_NEIGHBOURS = 500
 _ITEMS_AT_ONCE = 1024
-_GRID = {"decay": (0.9, 1.0, 0.75, 0.6, 0.4), "shrinkage": (10.0, 0.0, 50.0), "neighbours": (100, 200, 500, 50)}
 
 
 class ItemKNN(CountingScorer):
     """Cosine similarities of the items' sets of users."""
+
+    grid: ClassVar = {"decay": (0.9, 1.0, 0.75, 0.6, 0.4), "shrinkage": (10.0, 0.0, 50.0),
+                      "neighbours": (100, 200, 500, 50)}
 
     def __init__(self, similar: SparseRows, n_cold: int, constants: Constants) -> None:
         """Take the similarities of every item's neighbours, [I+1] rows, and the constants."""
@@ -39,24 +40,17 @@ class ItemKNN(CountingScorer):
         self.cold = ColdColumns(np.zeros((n_cold, 0), np.float32)) if n_cold else None
 
     @classmethod
-    def fit(cls, known: Knowledge) -> Self:
-        """Count common users, and choose decay, shrinkage and the number of neighbours."""
+    def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
+        """Return what makes the recommender from decay, shrinkage and the number of neighbours."""
         made: dict[tuple[float, float], SparseRows] = {}
 
-        def fitted(constants: Constants) -> Self:
+        def make(constants: Constants) -> Self:
             key = constants["shrinkage"], constants["neighbours"]
             if key not in made:
                 made[key] = similarities(known.training, known.n_items, *key, threads=known.threads)
             return cls(made[key], known.n_cold, constants)
 
-        def scores(constants: Constants, histories: Histories) -> Scores:
-            return fitted(constants).scores(histories, threads=known.threads)
-
-        start = {name: values[0] for name, values in _GRID.items()}
-        best, score = chosen_constants(_GRID, start, scores, known.validation, known.n_items, known.threads)
-        result = fitted(best)
-        result.validation_score = score
-        return result
+        return make
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the similarities and the number of cold items."""
@@ -64,10 +58,10 @@ class ItemKNN(CountingScorer):
                 "n_cold": np.array(self.n_cold)}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> Self:
+    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
         """Rebuild from `arrays`."""
         return cls(SparseRows(arrays["indptr"], arrays["items"], arrays["values"]), int(arrays["n_cold"]),
-                   dict(constants))
+                   constants)
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""
@@ -104,7 +98,7 @@ def similarities(training: Histories, n_items: int, shrinkage: float, neighbours
         values = both / (roots[own] * roots[items] + shrinkage)
         best = np.lexsort((items, -values, own))
         place = np.arange(len(best)) - np.searchsorted(own[best], own[best])  # in its row
-        best = best[place < min(neighbours, _MOST_NEIGHBOURS)]
+        best = best[place < neighbours]
         best = best[np.lexsort((items[best], own[best]))]
         kept.append((own[best], items[best], values[best].astype(np.float32)))
     own, items, values = (np.concatenate(parts) for parts in zip(*kept, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from ...data.dataset import Histories
 from ...ranking.scores import Scores
 from ..scorer import ColdColumns
 from .base import CountingScorer, Knowledge
-from .search import Constants, chosen_constants
+from .search import Constants
 
 
 class Popularity(CountingScorer):
@@ -23,22 +23,16 @@ class Popularity(CountingScorer):
         self.constants = {}
 
     @classmethod
-    def fit(cls, known: Knowledge) -> Self:
-        """Count; the validation targets only give the figure."""
-        fitted = cls(known.counts, known.n_cold)
-
-        def scores(_: Constants, histories: Histories) -> Scores:
-            return fitted.scores(histories)
-
-        _, fitted.validation_score = chosen_constants({}, {}, scores, known.validation, known.n_items, known.threads)
-        return fitted
+    def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
+        """Return what makes the recommender; there are no constants."""
+        return lambda _: cls(known.counts, known.n_cold)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the counts, and the number of cold items."""
         return {"bias": self.bias, "n_cold": np.array(len(self.cold.rows) if self.cold else 0)}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> Self:
+    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
         """Rebuild from `arrays`."""
         return cls(arrays["bias"], int(arrays["n_cold"]))
 

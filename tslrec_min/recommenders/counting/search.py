@@ -24,14 +24,13 @@ def sampled(evaluation: Evaluation, count: int = _USERS) -> Evaluation:
     return Evaluation(evaluation.histories.take(users), np.arange(len(users)), evaluation.targets[chosen])
 
 
-def chosen_constants(grid: Mapping[str, Sequence[float]], start: Constants,
+def chosen_constants(grid: Mapping[str, Sequence[float]],
                      scores: Callable[[Constants, Histories], Scores], validation: Evaluation, n_items: int,
                      threads: int) -> tuple[Constants, float]:
     """Choose constants one after the other, each given the others, until none changes or `_ROUNDS` are over.
 
     Args:
-        grid: the values to try of each constant.
-        start: the constants to begin with.
+        grid: the values to try of each constant; the first ones are where the search begins.
         scores: the recommender's scores, given constants and histories.
         validation: targets; a sample of them is ranked without seen items.
         n_items: number of items I.
@@ -51,7 +50,7 @@ def chosen_constants(grid: Mapping[str, Sequence[float]], start: Constants,
             tried[key] = float(metric_values(ranks, "ndcg@10").mean())
         return tried[key]
 
-    best = dict(start)
+    best = {name: values[0] for name, values in grid.items()}
     for _ in range(_ROUNDS):
         before = dict(best)
         for name, values in grid.items():

@@ -3,15 +3,15 @@
     s(u, i) = sum_j w_j log(1 + C[h_j, i] / tau) - p log P(i)
 
 C counts transitions of the training histories, up to a few places apart, each weighing 1 / sqrt(distance); w_j falls
-geometrically with the age of item h_j; P(i) is the item's share of all interactions. Higher-order Markov chains of this
-kind are old (Shani, Heckerman and Brafman, JMLR 2005); sequential rules with weights by distance are those of Kamehkhosh,
-Jannach and Ludewig (RecTemp 2017) and Ludewig and Jannach (UMUAI 2018). The form is ours.
+geometrically with the age of item h_j; P(i) is the item's share of all interactions. Mixtures of Markov chains with
+skipping are those of Shani, Heckerman and Brafman (JMLR 2005); sequential rules with weights by distance those of
+Ludewig and Jannach (UMUAI 2018). The form is ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -22,16 +22,16 @@ from ..scorer import ColdColumns
 from ..sparse_rows import weighted_row_sums
 from .base import CountingScorer, Knowledge, recency_weights
 from .pairs import transition_counts
-from .search import Constants, chosen_constants
+from .search import Constants
 
 _DISTANCE_EXPONENT = 0.5
-_GRID = {"places": (10, 20, 5, 2, 1), "tau": (1.0, 0.3, 3.0, 0.1, 10.0),
-         "decay": (0.6, 0.4, 0.75, 0.9, 0.2, 0.95), "popularity": (0.04, 0.0, 0.1, 0.2)}
-"""The values to try, the usual ones first."""
 
 
 class Transitions(CountingScorer):
     """Evidence from weighted counts of transitions, and a small correction for popularity."""
+
+    grid: ClassVar = {"places": (10, 20, 5, 2, 1), "tau": (1.0, 0.3, 3.0, 0.1, 10.0),
+                      "decay": (0.6, 0.4, 0.75, 0.9, 0.2, 0.95), "popularity": (0.04, 0.0, 0.1, 0.2)}
 
     def __init__(self, evidence: SparseRows, counts: np.ndarray, n_cold: int, constants: Constants) -> None:
         """Take log(1 + C / tau), [I+1] rows, the occurrences of the items, int64 [I+1], and the constants."""
@@ -45,11 +45,11 @@ class Transitions(CountingScorer):
             n_cold, -constants["popularity"] * least, np.float32)) if n_cold else None
 
     @classmethod
-    def fit(cls, known: Knowledge) -> Self:
-        """Count transitions and choose places, tau, decay and the weight of popularity."""
+    def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
+        """Return what makes the recommender from places, tau, decay and the weight of popularity."""
         counted: dict[float, SparseRows] = {}
 
-        def fitted(constants: Constants) -> Self:
+        def made(constants: Constants) -> Self:
             places = constants["places"]
             if places not in counted:
                 counted[places] = transition_counts(known.training, known.n_items, int(places), _DISTANCE_EXPONENT)
@@ -57,14 +57,7 @@ class Transitions(CountingScorer):
             evidence = np.log1p(counts.values / constants["tau"]).astype(np.float32)
             return cls(SparseRows(counts.indptr, counts.items, evidence), known.counts, known.n_cold, constants)
 
-        def scores(constants: Constants, histories: Histories) -> Scores:
-            return fitted(constants).scores(histories, threads=known.threads)
-
-        start = {name: values[0] for name, values in _GRID.items()}
-        best, score = chosen_constants(_GRID, start, scores, known.validation, known.n_items, known.threads)
-        result = fitted(best)
-        result.validation_score = score
-        return result
+        return made
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the evidence, the occurrences and the number of cold items."""
@@ -72,10 +65,10 @@ class Transitions(CountingScorer):
                 "counts": self.counts, "n_cold": np.array(self.n_cold)}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> Self:
+    def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
         """Rebuild from `arrays`."""
         evidence = SparseRows(arrays["indptr"], arrays["items"], arrays["values"])
-        return cls(evidence, arrays["counts"], int(arrays["n_cold"]), dict(constants))
+        return cls(evidence, arrays["counts"], int(arrays["n_cold"]), constants)
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""

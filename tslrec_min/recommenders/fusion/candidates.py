@@ -13,8 +13,9 @@ from ...data.seen import SeenItems
 from ..scorer import Scorer
 from .standardised import Moments, values_at
 
-BEST_ITEMS = 100
-"""Items that each part proposes; of what a sum ranks highest hardly any is missing."""
+_BEST_ITEMS = 300
+"""Items that all parts propose together for a user; of what a sum ranks highest hardly any is missing."""
+_LEAST_BEST = 20
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Candidates:
 
 def candidates_of(parts: Sequence[Scorer], asked: Evaluation, seen: SeenItems, threads: int) -> Candidates:
     """Collect the candidates of the users with a target; row e of `seen` is that of the user asked.users[e]."""
+    count = max(_BEST_ITEMS // len(parts), _LEAST_BEST)
     moments: list[Moments] = []
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     blocks = [part.blocks(asked.histories, asked.users, threads=threads) for part in parts]
@@ -41,7 +43,7 @@ def candidates_of(parts: Sequence[Scorer], asked: Evaluation, seen: SeenItems, t
         scored = [scores for _, scores in block]
         users, n_items = asked.users[rows], scored[0].n_items
         moments = moments or [Moments(scores) for scores in scored]
-        best = [scores.top_k(min(BEST_ITEMS, n_items), seen, users=users, num_threads=threads)[0]
+        best = [scores.top_k(min(count, n_items), seen, users=users, num_threads=threads)[0]
                 for scores in scored]
         keys = np.arange(len(users))[:, None] * (n_items + 1) + np.concatenate(best, axis=1)
         keys = np.unique(keys[keys % (n_items + 1) > 0])

@@ -64,7 +64,8 @@ def _rows(run: str, evaluation: Mapping[str, Any], several: bool) -> Iterator[li
     tests = {(test["arm"], test["metric"]): test for test in evaluation["comparisons"] if test["group"] == "all"}
     best = {metric: max(arm["filtered"][metric]["mean"] for arm in evaluation["arms"].values()) for metric in METRICS}
     for arm, figures in evaluation["arms"].items():
-        row = [run, quoted(arm), evaluation["split"]] if several else [quoted(arm)]
+        name = quoted(arm) + " (n-1)" * (figures.get("learned_from") == "n-1")
+        row = [run, name, evaluation["split"]] if several else [name]
         row.append(str(len(figures["runs"])))
         for metric in METRICS:
             values, test = figures["filtered"][metric], tests.get((arm, metric))
@@ -87,6 +88,9 @@ def _notes(evaluations: Sequence[Mapping[str, Any]], several: bool) -> Iterator[
                "** p < .01, *** p < .001.")
     if any(evaluation["split"] == "validation" for evaluation in evaluations):
         yield "Validation figures: settings and epochs were chosen by these very targets."
+    if any(arm.get("learned_from") == "n-1" for evaluation in evaluations for arm in evaluation["arms"].values()):
+        yield ("Arms marked (n-1) learned from the training and validation items; their figures can't be compared with "
+               "those of arms that learned from the training items alone.")
     if len({(evaluation["data"]["split_hash"], evaluation["split"]) for evaluation in evaluations}) > 1:
         yield ("The runs are of different data or splits (see the split hashes): figures of one can't be compared with "
                "those of another.")

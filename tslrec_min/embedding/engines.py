@@ -1,0 +1,111 @@
+"""The engine that embeds with a model: llama.cpp or torch, for a decoder or an encoder.
+
+With llama.cpp and a .gguf file neither torch nor transformers is imported: they would take most of the memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..configs import EmbedConfig
+from ..errors import TslrecError
+from ..finetuning.artifact import F16_FILE, TunedModel
+from ..llm.encoders import Encoder
+from ..llm.engines.engine import BatchedEngine
+from ..llm.resolve import ResolvedModel
+from ..runtime.progress import step
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..llm.engines.torch_encoder import TorchEncoder
+    from ..llm.engines.torch_engine import TorchEngine
+
+
+def tuned_engine(tuned: TunedModel, config: EmbedConfig, device: torch.device | str, threads: int
+                 ) -> AbstractContextManager[BatchedEngine]:
+    """Open the engine of a fine-tuned model."""
+    if config.engine == "llama":
+        half = tuned.artifact.path / F16_FILE
+        stored = {"auto": tuned.quantised, "F16": half}.get(config.quant)
+        return _llama(stored or half, None if stored else config.quant, config, threads)
+    from ..finetuning.artifact import load_tuned
+    from ..llm.lora import merge_lora
+
+    model = load_tuned(tuned)
+    merge_lora(model.network)
+    return _torch(model.network, config, device)
+
+
+def base_engine(base: ResolvedModel, config: EmbedConfig, device: torch.device | str, threads: int
+                ) -> AbstractContextManager[BatchedEngine]:
+    """Open the engine of a decoder that is not fine-tuned."""
+    if config.engine == "torch":
+        from ..llm.model import load_language_model
+
+        return _torch(load_language_model(base).network, config, device)
+    if base.kind != "gguf":
+        return _llama(base, None if config.quant in ("auto", "F16") else config.quant, config, threads)
+    from ..llm.gguf.quantization import quant_for_speed
+
+    quant = quant_for_speed(base.path) if config.quant == "auto" else config.quant
+    return _llama(base.path, quant, config, threads)
+
+
+def encoder_engine(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, device: torch.device | str, threads: int
+                   ) -> AbstractContextManager[BatchedEngine]:
+    """Open the engine of an encoder.
+
+    Raises:
+        TslrecError: the engine can't read the model's format, or its files are damaged.
+    """
+    if config.engine == "torch":
+        return _torch_encoder(base, encoder, config, device)
+    raise TslrecError(f"{base.name} is an encoder in the format of transformers; give --engine torch")
+
+
+def _torch_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, device: torch.device | str
+                   ) -> TorchEncoder:
+    if base.kind == "gguf":
+        raise TslrecError(f"{base.path} is the .gguf file of an encoder, which only llama.cpp reads; use --engine "
+                          "llama, or give its folder in the format of transformers")
+    from ..llm.engines.torch_encoder import TorchEncoder
+    from ..runtime.device import resolve_precision
+
+    return TorchEncoder(base.path, encoder, device=device, batch_tokens=config.batch_tokens,
+                        dtype=resolve_precision(config.torch_precision, device))
+
+
+def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
+    from ..llm.engines.torch_engine import TorchEngine
+    from ..runtime.device import resolve_precision
+
+    return TorchEngine(network, device=device, batch_tokens=config.batch_tokens,
+                       dtype=resolve_precision(config.torch_precision, device))
+
+
+@contextmanager
+def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig, threads: int
+           ) -> Iterator[BatchedEngine]:
+    """Open a GGUF file, or a model in another format; with `quant`, after writing it in this quantisation."""
+    from ..llm.engines.llama_engine import LlamaEngine
+    from ..llm.gguf.quantization import quantize
+
+    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
+        path = source if isinstance(source, Path) else Path(folder) / F16_FILE
+        if not isinstance(source, Path):
+            from ..finetuning.conversion import write_f16
+            from ..llm.model import load_language_model
+
+            write_f16(path, load_language_model(source))
+        if quant:
+            step(f"writing {path.name} as {quant}")
+            unquantised, path = path, Path(folder) / f"model-{quant}.gguf"
+            quantize(unquantised, path, quant, threads=threads, again=True)
+        with LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens
+                         ) as engine:
+            yield engine

@@ -1,0 +1,103 @@
+"""The reference engine for encoders: any encoder that transformers loads, on any device of torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import TslrecError, first_line
+from ...runtime.progress import progress
+from ..encoders import Encoder
+from ..model import quiet_transformers
+from ..prompts import TokenPrompt
+from .engine import BatchedEngine
+
+_CPU_TOKENS, _GPU_TOKENS = 512, 8192
+
+
+class TorchEncoder(BatchedEngine):
+    """Vectors of texts by torch; texts of similar length share a batch, padded to the longest."""
+
+    def __init__(self, folder: Path, encoder: Encoder, *, device: str | torch.device = "cpu", batch_tokens: int = 0,
+                 dtype: torch.dtype = torch.float32) -> None:
+        """Load a model.
+
+        Args:
+            folder: in the format of transformers.
+            encoder: its description.
+            device: where to compute.
+            batch_tokens: maximum number of tokens in a batch, padding included; 0: 512 on a CPU, else 8192.
+            dtype: of weights and states. Pooling is always in float32.
+
+        Raises:
+            TslrecError: the folder is damaged, or holds code of its own.
+        """
+        self._network = _load(folder, dtype).to(device)
+        self._device = torch.device(device)
+        self._pooling = encoder.pooling
+        self._batch_tokens = batch_tokens or (_CPU_TOKENS if self._device.type == "cpu" else _GPU_TOKENS)
+        self._padding = int(getattr(self._network.config, "pad_token_id", None) or 0)
+        self.width = int(self._network.config.hidden_size)
+        self.context_length = encoder.max_tokens
+        self.normalised = encoder.normalised
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that `embed` computes with."""
+        return {"device": str(self._device), "precision": str(self._network.dtype).removeprefix("torch."),
+                "batch_tokens": self._batch_tokens}
+
+    def close(self) -> None:
+        """Free the model; the engine can't be used after that."""
+        self._network = None
+
+    @torch.inference_mode()
+    def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:
+        vectors = np.empty((len(prompts), self.width), dtype=np.float32)
+        lengths = np.array([len(prompt.token_ids) for prompt in prompts])
+        order = np.argsort(lengths, kind="stable")
+        with progress(len(prompts), "vectors", "text", leave=False) as bar:
+            start = 0
+            for stop in range(1, len(order) + 1):
+                if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > self._batch_tokens:
+                    rows = order[start:stop]
+                    vectors[rows] = self._embed_batch([prompts[row].token_ids for row in rows]).cpu().numpy()
+                    bar.update(len(rows))
+                    start = stop
+        return vectors
+
+    def _embed_batch(self, texts: list[tuple[int, ...]]) -> torch.Tensor:
+        """Return the pooled states of B texts, float32 [B, D]."""
+        longest = max(map(len, texts))
+        ids = torch.full((len(texts), longest), self._padding)  # int64 [B, T]
+        mask = torch.zeros_like(ids)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = torch.tensor(text)
+            mask[row, : len(text)] = 1
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # [B, T, D]
+        if self._pooling == "cls":
+            return hidden[:, 0]
+        if self._pooling == "last":
+            return hidden[torch.arange(len(texts), device=self._device), mask.sum(dim=1) - 1]
+        weights = mask.float() / mask.sum(dim=1, keepdim=True)  # [B, T]
+        return (weights[:, None] @ hidden)[:, 0]
+
+
+def _load(folder: Path, dtype: torch.dtype) -> Any:
+    from transformers import AutoModel
+
+    if not list(folder.glob("*.safetensors")):
+        raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
+    try:
+        with quiet_transformers():
+            network, report = AutoModel.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True,
+                                                        local_files_only=True, output_loading_info=True)
+    except Exception as error:  # transformers' errors share no base class
+        raise TslrecError(f"{folder} can't be loaded ({first_line(error)}); get or save the model again") from None
+    missing = sorted(name for name in report["missing_keys"] if "pooler." not in name)  # a part that nothing reads
+    if missing:
+        raise TslrecError(f"{folder} lacks the weights {', '.join(missing[:3])}; get or save the model again")
+    return network.eval()
