@@ -19,12 +19,14 @@ from tslrec_min.configs import EvaluateConfig, PrepareConfig, TrainConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.errors import TslrecError
+from tslrec_min.evaluation.compare import compare
 from tslrec_min.evaluation.evaluate import evaluate
+from tslrec_min.item_vectors.artifact import write_embeddings
 from tslrec_min.ranking.beyond_accuracy import ListStatistics
 from tslrec_min.recommenders.train import train
-from tslrec_min.storage.artifacts import open_artifact
+from tslrec_min.storage.artifacts import Recipe, open_artifact, write_artifact
 
-from ..factories import N_ITEMS, write_random_embeddings
+from ..factories import N_ITEMS
 
 CPU = torch.device("cpu")
 NAMES = ["coverage@10", "gini@10", "popularity@10", "percentile@10", "novelty@10"]
@@ -33,7 +35,9 @@ NAMES = ["coverage@10", "gini@10", "popularity@10", "percentile@10", "novelty@10
 @pytest.fixture(scope="module")
 def vectors(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("vectors") / "embed"
-    write_random_embeddings(out, load_dataset(cycle)[0])
+    rows = np.random.default_rng(0).standard_normal((N_ITEMS, 12)).astype(np.float32)
+    with write_artifact(out, Recipe("embed", {}, {})) as folder:
+        write_embeddings(folder, [(np.arange(N_ITEMS), rows)], load_dataset(cycle)[0])
     return out
 
 
@@ -103,6 +107,22 @@ def test_vectors_may_be_a_file_and_are_an_input(cycle: Path, runs: list[Path], v
         evaluate(cycle, {"a": runs[:1]}, EvaluateConfig(), list_vectors=tmp_path / "items.npy", device=CPU, threads=1)
 
 
+def test_a_comparison_keeps_the_figures_that_are_comparable(cycle: Path, runs: list[Path], vectors: Path,
+                                                            tmp_path: Path) -> None:
+    other = tmp_path / "vectors.npz"
+    np.savez(other, ids=np.array(load_dataset(cycle)[0].item_ids), vectors=np.eye(N_ITEMS))
+    arms = {"a": runs[:1], "b": runs[1:2], "c": runs[2:]}
+    reports = {arm: evaluate(cycle, {arm: of_arm}, EvaluateConfig(test="none"), out=tmp_path / arm, device=CPU,
+                             threads=1, list_vectors=other if arm == "c" else vectors)
+               for arm, of_arm in arms.items()}
+    config = EvaluateConfig(test="none")
+    for compared, names in (("ab", [*NAMES, "distance@10"]), ("ac", NAMES)):
+        found = compare([str(tmp_path / arm) for arm in compared], config)["arms"]
+        for arm in compared:
+            stored = reports[arm]["arms"][arm]["beyond_accuracy"]
+            assert found[arm]["beyond_accuracy"] == {name: stored[name] for name in names}
+
+
 def test_cold_items_are_in_no_list(cold: Path, trained: Path) -> None:
     report = evaluate(cold, {"linear": [trained / "linear"]}, EvaluateConfig(test="none"),
                       list_vectors=trained / "embed", device=CPU, threads=1)
@@ -116,7 +136,7 @@ def test_lists_may_be_short_or_empty(tmp_path: Path) -> None:
         rows = [f"u{user},i{(user + step) % 4},{step}" for user in range(6) for step in range(4)]
         rows += [f"u{user},i{user % 4},9" for user in range(6) if repeated]
         (tmp_path / "ratings.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
-        prepare(tmp_path / "ratings.csv", tmp_path / name, PrepareConfig(k_core=1, duplicates="keep"))
+        prepare(tmp_path / "ratings.csv", tmp_path / name, PrepareConfig(k_core=1, missing_titles="blank"))
         config = TrainConfig(width=8, blocks=1, max_len=4, epochs=1)
         train(tmp_path / name, tmp_path / f"{name}-run", config, device=CPU, threads=1)
         report = evaluate(tmp_path / name, {"a": [tmp_path / f"{name}-run"]}, EvaluateConfig(test="none"), device=CPU,
