@@ -1,10 +1,13 @@
-"""`tslrec_min.ranking.ranks.rank_targets` against the bare matrix product and against what others rank with.
+"""Ranks (`tslrec_min.ranking.scores.Scores.rank`) against the bare matrix product and against what others rank with.
 
 `torch.mm` of the same factors at the same number of threads is the least that ranking by a stored product can cost;
 its second column writes into memory that is kept, which spares it the kernel's page faults. "torch top 10" masks the
 seen items and takes the ten best, 1,000 users at a time. "implicit" is `implicit.evaluation.ranking_metrics_at_k` at
 K = 10 of the same factors, if the library is there. All take turns. Factors, targets and seen items are random, from a
 fixed seed. Memory is the growth of the peak in a process of its own (Linux), beyond factors and seen items.
+
+The second table has the same shapes with all parts of a score, a bias and sparse rows, beside the product alone, for
+ranks and for the ten best items. Half the catalogue in each row is far from what sparse rows are for.
 """
 
 from __future__ import annotations
@@ -25,11 +28,13 @@ from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.data.seen import SeenItems
 from tslrec_min.ranking._ranking import instruction_sets
-from tslrec_min.ranking.ranks import rank_targets
+from tslrec_min.ranking.scores import Scores, SparseRows
 
 WIDTH = 64
 MOST_OF_PRODUCT = 1.3
 MOST_MIB = 64
+ENTRIES = 300
+MOST_OF_ONE_PART = 1.3
 _AT_ONCE = 1_000
 """Users per product of "torch top 10", as in implicit."""
 _PAUSE_SECONDS = 0.02
@@ -51,12 +56,28 @@ SHAPES = (Shape(6_040, 3_706, 165, 5.0), Shape(20_000, 12_101, 8, 2.0), Shape(3_
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of rank_targets: states float32 [B, d], item table float32 [I + 1, d], targets int64 [B], seen."""
+    """What is ranked: states float32 [B, d], item table float32 [I + 1, d], targets int64 [B], seen."""
 
     states: np.ndarray
     item_table: np.ndarray
     targets: np.ndarray
     seen: SeenItems
+
+    @property
+    def product(self) -> Scores:
+        """Return the scores of states and item table alone."""
+        return Scores(self.states, self.item_table)
+
+    def all_parts(self, n_entries: int) -> Scores:
+        """Return the scores with a bias and about this many entries for each user."""
+        random = np.random.default_rng(1)
+        n_users, n_items = len(self.states), len(self.item_table) - 1
+        steps = random.integers(1, 2 * n_items // n_entries, (n_users, n_entries), dtype=np.int32)
+        items = np.cumsum(steps, axis=1, dtype=np.int32)  # rising, from 1 to about n_items
+        kept = items <= n_items
+        values = random.standard_normal(np.count_nonzero(kept), dtype=np.float32)
+        sparse = SparseRows(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), items[kept], values)
+        return Scores(self.states, self.item_table, random.standard_normal(n_items + 1, dtype=np.float32), sparse)
 
 
 def random_case(shape: Shape) -> Case:
@@ -70,7 +91,7 @@ def random_case(shape: Shape) -> Case:
 
 
 def rank(case: Case, threads: int) -> object:
-    return rank_targets(case.states, case.item_table, case.targets, case.seen, num_threads=threads)
+    return case.product.rank(case.targets, case.seen, num_threads=threads)
 
 
 def torch_works(case: Case, threads: int) -> dict[str, Callable[[], object]]:
@@ -153,6 +174,28 @@ def row_of(shape: Shape, threads: int, repeats: int) -> list[str]:
             judged(f"{mib:.1f} (<= {MOST_MIB})", mib <= MOST_MIB)]
 
 
+def rows_of_parts(shape: Shape, threads: int, repeats: int) -> list[list[str]]:
+    """Measure the parts of a score at one shape, and lay out a row for each length of sparse rows."""
+    case = random_case(shape)
+    lengths = [ENTRIES] + ([shape.n_items // 2] if shape == SHAPES[0] else [])
+    scores = {"product": case.product} | {str(length): case.all_parts(length) for length in lengths}
+    works: dict[str, Callable[[], object]] = {}
+    for name, form in scores.items():
+        works[f"rank {name}"] = lambda form=form: form.rank(case.targets, case.seen, num_threads=threads)
+        works[f"top {name}"] = lambda form=form: form.top_k(10, case.seen, num_threads=threads)
+    found = {name: 1e3 * seconds for name, seconds in medians(works, repeats, _PAUSE_SECONDS).items()}
+    rows = []
+    for length in lengths:
+        cells = [f"{shape.n_users:,} x {shape.n_items:,}, {length:,} entries"]
+        for work in ("rank", "top"):
+            ratio = found[f"{work} {length}"] / found[f"{work} product"]
+            judgement = judged(f"{ratio:.2f} (<= {MOST_OF_ONE_PART})", ratio <= MOST_OF_ONE_PART)
+            cells += [f"{found[f'{work} product']:.1f}", f"{found[f'{work} {length}']:.1f}",
+                      judgement if length == ENTRIES else f"{ratio:.2f}"]
+        rows.append(cells)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7, help="timed rounds (default: 7)")
@@ -171,6 +214,9 @@ def main() -> None:
     print(table(("users x items", "rank ms", "torch.mm ms", "mm, kept ms", "torch top 10 ms", "implicit ms",
                  "rank / mm", "implicit / rank", "extra MiB"),
                 [row_of(shape, arguments.threads, arguments.repeats) for shape in SHAPES]))
+    print()
+    print(table(("users x items", "rank ms", "all parts ms", "all / one", "top 10 ms", "all parts ms", "all / one"),
+                [row for shape in SHAPES for row in rows_of_parts(shape, arguments.threads, arguments.repeats)]))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ..configs import PrepareConfig
 from ..data.builtin import DATASETS
 from .formats import formatted
 from .options import PATH, GivenPath, device_option, given_options, json_option, threads_option
-from .tables import print_finetuning, print_neighbours, print_next_commands, print_stages
+from .tables import print_costs, print_finetuning, print_neighbours, print_next_commands, print_stages
 
 BUILT_IN = "quickstart"
 """Name of the configuration that comes with the package."""
@@ -84,4 +84,7 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
         print_neighbours(result["category_neighbours"])
         click.echo()
     click.echo(formatted(result["evaluation"], "table"))
+    click.echo()
+    print_costs(result["seconds"])
+    click.echo(f"\n{result['advice']}")
     print_next_commands(out, result["stages"])

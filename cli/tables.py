@@ -193,6 +193,12 @@ def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     click.echo(table(("stage", "seconds", "peak MiB", ""), [*rows, ("all", f"{total:.1f}", f"{peak:.0f}", "")]))
 
 
+def print_costs(seconds: Mapping[str, float]) -> None:
+    """Print how long a run of every arm took."""
+    click.echo(table(("arm, with its parts and embeddings", "seconds a run"),
+                     [(arm, f"{took:.0f}") for arm, took in seconds.items()]))
+
+
 def print_next_commands(out: Path, stages: Sequence[Mapping[str, Any]]) -> None:
     """Print the next commands to standard error, with the recommender of the best validation NDCG@10."""
     runs = [out / stage["name"] for stage in stages if stage["name"].startswith("train/")]

@@ -73,9 +73,9 @@ def _text(result: Mapping[str, Any]) -> str:
     names = list(result["space"])
     rows = []
     for trial in sorted(result["trials"], key=_place):
-        cells = ["-", "failed", "-", "-"]
-        if "error" not in trial:
-            last, seconds = trial["rungs"][-1], sum(rung["seconds"] for rung in trial["rungs"])
+        last, cells = trial["rungs"][-1], ["-", "failed", "-", "-"]
+        if "error" not in last:
+            seconds = sum(rung["seconds"] for rung in trial["rungs"])
             cells = [str(last["epochs"]), *(f"{last[f'validation_{name}@10']:.4f}" for name in ("ndcg", "hr")),
                      f"{seconds:.1f}"]
         rows.append([str(trial["trial"]), *cells, *(str(trial["config"][name]) for name in names)])
@@ -84,7 +84,7 @@ def _text(result: Mapping[str, Any]) -> str:
 
 
 def _place(trial: Mapping[str, Any]) -> float:
-    return 1.0 if "error" in trial else -float(trial["rungs"][-1]["validation_ndcg@10"])
+    return -float(trial["rungs"][-1].get("validation_ndcg@10", -1))
 
 
 def _flags(settings: Mapping[str, Any]) -> list[str]:

@@ -48,10 +48,12 @@ static inline const char *tslrec_instruction_set(int isa)
 #define NOINLINE __attribute__((noinline))
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
+#define PREFETCH(place) __builtin_prefetch(place)
 #else
 #define NOINLINE
 #define INLINE inline
 #define UNROLL
+#define PREFETCH(place)
 #endif
 
 static inline ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b)

@@ -135,6 +135,13 @@ TARGET static inline void NAME(add_entries)(NUMBER *scores, ptrdiff_t n_items, p
                                             NAME(entries) *entries)
 {
     NAME(entries) next = *entries;
+    for (; next.end - next.item >= 4 && next.item[3] < first_item + n_items; next.item += 4, next.value += 4) {
+        PREFETCH(next.item + ENTRIES_AHEAD);
+        PREFETCH(next.value + ENTRIES_AHEAD);
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            scores[next.item[j] - first_item] += next.value[j];
+    }
     for (; next.item < next.end && *next.item < first_item + n_items; next.item++, next.value++)
         scores[*next.item - first_item] += *next.value;
     *entries = next;
@@ -175,6 +182,45 @@ typedef struct {
     const int32_t *seen, *seen_end;
     NAME(entries) entries;
 } NAME(row_counts);
+
+/* Find each user's first seen item and first entry from first_item on. The searches take turns, so that their waits for
+ * memory overlap. */
+TARGET static void NAME(find_places)(const ranking_args *args, ptrdiff_t first_item, ptrdiff_t first_user,
+                                     ptrdiff_t n_users, NAME(row_counts) *counts)
+{
+    const int32_t *starts[2 * ROWS];
+    ptrdiff_t left[2 * ROWS], longest = 0, n = args->sparse_indptr ? 2 * n_users : n_users;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        ptrdiff_t user = first_user + (j < n_users ? j : j - n_users);
+        const int64_t *bounds = j < n_users ? args->indptr + args->seen_rows[user] : args->sparse_indptr + user;
+        starts[j] = (j < n_users ? args->seen : args->sparse_items) + bounds[0];
+        left[j] = bounds[1] - bounds[0];
+        longest = larger(longest, left[j]);
+        if (j < n_users)
+            counts[j].seen_end = starts[j] + left[j];
+        else
+            counts[j - n_users].entries.end = starts[j] + left[j];
+    }
+    for (; longest > 0; longest /= 2)
+        for (ptrdiff_t j = 0; j < n; j++) {
+            ptrdiff_t half = (left[j] + 1) / 2;
+            if (!half)
+                continue;
+            starts[j] += starts[j][half - 1] < first_item ? half : 0;
+            left[j] -= half;
+        }
+    for (ptrdiff_t j = 0; j < n_users; j++)
+        counts[j].seen = starts[j];
+    for (ptrdiff_t j = n_users; j < n; j++) {
+        NAME(entries) *entries = &counts[j - n_users].entries;
+        entries->item = starts[j];
+        entries->value = (const NUMBER *)args->sparse_values + (starts[j] - args->sparse_items);
+        for (ptrdiff_t ahead = 0; ahead < ENTRIES_AHEAD; ahead += 16) {
+            PREFETCH(entries->item + ahead);
+            PREFETCH(entries->value + ahead);
+        }
+    }
+}
 
 /* Compare the scores of a user with one number. */
 TARGET static inline void NAME(compare)(const NUMBER *scores, ptrdiff_t n, NUMBER number, NAME(row_counts) *counts)
@@ -297,13 +343,7 @@ TARGET static void NAME(rank_row_block)(const ranking_args *args, NAME(workspace
     ptrdiff_t first_user = row_block * ROWS, n_users = smaller(ROWS, args->n_users - first_user);
     NAME(pack_users)(args, first_user, n_users, workspace.users);
     memset(counts, 0, sizeof counts);
-    for (ptrdiff_t row = 0; row < n_users; row++) {
-        const int64_t *bounds = args->indptr + args->seen_rows[first_user + row];
-        counts[row].seen_end = args->seen + bounds[1];
-        counts[row].seen = first_not_below(args->seen + bounds[0], counts[row].seen_end, first_item);
-        if (args->sparse_indptr)
-            counts[row].entries = NAME(entries_from)(args, first_user + row, first_item);
-    }
+    NAME(find_places)(args, first_item, first_user, n_users, counts);
     for (ptrdiff_t first = 0; first < n_items; first += TILE_ITEMS) {
         ptrdiff_t n_tile = smaller(TILE_ITEMS, n_items - first), n_whole = round_up(n_tile, COLUMNS);
         for (ptrdiff_t panel = 0; panel < n_whole; panel += COLUMNS)

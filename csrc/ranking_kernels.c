@@ -19,6 +19,8 @@
 #define TASKS_PER_THREAD 4
 #define MIN_TASK_ROW_BLOCKS 32
 #define ALIGNMENT 64
+/* Sparse entries are few and far apart: without asking for them ahead, each would be waited for. */
+#define ENTRIES_AHEAD 64
 
 typedef struct {
     ptrdiff_t rows; /* users in a row block */

@@ -19,7 +19,7 @@ from tslrec_min.errors import TslrecError
 from tslrec_min.pipeline.config import load_run_config
 from tslrec_min.recommenders import tune as stage
 from tslrec_min.recommenders.train import train
-from tslrec_min.recommenders.tune import tune
+from tslrec_min.recommenders.tune import Trial, tune
 from tslrec_min.storage.artifacts import read_json
 from tslrec_min.storage.checkpoints import Checkpointing
 from tslrec_min.storage.existing import Existing
@@ -36,7 +36,7 @@ def trials_of(out: Path) -> dict[str, Any]:
     found = read_json(out / "trials.json")
     for trial in (*found["trials"], found["best"]):
         for rung in trial["rungs"]:
-            assert rung.pop("seconds") > 0
+            assert rung.pop("seconds", 1) > 0
     return found
 
 
@@ -101,7 +101,7 @@ def test_a_killed_search_is_resumed(cycle: Path, searched: Path, tmp_path: Path)
                           stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline and not (
-                state.is_file() and sum(len(trial["rungs"]) for trial in read_json(state)["trials"]) > 2):
+                state.is_file() and sum(map(len, read_json(state)["rungs"])) > 2):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "tuned").exists() and state.is_file()
@@ -122,6 +122,19 @@ def test_the_state_of_another_search_is_not_taken_up(cycle: Path, tmp_path: Path
     assert len(trials_of(tmp_path / "tuned")["trials"][0]["rungs"]) == 1
 
 
+def test_a_rung_is_decided_by_what_was_known_at_its_end() -> None:
+    trial = Trial(1, replace(SEARCH.training, epochs=4, patience=2))
+    assert trial.result(0) == {} and not trial.ended(0)
+    trial.rungs += [{"rung": 0, "epochs": 1, "best_epoch": 1, "validation_ndcg@10": 0.1},
+                    {"rung": 1, "epochs": 2, "best_epoch": 2, "validation_ndcg@10": 0.2}]
+    assert (trial.score(0), trial.score(1), trial.score(5)) == (0.1, 0.2, 0.2) and not trial.ended(1)
+    failed = replace(trial, rungs=[*trial.rungs, {"rung": 2, "error": "it diverged"}])
+    assert failed.ended(2) and not failed.ended(1) and failed.score(1) == 0.2
+    for epochs, best in ((4, 4), (3, 1)):  # all epochs, and two without a better one
+        trial.rungs[1] = {"rung": 1, "epochs": epochs, "best_epoch": best, "validation_ndcg@10": 0.2}
+        assert trial.ended(1) and not trial.ended(0)
+
+
 def test_early_stopping_ends_trials(cycle: Path, tmp_path: Path) -> None:
     config = replace(SEARCH, learning_rate=0.0, vary="dropout", patience=1, trials=4)  # no later epoch is better
     tune(cycle, tmp_path / "tuned", config, device=CPU, threads=1)
@@ -133,7 +146,8 @@ def test_trials_that_can_not_be_trained_are_left_out(cold: Path, trained: Path, 
     config = replace(SEARCH, adapter="init", width=8, vary="width,dropout", trials=3)
     tune(cold, tmp_path / "tuned", config, embeddings_path=trained / "embed", device=CPU, threads=1)
     first, *others = trials_of(tmp_path / "tuned")["trials"]
-    assert "error" not in first and all("is more than the 12 principal" in trial["error"] for trial in others)
+    assert "error" not in first["rungs"][0] and all(
+        "is more than the 12 principal" in trial["rungs"][0]["error"] for trial in others)
     assert trials_of(tmp_path / "tuned")["best"]["trial"] == 0
     with pytest.raises(TslrecError, match="--width 64 is more than the 12 principal components"):
         tune(cold, tmp_path / "other", replace(config, width=64), embeddings_path=trained / "embed", device=CPU,

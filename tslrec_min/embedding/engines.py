@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ..llm.engines.torch_encoder import TorchEncoder
     from ..llm.engines.torch_engine import TorchEngine
 
+_QUANT_OF_ENCODERS = "F16"
+"""Quantisation that llama.cpp runs of an encoder in the format of transformers, unless another is asked for."""
+
 
 def tuned_engine(tuned: TunedModel, config: EmbedConfig, device: torch.device | str, threads: int
                  ) -> AbstractContextManager[BatchedEngine]:
@@ -65,7 +68,36 @@ def encoder_engine(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, d
     """
     if config.engine == "torch":
         return _torch_encoder(base, encoder, config, device)
-    raise TslrecError(f"{base.name} is an encoder in the format of transformers; give --engine torch")
+    if encoder.causal:
+        return _llama_causal(base, encoder, config, device, threads)
+    return _llama_encoder(base, encoder, config, threads)
+
+
+@contextmanager
+def _llama_causal(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, device: torch.device | str, threads: int
+                  ) -> Iterator[BatchedEngine]:
+    """Open the engine of decoders: a prompt's span does what the pooling does."""
+    with base_engine(base, config, device, threads) as engine:
+        engine.normalised = encoder.normalised
+        yield engine
+
+
+@contextmanager
+def _llama_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, threads: int
+                   ) -> Iterator[BatchedEngine]:
+    """Open a .gguf file as it is or, with a quantisation, written in it; a folder as a .gguf file in the cache."""
+    from ..llm.engines.llama_encoder import LlamaEncoder
+
+    if base.kind == "hf":
+        from .conversion import gguf_of_encoder
+
+        quant = _QUANT_OF_ENCODERS if config.quant == "auto" else config.quant
+        path, quant = gguf_of_encoder(base, encoder, quant, threads=threads), "auto"
+    else:
+        path, quant = base.path, config.quant
+    with _quantised(path, None if quant == "auto" else quant, threads) as path, LlamaEncoder(
+            path, encoder, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens) as engine:
+        yield engine
 
 
 def _torch_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, device: torch.device | str
@@ -93,7 +125,6 @@ def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig,
            ) -> Iterator[BatchedEngine]:
     """Open a GGUF file, or a model in another format; with `quant`, after writing it in this quantisation."""
     from ..llm.engines.llama_engine import LlamaEngine
-    from ..llm.gguf.quantization import quantize
 
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
         path = source if isinstance(source, Path) else Path(folder) / F16_FILE
@@ -102,10 +133,21 @@ def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig,
             from ..llm.model import load_language_model
 
             write_f16(path, load_language_model(source))
-        if quant:
-            step(f"writing {path.name} as {quant}")
-            unquantised, path = path, Path(folder) / f"model-{quant}.gguf"
-            quantize(unquantised, path, quant, threads=threads, again=True)
-        with LlamaEngine(path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens
-                         ) as engine:
+        with _quantised(path, quant, threads) as path, LlamaEngine(
+                path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens) as engine:
             yield engine
+
+
+@contextmanager
+def _quantised(path: Path, quant: str | None, threads: int) -> Iterator[Path]:
+    """Yield a GGUF file, or with `quant` a temporary one in that quantisation."""
+    if quant is None:
+        yield path
+        return
+    from ..llm.gguf.quantization import quantize
+
+    with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
+        step(f"writing {path.name} as {quant}")
+        target = Path(folder) / f"model-{quant}.gguf"
+        quantize(path, target, quant, threads=threads, again=True)
+        yield target

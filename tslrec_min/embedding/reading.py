@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..data.dataset import Dataset
 from ..llm.encoders import Encoder
 from ..llm.gguf.tokenizer import TextTokenizer, load_tokenizer
 from ..llm.prompts import UNTITLED, PromptTemplate, TokenPrompt, item_texts
 from ..llm.resolve import ResolvedModel
+
+if TYPE_CHECKING:
+    from ..llm.engines.llama_tokenizer import LlamaTokenizer
 
 
 class Reading(Protocol):
@@ -76,11 +79,15 @@ class TitleReading:
     prefix: str
     """Text before every title, such as ``"query: "``: some encoders were trained with one."""
     model: ResolvedModel
-    """Whose tokenizer is used; it is loaded when it is needed."""
+    """Whose tokenizer is used, of a .gguf file by llama.cpp; it is loaded when it is needed."""
 
     @cached_property
-    def _tokenizer(self) -> TextTokenizer:
-        return load_tokenizer(self.model)
+    def _tokenizer(self) -> TextTokenizer | LlamaTokenizer:
+        if self.model.kind == "hf":
+            return load_tokenizer(self.model)
+        from ..llm.engines.llama_tokenizer import LlamaTokenizer
+
+        return LlamaTokenizer(self.model.path)
 
     def described(self) -> dict[str, Any]:
         """Return the encoder and the prefix."""
@@ -95,7 +102,12 @@ class TitleReading:
         most, ends = self.encoder.max_tokens, self._tokenizer.eos
         cut = (tuple(ids) if len(ids) <= most else (*ids[:most - len(ends)], *ends)
                for ids in self._tokenizer.encode_all(texts))
-        return [TokenPrompt(ids, 0, len(ids)) for ids in cut]
+        return [TokenPrompt(ids, *self._span(len(ids))) for ids in cut]
+
+    def _span(self, length: int) -> tuple[int, int]:
+        """Return the tokens to pool: all, as engines of encoders pool, or those that are a causal model's pooling."""
+        spans = {"last": (length - 1, length), "cls": (0, 1)}
+        return spans.get(self.encoder.pooling, (0, length)) if self.encoder.causal else (0, length)
 
     def counts(self, texts: Sequence[str]) -> dict[str, int]:
         """Return the number of texts that are cut, and of blank titles."""

@@ -124,6 +124,28 @@ def _load_folder(source: ResolvedModel, dtype: torch.dtype) -> LanguageModel:
     return LanguageModel(network.eval(), tokenizer, metadata, source)
 
 
+def load_encoder(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """Load the transformers model of an encoder, in eval mode.
+
+    Raises:
+        TslrecError: the folder is damaged, or transformers does not know such a model.
+    """
+    from transformers import AutoModel
+
+    if not list(folder.glob("*.safetensors")):
+        raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
+    try:
+        with quiet_transformers():
+            network, report = AutoModel.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True,
+                                                        local_files_only=True, output_loading_info=True)
+    except Exception as error:  # transformers' errors share no base class
+        raise TslrecError(f"{folder} can't be loaded ({first_line(error)}); get or save the model again") from None
+    missing = sorted(name for name in report["missing_keys"] if "pooler." not in name)  # a part that nothing reads
+    if missing:
+        raise TslrecError(f"{folder} lacks the weights {', '.join(missing[:3])}; get or save the model again")
+    return network.eval()
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Hide transformers' progress bars and warnings during a block."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configs import PrepareConfig
+from ..configs import EmbedConfig, PrepareConfig
 from ..data.builtin import resolve_dataset
 from ..errors import TslrecError
 from ..llm.resolve import is_built_in, resolve_model
@@ -23,7 +23,9 @@ from ..runtime.progress import note, progress, set_verbosity, verbosity
 from ..storage.artifacts import read_json
 from ..storage.atomic import sole_run
 from ..storage.existing import Existing
+from .arms import embeddings_of
 from .config import RunConfig
+from .trainings import EMBEDDED, Trainings
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -81,6 +83,12 @@ class _Runner:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
+def _fuse(out: Path, dataset: Path, parts: Mapping[str, Path], **compute: Any) -> None:
+    from ..recommenders.fuse import Part, fuse
+
+    fuse(dataset, [Part(name, path) for name, path in parts.items()], out, **compute)
+
+
 def _train(out: Path, **arguments: Any) -> None:
     from ..recommenders.train import train
 
@@ -109,8 +117,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         jobs: number of recommenders trained at the same time, in separate processes that share the threads.
 
     Returns:
-        ``evaluation`` (the contents of evaluate/metrics.json), ``stages`` with time and memory of each, and
-        ``category_neighbours`` by folder of item embeddings.
+        ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``seconds`` to make one
+        run of each arm, ``stages`` with time and memory of each, and ``category_neighbours`` by folder of item
+        embeddings.
 
     Raises:
         TslrecError: a stage fails (finished stages are kept), or another run is using `out`.
@@ -119,6 +128,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     from ..data.raw.readers import find_files
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
+    from ..embedding.tfidf import embed_tfidf
+    from ..evaluation.advice import advice
     from ..evaluation.evaluate import evaluate
     from ..finetuning.finetune import finetune
     from ..llm.prompts import template_of
@@ -128,35 +139,42 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     source, titles = _raw_files(config, data, items)
     settings = config.stages
     raw = find_files(source, titles, settings["prepare"])  # before a folder is created
-    wanted = {arm.embeddings for arm in config.arms}
+    wanted = embeddings_of(config.arms)
     model = settings["finetune"].model
-    if wanted != {"none"} and not is_built_in(model):
-        resolve_model(model)  # a missing model is reported now, not when its stage starts
+    for name in [model] * bool(wanted & {"untuned", "tuned"}) + [config.encoder] * ("encoder" in wanted):
+        if not is_built_in(name):
+            resolve_model(name)  # a missing model is reported now, not when its stage starts
     dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
     template = template_of(settings["finetune"])
-    embeddings = {"untuned": out / "embed-untuned", "tuned": out / "embed"}
-    trainings = {f"train/{arm.folder}-{seed}": {
-        "dataset_path": dataset, "config": replace(arm.train, seed=seed), "label": f"{arm.name}, seed {seed}",
-        "embeddings_path": embeddings.get(arm.embeddings)} for seed in config.seeds for arm in config.arms}
-    trained = {arm.name: [out / f"train/{arm.folder}-{seed}" for seed in config.seeds] for arm in config.arms}
+    plan = Trainings(config, out)
     before: dict[str, Callable[[Path], Any]] = {"dataset": lambda path: _prepare(raw, path, settings["prepare"])}
+    if "tfidf" in wanted:
+        before["embed-tfidf"] = lambda path: embed_tfidf(dataset, path, EmbedConfig(), **compute)
+    if "encoder" in wanted:
+        before["embed-encoder"] = lambda path: embed_base(dataset, config.encoder, template, path, settings["embed"],
+                                                          **compute)
     if "untuned" in wanted:
         before["embed-untuned"] = lambda path: embed_base(dataset, model, template, path, settings["embed"], **compute)
     if "tuned" in wanted:
         before |= {"pretrain": lambda path: pretrain(dataset, path, settings["pretrain"], **compute),
                    "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
                    "embed": lambda path: embed_tuned(dataset, tuned, path, settings["embed"], **compute)}
-    with sole_run(out), progress(len(before) + len(trainings) + 1, "", "stage") as bar:
+    with sole_run(out), progress(len(before) + plan.count + 1, "", "stage") as bar:
         runner = _Runner(out, bar)
         for name, work in before.items():
             runner(name, work)
-        runner.train_all(trainings, jobs, compute)
-        runner("evaluate", lambda path: evaluate(dataset, trained, settings["evaluate"], out=path, **compute))
+        for name, arguments in plan.alone.items():
+            runner(name, partial(_train, **arguments, **compute))
+        runner.train_all(plan.trained, jobs, compute)
+        for name, parts in plan.sums.items():
+            runner(name, partial(_fuse, dataset=dataset, parts=parts, **compute))
+        runner("evaluate", lambda path: evaluate(dataset, plan.runs, settings["evaluate"], out=path, **compute))
     neighbours = {} if "tuned" not in wanted else {
-        path.name: category_neighbours(dataset, pretrained, path)
-        for kind, path in embeddings.items() if kind in wanted}
-    return {"evaluation": read_json(out / "evaluate" / "metrics.json"), "stages": runner.stages,
-            "category_neighbours": neighbours}
+        EMBEDDED[kind]: category_neighbours(dataset, pretrained, out / EMBEDDED[kind])
+        for kind in ("untuned", "tuned") if kind in wanted}
+    evaluation = read_json(out / "evaluate" / "metrics.json")
+    return {"evaluation": evaluation, "advice": advice(evaluation, plan.validation_scores()),
+            "seconds": plan.seconds(), "stages": runner.stages, "category_neighbours": neighbours}
 
 
 def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:

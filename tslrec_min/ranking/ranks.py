@@ -135,7 +135,8 @@ def _checked_sparse(sparse: SparseRows | None, states: NDArray[Any],
     if sparse.values.dtype != states.dtype or len(sparse) != len(states):
         raise ValueError(f"sparse is {sparse.values.dtype} with {len(sparse)} rows, states are {states.dtype} "
                          f"{states.shape}; expected the same dtype and number of rows")
-    check_range("sparse.items", sparse.items, 1, n_items)
+    if (sparse.last_items > n_items).any():
+        check_range("sparse.items", sparse.items, 1, n_items)
     return sparse.indptr, sparse.items, sparse.values
 
 

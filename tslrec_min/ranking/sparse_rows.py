@@ -44,6 +44,12 @@ class SparseRows:
         object.__setattr__(self, "items", np.ascontiguousarray(items, dtype=np.int32))
         object.__setattr__(self, "values", np.ascontiguousarray(values))
 
+    @property
+    def last_items(self) -> NDArray[np.int32]:
+        """The largest item of each row that isn't empty, int32."""
+        ends = self.indptr[1:]
+        return self.items[ends[ends > self.indptr[:-1]] - 1]
+
     def __len__(self) -> int:
         """Return the number of rows B."""
         return len(self.indptr) - 1

@@ -55,22 +55,25 @@ class Trial:
     number: int
     config: TrainConfig
     rungs: list[dict[str, Any]] = field(default_factory=list)
-    """``rung`` (from 0), ``epochs`` so far, ``best_epoch``, its validation figures, and ``seconds`` of the rung."""
-    error: str = ""
-    """Why it failed."""
+    """Results: ``rung`` (from 0), ``epochs`` so far, ``best_epoch``, its validation figures, and ``seconds`` of the
+    rung; or ``rung`` and ``error``."""
 
-    @property
-    def score(self) -> float:
-        """Best validation NDCG@10 so far."""
-        return float(self.rungs[-1][_FIGURES[0]])
+    def result(self, rung: int) -> dict[str, Any]:
+        """Return the last result up to a rung, that of an earlier one if it ended there; empty before the first.
 
-    @property
-    def finished(self) -> bool:
-        """Whether early stopping, or the maximum number of epochs, has ended it."""
-        if not self.rungs:
-            return False
-        epochs = self.rungs[-1]["epochs"]
-        return bool(epochs >= self.config.epochs or epochs - self.rungs[-1]["best_epoch"] >= self.config.patience)
+        An interrupted search is decided again from its first rung on, when later results may be known.
+        """
+        return next((result for result in reversed(self.rungs) if result["rung"] <= rung), {})
+
+    def score(self, rung: int) -> float:
+        """Return the best validation NDCG@10 up to a rung."""
+        return float(self.result(rung)[_FIGURES[0]])
+
+    def ended(self, rung: int) -> bool:
+        """Return whether it failed up to a rung, or was ended by early stopping or by the maximum number of epochs."""
+        result = self.result(rung)
+        epochs, best = result.get("epochs", 0), result.get("best_epoch", 0)
+        return "error" in result or epochs >= self.config.epochs or epochs - best >= self.config.patience
 
 
 def tune(dataset_path: Path, out: Path, config: TuneConfig, *, embeddings_path: Path | None = None,
@@ -106,7 +109,8 @@ def tune(dataset_path: Path, out: Path, config: TuneConfig, *, embeddings_path: 
             search = _Search(dataset, embeddings.known if embeddings else None, config, device, threads, states,
                              sha256_of_json([asdict(recipe), __version__]))
             best = search.run(configs)
-            shown = [_described(trial, list(space)) for trial in search.trials]
+            shown = [{"trial": trial.number, "config": {name: getattr(trial.config, name) for name in space},
+                      "rungs": trial.rungs} for trial in search.trials]
             write_json(folder / "trials.json", {
                 "space": {name: str(values) for name, values in space.items()}, "trials": shown,
                 "best": shown[best.number] | {"settings": own_settings(best.config)}})
@@ -134,13 +138,11 @@ class _Search:
         alive, rung = self.trials, 0
         while True:
             for trial in alive:
-                if not (trial.finished or trial.error or (trial.rungs and trial.rungs[-1]["rung"] >= rung)):
+                if not trial.ended(rung) and trial.result(rung).get("rung") != rung:
                     self._advance(trial, rung)
-            ranked = sorted((trial for trial in alive if not trial.error), key=lambda trial: -trial.score)
-            if not ranked:
-                raise TslrecError(f"all trials failed; the last one: {alive[-1].error}")
+            ranked = _ranked(alive, rung)
             kept = ranked[:len(alive) // 2]
-            if len(kept) <= 1 or all(trial.finished for trial in ranked):
+            if len(kept) <= 1 or all(trial.ended(rung) for trial in ranked):
                 return ranked[0]
             for trial in alive:
                 if trial not in kept:
@@ -159,14 +161,15 @@ class _Search:
         except TslrecError as error:
             if trial.number == rung == 0:  # what is wrong there is wrong in all
                 raise
-            trial.error, said = str(error), f"failed: {error}"
+            trial.rungs.append({"rung": rung, "error": str(error)})
+            said = f"failed: {error}"
         else:
             log = metrics["epochs"][:until]  # an interrupted search may have gone on to a later rung
             best = max(range(len(log)), key=lambda epoch: float(log[epoch][_FIGURES[0]]))
             trial.rungs.append({"rung": rung, "epochs": len(log), "best_epoch": best + 1}
                                | {name: log[best][name] for name in _FIGURES}
                                | {"seconds": round(time.monotonic() - started, 3)})
-            said = f"validation NDCG@10 {trial.score:.4f} after {len(log)} epochs"
+            said = f"validation NDCG@10 {trial.score(rung):.4f} after {len(log)} epochs"
         self._save()
         given, own = asdict(self.trials[0].config), asdict(trial.config)
         changes = [f"{name} {value}" for name, value in own.items() if value != given[name]]
@@ -179,8 +182,7 @@ class _Search:
     def _save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with replace_file(self.folder / "state.json") as temporary:
-            write_json(temporary, {"recipe": self.recipe, "trials": [
-                {"rungs": trial.rungs, "error": trial.error} for trial in self.trials]})
+            write_json(temporary, {"recipe": self.recipe, "rungs": [trial.rungs for trial in self.trials]})
 
     def _resume(self) -> None:
         """Take up the finished rungs of an interrupted search of the same recipe; discard another one's states."""
@@ -191,30 +193,35 @@ class _Search:
             state = read_json(path)
             if state["recipe"] != self.recipe:
                 raise ValueError("it is of other settings or inputs")
-            saved = [(trial, of_trial["rungs"], of_trial["error"])
-                     for trial, of_trial in zip(self.trials, state["trials"], strict=True)]
+            saved = list(zip(self.trials, state["rungs"], strict=True))
         except (TslrecError, ValueError, KeyError, TypeError) as error:
             note(f"the interrupted search in {self.folder} is discarded, and this one starts from the beginning: "
                  f"{error}")
             shutil.rmtree(self.folder)
             return
-        for trial, rungs, error_before in saved:
-            trial.rungs, trial.error = rungs, error_before
+        for trial, rungs in saved:
+            trial.rungs = rungs
         note(f"{self.folder}: resuming; {sum(len(trial.rungs) for trial in self.trials)} of the trials' rungs are done")
 
 
-def _described(trial: Trial, names: Sequence[str]) -> dict[str, Any]:
-    """Return a trial for trials.json, with the values of the options that vary."""
-    shown = {"trial": trial.number, "config": {name: getattr(trial.config, name) for name in names},
-             "rungs": trial.rungs}
-    return shown | ({"error": trial.error} if trial.error else {})
+def _ranked(trials: Sequence[Trial], rung: int) -> list[Trial]:
+    """Return the trials that have not failed, best first; ties go to the earlier one.
+
+    Raises:
+        TslrecError: all have failed.
+    """
+    good = [trial for trial in trials if "error" not in trial.result(rung)]
+    if not good:
+        raise TslrecError(f"all trials failed; the last one: {trials[-1].result(rung)['error']}")
+    return sorted(good, key=lambda trial: (-trial.score(rung), trial.number))
 
 
 def _as_toml(best: Trial, count: int, embeddings: Path | None) -> str:
     """Return the best configuration as a file of `tslrec run`, with an arm unless it needs a file of vectors."""
     own = own_settings(best.config)
     seed = own.pop("seed", 0)
-    lines = [f"# From tslrec tune: validation NDCG@10 {best.score:.4f}, trial {best.number} of 0-{count - 1}.",
+    score = best.rungs[-1][_FIGURES[0]]
+    lines = [f"# From tslrec tune: validation NDCG@10 {score:.4f}, trial {best.number} of 0-{count - 1}.",
              f"seeds = [{seed}]", "", "[train]"]
     of_arm = {name: own.pop(name) for name in AdapterConfig.__dataclass_fields__ if name in own}
     lines += [f"{name} = {json.dumps(value)}" for name, value in own.items()]

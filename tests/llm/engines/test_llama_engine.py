@@ -150,7 +150,7 @@ def test_a_failed_decode_is_an_error_and_the_engine_goes_on(tiny: LanguageModel,
     before = engine.embed(prompts)
     original = LlamaEngine._decode
 
-    def decode(self: LlamaEngine, context: object, tokens: llama_engine._Tokens, log: object) -> np.ndarray:
+    def decode(self: LlamaEngine, context: object, tokens: llama_engine.Tokens, log: object) -> np.ndarray:
         states = original(self, context, tokens, log)
         if tokens.first.any():  # not the prefix
             failed.append(len(states))

@@ -14,10 +14,11 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llama_cpp
 import numpy as np
@@ -37,6 +38,8 @@ _MAX_SEQUENCES = 64
 _LOGIT_BYTES = 2**28
 """Maximum memory for the logits of all contexts: llama.cpp allocates it even if they are never computed."""
 _RESULT = b"result_embd_pooled"  # llama.cpp's name of its output states, whatever the pooling
+
+Ready, Batch = TypeVar("Ready"), TypeVar("Batch")
 
 _tensor_name = _ggml.libggml.ggml_get_name
 _tensor_name.argtypes, _tensor_name.restype = [ctypes.c_void_p], ctypes.c_char_p
@@ -118,28 +121,15 @@ class LlamaEngine(BatchedEngine):
         with captured_llama_log() as log:
             contexts = self._prepare(len(batches), prefix + max(self._batch_tokens, longest), log)
             zeros = np.zeros(prefix, dtype=np.int32)
-            shared = _Tokens(np.array(prompts[0].token_ids[:prefix], dtype=np.int32),
+            shared = Tokens(np.array(prompts[0].token_ids[:prefix], dtype=np.int32),
                              np.arange(prefix, dtype=np.int32), zeros, zeros + 1)  # sequence 0
-            with ThreadPoolExecutor(len(contexts)) as pool:
-                idle = queue.SimpleQueue[tuple[Any, np.ndarray]]()
-                for ready in pool.map(lambda context: (context, self._decode(context, shared, log)), contexts):
-                    idle.put(ready)
 
-                def compute(batch: PackedBatch) -> int:
-                    context, before = idle.get()
-                    try:
-                        states[batch.rows] = self._embed_batch(context, batch, before, log)
-                    finally:  # batches that have begun wait for it
-                        idle.put((context, before))
-                    return len(batch.spans)
+            def compute(ready: tuple[Any, np.ndarray], batch: PackedBatch) -> int:
+                states[batch.rows] = self._embed_batch(ready[0], batch, ready[1], log)
+                return len(batch.spans)
 
-                with progress(len(prompts), "hidden states", "prompt", leave=False) as bar:
-                    try:
-                        for future in as_completed([pool.submit(compute, batch) for batch in batches]):
-                            bar.update(future.result())
-                    except BaseException:  # an interrupt too: drop the batches that have not begun
-                        pool.shutdown(cancel_futures=True)
-                        raise
+            share_out(contexts, lambda context: (context, self._decode(context, shared, log)), batches, compute,
+                      len(prompts))
         return states
 
     def _embed_batch(self, context: Any, batch: PackedBatch, before: np.ndarray, log: object) -> np.ndarray:
@@ -148,14 +138,14 @@ class LlamaEngine(BatchedEngine):
         for sequence in range(1, len(batch.spans) + 1) if prefix else ():
             llama_cpp.llama_memory_seq_cp(memory, 0, sequence, 0, prefix)
         try:
-            own = self._decode(context, _Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
+            own = self._decode(context, Tokens(batch.tokens, batch.positions, batch.first + 1, batch.stop + 1), log)
         finally:  # otherwise the next batch fails too
             for sequence in range(1, len(batch.spans) + 1):
                 llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
         hidden = np.concatenate([before, own])  # [P + T, D]
         return np.stack([hidden[span].mean(axis=0) for span in batch.spans])
 
-    def _decode(self, context: Any, tokens: _Tokens, log: object) -> np.ndarray:
+    def _decode(self, context: Any, tokens: Tokens, log: object) -> np.ndarray:
         """Run the model; returns the states after the final norm, float32 [T, D]."""
         states = np.empty((len(tokens.ids), self.width), dtype=np.float32)
         for start in range(0, len(states), self._batch_tokens):
@@ -211,8 +201,40 @@ class LlamaEngine(BatchedEngine):
         return parameters
 
 
+def share_out(contexts: Sequence[Any], prepare: Callable[[Any], Ready], batches: Sequence[Batch],
+              compute: Callable[[Ready, Batch], int], n_prompts: int) -> None:
+    """Compute batches in threads, one for each context.
+
+    Args:
+        contexts: of llama.cpp.
+        prepare: called once for each context, in its thread.
+        batches: in any order.
+        compute: called with what `prepare` returned, and a batch; returns the number of its prompts.
+        n_prompts: of all batches.
+    """
+    with ThreadPoolExecutor(len(contexts)) as pool:
+        idle = queue.SimpleQueue[Ready]()
+        for ready in pool.map(prepare, contexts):
+            idle.put(ready)
+
+        def in_turn(batch: Batch) -> int:
+            ready = idle.get()
+            try:
+                return compute(ready, batch)
+            finally:  # batches that have begun wait for it
+                idle.put(ready)
+
+        with progress(n_prompts, "hidden states", "prompt", leave=False) as bar:
+            try:
+                for future in as_completed([pool.submit(in_turn, batch) for batch in batches]):
+                    bar.update(future.result())
+            except BaseException:  # an interrupt too: drop the batches that have not begun
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
 @dataclass(frozen=True)
-class _Tokens:
+class Tokens:
     """Tokens for llama.cpp; all int32 [T]."""
 
     ids: np.ndarray

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import TslrecError, first_line
 from ...runtime.progress import progress
 from ..encoders import Encoder
-from ..model import quiet_transformers
+from ..model import load_encoder
 from ..prompts import TokenPrompt
 from .engine import BatchedEngine
 
@@ -35,7 +34,7 @@ class TorchEncoder(BatchedEngine):
         Raises:
             TslrecError: the folder is damaged, or holds code of its own.
         """
-        self._network = _load(folder, dtype).to(device)
+        self._network = load_encoder(folder, dtype).to(device)
         self._device = torch.device(device)
         self._pooling = encoder.pooling
         self._batch_tokens = batch_tokens or (_CPU_TOKENS if self._device.type == "cpu" else _GPU_TOKENS)
@@ -84,20 +83,3 @@ class TorchEncoder(BatchedEngine):
             return hidden[torch.arange(len(texts), device=self._device), mask.sum(dim=1) - 1]
         weights = mask.float() / mask.sum(dim=1, keepdim=True)  # [B, T]
         return (weights[:, None] @ hidden)[:, 0]
-
-
-def _load(folder: Path, dtype: torch.dtype) -> Any:
-    from transformers import AutoModel
-
-    if not list(folder.glob("*.safetensors")):
-        raise TslrecError(f"{folder} has no *.safetensors; save the model again with safe_serialization=True")
-    try:
-        with quiet_transformers():
-            network, report = AutoModel.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True,
-                                                        local_files_only=True, output_loading_info=True)
-    except Exception as error:  # transformers' errors share no base class
-        raise TslrecError(f"{folder} can't be loaded ({first_line(error)}); get or save the model again") from None
-    missing = sorted(name for name in report["missing_keys"] if "pooler." not in name)  # a part that nothing reads
-    if missing:
-        raise TslrecError(f"{folder} lacks the weights {', '.join(missing[:3])}; get or save the model again")
-    return network.eval()

@@ -13,8 +13,8 @@ import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from ...errors import TslrecError
-from ...storage.artifacts import sha256_of_file
 from ...storage.atomic import replace_file
+from ...storage.cache import made_once
 from .metadata import Metadata, value_of, write_metadata
 from .reader import gguf_reader, layers_of
 
@@ -64,19 +64,7 @@ def cached_cut(source: Path, source_hash: str, layers: int, folder: Path) -> tup
         TslrecError: see `cut_layers`, or the folder can't be written.
     """
     target = folder / f"{source_hash[:12]}-{source.stem}-{layers}-layers.gguf"
-    note = target.with_name(target.name + ".sha256")
-    if target.is_file() and note.is_file():
-        sha256 = sha256_of_file(target)
-        if note.read_text(encoding="ascii").strip() == sha256:
-            return target, sha256
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        cut_layers(source, target, layers)
-        sha256 = sha256_of_file(target)
-        note.write_text(sha256 + "\n", encoding="ascii")
-    except OSError as error:
-        raise TslrecError(f"{folder} can't be written: {error}; set TSLREC_CACHE to another folder") from None
-    return target, sha256
+    return target, made_once(target, lambda path: cut_layers(source, path, layers))
 
 
 def _layer(tensor: str) -> int:

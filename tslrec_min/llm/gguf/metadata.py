@@ -25,6 +25,11 @@ def value(plain: str | int | bool) -> MetadataValue:
     return MetadataValue(plain, kinds[type(plain)])
 
 
+def number(plain: int | float) -> MetadataValue:
+    """Return an unsigned 32-bit number, or a 32-bit float."""
+    return MetadataValue(plain, GGUFValueType.FLOAT32 if isinstance(plain, float) else GGUFValueType.UINT32)
+
+
 def array(values: list[Any], item_kind: GGUFValueType) -> MetadataValue:
     """Return an array value."""
     return MetadataValue(values, GGUFValueType.ARRAY, item_kind)

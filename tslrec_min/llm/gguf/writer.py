@@ -5,9 +5,9 @@ Tensors are converted and written one at a time: beyond the model, memory holds 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFileType
@@ -15,7 +15,7 @@ from gguf.quants import quantize
 
 from ...errors import TslrecError
 from ...storage.atomic import replace_file
-from .metadata import Metadata, write_metadata
+from .metadata import Metadata, number, write_metadata
 from .names import ARCHITECTURES, Architecture, TensorName, architecture_of_config, plain_config, to_gguf_rows
 from .rope import frequency_factors
 
@@ -40,21 +40,55 @@ def write_gguf(path: Path, network: Any, config: Mapping[str, Any], metadata: Me
     plain = plain_config(config)
     expected = _check_names(ARCHITECTURES[name], state, plain)
     _check_vocabulary(metadata, plain)
+    tensors = [*_rope_factors(plain), *(file_tensor(gguf, state, hf, entry, plain) for hf, gguf, entry in expected)]
+    keys = {key.gguf: number(key.kind(plain[key.hf])) for key in ARCHITECTURES[name].keys}
+    write_file(path, name, keys, metadata, tensors)
+
+
+class FileTensor(NamedTuple):
+    """A tensor to write."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: GGMLQuantizationType
+    """F16 or F32."""
+    data: Callable[[], np.ndarray]
+    """Makes it when it is written."""
+
+
+def file_tensor(name: str, state: Mapping[str, Any], source: str, entry: TensorName, config: Mapping[str, Any]
+                ) -> FileTensor:
+    """Return the tensor `name` of a file, made of the tensor `source` in the state dict of a model with this config."""
+    kind = GGMLQuantizationType.F32 if entry.is_vector else GGMLQuantizationType.F16
+    return FileTensor(name, tuple(state[source].shape), kind,
+                      lambda: quantize(_converted(source, state[source], entry, config), kind))
+
+
+def write_file(path: Path, architecture: str, keys: Metadata, metadata: Metadata, tensors: Sequence[FileTensor]
+               ) -> None:
+    """Write a file; it appears once complete, and replaces an older one.
+
+    Args:
+        path: the file.
+        architecture: GGUF's name of it.
+        keys: its values, without its name in their keys.
+        metadata: all others, but for the type of the weights.
+        tensors: in order.
+    """
     with replace_file(Path(path)) as temporary:
-        writer = GGUFWriter(temporary, name)
-        _add_metadata(writer, name, plain, metadata)
-        factors = _rope_factors(plain)
-        for tensor in factors:
-            _announce(writer, "rope_freqs.weight", tensor.shape, GGMLQuantizationType.F32)
-        for hf, gguf, entry in expected:
-            _announce(writer, gguf, tuple(state[hf].shape), _type_of(entry))
+        writer = GGUFWriter(temporary, architecture)
+        write_metadata(writer, {f"{architecture}.{key}": entry for key, entry in keys.items()})
+        writer.add_file_type(LlamaFileType.MOSTLY_F16)
+        writer.add_quantization_version(GGML_QUANT_VERSION)
+        write_metadata(writer, metadata)
+        for name, shape, kind, _ in tensors:
+            size = int(np.prod(shape)) * (4 if kind == GGMLQuantizationType.F32 else 2)
+            writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for tensor in factors:
-            writer.write_tensor_data(tensor)
-        for hf, _, entry in expected:
-            writer.write_tensor_data(_convert(hf, state[hf], entry, plain))
+        for tensor in tensors:
+            writer.write_tensor_data(tensor.data())
         writer.close()
 
 
@@ -83,31 +117,15 @@ def _check_vocabulary(metadata: Metadata, config: Mapping[str, Any]) -> None:
                           "the tokenizer that belongs to the model")
 
 
-def _add_metadata(writer: GGUFWriter, name: str, config: Mapping[str, Any], metadata: Metadata) -> None:
-    for key in ARCHITECTURES[name].keys:
-        add = writer.add_float32 if key.kind is float else writer.add_uint32
-        add(f"{name}.{key.gguf}", key.kind(config[key.hf]))
-    writer.add_file_type(LlamaFileType.MOSTLY_F16)
-    writer.add_quantization_version(GGML_QUANT_VERSION)
-    write_metadata(writer, metadata)
-
-
-def _rope_factors(config: Mapping[str, Any]) -> list[np.ndarray]:
+def _rope_factors(config: Mapping[str, Any]) -> list[FileTensor]:
     """Return the tensor of rope scaling, or nothing for a model without it."""
-    scaling = config["rope_scaling"]
-    return [frequency_factors(scaling, config["rope_theta"], config["head_dim"])] if scaling else []
+    if not config["rope_scaling"]:
+        return []
+    factors = frequency_factors(config["rope_scaling"], config["rope_theta"], config["head_dim"])
+    return [FileTensor("rope_freqs.weight", factors.shape, GGMLQuantizationType.F32, lambda: factors)]
 
 
-def _type_of(entry: TensorName) -> GGMLQuantizationType:
-    return GGMLQuantizationType.F32 if entry.is_vector else GGMLQuantizationType.F16
-
-
-def _announce(writer: GGUFWriter, name: str, shape: tuple[int, ...], kind: GGMLQuantizationType) -> None:
-    size = int(np.prod(shape)) * (4 if kind == GGMLQuantizationType.F32 else 2)
-    writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=kind)
-
-
-def _convert(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any]) -> np.ndarray:
+def _converted(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any]) -> np.ndarray:
     weight = _to_float32(tensor)
     largest = float(max(weight.max(), -weight.min()))  # NaN if any is
     if not np.isfinite(largest):
@@ -119,7 +137,7 @@ def _convert(hf: str, tensor: Any, entry: TensorName, config: Mapping[str, Any])
         weight = to_gguf_rows(weight, config[entry.rotated_heads])
     if entry.offset:
         weight = weight + np.float32(entry.offset)
-    return quantize(np.ascontiguousarray(weight), _type_of(entry))
+    return np.ascontiguousarray(weight)
 
 
 def _to_float32(tensor: Any) -> np.ndarray:

@@ -74,9 +74,21 @@ class Features:
         return values
 
 
-def fitted(features: Features) -> np.ndarray:
-    """Return the weights of the features, float64 [2P+1]."""
-    return _ascended(features, _likeliest(features))
+def fitted(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Fit the weights on halves of the users, and take the mean: what one half alone suggests weighs less.
+
+    Returns:
+        The weights of the features, float64 [2P+1]; and every user's NDCG@10, float64 [E], by the weights of the other
+        half, which have not seen the user.
+    """
+    fold = np.arange(len(features.target)) % _FOLDS
+    values, numbers = np.empty(len(fold)), []
+    for held_out in range(_FOLDS):
+        others, own = features.take(np.flatnonzero(fold != held_out)), features.take(np.flatnonzero(fold == held_out))
+        found = _ascended(others, _likeliest(others))
+        values[fold == held_out] = own.ndcg(own.values @ found)
+        numbers.append(found / max(np.abs(found).sum(), 1e-30))
+    return np.mean(numbers, axis=0), values
 
 
 def as_weights(numbers: np.ndarray) -> Weights:
@@ -85,26 +97,15 @@ def as_weights(numbers: np.ndarray) -> Weights:
     return Weights(numbers[:n_parts], numbers[n_parts:2 * n_parts], float(numbers[-1]))
 
 
-def cross_validated(features: Features) -> np.ndarray:
-    """Return every user's NDCG@10, float64 [E], by weights that were fitted on the other users.
-
-    Every second user is in the same fold.
-    """
-    fold = np.arange(len(features.target)) % _FOLDS
-    values = np.empty(len(fold))
-    for held_out in range(_FOLDS):
-        own = features.take(np.flatnonzero(fold == held_out))
-        values[fold == held_out] = own.ndcg(own.values @ fitted(features.take(np.flatnonzero(fold != held_out))))
-    return values
-
-
 def _likeliest(features: Features) -> np.ndarray:
     """Maximise the penalised likelihood of the targets by Newton's method."""
     known = features.take(np.flatnonzero(features.target >= 0))
     if not len(known.target):
         return np.append(np.ones(known.values.shape[1] // 2), np.zeros(known.values.shape[1] // 2 + 1))
     values = known.values.astype(np.float64)
-    scale = np.maximum(values.std(axis=0), 1e-9)
+    values -= values.mean(axis=0)  # the same for all candidates of a user, so it changes no probability
+    scale = values.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, np.inf)  # a feature that is the same everywhere gets the weight 0
     values /= scale
     starts, owner = known.indptr[:-1], owners(np.diff(known.indptr))
     numbers, n_users = np.zeros(values.shape[1]), len(known.target)
@@ -126,14 +127,17 @@ def _likeliest(features: Features) -> np.ndarray:
         step, size = np.linalg.solve(curvature, gradient), 1.0
         while (tried := loss_of(numbers - size * step))[0] > loss and size > 1e-4:
             size /= 2
-        if loss - tried[0] < 1e-7:
+        if (gain := loss - tried[0]) > 0:
+            numbers, (loss, chances) = numbers - size * step, tried
+        if gain < 1e-9:
             break
-        numbers, (loss, chances) = numbers - size * step, tried
     return numbers / scale
 
 
 def _ascended(features: Features, numbers: np.ndarray) -> np.ndarray:
     """Move one number at a time while the mean NDCG@10 rises."""
+    if not len(features.target):
+        return numbers
     numbers, sizes = numbers.copy(), np.abs(numbers) + _LEAST_MOVE
     scores = features.values @ numbers
     best = features.ndcg(scores).mean()
