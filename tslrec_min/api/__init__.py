@@ -213,8 +213,8 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
 
 @with_options(configs.EvaluateConfig)
 def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]], *,
-             out: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-             **options: Any) -> Result:
+             out: StrPath | None = None, list_vectors: StrPath | None = None, device: str = "cpu",
+             threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR, and paired tests.
 
     >>> report = tslrec_min.evaluate("dataset", {"ids": "ids", "tslrec": ["sasrec"]}, resamples=100)
@@ -228,6 +228,7 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
         runs: name of an arm -> its folders of `train` or `fuse`, one per seed; or folders or strings ``NAME=PATH``, as
             for the command. The other arms are compared with the first one.
         out: folder for the metrics and every user's rank; None: nothing is stored.
+        list_vectors: folder of `embed` or file of item vectors, to report the distance of the items of a list.
         device, threads, existing: as for `pretrain`.
 
     Returns:
@@ -242,5 +243,5 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
 
     config = from_mapping(configs.EvaluateConfig, options, "evaluate")
     report = evaluate_runs(Path(dataset), arguments.arms(runs), config, out=arguments.path(out),
-                           **arguments.settings(device, threads, existing))
+                           list_vectors=arguments.path(list_vectors), **arguments.settings(device, threads, existing))
     return Result(arguments.path(out), report, lambda: report_rows(report))
