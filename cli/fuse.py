@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ..configs import COUNTING_MODELS
 from ..storage.existing import Existing
 from .options import DATASET, ArtifactFolder, out_option, stage_options, start_torch
 from .tables import print_fusion
@@ -39,16 +38,14 @@ def fuse(dataset: Path, parts: tuple[str, ...], out: Path, weights_from: Path | 
         tslrec fuse dataset transitions embed sasrec-0=refit-0 --weights-from system -o serving
     """
     from ..evaluation.arms import parse_named_folder
+    from ..recommenders.fusion.parts import check_parts, part_of
 
+    if len(parts) < 2:
+        raise click.UsageError("a sum has at least two PARTS")
+    check_parts(chosen := [part_of(*parse_named_folder(part)) for part in parts])  # before torch is loaded
     torch_device = start_torch(device, threads)
-    from ..recommenders.fuse import Part
     from ..recommenders.fuse import fuse as fuse_parts
 
-    chosen = []
-    for part in parts:
-        name, path = parse_named_folder(part)
-        word = str(path) in COUNTING_MODELS and not path.exists()
-        chosen.append(Part(name or path.name, str(path) if word else path))
     metrics = fuse_parts(dataset, chosen, out, weights_from=weights_from, device=torch_device, threads=threads,
                          existing=existing)
     if as_json:

@@ -78,10 +78,11 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
     chosen = {name: values.get(name, item.default) for name, item in fields.items()}
     unread: dict[str, str] = {}
     for name, item in fields.items():
-        only_for, failed = _conditions_of(config_class, item), _failed_condition(config_class, name, chosen)
+        only_for, failed = item.metadata["only_for"], _failed_condition(config_class, name, chosen)
         if failed and chosen[name] != item.default:
             given, other = (_setting(key, chosen[key], flags=flags) for key in (name, failed))
-            unread[name] = f"{given} is only used with {_conditions(only_for, flags=flags)}; got {other}"
+            named = only_for if failed in only_for else {failed: _conditions_of(config_class, item)[failed]}
+            unread[name] = f"{given} is only used with {_conditions(named, flags=flags)}; got {other}"
     return unread
 
 

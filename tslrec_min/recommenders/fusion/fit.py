@@ -103,7 +103,9 @@ def _likeliest(features: Features) -> np.ndarray:
     if not len(known.target):
         return np.append(np.ones(known.values.shape[1] // 2), np.zeros(known.values.shape[1] // 2 + 1))
     values = known.values.astype(np.float64)
-    scale = np.maximum(values.std(axis=0), 1e-9)
+    values -= values.mean(axis=0)  # the same for all candidates of a user, so it changes no probability
+    scale = values.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, np.inf)  # a feature that is the same everywhere gets the weight 0
     values /= scale
     starts, owner = known.indptr[:-1], owners(np.diff(known.indptr))
     numbers, n_users = np.zeros(values.shape[1]), len(known.target)
@@ -125,14 +127,17 @@ def _likeliest(features: Features) -> np.ndarray:
         step, size = np.linalg.solve(curvature, gradient), 1.0
         while (tried := loss_of(numbers - size * step))[0] > loss and size > 1e-4:
             size /= 2
-        if loss - tried[0] < 1e-7:
+        if (gain := loss - tried[0]) > 0:
+            numbers, (loss, chances) = numbers - size * step, tried
+        if gain < 1e-9:
             break
-        numbers, (loss, chances) = numbers - size * step, tried
     return numbers / scale
 
 
 def _ascended(features: Features, numbers: np.ndarray) -> np.ndarray:
     """Move one number at a time while the mean NDCG@10 rises."""
+    if not len(features.target):
+        return numbers
     numbers, sizes = numbers.copy(), np.abs(numbers) + _LEAST_MOVE
     scores = features.values @ numbers
     best = features.ndcg(scores).mean()
