@@ -164,10 +164,10 @@ class AdapterConfig:
                           "linear, mlp, whiten (linear, of whitened components), moe (mixture of experts), spectral "
                           "(attention over components). Item ids combined with frozen whitened components (alphafuse) "
                           "or with a projection (gate).", choices=ADAPTERS)
-    vectors: str = option("auto", "Which embeddings the adapter uses. states: the language model's hidden states. "
-                          "preferences: square roots of the latent-category probabilities that its head predicts. "
-                          "both: the two concatenated, with equal variance. auto: both for a fine-tuned model, else "
-                          "states.", choices=VECTORS)
+    vectors: str = option("auto", "Which embeddings the adapter, or --model content, uses. states: the language model's "
+                          "hidden states. preferences: square roots of the latent-category probabilities that its head "
+                          "predicts. both: the two concatenated, with equal variance. auto: both for a fine-tuned "
+                          "model, else states.", choices=VECTORS)
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
     id_width: int | None = option(None, "Number of columns, the last ones, that item ids are added to. Default: half "
@@ -193,8 +193,9 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
 
     model: str = option("sasrec", "Recommender. sasrec, gru4rec, bert4rec and bsarec are trained networks. The others "
                         "need no training, and choose their few constants on validation targets. popularity: the most "
-                        "frequent items. itemknn: items of similar users' histories. transitions: items that followed "
-                        "those of the history. content: items whose embeddings are near those of the history.",
+                        "frequent items. itemknn: items that many users of the history's items have too. transitions: "
+                        "items that followed those of the history. content: items whose embeddings are near those of "
+                        "the history.",
                         choices=(*MODELS, *COUNTING_MODELS))
     table_decay: float = option(0.0, "Weight decay of AdamW for the weights of single items: item ids decay towards 0, "
                                 "the tables of init, recpca and cca towards their initial values, so that rare items "
