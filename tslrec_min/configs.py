@@ -165,8 +165,8 @@ class AdapterConfig:
                           "(attention over components). Item ids combined with frozen whitened components (alphafuse) "
                           "or with a projection (gate).", choices=ADAPTERS)
     vectors: str = option("auto", "Which embeddings the adapter, or --model content, uses. states: the language "
-                          "model's hidden states. preferences: square roots of the latent-category probabilities that its "
-                          "head predicts. both: the two concatenated, with equal variance. auto: both for a "
+                          "model's hidden states. preferences: square roots of the latent-category probabilities that "
+                          "its head predicts. both: the two concatenated, with equal variance. auto: both for a "
                           "fine-tuned model, else states.", choices=VECTORS)
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
