@@ -45,8 +45,9 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     options of tslrec prepare, such as the column names, override those of the configuration.
 
     Every stage has its own folder. When the command is repeated, finished stages are kept unless their inputs or their
-    part of the configuration changed. At the end a table compares the recommender with ids only, with embeddings of
-    the language model before fine-tuning, and with TSLRec's; and commands that use the results are listed.
+    part of the configuration changed. At the end tables compare recommenders without training, with item ids only, with
+    embeddings of the language model before and after fine-tuning, and sums of them; a sentence says which to use; and
+    commands that use the results are listed.
 
     \b
     Examples:

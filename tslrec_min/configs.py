@@ -194,8 +194,9 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
 
     model: str = option("sasrec", "Recommender. sasrec, gru4rec, bert4rec and bsarec are trained networks. The others "
                         "need no training, and choose their few constants on validation targets. popularity: the most "
-                        "frequent items. itemknn: items of similar users' histories. transitions: items that followed "
-                        "those of the history. content: items whose embeddings are near those of the history.",
+                        "frequent items. itemknn: items that many users of the history's items have too. transitions: "
+                        "items that followed those of the history. content: items whose embeddings are near those of "
+                        "the history.",
                         choices=(*MODELS, *COUNTING_MODELS))
     table_decay: float = option(0.0, "Weight decay of AdamW for the weights of single items: item ids decay towards 0, "
                                 "the tables of init, recpca and cca towards their initial values, so that rare items "

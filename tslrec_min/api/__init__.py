@@ -132,7 +132,7 @@ def finetune(dataset: StrPath, pretrained: StrPath, out: StrPath, *, device: str
 def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, model: str | None = None,
           tfidf_width: int | None = None, append_to: StrPath | None = None, device: str = "cpu",
           threads: int | None = None, existing: str = "refuse", **options: Any) -> Embeddings:
-    """Embed every item with a language model, or by the words of its title.
+    """Embed every item with a language model or a sentence encoder, or by the words of its title.
 
     >>> embeddings = tslrec_min.embed("dataset", "embed", finetuned="finetune")
     >>> embeddings.vectors.shape, embeddings.item_ids[:2]
@@ -142,8 +142,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         dataset: folder of `prepare`.
         out: folder of the embeddings.
         finetuned: folder of `finetune`. Give this or `model`.
-        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; a decoder gets the default
-            prompt, an encoder the title alone. ``tfidf``: no language model, but the words of the titles.
+        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id. A decoder gets the
+            default prompt, an encoder the title alone. ``tfidf``: no model, but the words of the titles.
         tfidf_width: dimensions of the vectors with ``tfidf``; None: 192.
         append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
         device, threads, existing: as for `pretrain`; the device is that of the torch engine.
@@ -179,7 +179,7 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
           ignore_unknown_items: bool = False, refit_from: StrPath | None = None, device: str = "cpu",
           threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
-    """Train a recommender, with item embeddings through an adapter or without, or make one without training.
+    """Train a network on item ids or, through an adapter, item embeddings; or make a recommender without training.
 
     >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
     >>> sasrec = tslrec_min.train("dataset", "sasrec", embeddings="embed", adapter="init", epochs=2, width=8)

@@ -120,6 +120,13 @@ def fitted_sum(dataset: Dataset, scorers: Sequence[Scorer], names: Sequence[str]
                threads: int) -> tuple[Weights, dict[str, Any]]:
     """Fit the weights of parts on validation targets, and tell what each part brings.
 
+    Args:
+        dataset: whose validation targets are asked for.
+        scorers: the parts.
+        names: what they are called.
+        occurrences: int64 [I+1], training interactions of every item.
+        threads: threads of the kernels.
+
     Returns:
         The weights, and the contents of metrics.json, see `fuse`.
 

@@ -76,9 +76,13 @@ class Content(CountingScorer):
 
 
 def half_whitened(known: np.ndarray, cold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return half-whitened vectors of length 1, float32 [I+1, k] and [C, k], given float32 [I+1, D] and [C, D].
+    """Return half-whitened vectors of length 1, float32 [I+1, k] and [C, k].
 
-    The components are those of the items that aren't cold. A vector without anything but the mean becomes zero.
+    A vector without anything but the mean becomes zero.
+
+    Args:
+        known: float32 [I+1, D], row 0 is padding; the components are those of these items.
+        cold: float32 [C, D].
     """
     fitted = PrincipalComponents.fit(known)
     count = min(MOST_COMPONENTS, max(fitted.rank, 1))

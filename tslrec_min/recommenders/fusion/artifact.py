@@ -43,7 +43,7 @@ def save_part(folder: Path, number: int, part: Artifact) -> None:
 
 
 def save_weights(folder: Path, names: Sequence[str], weights: Weights, occurrences: np.ndarray) -> None:
-    """Write the weights, with the parts' names."""
+    """Write the weights, with the parts' names, and the items' training interactions, int64 [I+1]."""
     parts = [{"name": name, "constant": float(constant), "by_frequency": float(by_frequency)}
              for name, constant, by_frequency in zip(names, weights.constant, weights.by_frequency, strict=True)]
     write_json(folder / _WEIGHTS, {"parts": parts, "frequency": weights.frequency})

@@ -80,7 +80,7 @@ def cross_validated(features: Features) -> np.ndarray:
 
 
 def as_weights(numbers: np.ndarray) -> Weights:
-    """Return the weights of the features as those of the parts."""
+    """Return the weights of the features, float64 [2P+1], as those of the P parts."""
     n_parts = len(numbers) // 2
     return Weights(numbers[:n_parts], numbers[n_parts:2 * n_parts], float(numbers[-1]))
 

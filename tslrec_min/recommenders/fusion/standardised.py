@@ -72,7 +72,13 @@ def _with_ones(columns: np.ndarray) -> np.ndarray:
 
 
 def values_at(scores: Scores, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return the scores of pairs of a row, int64 [N], and an item, int64 [N]: float64 [N]."""
+    """Return the scores of pairs of a row and an item, float64 [N].
+
+    Args:
+        scores: of all rows.
+        rows: int64 [N].
+        items: int64 [N].
+    """
     values = dense_values(scores, rows, items)
     if scores.sparse is not None:
         width = scores.n_items + 1
@@ -86,7 +92,7 @@ def values_at(scores: Scores, rows: np.ndarray, items: np.ndarray) -> np.ndarray
 
 
 def dense_values(scores: Scores, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return `values_at` without the sparse part."""
+    """Return the scores of pairs without the sparse part, float64 [N]; arguments are as for `values_at`."""
     values = np.zeros(len(rows))
     if scores.states.shape[1]:
         for start in range(0, len(rows), _ENTRIES_AT_ONCE):
