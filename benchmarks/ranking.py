@@ -72,10 +72,11 @@ class Case:
         """Return the scores with a bias and about this many entries for each user."""
         random = np.random.default_rng(1)
         n_users, n_items = len(self.states), len(self.item_table) - 1
-        drawn = round(-n_items * math.log1p(-n_entries / n_items))  # so that this many different ones are expected
-        rows = SeenItems.from_histories(np.arange(n_users + 1) * drawn,
-                                        random.integers(1, n_items + 1, n_users * drawn), n_items)
-        sparse = SparseRows(rows.indptr, rows.items, random.standard_normal(len(rows.items), dtype=np.float32))
+        steps = random.integers(1, 2 * n_items // n_entries, (n_users, n_entries), dtype=np.int32)
+        items = np.cumsum(steps, axis=1, dtype=np.int32)  # rising, from 1 to about n_items
+        kept = items <= n_items
+        values = random.standard_normal(np.count_nonzero(kept), dtype=np.float32)
+        sparse = SparseRows(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), items[kept], values)
         return Scores(self.states, self.item_table, random.standard_normal(n_items + 1, dtype=np.float32), sparse)
 
 

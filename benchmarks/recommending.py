@@ -55,15 +55,14 @@ class Case:
 
     def answer(self, block: slice, write: Callable[..., None]) -> None:
         """Do what `recommendation.recommend` does with a block whose states are known."""
-        from tslrec_min.data.dataset import Histories
-        from tslrec_min.recommendation.recommend import best_items
+        from tslrec_min.data.seen import SeenItems
+        from tslrec_min.ranking.scores import Scores
         from tslrec_min.recommendation.writers import Recommendations
 
         states, users = self.states[block], self.user_ids[block]
         items = self.histories.items[block.start * _SEEN:block.stop * _SEEN]
-        histories = Histories(self.histories.indptr[:len(users) + 1], items)
-        write(Recommendations(users, *best_items(states, self.item_table, histories, self.k, keep_seen=False,
-                                                 threads=self.threads)))
+        seen = SeenItems.from_histories(self.histories.indptr[:len(users) + 1], items, len(self.item_table) - 1)
+        write(Recommendations(users, *Scores(states, self.item_table).top_k(self.k, seen, num_threads=self.threads)))
 
     def writer(self, stream: BinaryIO) -> AbstractContextManager[Callable[..., None]]:
         """Write answers as `recommendation.recommend` does."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @out_option("Folder of the item embeddings.")
 @click.option("--finetuned", type=ArtifactFolder("finetune"),
               help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
-@click.option("--model", help="Embed with a model that is not fine-tuned: an alias, a .gguf file, a folder or hub "
-              "id. tfidf: without a language model, by the words of the titles.")
+@click.option("--model", help="Embed with a model that is not fine-tuned, a decoder or an encoder: an alias, a .gguf "
+              "file, a folder or hub id. tfidf: without a language model, by the words of the titles.")
 @click.option("--tfidf-width", type=click.IntRange(1), show_default="192", help="Number of dimensions to which TF-IDF "
               "is reduced. Only with --model tfidf.")
 @click.option("--append-to", type=ArtifactFolder("embed"), help="Earlier embeddings by the same model, template and "
@@ -38,15 +38,17 @@ if TYPE_CHECKING:
 def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, tfidf_width: int | None,
           append_to: Path | None, pretrain: Path | None, shard: str | None, config: EmbedConfig, device: str,
           threads: int, existing: Existing, as_json: bool) -> None:
-    """Embed every item with a language model, or by the words of its title.
+    """Embed every item with a language model or a sentence encoder, or by the words of its title.
 
-    A fine-tuned model gets the prompt it was tuned with, any other model the default prompt of finetune. Run the
-    command again to resume an interrupted run. Under torchrun the processes share the work.
+    A fine-tuned model gets the prompt it was tuned with, any other decoder the default prompt of finetune, and an
+    encoder the title alone. Run the command again to resume an interrupted run. Under torchrun the processes share the
+    work.
 
     \b
     Examples:
         tslrec embed dataset --finetuned finetune -o embed --pretrain pretrain
         tslrec embed dataset --model smollm2-135m -o embed-untuned
+        tslrec embed dataset --model all-minilm-l6-v2 -o embed-encoder
         tslrec embed dataset --model tfidf -o embed-tfidf
         tslrec embed dataset --finetuned finetune -o embed --shard 1/2
         tslrec embed larger-dataset --finetuned finetune --append-to embed -o larger-embed

@@ -33,7 +33,7 @@ from .options import DATASET, PATH, ArtifactFolder, device_option, format_of, st
 def recommend(dataset: Path, run: Path, users: Path | None, histories: Path | None, k: int, keep_seen: bool,
               titles: bool, unknown: str, output_format: str | None, out: Path | None, overwrite: bool, threads: int,
               device: str) -> None:
-    """Recommend the best items for every user, by RUN, a folder that tslrec train wrote.
+    """Recommend the best items for every user, by RUN, a folder that tslrec train or tslrec fuse wrote.
 
     The history of a user of the data set includes the validation and test items, which an evaluation hides. "history"
     in the output is "stored" for these users, and "given" for --histories. Items of the history are left out unless

@@ -47,9 +47,10 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     options of tslrec prepare, such as the column names, override those of the configuration.
 
     Every stage has its own folder. When the command is repeated, finished stages are kept unless their inputs or their
-    part of the configuration changed. At the end a table compares all arms with the first one, a sentence says which
-    to use, and that arm is made again from all items, for recommendations, in the folder serving. Commands that use the
-    results are listed.
+    part of the configuration changed. At the end tables compare recommenders without training, with item ids only, with
+    embeddings of the language model before and after fine-tuning, and sums of them. A sentence says which to use, and
+    that arm is made again from all items, for recommendations, in the folder serving. Commands that use the results are
+    listed.
 
     \b
     Examples:

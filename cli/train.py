@@ -38,13 +38,14 @@ from .tables import print_training
 def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path | None, ignore_unknown: bool,
           refit_from: Path | None, config: TrainConfig, device: str, threads: int, existing: Existing,
           as_json: bool) -> None:
-    """Train SASRec, GRU4Rec or BERT4Rec, with item embeddings through an adapter or without.
+    """Train a network on item ids or, through an adapter, item embeddings; or make a recommender without training.
 
-    The weights with the best validation score are kept. To resume an interrupted training, run the same command again.
-    Under torchrun several processes share every batch, with the same result.
+    Of a network, the weights with the best validation score are kept. To resume an interrupted training, run the same
+    command again. Under torchrun several processes share every batch, with the same result.
 
-    With --refit the recommender is trained twice: with early stopping, which finds the best number of epochs, and then
-    on more items for exactly as many. Its figures from validation items too ("n-1") are marked wherever they appear.
+    With --refit a network is trained twice: with early stopping, which finds the best number of epochs, and then on
+    more items for exactly as many. A recommender without training keeps its constants and counts more items. The
+    figures of a run that has learned from validation items too are marked "n-1" wherever they appear.
 
     A file of item vectors must have every item of the data set once, in any order: rows are matched by id. An .npz
     file holds the arrays "ids" and "vectors"; a Parquet file holds a column of ids and a column of lists.
@@ -55,6 +56,8 @@ def train(dataset: Path, out: Path, embeddings: Path | None, embedding_ids: Path
         tslrec train dataset --embeddings embed --adapter init -o with-embeddings
         tslrec train dataset --embeddings my.npy --embedding-ids my.ids.txt --adapter linear -o with-my-vectors
         tslrec train dataset --model bert4rec --mask-probability 0.3 -o bert4rec
+        tslrec train dataset --model transitions -o transitions
+        tslrec train dataset --model content --embeddings embed -o titles
         tslrec train dataset --refit all -o for-recommendations
         torchrun --nproc-per-node 2 -m tslrec_min.cli train dataset -o two-processes
     """

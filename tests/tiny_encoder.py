@@ -10,7 +10,9 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertModel, DistilBertModel, PreTrainedModel, RobertaModel
 
-from tslrec_min.llm.gguf.tokenizer import load_tokenizer
+from tslrec_min.llm.gguf.bert import write_bert
+from tslrec_min.llm.gguf.tokenizer import load_tokenizer, tokenizer_from_file
+from tslrec_min.llm.model import load_encoder
 from tslrec_min.llm.prompts import TokenPrompt
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -83,6 +85,13 @@ def write_modules(folder: Path, pooling: str, *, normalised: bool = True, max_to
                                             for name in {*names.values(), "max_tokens", "mean_sqrt_len_tokens"}}}))
     (folder / "sentence_bert_config.json").write_text(json.dumps(
         {"max_seq_length": max_tokens, "do_lower_case": False}))
+
+
+def save_bert(folder: Path, path: Path, *, pooling: int = 1) -> Path:
+    """Write a folder as a .gguf file with this number of a pooling."""
+    write_bert(path, load_encoder(folder), tokenizer_from_file(str(folder / "tokenizer.json"))[1], pooling=pooling,
+               name=folder.name)
+    return path
 
 
 def encoder_prompts(folder: Path) -> list[TokenPrompt]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from .errors import TslrecError
 
 Config = TypeVar("Config")
+MAX_SEED = 2**63 - 1
 SET = ()
 """In a field's `only_for`: any value of the other field except its default."""
 
@@ -72,16 +73,18 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
     """Return the given fields that are not read because of the others, with a message for each.
 
     A field is read if all conditions of its `only_for` hold, and those that the class has for it in SHARED_CONDITIONS:
-    conditions of most of its fields, which the help of each doesn't repeat. Its default value is always allowed.
+    conditions of most of its fields, which the help of each doesn't repeat. It is also read if the conditions that the
+    class has for it in ALSO_FOR hold. Its default value is always allowed.
     """
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     chosen = {name: values.get(name, item.default) for name, item in fields.items()}
     unread: dict[str, str] = {}
     for name, item in fields.items():
-        only_for, failed = _conditions_of(config_class, item), _failed_condition(config_class, name, chosen)
+        only_for, failed = item.metadata["only_for"], _failed_condition(config_class, name, chosen)
         if failed and chosen[name] != item.default:
             given, other = (_setting(key, chosen[key], flags=flags) for key in (name, failed))
-            unread[name] = f"{given} is only used with {_conditions(only_for, flags=flags)}; got {other}"
+            named = only_for if failed in only_for else {failed: _conditions_of(config_class, item)[failed]}
+            unread[name] = f"{given} is only used with {_conditions(named, flags=flags)}; got {other}"
     return unread
 
 
@@ -92,6 +95,9 @@ def _conditions_of(config_class: type, item: dataclasses.Field[Any]) -> dict[str
 def _failed_condition(config_class: type, name: str, chosen: Mapping[str, Any]) -> str | None:
     """Return the first field whose value keeps the field `name` from being read; None if it is read."""
     fields = {item.name: item for item in dataclasses.fields(config_class)}
+    also = getattr(config_class, "ALSO_FOR", {}).get(name)
+    if also and all(chosen[other] in wanted for other, wanted in also.items()):
+        return None
     return next((other for other, wanted in _conditions_of(config_class, fields[name]).items() if not (
         chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
 

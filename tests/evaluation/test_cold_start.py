@@ -15,8 +15,10 @@ from tslrec_min.data.dataset import load_dataset
 from tslrec_min.evaluation.cold_start import ColdTargets
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.ranking.metrics import hit_rate, metric_values, ndcg
+from tslrec_min.ranking.scores import Scores
 from tslrec_min.recommenders.artifact import load_cold_rows, load_recommender
 from tslrec_min.recommenders.inference import final_states
+from tslrec_min.recommenders.scorer import ColdColumns
 
 from ..factories import held_out
 
@@ -64,8 +66,8 @@ def test_constant_scores_give_the_closed_form(rows: list[list[int]], seed: int) 
     dataset, cold = held_out(rows, 0.4, seed)
     targets, width = ColdTargets(dataset), 3
     everyone = np.arange(len(targets.asked.users))
-    found = targets.rank(np.ones((len(everyone), width)), np.full((dataset.n_items + 1, width), 2.0),
-                         np.full((cold.n_items, width), 2.0), everyone, 1)
+    scores = Scores(np.ones((len(everyone), width), np.float32), np.full((dataset.n_items + 1, width), 2, np.float32))
+    found = targets.rank(scores, ColdColumns(np.full((cold.n_items, width), 2, np.float32)), everyone, 1)
     for among in ("all", "cold"):
         for row, user in enumerate(targets.asked.users):
             had = {*(cold.earlier[cold.indptr[row]:cold.indptr[row + 1]].tolist())} - {cold.targets[row]}

@@ -20,7 +20,7 @@ from tslrec_min.recommendation.recommend import RecommendOptions, recommend, rec
 from tslrec_min.recommendation.requests import GivenIds, histories_in
 from tslrec_min.recommendation.writers import Recommendations
 from tslrec_min.recommenders.artifact import load_recommender
-from tslrec_min.recommenders.inference import final_states
+from tslrec_min.recommenders.inference import TrainedScorer, final_states
 
 from .. import _reference as reference
 from .factories import rows_of, tslrec
@@ -57,8 +57,8 @@ def test_equal_a_plain_reference_for_stored_users_and_for_the_same_histories_giv
     anew = given.given_blocks(histories_in(write_histories(tmp_path / "new.jsonl", dataset)),
                               recommendation.BLOCK_USERS)
     for blocks in (stored, anew):
-        found: list[Recommendations] = list(recommended_blocks(recommender, blocks, 5, keep_seen=keep_seen, device=CPU,
-                                                               threads=2))
+        found: list[Recommendations] = list(recommended_blocks(TrainedScorer(recommender, CPU), blocks, 5,
+                                                               keep_seen=keep_seen, threads=2))
         assert [user for block in found for user in block.user_ids] == dataset.user_ids and len(found) == 9
         items, scores = (np.concatenate([getattr(block, name) for block in found]) for name in ("items", "scores"))
         np.testing.assert_allclose(scores, expected[1], rtol=1e-4, atol=1e-6)

@@ -19,8 +19,9 @@ from tslrec_min.errors import TslrecError
 from tslrec_min.item_vectors.artifact import write_embeddings
 from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.ranking.metrics import metric_values
-from tslrec_min.recommenders.artifact import load_cold_rows, load_recommender
-from tslrec_min.recommenders.inference import rank
+from tslrec_min.recommenders.artifact import load_cold_rows
+from tslrec_min.recommenders.load import load_scorer
+from tslrec_min.recommenders.scorer import rank
 from tslrec_min.recommenders.train import train
 from tslrec_min.recommenders.training import refitted
 from tslrec_min.storage import checkpoints
@@ -47,7 +48,7 @@ def trained_metrics(cycle: Path, out: Path) -> dict[str, float]:
     """Metrics on the test targets, which are known."""
     dataset, dataset_hash = load_dataset(cycle)
     asked = dataset.evaluation("test")
-    ranks, = rank(load_recommender(out, dataset_hash, CPU), asked, [asked.seen(dataset.n_items)], device=CPU)
+    ranks, = rank(load_scorer(out, dataset_hash, CPU), asked, [asked.seen(dataset.n_items)], device=CPU)
     return {name: metric_values(ranks, name).mean() for name in ("hr@5", "ndcg@5")}
 
 

@@ -68,7 +68,18 @@ def encoder_engine(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, d
     """
     if config.engine == "torch":
         return _torch_encoder(base, encoder, config, device)
+    if encoder.causal:
+        return _llama_causal(base, encoder, config, device, threads)
     return _llama_encoder(base, encoder, config, threads)
+
+
+@contextmanager
+def _llama_causal(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, device: torch.device | str, threads: int
+                  ) -> Iterator[BatchedEngine]:
+    """Open the engine of decoders: a prompt's span does what the pooling does."""
+    with base_engine(base, config, device, threads) as engine:
+        engine.normalised = encoder.normalised
+        yield engine
 
 
 @contextmanager

@@ -102,7 +102,12 @@ class TitleReading:
         most, ends = self.encoder.max_tokens, self._tokenizer.eos
         cut = (tuple(ids) if len(ids) <= most else (*ids[:most - len(ends)], *ends)
                for ids in self._tokenizer.encode_all(texts))
-        return [TokenPrompt(ids, 0, len(ids)) for ids in cut]
+        return [TokenPrompt(ids, *self._span(len(ids))) for ids in cut]
+
+    def _span(self, length: int) -> tuple[int, int]:
+        """Return the tokens to pool: all, as engines of encoders pool, or those that are a causal model's pooling."""
+        spans = {"last": (length - 1, length), "cls": (0, 1)}
+        return spans.get(self.encoder.pooling, (0, length)) if self.encoder.causal else (0, length)
 
     def counts(self, texts: Sequence[str]) -> dict[str, int]:
         """Return the number of texts that are cut, and of blank titles."""

@@ -93,8 +93,10 @@ class ColdTargets:
 def _arm(runs: Sequence[Artifact], ranks: Sequence[dict[str, Ranks] | None]) -> dict[str, Any]:
     for run, found in zip(runs, ranks, strict=True):
         if found is None:
-            return {"reason": f"{run.path.name}: the adapter {run.config['adapter']} has vectors for the items it was "
-                              "trained with alone"}
+            adapter = run.config.get("adapter")
+            return {"reason": f"{run.path.name}: " + (
+                f"the adapter {adapter} has vectors for the items it was trained with alone" if adapter else
+                "no part of the sum has vectors for other items than it was trained with")}
     return {"runs": [run.path.name for run in runs]} | {
         among: {metric: over_runs([float(metric_values(run[among], metric).mean()) for run in ranks if run])
                 for metric in COLD_METRICS} for among in ("all", "cold")}

@@ -47,12 +47,12 @@ class Scores:
 
     def rank(self, targets: ArrayLike, seen: SeenItems | None, *, users: ArrayLike | None = None,
              num_threads: int = 1) -> Ranks:
-        """Rank each target among all items that its user hasn't seen, as `rank_targets`."""
+        """Rank each target among all items that its user hasn't seen; arguments are as for `rank_targets`."""
         return rank_targets(self.states, self.item_table, targets, seen, bias=self.bias, sparse=self.sparse,
                             users=users, num_threads=num_threads)
 
     def top_k(self, k: int, seen: SeenItems | None, *, users: ArrayLike | None = None,
               num_threads: int = 1) -> tuple[Int64Array, NDArray[Any]]:
-        """Find the k items with the highest scores that each user hasn't seen, as `ranks.top_k`."""
+        """Find the k items with the highest scores that each user hasn't seen; arguments are as for `ranks.top_k`."""
         return top_k(self.states, self.item_table, k, seen, bias=self.bias, sparse=self.sparse, users=users,
                      num_threads=num_threads)

@@ -16,6 +16,7 @@ from ..storage.arrays import load_array
 from ..storage.artifacts import Artifact, open_artifact, refuse_other_dataset
 from ..storage.tensors import load_tensors, save_tensors
 from .adapters import ADAPTER_CLASSES
+from .fusion.artifact import FUSED
 from .models import SequentialRecommender, build_recommender
 
 COLD_ROWS = "cold_rows.npy"
@@ -34,9 +35,10 @@ def load_recommender(path: Path | Artifact, dataset_hash: str, device: torch.dev
     """
     artifact = open_artifact(path, "train")
     refuse_other_dataset(artifact, dataset_hash)
-    if artifact.config["model"] in COUNTING_MODELS:
-        raise TslrecError(f"{artifact.path} is {artifact.config['model']}, which has no item table; give the run of a "
-                          f"trained model ({', '.join(MODELS)})")
+    if (model := artifact.config.get("model")) in (*COUNTING_MODELS, FUSED):
+        what = "the sum of several recommenders" if model == FUSED else model
+        raise TslrecError(f"{artifact.path} is {what}, which has no item table; give the run of a trained model "
+                          f"({', '.join(MODELS)})")
     config = from_mapping(TrainConfig, artifact.config, str(artifact.path), refuse_unread=False)
     state = load_tensors(artifact.path / "model.safetensors")
     try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +13,24 @@ import torch
 from ..configs import REFITS, TrainConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
-from ..item_vectors.artifact import STATES
 from ..runtime.progress import progress, step
-from ..storage.artifacts import Artifact, Recipe, is_current, open_artifact, read_json, write_artifact, write_json
+from ..storage.artifacts import (
+    Artifact,
+    Recipe,
+    is_current,
+    open_artifact,
+    read_json,
+    refuse_other_dataset,
+    write_artifact,
+    write_json,
+)
 from ..storage.existing import Existing
 from .counting.search import sampled
 from .fusion.artifact import FUSED, load_fusion, save_part, save_weights
 from .fusion.candidates import candidates_of
-from .fusion.fit import Features, as_weights, fitted
+from .fusion.fit import Features, as_weights, cross_validated, fitted
+from .fusion.parts import Part as Part
+from .fusion.parts import check_parts
 from .fusion.scorer import Weights
 from .learned import KINDS, TRAINING, common_histories, learned_from, same_histories
 from .load import load_scorer
@@ -33,22 +42,13 @@ _USERS = 10_000
 _SHOWN_FREQUENCIES = (1, 5, 20, 100)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of a sum."""
-
-    name: str
-    source: Path | str
-    """Folder of a train artifact; one of `configs.COUNTING_MODELS`; or item embeddings, which ``content`` compares."""
-
-
 def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, weights_from: Path | None = None,
          device: torch.device, threads: int, existing: Existing = Existing.REFUSE) -> dict[str, Any]:
     """Sum the scores of several recommenders, with weights by the items' frequency.
 
     Args:
         dataset_path: data set artifact.
-        parts: at least two, with different names.
+        parts: at least two, with different names. Their order has no effect: everything is in the order of the names.
         out: folder of the artifact.
         weights_from: another sum, whose weights are taken over for parts of the same names: for parts that are trained
             again on validation items or all, on which no weights can be fitted. None: the weights are fitted.
@@ -64,16 +64,17 @@ def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, weights_from: 
         TslrecError: a part is missing, damaged, of another data set, or has learned the validation targets; they
             learned from different histories; or the other sum has other parts.
     """
+    check_parts(parts)
+    parts = sorted(parts, key=lambda part: part.name)
     names = [part.name for part in parts]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise TslrecError(f"got the parts {', '.join(names) or '(none)'}; a sum needs at least two, with different "
-                          "names: NAME=FOLDER")
     dataset, dataset_hash = load_dataset(dataset_path)
-    given = {part.name: open_artifact(part.source, "train") for part in parts if _is_run(part.source)}
+    given = {part.name: open_artifact(Path(part.source), "train") for part in parts if part.is_run}
     learned = {name: learned_from(run) for name, run in given.items()} or {"": TRAINING}
     kind = common_histories(learned, "validation") if weights_from is None else same_histories(learned)
     refit = REFITS[KINDS.index(kind)]
     other = None if weights_from is None else open_artifact(weights_from, "train")
+    if other:
+        refuse_other_dataset(other, dataset_hash)
     with TemporaryDirectory() as scratch:
         runs = [given[part.name] if part.name in given else _made(
             dataset_path, part.source, refit, Path(scratch) / str(number), device, threads)
@@ -104,37 +105,47 @@ def _made(dataset_path: Path, source: Path | str, refit: str, out: Path, device:
     return open_artifact(out, "train")
 
 
-def _taken_over(other: Artifact, names: Sequence[str]) -> tuple[Weights, dict[str, Any]]:
-    """Return the weights and metrics of another sum, in the order of `names`."""
+def _taken_over(other: Artifact, names: list[str]) -> tuple[Weights, dict[str, Any]]:
+    """Return the weights and metrics of another sum, whose parts have these names, in rising order."""
     metrics = read_json(other.path / "metrics.json")
     theirs = [part["name"] for part in metrics["parts"]] if other.config["model"] == FUSED else []
-    if sorted(theirs) != sorted(names):
-        raise TslrecError(f"{other.path} is a sum of {', '.join(theirs) or 'nothing'}; its weights are for parts of "
-                          f"these names, but got {', '.join(names)}")
-    fusion, order = load_fusion(other), [theirs.index(name) for name in names]
-    weights = Weights(fusion.weights.constant[order], fusion.weights.by_frequency[order], fusion.weights.frequency)
-    return weights, metrics | {"parts": [metrics["parts"][place] for place in order]}
-
-
-def _is_run(source: Path | str) -> TypeGuard[Path]:
-    """Return whether a part is a folder, but not of item embeddings: then it has to be a train artifact."""
-    return isinstance(source, Path) and source.is_dir() and not (source / STATES).is_file()
+    if theirs != names:
+        raise TslrecError(f"{other.path} is {'a sum of ' + ', '.join(theirs) if theirs else 'not a sum'}; expected one "
+                          f"of parts with the names {', '.join(names)}: run tslrec fuse on the runs without --refit "
+                          "first, and name the parts alike")
+    return load_fusion(other).weights, metrics
 
 
 def fitted_sum(dataset: Dataset, scorers: Sequence[Scorer], names: Sequence[str], occurrences: np.ndarray,
                threads: int) -> tuple[Weights, dict[str, Any]]:
-    """Fit the weights of parts on validation targets, and tell what each part brings."""
+    """Fit the weights of parts on validation targets, and tell what each part brings.
+
+    Args:
+        dataset: whose validation targets are asked for.
+        scorers: the parts.
+        names: what they are called.
+        occurrences: int64 [I+1], training interactions of every item.
+        threads: threads of the kernels.
+
+    Returns:
+        The weights, and the contents of metrics.json, see `fuse`.
+
+    Raises:
+        TslrecError: there are not two validation targets, so that no weights could be tried on other users.
+    """
     asked = sampled(dataset.evaluation("validation"), _USERS)
+    if len(asked.users) < 2:
+        raise TslrecError(f"the data set has {len(asked.users)} validation targets; weights need at least 2: prepare "
+                          "more interactions")
     seen = asked.seen(dataset.n_items)
     step(f"scoring the candidates of {len(asked.users)} users")
     features = Features.of(candidates_of(scorers, asked, seen, threads), occurrences)
     with progress(len(names) + 1, "fuse", "fit") as bar:
-        numbers, whole = fitted(features)
-        weights = as_weights(numbers)
+        weights, whole = as_weights(fitted(features)), cross_validated(features)
         bar.update()
         without = []
         for part in range(len(names)):
-            without.append(fitted(features.without(part))[1] if len(names) > 2 else
+            without.append(cross_validated(features.without(part)) if len(names) > 2 else
                            features.ndcg(features.values[:, 1 - part]))
             bar.update()
     shown = weights.of_items(np.array(_SHOWN_FREQUENCIES))

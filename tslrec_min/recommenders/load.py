@@ -30,7 +30,7 @@ def load_scorer(path: Path | Artifact, dataset_hash: str, device: torch.device, 
     """
     artifact = open_artifact(path, "train")
     refuse_other_dataset(artifact, dataset_hash)
-    model = artifact.config["model"]
+    model = artifact.config.get("model")
     if model == FUSED:
         fusion = load_fusion(artifact)
         parts = [load_scorer(part, dataset_hash, device, n_cold) for part in fusion.parts]

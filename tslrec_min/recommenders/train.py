@@ -67,6 +67,9 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     if embeddings is None and config.model == "content":
         raise TslrecError("--model content compares item embeddings; give them with --embeddings")
     first = None
+    if refit_from is not None and config.model in COUNTING_MODELS:
+        raise TslrecError(f"--refit-from {refit_from} saves a first training; --model {config.model} needs none: "
+                          "leave --refit-from out")
     if refit_from is not None:
         first, inputs["refit_from"] = _first_training(refit_from, config, inputs)
     recipe = Recipe("train", asdict(config), inputs, config.seed)

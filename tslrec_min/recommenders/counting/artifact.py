@@ -50,7 +50,15 @@ def counted(model: str, known: Knowledge, refit: Histories | None = None) -> tup
         model: one of `CLASSES`.
         known: what it is made from.
         refit: histories to count in once the constants are chosen; None: the training histories.
+
+    Raises:
+        TslrecError: there is nothing to count or no target to choose constants by, or item embeddings are missing or
+            not read.
     """
+    if known.embeddings is not None and model != "content":
+        raise TslrecError(f"--model {model} reads no item embeddings; leave --embeddings out, or give --model content")
+    if not len(known.validation.users) or not len(known.training.items):
+        raise TslrecError("there is nothing to count, or no target to choose constants by; prepare more interactions")
     scorer, score = CLASSES[model].fit(known)
     if refit is not None:
         scorer = CLASSES[model].maker(replace(known, training=refit))(scorer.constants)

@@ -72,7 +72,7 @@ class CountingScorer(Scorer):
     @classmethod
     @abstractmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], constants: Constants) -> Self:
-        """Rebuild a recommender."""
+        """Rebuild a recommender from `arrays` and its constants."""
 
 
 def recency_weights(histories: Histories, decay: float) -> tuple[Histories, np.ndarray]:

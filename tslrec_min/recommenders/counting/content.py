@@ -61,22 +61,28 @@ class Content(CountingScorer):
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""
         recent, weights = recency_weights(histories, self.constants["decay"])
-        states = np.empty((len(recent), self.vectors.shape[1]), np.float32)
+        states = np.zeros((len(recent), self.vectors.shape[1]), np.float32)
         start = 0
         while start < len(recent):  # the gathered vectors stay small
             stop = int(np.searchsorted(recent.indptr, recent.indptr[start] + _ENTRIES_AT_ONCE, "right")) - 1
             stop = min(max(stop, start + 1), len(recent))
             entries = slice(recent.indptr[start], recent.indptr[stop])
             weighted = self.vectors[recent.items[entries]] * weights[entries, None].astype(np.float32)
-            states[start:stop] = np.add.reduceat(weighted, recent.indptr[start:stop] - recent.indptr[start])
+            filled = start + np.flatnonzero(recent.lengths[start:stop])  # an empty history has the state 0
+            if len(filled):
+                states[filled] = np.add.reduceat(weighted, recent.indptr[filled] - recent.indptr[start])
             start = stop
         return Scores(states, self.vectors)
 
 
 def half_whitened(known: np.ndarray, cold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return half-whitened vectors of length 1, float32 [I+1, k] and [C, k], given float32 [I+1, D] and [C, D].
+    """Return half-whitened vectors of length 1, float32 [I+1, k] and [C, k].
 
-    The components are those of the items that aren't cold. A vector without anything but the mean becomes zero.
+    A vector without anything but the mean becomes zero.
+
+    Args:
+        known: float32 [I+1, D], row 0 is padding; the components are those of these items.
+        cold: float32 [C, D].
     """
     fitted = PrincipalComponents.fit(known)
     count = min(MOST_COMPONENTS, max(fitted.rank, 1))

@@ -47,4 +47,4 @@ def transition_counts(training: Histories, n_items: int, places: int, distance_e
 def _matrix(keys: np.ndarray, values: np.ndarray, n_items: int) -> SparseRows:
     """Return a matrix [I+1, I+1] given the rising keys (row * (I+1) + column), int64 [M], of its entries."""
     lengths = np.bincount(keys // (n_items + 1), minlength=n_items + 1)
-    return SparseRows(offsets(lengths), (keys % (n_items + 1)).astype(np.int32), values)
+    return SparseRows(offsets(lengths), (keys % (n_items + 1)).astype(np.int32), values.astype(np.float64))

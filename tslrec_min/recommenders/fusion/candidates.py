@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.csr import offsets
+from ...data.csr import offsets, owners
 from ...data.dataset import Evaluation
 from ...data.seen import SeenItems
 from ..scorer import Scorer
-from .standardised import Moments, values_at
+from .standardised import Standardised, values_at
 
 _BEST_ITEMS = 300
 """Items that all parts propose together for a user; of what a sum ranks highest hardly any is missing."""
@@ -33,29 +33,29 @@ class Candidates:
 
 
 def candidates_of(parts: Sequence[Scorer], asked: Evaluation, seen: SeenItems, threads: int) -> Candidates:
-    """Collect the candidates of the users with a target; row e of `seen` is that of the user asked.users[e]."""
+    """Collect the candidates of all targets, at least one.
+
+    Args:
+        parts: the recommenders.
+        asked: the targets.
+        seen: the items of all histories of `asked`, which are no candidates.
+        threads: threads of the kernels.
+    """
     count = max(_BEST_ITEMS // len(parts), _LEAST_BEST)
-    moments: list[Moments] = []
+    scales = [Standardised(part) for part in parts]
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     blocks = [part.blocks(asked.histories, asked.users, threads=threads) for part in parts]
     for block in zip(*blocks, strict=True):
-        rows = block[0][0]
-        scored = [scores for _, scores in block]
-        users, n_items = asked.users[rows], scored[0].n_items
-        moments = moments or [Moments(scores) for scores in scored]
-        best = [scores.top_k(min(count, n_items), seen, users=users, num_threads=threads)[0]
-                for scores in scored]
+        scored = [scale.of(scores) for scale, (_, scores) in zip(scales, block, strict=True)]
+        users, n_items = asked.users[block[0][0]], scored[0].n_items
+        best = [scores.top_k(min(count, n_items), seen, users=users, num_threads=threads)[0] for scores in scored]
         keys = np.arange(len(users))[:, None] * (n_items + 1) + np.concatenate(best, axis=1)
-        keys = np.unique(keys[keys % (n_items + 1) > 0])
-        row, item = np.divmod(keys, n_items + 1)
-        values = np.empty((len(keys), len(parts)), np.float32)
-        for column, (scores, moment) in enumerate(zip(scored, moments, strict=True)):
-            mean, deviation = moment.of(scores)
-            values[:, column] = (values_at(scores, row, item) - mean[row]) / deviation[row]
+        row, item = np.divmod(np.unique(keys[keys % (n_items + 1) > 0]), n_items + 1)
+        values = np.column_stack([values_at(scores, row, item) for scores in scored]).astype(np.float32)
         found.append((np.bincount(row, minlength=len(users)), item.astype(np.int32), values))
     counts, items, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     indptr = offsets(counts)
-    owner = np.repeat(np.arange(len(counts)), counts)
+    owner = owners(counts)
     hit = np.flatnonzero(items == asked.targets[owner])
     target = np.full(len(counts), -1)
     target[owner[hit]] = hit

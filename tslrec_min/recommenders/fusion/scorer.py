@@ -15,10 +15,11 @@ import numpy as np
 
 from ...data.csr import offsets, owners
 from ...data.dataset import Histories
+from ...errors import TslrecError
 from ...ranking.scores import Scores
 from ...ranking.sparse_rows import SparseRows
 from ..scorer import ColdColumns, Scorer
-from .standardised import Moments
+from .standardised import Standardised
 
 
 @dataclass(frozen=True)
@@ -49,51 +50,40 @@ class FusedScorer(Scorer):
         """Take the parts, their weights, the items' training interactions, int64 [I+1], and the number of cold items.
 
         A part that can't score cold items gives them its mean.
+
+        Raises:
+            TslrecError: the numbers of parts, weights or items differ.
         """
-        self.parts, self._weights, self._moments = list(parts), weights, list[Moments]()
-        self._of_items = weights.of_items(occurrences)
-        self._of_items[:, 0] = 0
-        self._bias = weights.bias(occurrences)
-        self._bias[0] = 0
-        self._n_cold = n_cold
-
-    @property
-    def cold(self) -> ColdColumns | None:  # type: ignore[override] # derived from the parts'
-        """The columns of cold items: those of the parts that have any."""
-        if not self._n_cold or all(part.cold is None for part in self.parts):
-            return None
-        weights = self._weights.of_items(np.zeros(self._n_cold))
-        blocks = []
-        for part, weight, width in zip(self.parts, weights, self._widths, strict=True):
-            columns = np.zeros((self._n_cold, width), np.float32)
-            if part.cold is not None:
-                bias = np.zeros(self._n_cold, np.float32) if part.cold.bias is None else part.cold.bias
-                columns = np.column_stack([part.cold.rows, bias, np.ones_like(bias)]) * weight[:, None]
-            blocks.append(columns)
-        return ColdColumns(np.concatenate(blocks, axis=1), self._weights.bias(np.zeros(self._n_cold)))
-
-    @property
-    def _widths(self) -> list[int]:
-        empty = Histories(np.zeros(1, np.int64), np.zeros(0, np.int32))
-        return [part.scores(empty).item_table.shape[1] + 2 for part in self.parts]
+        self._parts = [(part, Standardised(part)) for part in parts]
+        tables = [part.item_table for _, part in self._parts]
+        sizes = sorted({len(occurrences), *map(len, tables)})
+        if len(sizes) > 1 or len(parts) != len(weights.constant):
+            raise TslrecError(f"{len(parts)} parts with {len(weights.constant)} weights, and item tables of {sizes} "
+                              "rows; expected a weight for each part, and as many rows in all; run tslrec fuse again")
+        self._weights, self._bias = weights.of_items(occurrences), weights.bias(occurrences)
+        self._weights[:, 0] = self._bias[0] = 0
+        self._table = _side_by_side(tables, self._weights)
+        if n_cold and any(part.cold is not None for part in parts):
+            never = np.zeros(n_cold)
+            rows = [part.cold_rows(n_cold) for _, part in self._parts]
+            self.cold = ColdColumns(_side_by_side(rows, weights.of_items(never)), weights.bias(never))
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""
-        scored = [part.scores(histories, threads=threads) for part in self.parts]
-        self._moments = self._moments or [Moments(scores) for scores in scored]
-        states, columns, sparse = [], [], []
-        for scores, moments, weight in zip(scored, self._moments, self._of_items, strict=True):
-            mean, deviation = moments.of(scores)
-            scale = (1 / deviation).astype(np.float32)
-            bias = np.zeros(scores.n_items + 1, np.float32) if scores.bias is None else scores.bias
-            states.append(np.column_stack([scores.states * scale[:, None], scale, -(mean / deviation)]))
-            columns.append(np.column_stack([scores.item_table, bias, np.ones_like(bias)]) * weight[:, None])
+        states, sparse = [], []
+        for (part, standardised), weight in zip(self._parts, self._weights, strict=True):
+            scores = standardised.of(part.scores(histories, threads=threads))
+            states.append(scores.states)
             if scores.sparse is not None:
-                rows = owners(np.diff(scores.sparse.indptr))
-                values = scores.sparse.values * scale[rows] * weight[scores.sparse.items]
-                sparse.append((rows, scores.sparse.items, values))
-        return Scores(np.concatenate(states, axis=1, dtype=np.float32), np.concatenate(columns, axis=1), self._bias,
+                rows, items = owners(np.diff(scores.sparse.indptr)), scores.sparse.items
+                sparse.append((rows, items, scores.sparse.values * weight[items]))
+        return Scores(np.concatenate(states, axis=1), self._table, self._bias,
                       _summed(sparse, len(histories), len(self._bias)))
+
+
+def _side_by_side(tables: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Return tables, float32 [n, d_p] each, times the weights of their rows, float32 [P, n], as one, [n, sum of d]."""
+    return np.concatenate([table * weight[:, None] for table, weight in zip(tables, weights, strict=True)], axis=1)
 
 
 def _summed(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], n_rows: int, width: int) -> SparseRows | None:

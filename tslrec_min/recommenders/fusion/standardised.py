@@ -1,45 +1,85 @@
-"""Scores of a part on one scale for every user, and their value for some items."""
+"""A recommender's scores on a scale that all recommenders share, and the scores of some items."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...data.csr import owners
+from ...data.dataset import Histories
 from ...ranking.scores import Scores
+from ..scorer import ColdColumns, Scorer
 
 _ENTRIES_AT_ONCE = 1 << 18
+_ROUNDING = 1e-6
+"""Of the size of a user's scores: deviations up to it are rounding errors of float32."""
 
 
-class Moments:
-    """Means and products of an item table's columns, from which every user's mean and deviation follow."""
+class Standardised:
+    """The scores of a recommender, with mean 0 and standard deviation 1 over all items, for every user.
 
-    def __init__(self, scores: Scores) -> None:
-        """Take any block of a recommender's scores: its item table and bias are the same for all."""
-        columns = scores.item_table[1:].astype(np.float64)
-        bias = np.zeros(scores.n_items) if scores.bias is None else scores.bias[1:].astype(np.float64)
-        columns = np.column_stack([columns, bias])  # [I, d + 1]
-        self._mean, self._products = columns.mean(axis=0), columns.T @ columns / len(columns)
+    A user whose scores are all the same gets 0 for all items.
+    """
 
-    def of(self, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean and the standard deviation of every user's scores over all items, float64 [B].
+    def __init__(self, scorer: Scorer) -> None:
+        """Score no history, which shows the parts that all histories share: the item table and the bias."""
+        shared = scorer.scores(Histories(np.zeros(1, np.int64), np.zeros(0, np.int32)))
+        bias = np.zeros(shared.n_items + 1) if shared.bias is None else shared.bias
+        columns = np.column_stack([shared.item_table, bias]).astype(np.float64)[1:]  # [I, d + 1]
+        self._mean = columns.mean(axis=0)
+        columns -= self._mean
+        self._covariance = columns.T @ columns / len(columns)
+        self.item_table = _with_ones(np.concatenate([np.zeros_like(columns[:1]), columns]))
+        """float32 [I+1, d+2]: the item table and the bias, less their means, and a column of ones."""
+        self._cold = scorer.cold
 
-        A user whose scores are all the same has the deviation 1.
+    def of(self, scores: Scores) -> Scores:
+        """Standardise scores of the recommender.
+
+        The variance of a user's scores is that of the dense part, x C x' for the state x and the covariance C of the
+        columns, plus that of the sparse part, plus twice the covariance of the two parts.
         """
         states = np.column_stack([scores.states.astype(np.float64), np.ones(len(scores))])
-        mean = states @ self._mean
-        square = np.einsum("bd,bd->b", states @ self._products, states)
-        if scores.sparse is not None:
-            rows, values = owners(np.diff(scores.sparse.indptr)), scores.sparse.values.astype(np.float64)
-            dense = _dense_part(scores, rows, scores.sparse.items)
-            mean += np.bincount(rows, values, len(scores)) / scores.n_items
-            square += np.bincount(rows, values * (values + 2 * dense), len(scores)) / scores.n_items
-        deviation = np.sqrt(np.maximum(square - mean**2, 0))
-        return mean, np.where(deviation > 1e-6 * np.sqrt(square) + 1e-30, deviation, 1.0)
+        variance = np.einsum("bd,bd->b", states @ self._covariance, states)
+        sparse, sparse_mean = scores.sparse, np.zeros(len(scores))
+        if sparse is not None:
+            rows, values = owners(np.diff(sparse.indptr)), sparse.values.astype(np.float64)
+            dense = dense_values(Scores(states.astype(np.float32), self.item_table[:, :-1]), rows, sparse.items)
+            sparse_mean = np.bincount(rows, values, len(scores)) / scores.n_items
+            variance += np.bincount(rows, values * (values + 2 * dense), len(scores)) / scores.n_items - sparse_mean**2
+        deviation = np.sqrt(np.maximum(variance, 0))
+        size = np.abs(states @ self._mean + sparse_mean) + deviation
+        known = deviation > _ROUNDING * size
+        scale = np.where(known, 1 / np.where(known, deviation, 1), 0.0)
+        states = np.column_stack([states, -sparse_mean]) * scale[:, None]
+        if sparse is not None:
+            sparse = type(sparse)(sparse.indptr, sparse.items, (values * scale[rows]).astype(np.float32))
+        return Scores(states.astype(np.float32), self.item_table, None, sparse)
+
+    def cold_rows(self, n_cold: int) -> np.ndarray:
+        """Return the rows of C cold items, float32 [C, d+2]; the mean, 0, if the recommender can't score them."""
+        if self._cold is None:
+            return np.zeros((n_cold, self.item_table.shape[1]), np.float32)
+        return _with_ones(_columns(self._cold) - self._mean)
+
+
+def _columns(cold: ColdColumns) -> np.ndarray:
+    bias = np.zeros(len(cold.rows)) if cold.bias is None else cold.bias
+    return np.column_stack([cold.rows, bias]).astype(np.float64)
+
+
+def _with_ones(columns: np.ndarray) -> np.ndarray:
+    return np.column_stack([columns, np.ones(len(columns))]).astype(np.float32)
 
 
 def values_at(scores: Scores, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return the scores of pairs of a row, int64 [N], rising, and an item, int64 [N]: float64 [N]."""
-    values = _dense_part(scores, rows, items)
+    """Return the scores of pairs of a row and an item, float64 [N].
+
+    Args:
+        scores: of all rows.
+        rows: int64 [N].
+        items: int64 [N].
+    """
+    values = dense_values(scores, rows, items)
     if scores.sparse is not None:
         width = scores.n_items + 1
         keys = owners(np.diff(scores.sparse.indptr)) * width + scores.sparse.items
@@ -51,7 +91,8 @@ def values_at(scores: Scores, rows: np.ndarray, items: np.ndarray) -> np.ndarray
     return values
 
 
-def _dense_part(scores: Scores, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+def dense_values(scores: Scores, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the scores of pairs without the sparse part, float64 [N]; arguments are as for `values_at`."""
     values = np.zeros(len(rows))
     if scores.states.shape[1]:
         for start in range(0, len(rows), _ENTRIES_AT_ONCE):
