@@ -48,9 +48,10 @@ def _configuration(artifact: Artifact) -> dict[str, Any]:
     config, config_class = artifact.config, _CONFIGS[artifact.record["kind"]]
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     counting = config.get("model") in COUNTING_MODELS  # hardly reads any of the settings that it is recorded with
+    chosen = {name: item.default for name, item in fields.items()} | config  # another version may know other ones
     settings = []
     for key, value in _flat(config).items():
-        if counting and not is_read(config_class, key, config):
+        if counting and key in fields and not is_read(config_class, key, chosen):
             continue
         field, shown = fields.get(key), setting(", ".join(map(quoted, value)) if isinstance(value, list) else value)
         settings.append((key, field.metadata["help"] if field else None,
