@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @out_option("Folder of the item embeddings.")
 @click.option("--finetuned", type=ArtifactFolder("finetune"),
               help="Embed with this fine-tuned model, a folder that tslrec finetune wrote.")
-@click.option("--model", help="Embed with a model that is not fine-tuned: an alias, a .gguf file, a folder or hub "
-              "id. tfidf: without a language model, by the words of the titles.")
+@click.option("--model", help="Embed with a model that is not fine-tuned, a decoder or an encoder: an alias, a .gguf "
+              "file, a folder or hub id. tfidf: without a language model, by the words of the titles.")
 @click.option("--tfidf-width", type=click.IntRange(1), show_default="192", help="Number of dimensions to which TF-IDF "
               "is reduced. Only with --model tfidf.")
 @click.option("--append-to", type=ArtifactFolder("embed"), help="Earlier embeddings by the same model, template and "
@@ -40,9 +40,8 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, t
           threads: int, existing: Existing, as_json: bool) -> None:
     """Embed every item with a language model or a sentence encoder, or by the words of its title.
 
-    A fine-tuned model gets the prompt it was tuned with, any other decoder the default prompt of finetune, and an
-    encoder the title alone. Run the command again to resume an interrupted run. Under torchrun the processes share the
-    work.
+    A fine-tuned model gets the prompt it was tuned with, any other decoder the default prompt of finetune, an encoder
+    the title alone. Run the command again to resume an interrupted run. Under torchrun the processes share the work.
 
     \b
     Examples:

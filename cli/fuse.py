@@ -24,9 +24,10 @@ def fuse(dataset: Path, parts: tuple[str, ...], out: Path, weights_from: Path | 
     """Sum the scores of several recommenders, each where it is good.
 
     PARTS are PATH or NAME=PATH: folders that tslrec train wrote; item embeddings, a folder that tslrec embed wrote or a
-    file of vectors, which become train's --model content; or the words popularity, itemknn and transitions. Scores are
-    brought to one scale for every user. The weight of a part depends on how often an item occurs in training; the
-    weights are fitted on validation targets. The result is evaluated and recommends like any other run.
+    file of vectors, which become train's --model content; or the words popularity, itemknn and transitions. Their order
+    has no effect. Scores are brought to one scale for every user. The weight of a part depends on how often an item
+    occurs in training; the weights are fitted on validation targets. The result is evaluated and recommends like any
+    other run.
 
     The table shows what each part brings: NDCG@10 on validation targets of the part alone, and of the sum without it,
     with weights that were fitted on other users.
@@ -35,7 +36,7 @@ def fuse(dataset: Path, parts: tuple[str, ...], out: Path, weights_from: Path | 
     Examples:
         tslrec fuse dataset transitions titles=embed -o without-training
         tslrec fuse dataset transitions embed sasrec-0 sasrec-1 -o system
-        tslrec fuse dataset transitions embed sasrec-0=refit-0 --weights-from system -o serving
+        tslrec fuse dataset transitions embed sasrec-0=refit-0 sasrec-1=refit-1 --weights-from system -o serving
     """
     from ..evaluation.arms import parse_named_folder
     from ..recommenders.fusion.parts import check_parts, part_of

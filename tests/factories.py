@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from hypothesis import reject
 
 from tslrec_min import api
-from tslrec_min.api import tuning
+from tslrec_min.api import fusing, serving, tuning
 from tslrec_min.cli import main
 from tslrec_min.configs import FinetuneConfig, PrepareConfig, PretrainConfig
 from tslrec_min.data.build import build_dataset
@@ -140,10 +140,11 @@ def held_out(rows: list[list[int]], share: float, seed: int) -> tuple[Dataset, C
 
 
 def write_random_embeddings(folder: Path, dataset: Dataset) -> np.ndarray:
-    """Write random vectors; cold item 2 gets that of item 7. Return them."""
+    """Write random vectors; cold item 2, if there are any, gets that of item 7. Return them."""
     ids = dataset.with_cold_items().item_ids
     vectors = np.stack([np.random.default_rng([*item.encode()]).normal(size=12) for item in ids]).astype(np.float32)
-    vectors[dataset.n_items + 1] = vectors[6]
+    if dataset.cold is not None:
+        vectors[dataset.n_items + 1] = vectors[6]
     with write_artifact(folder, Recipe("embed", {}, {})) as temporary:
         write_embeddings(temporary, [(np.arange(len(ids)), vectors)], dataset)
     return vectors
@@ -164,7 +165,7 @@ class Steps:
 
 def api_functions() -> list[str]:
     """Names of the functions, in the order of the files."""
-    return [name for home in (api, tuning) for name, value in vars(home).items()
+    return [name for home in (api, serving, fusing, tuning) for name, value in vars(home).items()
             if inspect.isfunction(value) and value.__module__ == home.__name__ and not name.startswith("_")]
 
 

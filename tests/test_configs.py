@@ -155,3 +155,15 @@ def test_pretraining_has_the_settings_of_training_but_for_adapters() -> None:
     assert config.training == TrainConfig(width=8, model="gru4rec")
     help = CliRunner().invoke(main, ["pretrain", "--help"]).output
     assert "--units" in help and "--adapter" not in help
+
+
+def test_recommenders_without_training_read_no_setting_of_a_training() -> None:
+    for name in ("width", "epochs", "loss", "table_decay", "adapter"):
+        field = next(field for field in dataclasses.fields(TrainConfig) if field.name == name)
+        for model in configs.COUNTING_MODELS:
+            with pytest.raises(TslrecError, match=f"^here: {name} = .* is only used with model = sasrec, gru4rec, "
+                                                  f"bert4rec or bsarec; got model = {model}"):
+                from_mapping(TrainConfig, {"model": model, name: other_value(field)}, "here")
+    assert from_mapping(TrainConfig, {"model": "content", "vectors": "states", "refit": "all"}, "here").seed == 0
+    with pytest.raises(TslrecError, match="^here: vectors = states is only used with adapter; got adapter = none$"):
+        from_mapping(TrainConfig, {"model": "popularity", "vectors": "states"}, "here")

@@ -72,7 +72,8 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
     """Return the given fields that are not read because of the others, with a message for each.
 
     A field is read if all conditions of its `only_for` hold, and those that the class has for it in SHARED_CONDITIONS:
-    conditions of most of its fields, which the help of each doesn't repeat. Its default value is always allowed.
+    conditions of most of its fields, which the help of each doesn't repeat. It is also read if the conditions that the
+    class has for it in ALSO_FOR hold. Its default value is always allowed.
     """
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     chosen = {name: values.get(name, item.default) for name, item in fields.items()}
@@ -93,6 +94,9 @@ def _conditions_of(config_class: type, item: dataclasses.Field[Any]) -> dict[str
 def _failed_condition(config_class: type, name: str, chosen: Mapping[str, Any]) -> str | None:
     """Return the first field whose value keeps the field `name` from being read; None if it is read."""
     fields = {item.name: item for item in dataclasses.fields(config_class)}
+    also = getattr(config_class, "ALSO_FOR", {}).get(name)
+    if also and all(chosen[other] in wanted for other, wanted in also.items()):
+        return None
     return next((other for other, wanted in _conditions_of(config_class, fields[name]).items() if not (
         chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
 

@@ -164,10 +164,10 @@ class AdapterConfig:
                           "linear, mlp, whiten (linear, of whitened components), moe (mixture of experts), spectral "
                           "(attention over components). Item ids combined with frozen whitened components (alphafuse) "
                           "or with a projection (gate).", choices=ADAPTERS)
-    vectors: str = option("auto", "Which embeddings the adapter, or --model content, uses. states: the language "
-                          "model's hidden states. preferences: square roots of the latent-category probabilities that "
-                          "its head predicts. both: the two concatenated, with equal variance. auto: both for a "
-                          "fine-tuned model, else states.", choices=VECTORS)
+    vectors: str = option("auto", "Which embeddings the adapter uses. states: the language model's hidden states. "
+                          "preferences: square roots of the latent-category probabilities that its head predicts. "
+                          "both: the two concatenated, with equal variance. auto: both for a fine-tuned model, else "
+                          "states. --model content reads them too.", choices=VECTORS, only_for={"adapter": SET})
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
     id_width: int | None = option(None, "Number of columns, the last ones, that item ids are added to. Default: half "
@@ -190,6 +190,7 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
 
     SHARED_CONDITIONS: ClassVar = {item.name: {"model": MODELS} for item in (*fields(RecommenderConfig), *fields(
         AdapterConfig)) if item.name not in ("model", "seed", "vectors")}
+    ALSO_FOR: ClassVar = {"vectors": {"model": ("content",)}}
 
     model: str = option("sasrec", "Recommender. sasrec, gru4rec, bert4rec and bsarec are trained networks. The others "
                         "need no training, and choose their few constants on validation targets. popularity: the most "
@@ -207,8 +208,6 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
     def __post_init__(self) -> None:
         """Check what no field can check alone."""
         super().__post_init__()
-        if self.vectors != "auto" and self.adapter == "none" and self.model != "content":
-            raise TslrecError(f"--vectors {self.vectors} needs item embeddings: give an adapter, or --model content")
         if self.adapter == "alphafuse" and (self.id_width or 0) > self.width:
             raise TslrecError(f"--id-width {self.id_width} is more than --width {self.width}; lower it")
 

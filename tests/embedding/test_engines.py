@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from tslrec_min.llm.model import load_language_model
 from tslrec_min.llm.resolve import resolve_model
 from tslrec_min.storage.artifacts import read_json
 
-from ..tiny_encoder import make_tiny_encoder, write_modules
+from ..tiny_encoder import make_tiny_encoder, save_bert, write_modules
 from ..tiny_llm import make_tiny_llm, make_tokenizer
 from .factories import embed, files
 
@@ -61,6 +63,17 @@ def test_shards_are_resumed_and_kept_with_llama_cpp_too(cycle: Path, cache: Path
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
     embed(cycle, folder, tmp_path / "more", replace(config, autotune=True), append_to=tmp_path / "whole")
     assert read_json(tmp_path / "more" / "embed.json")["computed"] == 0
+
+
+def test_a_gguf_file_of_an_encoder_is_embedded_without_torch(cycle: Path, tmp_path: Path) -> None:
+    file = save_bert(make_tiny_encoder(tmp_path / "encoder"), tmp_path / "bert.gguf")
+    words = ["embed", cycle, "--model", file, "-o", tmp_path / "e", "--prefix", "passage: ", "--threads", 1]
+    code = (f"import sys\nfrom tslrec_min.cli import main\nmain({[*map(str, words)]}, standalone_mode=False)\n"
+            "print(sorted({'torch', 'transformers'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert read_json(tmp_path / "e" / "embed.json")["encoder"]["prefix"] == "passage: "
 
 
 def test_other_quantisations_are_made_and_kept(cycle: Path, cache: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from tslrec_min.configs import EmbedConfig, PrepareConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
+from tslrec_min.embedding.embed import embed_tuned
 from tslrec_min.embedding.reading import TitleReading
 from tslrec_min.embedding.store import Part
 from tslrec_min.errors import TslrecError
@@ -110,7 +111,9 @@ def test_parts_make_the_whole_and_known_titles_are_kept(titled: Path, tmp_path: 
         embed(titled, folder, tmp_path / "p", TORCH, append_to=tmp_path / "e")
 
 
-def test_a_prefix_is_for_encoders_only(cycle: Path, llm: Path, tmp_path: Path) -> None:
+def test_a_prefix_is_for_encoders_only(cycle: Path, llm: Path, tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(TslrecError, match="--prefix 'query: ' is only for encoders, .*a decoder, reads a prompt"):
         embed(cycle, llm, tmp_path / "e", replace(TORCH, prefix="query: "))
+    with pytest.raises(TslrecError, match="a fine-tuned model reads a prompt: leave the prefix out"):
+        embed_tuned(cycle, tuned, tmp_path / "e", replace(TORCH, prefix="query: "), device="cpu", threads=1)
     assert not (tmp_path / "e").exists()

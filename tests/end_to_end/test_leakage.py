@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tslrec_min.categories.artifact import load_categories
 from tslrec_min.categories.pretrain import pretrain
 from tslrec_min.configs import (
+    COUNTING_MODELS,
     REFITS,
     EvaluateConfig,
     FinetuneConfig,
@@ -30,6 +31,11 @@ from tslrec_min.finetuning.samples import make_samples
 from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.ranking.metrics import COLD_METRICS
+from tslrec_min.recommenders.counting.base import Knowledge
+from tslrec_min.recommenders.counting.itemknn import ItemKNN
+from tslrec_min.recommenders.counting.transitions import Transitions
+from tslrec_min.recommenders.fuse import fuse
+from tslrec_min.recommenders.fusion.parts import WORDS, Part
 from tslrec_min.recommenders.train import train
 from tslrec_min.recommenders.tune import tune
 from tslrec_min.storage.artifacts import open_artifact, read_json
@@ -212,3 +218,44 @@ def test_a_search_does_not_look_at_test_items(cycle_raw: Path, tmp_path: Path) -
         result = read_json(out / "trials.json")
         found[name] = [[{**rung, "seconds": 0} for rung in trial["rungs"]] for trial in result["trials"]]
     assert found["test"] == found["same"] != found["validation"]
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
+def test_sums_and_what_is_counted_learn_from_training_items_and_choose_by_validation_items(
+        cycle_raw: Path, tmp_path: Path, split: str) -> None:
+    """Test items change no file; validation items change constants, weights and figures, but nothing that is counted.
+    """
+    if split == "temporal":
+        sources = {"same": write_timed_cycle(tmp_path / "a"), "validation": write_timed_cycle(tmp_path / "b", 16_000),
+                   "test": write_timed_cycle(tmp_path / "c", 18_000)}
+    else:
+        sources = {"same": cycle_raw, "validation": write_with_others(cycle_raw, tmp_path / "b", -2),
+                   "test": write_with_others(cycle_raw, tmp_path / "c", -1)}
+    learned: dict[str, dict[str, tuple[str, bytes]]] = {}
+    weights: dict[str, bytes] = {}
+    for name, source in sources.items():
+        dataset, vectors, out = tmp_path / name, tmp_path / f"{name}-embed", tmp_path / f"{name}-out"
+        prepare(source, dataset, PrepareConfig(k_core=0, split=split))
+        write_random_embeddings(vectors, load_dataset(dataset)[0])
+        learned[name] = {}
+        for model in COUNTING_MODELS:
+            train(dataset, out / model, TrainConfig(model=model), device=CPU, threads=1,
+                  embeddings_path=vectors if model == "content" else None)
+            learned[name][model] = (open_artifact(out / model, "train").hash, (out / model / "counts.npz").read_bytes())
+        fuse(dataset, [*(Part(word, word) for word in WORDS), Part("text", vectors)], out / "sum", device=CPU,
+             threads=1)
+        files = {file: digest for file, digest in open_artifact(out / "sum", "train").record["files"].items()
+                 if not file.endswith("part.json")}  # it names the data set by its hash, test items included
+        learned[name]["sum"] = str(files), (out / "sum" / "occurrences.npy").read_bytes()
+        weights[name] = (out / "sum" / "weights.json").read_bytes()
+    assert learned["test"] == learned["same"] and weights["test"] == weights["same"] != weights["validation"]
+    for name, (made, counts) in learned["validation"].items():
+        assert made != learned["same"][name][0]  # its figures, at least
+        if name not in ("itemknn", "transitions"):  # what they store depends on the constants
+            assert counts == learned["same"][name][1]
+    same, other = (load_dataset(tmp_path / name)[0] for name in ("same", "validation"))
+    for model, constants in ((ItemKNN, {"shrinkage": 10.0, "neighbours": 50}), (Transitions, {
+            "places": 2, "tau": 1.0, "popularity": 0.1})):
+        counted = [model.maker(Knowledge(data.training(), data.n_items, 0, data.evaluation("validation"), None, 1))(
+            constants).arrays() for data in (same, other)]
+        assert all(np.array_equal(values, counted[1][name]) for name, values in counted[0].items())

@@ -53,7 +53,7 @@ class LastItem(Scorer):
         self.width = 4 if "dense" in parts else 0
         table = (random.normal(size=(n_items + 1, self.width)) + shift) * size
         self.table, self.states = table.astype(np.float32), random.normal(size=table.shape).astype(np.float32)
-        self.bias = (size * random.normal(size=n_items + 1) + shift).astype(np.float32) if "bias" in parts else None
+        self.bias = ((random.normal(size=n_items + 1) + shift) * size).astype(np.float32) if "bias" in parts else None
         self.rows = random.normal(size=(n_items + 1, n_items + 1)) * (random.random((n_items + 1, n_items + 1)) < 0.3)
         self.rows[0] = self.rows[:, 0] = 0
         self.sparse = "sparse" in parts

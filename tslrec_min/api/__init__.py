@@ -14,7 +14,7 @@ is logged to standard error. The examples share a folder, in which ``tiny-llm`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ from ..config_fields import from_mapping
 from ..storage.artifacts import read_json
 from ..storage.existing import Existing
 from . import arguments as arguments
-from .arguments import Histories, StrPath
-from .results import Embeddings, Result, Rows, category_rows, item_rows
+from .arguments import StrPath
+from .fusing import fuse as fuse
+from .results import Embeddings, Result, category_rows, item_rows, training_rows
+from .serving import recommend as recommend
+from .serving import similar as similar
 from .signatures import with_options
 from .tuning import tune as tune
 
@@ -139,8 +142,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         dataset: folder of `prepare`.
         out: folder of the embeddings.
         finetuned: folder of `finetune`. Give this or `model`.
-        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id. A decoder gets the
-            default prompt, an encoder the title alone. ``tfidf``: no model, but the words of the titles.
+        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; a decoder gets the default
+            prompt, an encoder the title alone. ``tfidf``: no language model, but the words of the titles.
         tfidf_width: dimensions of the vectors with ``tfidf``; None: 192.
         append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
         device, threads, existing: as for `pretrain`; the device is that of the torch engine.
@@ -176,7 +179,7 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
           ignore_unknown_items: bool = False, refit_from: StrPath | None = None, device: str = "cpu",
           threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
-    """Train a network on item ids or, through an adapter, item embeddings; or make a recommender without training.
+    """Train a recommender, with item embeddings through an adapter or without, or make one without training.
 
     >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
     >>> sasrec = tslrec_min.train("dataset", "sasrec", embeddings="embed", adapter="init", epochs=2, width=8)
@@ -193,7 +196,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
         device, threads, existing: as for `pretrain`.
 
     Returns:
-        The metrics of training; a row is an epoch.
+        The metrics of training; a row is an epoch. Of a recommender without training, the only row has its constants.
 
     Raises:
         TslrecError: an input is missing, damaged or of another data set, or an option has a bad value.
@@ -205,7 +208,7 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
                       embedding_ids=arguments.path(embedding_ids), ignore_unknown=ignore_unknown_items,
                       refit_from=arguments.path(refit_from), **arguments.settings(device, threads, existing))
     metrics = read_json(folder / "metrics.json")
-    return Result(folder, metrics, lambda: metrics["epochs"])
+    return Result(folder, metrics, lambda: training_rows(metrics))
 
 
 @with_options(configs.EvaluateConfig)
@@ -222,8 +225,8 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
 
     Args:
         dataset: folder of `prepare`.
-        runs: name of an arm -> its folders of `train`, one per seed; or folders or strings ``NAME=PATH``, as for the
-            command. The other arms are compared with the first one.
+        runs: name of an arm -> its folders of `train` or `fuse`, one per seed; or folders or strings ``NAME=PATH``, as
+            for the command. The other arms are compared with the first one.
         out: folder for the metrics and every user's rank; None: nothing is stored.
         device, threads, existing: as for `pretrain`.
 
@@ -241,62 +244,3 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
     report = evaluate_runs(Path(dataset), arguments.arms(runs), config, out=arguments.path(out),
                            **arguments.settings(device, threads, existing))
     return Result(arguments.path(out), report, lambda: report_rows(report))
-
-
-def recommend(dataset: StrPath, run: StrPath, *, users: Iterable[Any] | None = None,
-              histories: Histories | None = None, k: int = 10, keep_seen: bool = False, unknown: str = "refuse",
-              device: str = "cpu", threads: int | None = None) -> Rows:
-    """Recommend the best items for every user, to follow the whole history.
-
-    >>> tslrec_min.recommend("dataset", "sasrec", users=["u7"], k=1)
-    [{'user': 'u7', 'history': 'stored', 'rank': 1, 'item': 'i...', 'score': ..., 'title': 'Amélie ...'}]
-    >>> tslrec_min.recommend("dataset", "sasrec", histories={"me": ["i3", "i4"]}, k=1)
-    [{'user': 'me', 'history': 'given', 'rank': 1, 'item': 'i...', 'score': ..., 'title': 'Amélie ...'}]
-
-    Args:
-        dataset: folder of `prepare`.
-        run: folder of `train`.
-        users: ids of users of the data set; None without `histories`: all users.
-        histories: new histories, oldest item first: user -> item ids, or lists of item ids of users "0", "1", ...
-        k: number of items per user.
-        keep_seen: also recommend items of the history.
-        unknown: ``refuse`` or ``skip`` ids that are not in the data set.
-        device, threads: as for `pretrain`.
-
-    Returns:
-        A row per user and item, best first, as in the command's CSV with titles.
-
-    Raises:
-        TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.
-    """
-    from ..recommendation.recommend import RecommendOptions, recommended_rows
-
-    options = RecommendOptions(arguments.count(k), keep_seen, titles=True, skip_unknown=arguments.skips(unknown))
-    return recommended_rows(Path(dataset), Path(run), options, users=users, histories=histories,
-                            **arguments.computing(device, threads))
-
-
-def similar(dataset: StrPath, items: str | Sequence[str], *, embeddings: StrPath | None = None,
-            run: StrPath | None = None, k: int = 10) -> Rows:
-    """Find the nearest items by the cosine of their vectors.
-
-    >>> tslrec_min.similar("dataset", "i3", embeddings="embed", k=1)
-    [{'item': 'i3', 'rank': 1, 'similar': 'i...', 'title': 'Amélie ...', 'cosine': ...}]
-
-    Args:
-        dataset: folder of `prepare`.
-        items: one id or several.
-        embeddings: folder of `embed`, or a file of vectors with their ids.
-        run: folder of `train`, to compare the recommender's item table instead of `embeddings`.
-        k: number of similar items per item.
-
-    Returns:
-        A row per item and similar item, nearest first.
-
-    Raises:
-        TslrecError: an artifact is missing, damaged or of another data set, or an argument can't be used.
-    """
-    from ..recommendation.similar import similar_rows
-
-    return similar_rows(Path(dataset), arguments.several(items), arguments.count(k),
-                        embeddings=arguments.path(embeddings), run=arguments.path(run))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TslrecError
 from ..runtime.device import start_torch, usable_processors
 from ..storage.existing import Existing
+
+if TYPE_CHECKING:
+    from ..recommenders.fusion.parts import Part
 
 StrPath = str | os.PathLike[str]
 Histories = Mapping[Any, Iterable[Any]] | Iterable[Iterable[Any]]
@@ -59,6 +62,17 @@ def path(given: StrPath | None) -> Path | None:
 def several(given: Any) -> list[Any]:
     """Return a list of the values given: one, such as a string or a path, or many."""
     return [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else list(given)
+
+
+def parts(given: StrPath | Sequence[StrPath] | Mapping[str, StrPath]) -> list[Part]:
+    """Return the parts of a sum; raise TslrecError if one is missing, or two have the same name."""
+    from ..evaluation.arms import parse_named_folder
+    from ..recommenders.fusion.parts import check_parts, part_of
+
+    chosen = [part_of(str(name), Path(part)) for name, part in given.items()] if isinstance(given, Mapping) else [
+        part_of(*parse_named_folder(os.fspath(part))) for part in several(given)]
+    check_parts(chosen)
+    return chosen
 
 
 def arms(runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]]) -> dict[str, list[Path]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,14 @@ class Embeddings(Result):
 
         vectors: np.ndarray = np.load(Path(str(self.path)) / "item_embeddings.npy", allow_pickle=False)[1:]
         return vectors
+
+
+def training_rows(metrics: Mapping[str, Any]) -> Rows:
+    """Return the epochs of a training; one row, its constants and figure, if there was nothing to train."""
+    if "constants" in metrics:
+        return [{**metrics["constants"], "validation_ndcg@10": metrics["validation_ndcg@10"]}]
+    epochs: Rows = metrics["epochs"]
+    return epochs
 
 
 def item_rows(dataset: Path) -> Rows:

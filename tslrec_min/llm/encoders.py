@@ -76,17 +76,17 @@ def _of_gguf(path: Path) -> Encoder | None:
         name, _ = layers_of(reader)
         pooling, causal, length = (None if field is None else field.contents() for field in (
             reader.get_field(f"{name}.{key}") for key in ("pooling_type", "attention.causal", "context_length")))
-    if pooling == _RANK:
-        raise TslrecError(f"{path} is a reranker (its pooling is rank): it scores pairs of texts and has no vector of "
-                          "one; give an embedding model")
-    if pooling not in (None, 0, *POOLINGS.values()):
-        raise TslrecError(f"{path} has the pooling {pooling}; expected one of "
-                          f"{', '.join(f'{number} ({pool})' for pool, number in POOLINGS.items())}: give another model")
-    causal = name not in _NOT_CAUSAL and causal is not False
-    if causal and not pooling:
-        return None
-    pooled = next((pool for pool, number in POOLINGS.items() if number == pooling), "mean")
-    return Encoder(name, pooled, normalised=True, max_tokens=int(length or _DEFAULT_TOKENS), causal=causal)
+        if pooling == _RANK:
+            raise TslrecError(f"{path} is a reranker (its pooling is rank): it scores pairs of texts and has no vector "
+                              "of one; give an embedding model")
+        if pooling not in (None, 0, *POOLINGS.values()):
+            known = ", ".join(f"{number} ({pool})" for pool, number in POOLINGS.items())
+            raise TslrecError(f"{path} has the pooling {pooling}; expected one of {known}: give another model")
+        causal = name not in _NOT_CAUSAL and causal is not False
+        if causal and not pooling:
+            return None
+        pooled = next((pool for pool, number in POOLINGS.items() if number == pooling), "mean")
+        return Encoder(name, pooled, normalised=True, max_tokens=int(length or _DEFAULT_TOKENS), causal=causal)
 
 
 def _of_folder(folder: Path, config: Mapping[str, Any]) -> Encoder | None:
@@ -96,7 +96,7 @@ def _of_folder(folder: Path, config: Mapping[str, Any]) -> Encoder | None:
         if decodes or not _predicts_masked_words(kind, config):
             return None
         return Encoder(kind, "mean", normalised=False, max_tokens=_max_tokens(folder, config, {}))
-    modules = {str(module["type"]).rpartition(".")[2]: folder / str(module.get("path", ""))
+    modules = {str(module.get("type")).rpartition(".")[2]: folder / str(module.get("path", ""))
                for module in _objects(read_json(folder / "modules.json"), folder / "modules.json")}
     if modules.keys() - _MODULES:
         raise TslrecError(f"{folder} has the modules {', '.join(modules)}; tslrec computes {', '.join(_MODULES)} only: "
@@ -130,8 +130,9 @@ def _pooling(path: Path) -> str:
 def _max_tokens(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
     """Return the least of what the model, its tokenizer and sentence-transformers' settings allow."""
     positions = config.get("max_position_embeddings")
-    if positions and config.get("model_type") in _POSITIONS_AFTER_PADDING:
-        positions -= (config.get("pad_token_id") if config.get("pad_token_id") is not None else 1) + 1
+    if isinstance(positions, int) and config.get("model_type") in _POSITIONS_AFTER_PADDING:
+        padding = config.get("pad_token_id")
+        positions -= 1 + (padding if isinstance(padding, int) else 1)
     limits = [positions, _settings(folder / "tokenizer_config.json").get("model_max_length"),
               settings.get("max_seq_length")]
     known = [int(limit) for limit in limits if isinstance(limit, int | float) and limit > 0]

@@ -28,7 +28,7 @@ from ..storage.existing import Existing
 from .counting.search import sampled
 from .fusion.artifact import FUSED, load_fusion, save_part, save_weights
 from .fusion.candidates import candidates_of
-from .fusion.fit import Features, as_weights, fitted
+from .fusion.fit import Features, as_weights, cross_validated, fitted
 from .fusion.parts import Part as Part
 from .fusion.parts import check_parts
 from .fusion.scorer import Weights
@@ -141,12 +141,11 @@ def fitted_sum(dataset: Dataset, scorers: Sequence[Scorer], names: Sequence[str]
     step(f"scoring the candidates of {len(asked.users)} users")
     features = Features.of(candidates_of(scorers, asked, seen, threads), occurrences)
     with progress(len(names) + 1, "fuse", "fit") as bar:
-        numbers, whole = fitted(features)
-        weights = as_weights(numbers)
+        weights, whole = as_weights(fitted(features)), cross_validated(features)
         bar.update()
         without = []
         for part in range(len(names)):
-            without.append(fitted(features.without(part))[1] if len(names) > 2 else
+            without.append(cross_validated(features.without(part)) if len(names) > 2 else
                            features.ndcg(features.values[:, 1 - part]))
             bar.update()
     shown = weights.of_items(np.array(_SHOWN_FREQUENCIES))

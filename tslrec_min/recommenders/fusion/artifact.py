@@ -60,9 +60,15 @@ def load_fusion(artifact: Artifact) -> Fusion:
     try:
         numbers = [(float(part["constant"]), float(part["by_frequency"])) for part in stored["parts"]]  # type: ignore
         weights = Weights(*np.array(numbers).reshape(-1, 2).T, float(stored["frequency"]))  # type: ignore[arg-type]
+        if not numbers or not np.isfinite([*np.ravel(numbers), weights.frequency]).all():
+            raise ValueError("no finite numbers")
         folders = [artifact.path / "parts" / str(number) for number in range(len(numbers))]
         parts = [Artifact(folder, read_json(folder / _RECORD)) for folder in folders]
     except (KeyError, TypeError, ValueError) as error:
         raise TslrecError(f"{artifact.path / _WEIGHTS} is not what tslrec fuse writes ({type(error).__name__}: "
                           f"{error}); run it again") from None
-    return Fusion(parts, weights, load_array(artifact.path / _OCCURRENCES))
+    occurrences = load_array(artifact.path / _OCCURRENCES)
+    if occurrences.ndim != 1 or occurrences.dtype != np.int64 or occurrences.min(initial=0) < 0:
+        raise TslrecError(f"{artifact.path / _OCCURRENCES} is {occurrences.dtype} {list(occurrences.shape)}; expected "
+                          "a number of interactions, int64, for each item; run tslrec fuse again")
+    return Fusion(parts, weights, occurrences)
