@@ -12,6 +12,7 @@ import argparse
 import shlex
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main() -> None:
     results = options.results or options.out
     results.mkdir(parents=True, exist_ok=True)
     for name in options.only:
-        config = load_run_config(CONFIGURATIONS / f"{name}.toml")
+        config = replace(load_run_config(CONFIGURATIONS / f"{name}.toml"), serving=False)
         started = time.perf_counter()
         try:
             found = run(config, (options.out / name).parent, data=options.data_folder / config.source,

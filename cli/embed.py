@@ -40,8 +40,9 @@ def embed(dataset: Path, out: Path, finetuned: Path | None, model: str | None, t
           threads: int, existing: Existing, as_json: bool) -> None:
     """Embed every item with a language model or a sentence encoder, or by the words of its title.
 
-    A fine-tuned model gets the prompt it was tuned with, any other decoder the default prompt of finetune, an encoder
-    the title alone. Run the command again to resume an interrupted run. Under torchrun the processes share the work.
+    A fine-tuned model gets the prompt it was tuned with, any other decoder the default prompt of finetune, and an
+    encoder the title alone. Run the command again to resume an interrupted run. Under torchrun the processes share the
+    work.
 
     \b
     Examples:

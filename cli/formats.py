@@ -1,7 +1,8 @@
 """Reports of evaluations and comparisons as text, JSON, CSV, Markdown and LaTeX.
 
 Text, Markdown and LaTeX have three tables: the metrics, the lift over the baseline with its p-values, and the groups of
-users; a fourth if there are cold items. CSV has all figures, one row per arm, metric, protocol and group.
+users; further ones for cold items and for recommended lists, if the report has them. CSV has all figures but those of
+cold items, one row per arm, metric, protocol and group.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _BRIEF = ("hr@10", "ndcg@10")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
           "<": "$<$", ">": "$>$", "|": r"$\vert$"} | {symbol: f"\\{symbol}" for symbol in "&%$#_{}"}
 
+_LISTS = {"coverage": ("catalogue", ".1%"), "gini": ("Gini", ".3f"), "popularity": ("popularity", ".1f"),
+          "percentile": ("less popular", ".1%"), "novelty": ("novelty", ".2f"), "distance": ("distance", ".3f")}
+"""Figure of recommended lists -> its column and the format of its numbers."""
+
 format_option = click.option("--format", "output_format", type=click.Choice(FORMATS), default="table",
                              show_default=True, help="Tables as text, Markdown or LaTeX; all figures as JSON or CSV.")
 
@@ -53,7 +58,8 @@ def formatted(report: Mapping[str, Any], output_format: str) -> str:
         return _csv(report)
     report = _marked(report)
     sheets = [_metrics_sheet(report), *([_lift_sheet(report)] if report["comparisons"] else []), _groups_sheet(report),
-              *([_cold_sheet(report["cold"])] if "cold" in report else [])]
+              *([_cold_sheet(report["cold"])] if "cold" in report else []),
+              *([_lists_sheet(report)] if all(arm.get("beyond_accuracy") for arm in report["arms"].values()) else [])]
     render: Callable[[Sheet], str] = {"table": _text, "markdown": _markdown, "latex": _latex}[output_format]
     return "\n\n".join(render(sheet) for sheet in sheets)
 
@@ -128,6 +134,24 @@ def _cold_sheet(cold: Mapping[str, Any]) -> Sheet:
     return Sheet(f"cold start: {cold['users']:,} users, {cold['items']:,} items held out of training, ranked among all "
                  "items and among themselves; seen items are left out",
                  ["", *(f"{metric.upper()} {among}" for among, metric in columns)], rows, notes)
+
+
+def _lists_sheet(report: Mapping[str, Any]) -> Sheet:
+    arms = {arm: summary["beyond_accuracy"] for arm, summary in report["arms"].items()}
+    names = [(name, *name.split("@")) for name in next(iter(arms.values()))]
+    rows = [[arm, *(_with_deviation(figures[name], _LISTS[short][1]) for name, short, _ in names)]
+            for arm, figures in arms.items()]
+    notes = ["catalogue: share of the items that are in a list; Gini: 0 if all items are recommended equally often, "
+             "near 1 if few are; popularity: interactions in training, and the share of the items that have fewer; "
+             "novelty: -log2 of an item's share of these interactions"]
+    if any(short == "distance" for _, short, _ in names):
+        notes.append("distance: 1 - cosine of two items of a list")
+    return Sheet(f"the {names[0][2]} best items of every user, seen items left out",
+                 ["", *(_LISTS[short][0] for _, short, _ in names)], rows, notes)
+
+
+def _with_deviation(values: Mapping[str, Any], form: str) -> str:
+    return "±".join(format(values[key], form) for key in ("mean", "std")[:len(values["runs"])])
 
 
 def _figures(title: str, header: Sequence[str], arms: Mapping[str, Any],

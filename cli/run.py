@@ -33,12 +33,14 @@ _NAMES = (BUILT_IN, *DATASETS)
               help="File with the item titles.  [default: the one beside the interactions]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of recommenders trained at "
               "the same time. They share --threads; on a CPU, one job per thread is faster than a single job.")
+@click.option("--serving/--no-serving", default=None, help="At the end, make the best arm again from all items, for "
+              "recommendations.  [default: as SOURCE says, else yes]")
 @device_option
 @threads_option
 @json_option
 @given_options(PrepareConfig, "prepare")
-def run(source: Path, out: Path | None, data: Path | None, items: Path | None, jobs: int, device: str, threads: int,
-        as_json: bool, prepare: Mapping[str, Any]) -> None:
+def run(source: Path, out: Path | None, data: Path | None, items: Path | None, jobs: int, serving: bool | None,
+        device: str, threads: int, as_json: bool, prepare: Mapping[str, Any]) -> None:
     """Run the whole chain on SOURCE: your interactions, a .toml file that describes the chain, or quickstart.
 
     A file or folder of interactions, as for tslrec prepare, is processed as quickstart processes MovieLens-100K. The
@@ -46,8 +48,9 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
 
     Every stage has its own folder. When the command is repeated, finished stages are kept unless their inputs or their
     part of the configuration changed. At the end tables compare recommenders without training, with item ids only, with
-    embeddings of the language model before and after fine-tuning, and sums of them; a sentence says which to use; and
-    commands that use the results are listed.
+    embeddings of the language model before and after fine-tuning, and sums of them. A sentence says which to use, and
+    that arm is made again from all items, for recommendations, in the folder serving. Commands that use the results are
+    listed.
 
     \b
     Examples:
@@ -71,7 +74,8 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
                                        ".toml file and --data")
             data = source
     prepare, _ = overlaid(PrepareConfig, asdict(config.stages["prepare"]), prepare)
-    config = replace(config, stages={**config.stages, "prepare": from_mapping(PrepareConfig, prepare, "")})
+    config = replace(config, stages={**config.stages, "prepare": from_mapping(PrepareConfig, prepare, "")},
+                     serving=config.serving if serving is None else serving)
     if out is None:  # a folder for each pair of a configuration and data
         out = Path("runs") / "-".join(name.resolve().name.split(".")[0] for name in names)
     result = run_chain(config, out, data=data, items=items, device_name=device, threads=threads, jobs=jobs)
@@ -88,4 +92,4 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     click.echo()
     print_costs(result["seconds"])
     click.echo(f"\n{result['advice']}")
-    print_next_commands(out, result["stages"])
+    print_next_commands(out, result["stages"], result["best"])

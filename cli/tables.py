@@ -199,16 +199,25 @@ def print_costs(seconds: Mapping[str, float]) -> None:
                      [(arm, f"{took:.0f}") for arm, took in seconds.items()]))
 
 
-def print_next_commands(out: Path, stages: Sequence[Mapping[str, Any]]) -> None:
-    """Print the next commands to standard error, with the recommender of the best validation NDCG@10."""
-    runs = [out / stage["name"] for stage in stages if stage["name"].startswith("train/")]
-    best = max(runs, key=lambda path: read_json(path / "metrics.json")["validation_ndcg@10"])
+def print_next_commands(out: Path, stages: Sequence[Mapping[str, Any]], best: str) -> None:
+    """Print the next commands to standard error, with the recommender for serving, or the run of the best validation.
+
+    Args:
+        out: folder of the run.
+        stages: what it made or kept.
+        best: the arm that was made for serving.
+    """
+    names = [stage["name"] for stage in stages]
+    runs = [out / name for name in names if name.startswith("train/")]
+    chosen, what = out / "serving", f"{best}, made again from all items"
+    if "serving" not in names:
+        chosen = max(runs, key=lambda path: read_json(path / "metrics.json")["validation_ndcg@10"])
+        what = "the run of the best validation NDCG@10"
     dataset, embeddings = str(out / "dataset"), out / "embed"
-    commands = [["recommend", dataset, str(best), "--titles", "-o", "recommendations.csv"]]
+    commands = [["recommend", dataset, str(chosen), "--titles", "-o", "recommendations.csv"]]
     if embeddings.is_dir():
         commands.append(["similar", dataset, "ITEM", "--embeddings", str(embeddings)])
-    note("\n    tslrec ".join(["\nNext, with the run of the best validation NDCG@10 (ITEM is an item's id):",
-                             *map(shlex.join, commands)]))
+    note("\n    tslrec ".join([f"\nNext, with {what} (ITEM is an item's id):", *map(shlex.join, commands)]))
 
 
 def _cost(out: Path) -> str:

@@ -19,11 +19,22 @@ from tslrec_min.data.dataset import Dataset, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.item_vectors.artifact import write_embeddings
+from tslrec_min.pipeline.config import load_run_config
+from tslrec_min.pipeline.run import run
 from tslrec_min.recommenders.train import train
 from tslrec_min.runtime.progress import set_verbosity
 from tslrec_min.storage.artifacts import Recipe, write_artifact
 
-from .factories import COLD, PRETRAIN, SMALL, config_for, make_wheel, write_cycle, write_random_embeddings
+from .factories import (
+    COLD,
+    PRETRAIN,
+    SMALL,
+    config_for,
+    make_wheel,
+    write_cycle,
+    write_random_embeddings,
+    write_sums,
+)
 
 CPU = torch.device("cpu")
 FILES = {"tslrec_demo_wheel/a.bin": b"first file" * 1000, "tslrec_demo_wheel/b.txt": b"second"}
@@ -103,6 +114,14 @@ def trained(cold: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(cold, folder / "linear", TrainConfig(adapter="linear", **SMALL), embeddings_path=folder / "embed",
           device=CPU, threads=1)
     train(cold, folder / "none", TrainConfig(**SMALL), device=CPU, threads=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def summed(cycle_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run, out, by run.toml: arms without training, networks and sums, the best of which is for serving."""
+    folder = tmp_path_factory.mktemp("summed")
+    run(load_run_config(write_sums(folder, cycle_raw)), folder / "out")
     return folder
 
 

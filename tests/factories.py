@@ -70,6 +70,32 @@ name = "tslrec"
 embeddings = "tuned"
 adapter = "init"
 """
+SUMS = """
+source = "{raw}"
+seeds = [0, 1]
+[prepare]
+k_core = 2
+[train]
+width = 16
+blocks = 1
+max_len = 8
+batch_size = 32
+epochs = 2
+[evaluate]
+resamples = 200
+[[arms]]
+name = "popularity"
+model = "popularity"
+[[arms]]
+name = "titles"
+parts = ["popularity", "content:tfidf"]
+[[arms]]
+name = "ids"
+[[arms]]
+name = "system"
+parts = ["transitions", "ids", "content:tfidf"]
+"""
+"""Of a run that needs no language model: an opponent, networks, and sums of arms and of other parts."""
 SMALL = {"width": 16, "blocks": 1, "max_len": 8, "batch_size": 32, "epochs": 2, "learning_rate": 5e-3}
 LEARNING = {**SMALL, "epochs": 12, "dropout": 0.1}
 # Epochs enough for categories that follow the histories: what is random can't be learned.
@@ -108,6 +134,11 @@ def config_for(llm: Path, **changes: object) -> FinetuneConfig:
 
 def write_run(folder: Path, raw: Path, llm: Path, pretrain_epochs: int = 3) -> Path:
     (folder / "run.toml").write_text(RUN.format(raw=raw, llm=llm, pretrain_epochs=pretrain_epochs))
+    return folder / "run.toml"
+
+
+def write_sums(folder: Path, raw: Path) -> Path:
+    (folder / "run.toml").write_text(SUMS.format(raw=raw))
     return folder / "run.toml"
 
 

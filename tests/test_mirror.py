@@ -8,6 +8,7 @@ LONGER_THAN = 40
 """Lines. Shorter modules are tested with what uses them."""
 ELSEWHERE = {
     "api/test_api.py": ("__init__.py", "api/results.py"),  # the package offers what the API does, with its results
+    "configs/test_configs.py": ("configs/language_model.py", "configs/prepare.py", "configs/train.py"),
     "test_config_fields.py": ("errors.py",),  # messages that name several problems at once
     "robustness/test_kernel_inputs.py": ("runtime/validation.py",),  # it checks what kernels are given
     "llm/test_packed_decoder.py": ("llm/projections.py",),  # parts of its layers
@@ -20,8 +21,7 @@ ELSEWHERE = {
     "storage/test_checkpoints.py": ("storage/resumable.py",),  # runs that are resumed
     "embedding/test_store.py": ("embedding/plan.py", "cli/embed.py"),  # one run, shared out and resumed
     # A page has all sections:
-    "report/test_report.py": ("report/sections/accuracy.py", "report/sections/items.py",
-                              "report/sections/learning.py", "cli/report.py"),
+    "report/test_report.py": ("report/sections/accuracy.py", "report/sections/items.py", "cli/report.py"),
     # The suite runs them:
     "bench/test_suite.py": ("bench/chain.py", "bench/kernels.py", "bench/stages.py", "bench/tiny_model.py"),
     "bench/test_gate.py": ("cli/bench.py",),  # a command that does no more than call what is tested there, as are these

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -77,9 +78,7 @@ def test_run_takes_own_files_and_says_how_to_go_on(cycle_raw: Path, llm: Path, t
     assert "60 users, 24 items, 840 interactions; 0 left out by the 2-core" in result.stderr
     following = [shlex.split(line)[1:] for line in result.stderr.splitlines() if line.strip().startswith("tslrec ")]
     assert [words[0] for words in following] == ["recommend", "similar"]
-    best = max((tmp_path / "my runs" / "train").iterdir(),
-               key=lambda path: read_json(path / "metrics.json")["validation_ndcg@10"])
-    assert Path(following[0][2]).name == best.name
+    assert Path(following[0][2]) == Path("my runs", "serving") and "made again from all items" in result.stderr
     for words in following:
         assert tslrec(*[word.replace("ITEM", "i3") for word in words]).exit_code == 0, words
     written = (tmp_path / "recommendations.csv").read_text(encoding="utf-8")
@@ -118,4 +117,21 @@ def test_help_of_the_quickstart_names_a_config_that_loads() -> None:
     from tslrec_min.pipeline.config import load_run_config
 
     config = load_run_config(Path(str(files("tslrec_min") / "pipeline" / "quickstart.toml")))
-    assert len(config.arms) == 3 and config.seeds == [0, 1, 2]
+    assert len(config.arms) == 12 and config.seeds == [0, 1, 2] and config.serving
+
+
+def test_sums_say_how_to_go_on(summed: Path, tmp_path: Path) -> None:
+    shutil.copytree(summed / "out", tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "serving")
+    result = tslrec("run", summed / "run.toml", "-o", tmp_path / "out", "--no-serving", "--threads", 1)
+    assert result.exit_code == 0 and not (tmp_path / "out" / "serving").exists(), result.output
+    assert "Use system: of all arms" in result.stdout and "arm, with its parts and embeddings" in result.stdout
+    assert "Next, with the run of the best validation NDCG@10" in result.stderr
+    words, = [shlex.split(line)[1:] for line in result.stderr.splitlines() if line.strip().startswith("tslrec ")]
+    best = max((tmp_path / "out" / "train").iterdir(),
+               key=lambda path: read_json(path / "metrics.json")["validation_ndcg@10"])
+    assert words[0] == "recommend" and Path(words[2]) == best and "system" in best.name
+    assert tslrec(*words[:-1], tmp_path / "r.csv", "--threads", 1).exit_code == 0
+    result = tslrec("run", summed / "run.toml", "-o", tmp_path / "out", "--threads", 1)
+    assert "Next, with system, made again from all items" in result.stderr
+    assert str(tmp_path / "out" / "serving") in result.stderr and "serving" in result.stdout

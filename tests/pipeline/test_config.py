@@ -24,5 +24,37 @@ def test_arms_of_a_run_have_adapters_and_controls(tmp_path: Path) -> None:
         with pytest.raises(TslrecError, match=message):
             load_run_config(config)
     config.write_text('source = "x"\n[[arms]]\ncontrol = "random"\n')
-    with pytest.raises(TslrecError, match="control = random is only used with adapter; got adapter = none"):
+    with pytest.raises(TslrecError, match="control = random is only used with .* and adapter; got adapter = none"):
         load_run_config(config)
+
+
+def test_problems_of_single_keys_are_named_together(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('source = 1\nitems = 2\nencoder = 3\nserving = 1\nseeds = [0, 0]\ncolour = 1\n[[arms]]\n')
+    with pytest.raises(TslrecError) as caught:
+        load_run_config(config)
+    for message in ("source: expected a built-in", "items: expected a file", "encoder: expected a model",
+                    "serving: 1 is neither true nor false", "seeds: [0, 0] has duplicates", "unknown key 'colour'"):
+        assert message in str(caught.value)
+    for seeds in ("[]", "[-1]", "[true]", "0"):
+        config.write_text(f"seeds = {seeds}\n[[arms]]\n")
+        with pytest.raises(TslrecError, match="is not a list of integers from 0"):
+            load_run_config(config)
+
+
+def test_the_best_arm_is_made_for_serving_unless_the_file_says_no(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    for line, serving in (("", True), ("serving = true\n", True), ("serving = false\n", False)):
+        config.write_text(f"{line}[[arms]]\n")
+        assert load_run_config(config).serving is serving
+
+
+def test_sums_are_fitted_on_targets_that_nothing_has_learned(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    arms = '[[arms]]\nname = "ids"\n[[arms]]\nname = "sum"\nparts = ["ids", "itemknn"]\n'
+    for refit in ("validation", "all"):
+        config.write_text(f'[train]\nrefit = "{refit}"\n{arms}')
+        with pytest.raises(TslrecError, match="refit: the weights of arms with parts are fitted on validation targets"):
+            load_run_config(config)
+    config.write_text(arms)
+    assert load_run_config(config).encoder == "all-minilm-l6-v2"

@@ -3,13 +3,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+from tslrec_min.pipeline.config import load_run_config
+from tslrec_min.pipeline.run import run
+
 from ..factories import hashes, write_run
 
 
 def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
-    from tslrec_min.pipeline.config import load_run_config
-    from tslrec_min.pipeline.run import run
-
     config = write_run(tmp_path, cycle_raw, llm)
     config.write_text(config.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
     run(load_run_config(config), tmp_path / "out")
@@ -24,3 +26,66 @@ def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, ll
     assert hashes(tmp_path / "out") == expected
     assert [stage["name"] for stage in stages if stage["made"]] == [
         "train/1-ids-0", "train/2-untuned-0", "train/3-tslrec-0"]
+
+
+def made(out: Path, config: Path, **options: int) -> list[str]:
+    """Run, and return the stages that were made."""
+    return [stage["name"] for stage in run(load_run_config(config), out, **options)["stages"] if stage["made"]]
+
+
+def test_all_kinds_of_arms_are_made_once_and_kept(summed: Path) -> None:
+    result = run(load_run_config(summed / "run.toml"), summed / "out")
+    assert [stage["name"] for stage in result["stages"]] == [
+        "dataset", "embed-tfidf", "parts/content-tfidf", "parts/transitions", "train/1-popularity", "train/3-ids-0",
+        "train/3-ids-1", "train/2-titles", "train/4-system-0", "train/4-system-1", "evaluate",
+        "serving-parts/transitions", "serving-parts/content-tfidf", "serving-parts/3-ids-0", "serving"]
+    assert not any(stage["made"] for stage in result["stages"])
+    assert {arm: len(figures["runs"]) for arm, figures in result["evaluation"]["arms"].items()} == {
+        "popularity": 1, "titles": 1, "ids": 2, "system": 2}
+    assert result["best"] == "system" and result["advice"].startswith("Use system: ")
+    assert result["seconds"].keys() == result["evaluation"]["arms"].keys() and not result["category_neighbours"]
+
+
+def test_sums_are_resumed_after_an_interruption(summed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tslrec_min.recommenders import fuse
+
+    shutil.copytree(summed / "out", tmp_path / "out")
+    for name in ("train/2-titles", "train/4-system-0", "train/4-system-1", "evaluate", "serving"):
+        shutil.rmtree(tmp_path / "out" / name)
+    fitted, calls = fuse.fitted_sum, []
+
+    def interrupted(*arguments: object) -> object:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return fitted(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fuse, "fitted_sum", interrupted)
+        run(load_run_config(summed / "run.toml"), tmp_path / "out")
+    assert (tmp_path / "out" / "train" / "2-titles").is_dir()
+    assert not list((tmp_path / "out").rglob("*4-system*"))  # nor anything half made
+    assert made(tmp_path / "out", summed / "run.toml") == [
+        "train/4-system-0", "train/4-system-1", "evaluate", "serving"]
+    assert hashes(tmp_path / "out") == hashes(summed / "out")
+
+
+def test_several_jobs_make_the_same_sums(summed: Path, tmp_path: Path) -> None:
+    shutil.copytree(summed / "out", tmp_path / "out")
+    for name in ("train", "evaluate", "serving", "serving-parts"):
+        shutil.rmtree(tmp_path / "out" / name)
+    assert made(tmp_path / "out", summed / "run.toml", jobs=2, threads=1) == [
+        "train/1-popularity", "train/3-ids-0", "train/3-ids-1", "train/2-titles", "train/4-system-0",
+        "train/4-system-1", "evaluate", "serving-parts/transitions", "serving-parts/content-tfidf",
+        "serving-parts/3-ids-0", "serving"]
+    assert hashes(tmp_path / "out") == hashes(summed / "out")
+
+
+def test_a_changed_part_makes_its_sums_again(summed: Path, tmp_path: Path) -> None:
+    shutil.copytree(summed / "out", tmp_path / "out")
+    config = tmp_path / "run.toml"
+    config.write_text((summed / "run.toml").read_text().replace("epochs = 2", "epochs = 1"))
+    assert made(tmp_path / "out", config) == ["train/3-ids-0", "train/3-ids-1", "train/4-system-0", "train/4-system-1",
+                                              "evaluate", "serving-parts/3-ids-0", "serving"]
+    config.write_text(config.read_text().replace('"transitions", "ids", ', '"itemknn", "ids", '))
+    assert made(tmp_path / "out", config)[:4] == ["parts/itemknn", "train/4-system-0", "train/4-system-1", "evaluate"]

@@ -79,3 +79,12 @@ def page(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     result = tslrec("report", whole, "-o", out)
     assert result.exit_code == 0 and "1 run, " in result.stdout and not result.stderr
     return out.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def sums_page(summed: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page on a run without a language model, whose arms are sums and recommenders of all kinds."""
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    result = tslrec("report", summed / "out", "-o", out)
+    assert result.exit_code == 0 and not result.stderr, result.output  # nothing is lacking
+    return out.read_text(encoding="utf-8")

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tslrec_min.pipeline.config import load_run_config
+from tslrec_min.pipeline.trainings import Trainings
+from tslrec_min.report.collect import collect
+
 from ..factories import tslrec
 from .factories import headings, parsed
 
@@ -23,7 +27,8 @@ def test_single_stages_have_their_sections_alone(whole: Path, tmp_path: Path, st
     assert result.exit_code == 0 and "without" in result.stderr
     root = parsed((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert headings(root) == sections
-    lacking = {line.split(" artifact")[0] for line in root.itertext() if line.startswith("no ")}
+    lacking = {line.split(" artifact")[0] for line in root.itertext()
+               if line.startswith("no ") and " artifact" in line}
     roles = {"dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate"}
     assert lacking == {f"no {role}" for role in roles - set(stages)}
 
@@ -56,3 +61,39 @@ def test_stages_of_another_data_set_are_left_out_and_named(whole: Path, cycle: P
     root = parsed((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert headings(root) == ["Summary", "Data set", "How it was made"]
     assert "pretrain: was made from another dataset artifact than the one shown" in "".join(root.itertext())
+
+
+def test_artifacts_of_a_run_without_a_language_model_have_their_roles(summed: Path) -> None:
+    run, = collect([str(summed / "out")])
+    assert {role: [artifact.path.name for artifact in found] for role, found in run.stages.items() if found} == {
+        "dataset": ["dataset"], "embed-tfidf": ["embed-tfidf"], "part": ["content-tfidf", "transitions"],
+        "train": ["1-popularity", "2-titles", "3-ids-0", "3-ids-1", "4-system-0", "4-system-1"],
+        "evaluate": ["evaluate"], "serving": ["serving", "3-ids-0", "content-tfidf", "transitions"]}
+    assert not run.missing and not run.left_out and list(run.spreads) == ["embed-tfidf"]
+    assert [arm for arm, _ in run.trainings()] == ["popularity", "titles", "ids", "ids", "system", "system"]
+
+
+def test_a_run_takes_as_long_as_all_that_it_was_made_from(summed: Path, whole: Path) -> None:
+    for folder, config in (summed / "out", summed / "run.toml"), (whole, whole.parent / "run.toml"):
+        run, = collect([str(folder)])
+        expected = Trainings(load_run_config(config), folder).seconds()
+        for arm, runs in run.runs().items():
+            assert sum(map(run.seconds, runs)) / len(runs) == pytest.approx(expected[arm])
+        assert run.runs().keys() == expected.keys()
+
+
+def test_what_recommenders_were_made_from_is_missed(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    for stage, missing in (("embed-untuned", ["embed-untuned"]), ("finetune", ["finetune", "embed-untuned"]),
+                           ("dataset", ["dataset", "finetune", "embed-untuned"])):
+        shutil.rmtree(tmp_path / "run" / stage)
+        assert collect([str(tmp_path / "run")])[0].missing == missing
+
+
+def test_figures_that_need_all_runs_are_left_out_without_one(summed: Path, tmp_path: Path) -> None:
+    shutil.copytree(summed / "out", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "train" / "3-ids-1")
+    assert collect([str(tmp_path / "run")])[0].runs() == {}
+    assert tslrec("report", tmp_path / "run", "-o", tmp_path / "r.html").exit_code == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Use system" not in text and "time a run" not in text and "than the first arm" in text

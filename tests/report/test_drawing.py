@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tslrec_min.report.drawing import draw
+from tslrec_min.report.drawing import draw, style
 
 pytest.importorskip("matplotlib")
 
@@ -19,3 +19,8 @@ def test_pictures_are_not_as_the_users_own_settings_have_them() -> None:
 
     with matplotlib.rc_context({"axes.facecolor": "red", "xtick.labelsize": 30, "text.usetex": True}):
         assert draw(paint, "a", "A picture") == plain
+
+
+def test_many_lines_look_different() -> None:
+    looks = [(style(group)["color"], style(group)["linestyle"]) for group in range(32)]
+    assert len(set(looks)) == 32

@@ -142,8 +142,8 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
         dataset: folder of `prepare`.
         out: folder of the embeddings.
         finetuned: folder of `finetune`. Give this or `model`.
-        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id; a decoder gets the default
-            prompt, an encoder the title alone. ``tfidf``: no language model, but the words of the titles.
+        model: a model without fine-tuning: an alias, a .gguf file, a folder or hub id. A decoder gets the
+            default prompt, an encoder the title alone. ``tfidf``: no model, but the words of the titles.
         tfidf_width: dimensions of the vectors with ``tfidf``; None: 192.
         append_to: older embeddings of the same model; items whose prompt they contain keep their vector.
         device, threads, existing: as for `pretrain`; the device is that of the torch engine.
@@ -179,7 +179,7 @@ def embed(dataset: StrPath, out: StrPath, *, finetuned: StrPath | None = None, m
 def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, embedding_ids: StrPath | None = None,
           ignore_unknown_items: bool = False, refit_from: StrPath | None = None, device: str = "cpu",
           threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
-    """Train a recommender, with item embeddings through an adapter or without, or make one without training.
+    """Train a network on item ids or, through an adapter, item embeddings; or make a recommender without training.
 
     >>> ids = tslrec_min.train("dataset", "ids", epochs=2, width=8)
     >>> sasrec = tslrec_min.train("dataset", "sasrec", embeddings="embed", adapter="init", epochs=2, width=8)
@@ -213,8 +213,8 @@ def train(dataset: StrPath, out: StrPath, *, embeddings: StrPath | None = None, 
 
 @with_options(configs.EvaluateConfig)
 def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[StrPath]], *,
-             out: StrPath | None = None, device: str = "cpu", threads: int | None = None, existing: str = "refuse",
-             **options: Any) -> Result:
+             out: StrPath | None = None, list_vectors: StrPath | None = None, device: str = "cpu",
+             threads: int | None = None, existing: str = "refuse", **options: Any) -> Result:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR, and paired tests.
 
     >>> report = tslrec_min.evaluate("dataset", {"ids": "ids", "tslrec": ["sasrec"]}, resamples=100)
@@ -228,6 +228,7 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
         runs: name of an arm -> its folders of `train` or `fuse`, one per seed; or folders or strings ``NAME=PATH``, as
             for the command. The other arms are compared with the first one.
         out: folder for the metrics and every user's rank; None: nothing is stored.
+        list_vectors: folder of `embed` or file of item vectors, to report the distance of the items of a list.
         device, threads, existing: as for `pretrain`.
 
     Returns:
@@ -242,5 +243,5 @@ def evaluate(dataset: StrPath, runs: StrPath | Sequence[StrPath] | Mapping[str, 
 
     config = from_mapping(configs.EvaluateConfig, options, "evaluate")
     report = evaluate_runs(Path(dataset), arguments.arms(runs), config, out=arguments.path(out),
-                           **arguments.settings(device, threads, existing))
+                           list_vectors=arguments.path(list_vectors), **arguments.settings(device, threads, existing))
     return Result(arguments.path(out), report, lambda: report_rows(report))

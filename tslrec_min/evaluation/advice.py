@@ -17,7 +17,7 @@ def advice(report: Mapping[str, Any], validation: Mapping[str, float]) -> str:
         validation: every arm's validation NDCG@10. The choice is made by it, never by the figures of the report.
     """
     baseline, *others = report["arms"]
-    best = max(validation, key=lambda arm: (validation[arm], arm == baseline))
+    best = best_arm(report, validation)
     figure = report["arms"][best]["filtered"]["ndcg@10"]["mean"]
     text = f"Use {best}: of all arms it has the highest NDCG@10 on validation targets, {validation[best]:.4f}; "
     text += f"on {report['split']} targets {figure:.4f}"
@@ -29,6 +29,12 @@ def advice(report: Mapping[str, Any], validation: Mapping[str, float]) -> str:
         text += f", {verdict} {baseline} (p = {test['p_holm']:.4f}, Holm)"
     no_better = [arm for arm in others if arm in tests and not is_better(tests[arm])]
     return text + "." + (f" No better than {baseline}: {', '.join(no_better)}." if no_better else "")
+
+
+def best_arm(report: Mapping[str, Any], validation: Mapping[str, float]) -> str:
+    """Return the arm of the highest validation NDCG@10; of equal ones the opponent, else the earliest."""
+    baseline, *_ = report["arms"]
+    return max(validation, key=lambda arm: (validation[arm], arm == baseline))
 
 
 def is_better(test: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..recommenders.learned import KINDS, TRAINING
 from ..runtime.validation import check_range
 from ..storage.arrays import load_arrays
 from ..storage.artifacts import open_artifact, read_json
-from .summary import RanksOfArms, UserGroups
+from .summary import BEYOND_ACCURACY, RanksOfArms, UserGroups, over_runs
 
 COUNTS = ("greater", "equal", "n_candidates")
 
@@ -40,6 +40,10 @@ class Results:
     """External ids, [E]."""
     learned_from: str = TRAINING
     """What all runs learned from, see `recommenders.learned`."""
+    list_figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Arm -> the figures of its recommended lists, see `lists.figures_of_arms`; none from older versions."""
+    list_vectors: str | None = None
+    """Hash of the item vectors behind the distances among these figures."""
 
 
 def save_ranks(folder: Path, ranks: RanksOfArms, groups: UserGroups, user_ids: Sequence[str]) -> None:
@@ -64,13 +68,14 @@ def load_results(path: Path) -> Results:
     Raises:
         TslrecError: it is missing, damaged, another artifact, or from a version that stored no groups.
     """
-    config = open_artifact(path, "evaluate").config
+    artifact = open_artifact(path, "evaluate")
     arrays = load_arrays(path / "ranks.npz", ("users/target", "users/training_length", "users/head"))
     try:
-        return _results(path, config, read_json(path / "metrics.json"), arrays)
+        results = _results(path, artifact.config, read_json(path / "metrics.json"), arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise TslrecError(f"{path} is not what tslrec evaluate writes ({type(error).__name__}: {error}); run it again"
                           ) from None
+    return replace(results, list_vectors=artifact.record["inputs"].get("list_embeddings"))
 
 
 def _results(path: Path, config: Mapping[str, Any], report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
@@ -95,5 +100,8 @@ def _results(path: Path, config: Mapping[str, Any], report: Mapping[str, Any], a
     learned, = {values.get("learned_from", TRAINING) for values in report["arms"].values()}  # the same for all
     if learned not in KINDS:
         raise ValueError(f"learned_from is {learned!r}")
+    lists = {arm: {name: over_runs([float(value) for value in figures["runs"]])
+                   for name, figures in values.get(BEYOND_ACCURACY, {}).items()}
+             for arm, values in report["arms"].items()}
     return Results(path, report["split"], report["data"], config["head_share"], run_names, ranks, groups, user_ids,
-                   learned)
+                   learned, lists)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..errors import TslrecError
 from ..recommenders.learned import described
 from .arms import parse_named_folder
 from .artifact import COUNTS, Results, load_results
-from .summary import report_of, summarise
+from .summary import BEYOND_ACCURACY, report_of, summarise
 
 
 def compare(specifications: Sequence[str], config: EvaluateConfig, *, baseline: str | None = None,
@@ -49,8 +49,18 @@ def compare(specifications: Sequence[str], config: EvaluateConfig, *, baseline: 
     ranks = {protocol: {arm: origin[arm].ranks[protocol][arm] for arm in order} for protocol in first.ranks}
     chosen = {} if metrics is None else {"metrics": metrics, "tested": metrics}
     summary = summarise(ranks, first.groups, replace(config, split=first.split, head_share=first.head_share), **chosen)
-    return report_of(first.split, first.data, {arm: origin[arm].run_names[arm] for arm in order}, summary,
-                     first.learned_from)
+    report = report_of(first.split, first.data, {arm: origin[arm].run_names[arm] for arm in order}, summary,
+                       first.learned_from)
+    return report | {"arms": {arm: values | _list_figures(arm, origin) for arm, values in report["arms"].items()}}
+
+
+def _list_figures(arm: str, origin: Mapping[str, Results]) -> dict[str, Any]:
+    """Return the figures of an arm's lists that all arms have; distances by other vectors can't be compared."""
+    names = [name for name in origin[arm].list_figures[arm]
+             if all(name in results.list_figures[other] for other, results in origin.items())]
+    if len({results.list_vectors for results in origin.values()}) > 1:
+        names = [name for name in names if not name.startswith("distance@")]
+    return {BEYOND_ACCURACY: {name: origin[arm].list_figures[arm][name] for name in names}} if names else {}
 
 
 def _named_results(specification: str) -> Results:
@@ -63,6 +73,7 @@ def _named_results(specification: str) -> Results:
                           f"({', '.join(map(repr, results.run_names))}); only results of one arm can be renamed")
     old, = results.run_names
     return replace(results, run_names={name: results.run_names[old]},
+                   list_figures={name: results.list_figures[old]},
                    ranks={protocol: {name: of_arms[old]} for protocol, of_arms in results.ranks.items()})
 
 

@@ -26,6 +26,8 @@ from ..recommenders.learned import TRAINING
 from ..runtime.validation import Int64Array, check_length
 
 TESTED_METRICS = ("hr@10", "ndcg@10")
+BEYOND_ACCURACY = "beyond_accuracy"
+"""Key of an arm's figures of recommended lists, see `lists`; reports of older versions and of `compare` have none."""
 
 BoolArray = NDArray[np.bool_]
 RanksOfArms = Mapping[str, Mapping[str, Sequence[Ranks]]]
@@ -164,16 +166,17 @@ def report_of(split: str, data: Mapping[str, Any], run_names: Mapping[str, Seque
 
 
 def report_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the figures of a report, one row per arm, protocol, group and metric.
+    """Return the figures of a report, one row per arm, protocol, group and metric; those of lists are of ``all`` users.
 
     ``relative`` is to the first arm; it, ``p`` and ``p_holm`` are None where there is no such figure.
     """
     tests = {(test["arm"], "filtered", test["group"], test["metric"]): test for test in report["comparisons"]}
     users = {"all": report["data"]["evaluated_users"]} | report["groups"]["users"]
     baseline, *_ = report["arms"]
+    lists = {(arm, "filtered"): summary.get(BEYOND_ACCURACY, {}) for arm, summary in report["arms"].items()}
     figures = {(arm, protocol, group, metric): values for arm, summary in report["arms"].items()
                for protocol, groups in summary["groups"].items()
-               for group, of_group in ({"all": summary[protocol]} | groups).items()
+               for group, of_group in ({"all": summary[protocol] | lists.get((arm, protocol), {})} | groups).items()
                for metric, values in of_group.items()}
     rows = []
     for (arm, protocol, group, metric), values in figures.items():

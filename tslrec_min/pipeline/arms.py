@@ -65,8 +65,9 @@ def parse_arms(given: Any, shared: Mapping[str, Any], problems: list[str]) -> li
             problems.append(f"{where}: name: {name!r} is not a string of printable characters")
             continue
         if "parts" in arm:
-            problems += [f"{where}: {problem}" for problem in _problems_of_sum(arm, given)]
-            arms.append(Arm(number, name, "none", TrainConfig(), tuple(map(str, arm["parts"]))))
+            wrong = _problems_of_sum(arm, given)
+            problems += [f"{where}: {problem}" for problem in wrong]
+            arms.append(Arm(number, name, "none", TrainConfig(), () if wrong else tuple(arm["parts"])))
             continue
         own = {key: value for key, value in arm.items() if key not in _KEYS}
         try:

@@ -18,7 +18,7 @@ _SECTIONS: dict[str, type] = {
     "prepare": configs.PrepareConfig, "pretrain": configs.PretrainConfig, "finetune": configs.FinetuneConfig,
     "embed": configs.EmbedConfig, "train": TrainConfig, "evaluate": configs.EvaluateConfig}
 _ADAPTER_KEYS = {item.name for item in fields(AdapterConfig)}
-_KEYS = ("source", "items", "encoder", "seeds", "arms", *_SECTIONS)
+_KEYS = ("source", "items", "encoder", "serving", "seeds", "arms", *_SECTIONS)
 ENCODER = "all-minilm-l6-v2"
 
 
@@ -31,6 +31,8 @@ class RunConfig:
     items: str | None
     encoder: str
     """Model of the arms with embeddings of an encoder."""
+    serving: bool
+    """Whether the best arm is made again from all items at the end."""
     seeds: list[int]
     arms: list[Arm]
     stages: Mapping[str, Any] = field(repr=False)
@@ -77,9 +79,13 @@ def load_run_config(path: Path) -> RunConfig:
         problems.append("items: expected a file with titles")
     if not isinstance(values.get("encoder", ""), str):
         problems.append("encoder: expected a model, as for tslrec embed --model")
+    serving = values.get("serving", True)
+    if not isinstance(serving, bool):
+        problems.append(f"serving: {serving!r} is neither true nor false")
     if problems:
         raise TslrecError(f"{path}: " + "; ".join(problems))
-    return RunConfig(values.get("source"), values.get("items"), values.get("encoder", ENCODER), seeds, arms, stages)
+    return RunConfig(values.get("source"), values.get("items"), values.get("encoder", ENCODER), serving, seeds, arms,
+                     stages)
 
 
 def _refit_problems(arms: Sequence[Arm], stages: Mapping[str, Any]) -> list[str]:

@@ -25,7 +25,8 @@ from ..storage.atomic import sole_run
 from ..storage.existing import Existing
 from .arms import embeddings_of
 from .config import RunConfig
-from .trainings import EMBEDDED, Trainings
+from .serving import for_serving
+from .trainings import EMBEDDED, Recommenders, Trainings, make_run, make_sum
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -48,11 +49,19 @@ class _Runner:
         work(self.out / name)
         self._account(name, before)
 
-    def train_all(self, trainings: Mapping[str, dict[str, Any]], jobs: int, compute: dict[str, Any]) -> None:
+    def make(self, recommenders: Recommenders, jobs: int, compute: dict[str, Any]) -> None:
+        """Make recommenders, training `jobs` at a time."""
+        for name, arguments in recommenders.alone.items():
+            self(name, partial(make_run, **arguments, **compute))
+        self._train_all(recommenders.trained, jobs, compute)
+        for name, arguments in recommenders.sums.items():
+            self(name, partial(make_sum, **arguments, **compute))
+
+    def _train_all(self, trainings: Mapping[str, dict[str, Any]], jobs: int, compute: dict[str, Any]) -> None:
         """Run trainings (name of the folder -> arguments), `jobs` at a time in processes that share the threads."""
         if jobs == 1:
             for name, arguments in trainings.items():
-                self(name, partial(_train, **arguments, **compute))
+                self(name, partial(make_run, **arguments, **compute))
             return
         own = compute | {"threads": max(1, compute["threads"] // jobs)}
         before = {name: self._record(name) for name in trainings}
@@ -83,24 +92,12 @@ class _Runner:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _fuse(out: Path, dataset: Path, parts: Mapping[str, Path], **compute: Any) -> None:
-    from ..recommenders.fuse import Part, fuse
-
-    fuse(dataset, [Part(name, path) for name, path in parts.items()], out, **compute)
-
-
-def _train(out: Path, **arguments: Any) -> None:
-    from ..recommenders.train import train
-
-    train(out=out, **arguments)
-
-
 def _train_alone(out: Path, **arguments: Any) -> None:
     """Train in a separate process, without a progress bar, as several would overwrite each other."""
     import torch
 
     torch.set_num_threads(arguments["threads"])
-    _train(out, **arguments | {"label": ""})
+    make_run(out, **arguments | {"label": ""})
 
 
 def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path | None = None,
@@ -117,9 +114,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         jobs: number of recommenders trained at the same time, in separate processes that share the threads.
 
     Returns:
-        ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``seconds`` to make one
-        run of each arm, ``stages`` with time and memory of each, and ``category_neighbours`` by folder of item
-        embeddings.
+        ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``best``, the arm that
+        it names, ``seconds`` to make one run of each arm, ``stages`` with time and memory of each, and
+        ``category_neighbours`` by folder of item embeddings.
 
     Raises:
         TslrecError: a stage fails (finished stages are kept), or another run is using `out`.
@@ -129,7 +126,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
     from ..embedding.tfidf import embed_tfidf
-    from ..evaluation.advice import advice
+    from ..evaluation.advice import advice, best_arm
     from ..evaluation.evaluate import evaluate
     from ..finetuning.finetune import finetune
     from ..llm.prompts import template_of
@@ -163,18 +160,19 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         runner = _Runner(out, bar)
         for name, work in before.items():
             runner(name, work)
-        for name, arguments in plan.alone.items():
-            runner(name, partial(_train, **arguments, **compute))
-        runner.train_all(plan.trained, jobs, compute)
-        for name, parts in plan.sums.items():
-            runner(name, partial(_fuse, dataset=dataset, parts=parts, **compute))
+        runner.make(plan, jobs, compute)
         runner("evaluate", lambda path: evaluate(dataset, plan.runs, settings["evaluate"], out=path, **compute))
+        evaluation, scores = read_json(out / "evaluate" / "metrics.json"), plan.validation_scores()
+        best = best_arm(evaluation, scores)
+        if config.serving:
+            serving = for_serving(plan, best, out)
+            bar.total += serving.count
+            runner.make(serving, jobs, compute)
     neighbours = {} if "tuned" not in wanted else {
         EMBEDDED[kind]: category_neighbours(dataset, pretrained, out / EMBEDDED[kind])
         for kind in ("untuned", "tuned") if kind in wanted}
-    evaluation = read_json(out / "evaluate" / "metrics.json")
-    return {"evaluation": evaluation, "advice": advice(evaluation, plan.validation_scores()),
-            "seconds": plan.seconds(), "stages": runner.stages, "category_neighbours": neighbours}
+    return {"evaluation": evaluation, "advice": advice(evaluation, scores), "best": best, "seconds": plan.seconds(),
+            "stages": runner.stages, "category_neighbours": neighbours}
 
 
 def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ class Scorer(ABC):
 
 
 def rank(scorer: Scorer, evaluation: Evaluation, protocols: Sequence[SeenItems | None], *, device: torch.device,
-         threads: int = 1) -> list[Ranks]:
+         threads: int = 1, watch: Callable[[Scores, np.ndarray], None] | None = None) -> list[Ranks]:
     """Return the ranks of all targets over the full catalogue; under torchrun each process ranks a part of them.
 
     Args:
@@ -69,6 +69,7 @@ def rank(scorer: Scorer, evaluation: Evaluation, protocols: Sequence[SeenItems |
         protocols: the items to leave out, for each of the rankings to return; None: no items.
         device: where processes exchange their results.
         threads: threads of the kernels.
+        watch: called with the scores of every block and its users, int64 [B], so that they are made only once.
 
     Raises:
         TslrecError: scores are not finite.
@@ -79,6 +80,8 @@ def rank(scorer: Scorer, evaluation: Evaluation, protocols: Sequence[SeenItems |
     for part, scores in scorer.blocks(evaluation.histories, users, threads=threads):
         for of_protocol, seen in zip(found, protocols, strict=True):
             of_protocol.append(scores.rank(targets[part], seen, users=users[part], num_threads=threads))
+        if watch:
+            watch(scores, users[part])
     return [gathered_ranks(joined(parts), mine, len(evaluation.users), device) for parts in found]
 
 

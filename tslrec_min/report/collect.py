@@ -11,6 +11,7 @@ from typing import Any
 from ..categories.artifact import Categories, load_categories
 from ..data.dataset import Dataset, load_dataset
 from ..embedding.quality import neighbour_share
+from ..embedding.tfidf import TFIDF
 from ..errors import TslrecError, missing_path
 from ..evaluation.arms import parse_named_folder
 from ..evaluation.artifact import Results, load_results
@@ -21,9 +22,16 @@ from .statistics import FloatArray, principal_plane
 
 _EXPECTED = "give the folder of a tslrec run, or of one of its stages"
 KINDS = ("dataset", "pretrain", "finetune", "embed-untuned", "embed", "train", "evaluate")
-"""Roles of artifacts in the order of the method; an embed artifact of a model as it is has the role embed-untuned."""
-ITEM_VECTORS = {"embed-untuned": ("embed-untuned", "states"), "embed": ("embed", "states"),
-                "preferences": ("embed", "preferences")}
+"""Roles of the artifacts of the method, in its order; an embed artifact of a model as it is has the role
+embed-untuned."""
+EMBEDS = ("embed-tfidf", "embed-encoder", "embed-untuned", "embed")
+"""Roles of embed artifacts: of the titles' words, an encoder, a language model, and that model fine-tuned."""
+PART, SERVING = "part", "serving"
+"""Roles of train artifacts that are no arms: parts of sums, and what learned from everything."""
+ROLES = ("dataset", "pretrain", "finetune", *EMBEDS, PART, "train", "evaluate", SERVING)
+"""All roles, in the order of a run."""
+_SEVERAL = ("train", PART, SERVING)
+ITEM_VECTORS = {role: (role, "states") for role in EMBEDS} | {"preferences": ("embed", "preferences")}
 """Name of the item vectors -> role of the artifact that has them, and their kind there."""
 MAX_NEIGHBOUR_ITEMS = 30_000
 """Maximum number of items for which neighbours are computed; more would take minutes."""
@@ -48,7 +56,7 @@ class Run:
 
     name: str
     stages: Mapping[str, Sequence[Artifact]]
-    """Role -> its artifacts; at most one, except for train."""
+    """Role of `ROLES` -> its artifacts; at most one, except for recommenders."""
     left_out: Sequence[str]
     """Artifacts that are not shown, and why; for the reader."""
     failed_parity: Mapping[str, Any] | None
@@ -64,9 +72,24 @@ class Run:
         return read_json(stage.path / name) if stage else None
 
     @cached_property
+    def artifacts(self) -> dict[str, Artifact]:
+        """All artifacts by their hashes; of equal ones the first by role: one for serving may equal a part."""
+        artifacts: dict[str, Artifact] = {}
+        for artifact in (each for role in ROLES for each in self.stages[role]):
+            artifacts.setdefault(artifact.hash, artifact)
+        return artifacts
+
+    @cached_property
     def missing(self) -> list[str]:
-        """Roles without an artifact."""
-        return [role for role in KINDS if not self.stages[role]]
+        """Roles of `KINDS` without an artifact; where recommenders and results are there, those they were made from."""
+        absent = [role for role in KINDS if not self.stages[role]]
+        if not self.stages["train"] or not self.stages["evaluate"]:
+            return absent
+        inputs = [pair for artifact in self.artifacts.values() for pair in artifact.record["inputs"].items()]
+        needed = {name for name, _ in inputs}
+        if any(name == "embeddings" and value not in self.artifacts for name, value in inputs):
+            needed |= {"embed", "embed-untuned"}
+        return [role for role in absent if role in needed]
 
     @cached_property
     def dataset(self) -> Dataset | None:
@@ -110,12 +133,41 @@ class Run:
             spreads[name] = Spread(*principal_plane(embeddings), share)
         return spreads
 
-    def trainings(self) -> list[tuple[str, Artifact]]:
-        """Return every trained recommender with its arm: the one that evaluate recorded, or the folder's name."""
+    @cached_property
+    def arms(self) -> dict[str, str]:
+        """Hash of every evaluated recommender -> its arm."""
         stage = self.stage("evaluate")
-        arms = {} if stage is None else {value: arm.rpartition("[")[0] for arm, value in stage.record["inputs"].items()
-                                         if arm.endswith("]")}
-        return [(arms.get(artifact.hash, artifact.path.name), artifact) for artifact in self.stages["train"]]
+        return evaluated(stage) if stage else {}
+
+    def trainings(self) -> list[tuple[str, Artifact]]:
+        """Return every recommender with its arm: the one that evaluate recorded, or the folder's name."""
+        return [(self.arms.get(value, artifact.path.name), artifact)
+                for value, artifact in {artifact.hash: artifact for artifact in self.stages["train"]}.items()]
+
+    def runs(self) -> dict[str, list[Artifact]]:
+        """Return the runs of every evaluated arm; none if any is not there."""
+        if not all(value in self.artifacts for value in self.arms):
+            return {}
+        runs: dict[str, list[Artifact]] = {}
+        for value, arm in self.arms.items():
+            runs.setdefault(arm, []).append(self.artifacts[value])
+        return runs
+
+    def seconds(self, artifact: Artifact) -> float:
+        """Return the time that an artifact took, with all artifacts of the run it was made from but the data set."""
+        found, new = {artifact.hash: artifact}, [artifact]
+        while new:
+            inputs = {value: self.artifacts[value] for value in new.pop().record["inputs"].values()
+                      if value in self.artifacts and value not in found}
+            inputs = {value: made for value, made in inputs.items() if made.record["kind"] != "dataset"}
+            found |= inputs
+            new += inputs.values()
+        return float(sum(each.record["wall_seconds"] for each in found.values()))
+
+
+def evaluated(stage: Artifact) -> dict[str, str]:
+    """Return the hash of every recommender that an evaluate artifact is about -> its arm."""
+    return {value: arm.rpartition("[")[0] for arm, value in stage.record["inputs"].items() if arm.endswith("]")}
 
 
 def collect(specifications: Sequence[str]) -> list[Run]:
@@ -178,26 +230,43 @@ def _opened(folder: Path) -> Artifact:
 
 
 def _role(artifact: Artifact) -> str:
-    kind = str(artifact.record["kind"])
-    return "embed-untuned" if kind == "embed" and "finetune" not in artifact.record["inputs"] else kind
+    kind, config = str(artifact.record["kind"]), artifact.config
+    if kind == "train":
+        return SERVING if config.get("refit") == "all" else kind
+    if kind != "embed" or "finetune" in artifact.record["inputs"]:
+        return kind
+    if config.get("model") == TFIDF:
+        return "embed-tfidf"
+    return "embed-encoder" if "encoder" in config else "embed-untuned"
 
 
 def _run(name: str, artifacts: Sequence[Artifact], failed_parity: Mapping[str, Any] | None) -> Run:
     """Sort artifacts by role and leave out those that were made from other artifacts than the ones shown."""
-    stages: dict[str, list[Artifact]] = {role: [] for role in KINDS}
+    stages: dict[str, list[Artifact]] = {role: [] for role in ROLES}
     left_out: list[str] = []
-    for artifact in sorted(artifacts, key=lambda each: KINDS.index(_role(each)) if _role(each) in KINDS else -1):
+    for artifact in sorted(artifacts, key=lambda each: ROLES.index(_role(each)) if _role(each) in ROLES else -1):
         role = _role(artifact)
-        if role not in KINDS:
+        if role not in ROLES:
             left_out.append(f"{artifact.path.name}: reports do not show artifacts of kind {role}")
             continue
         other = [kind for kind in ("dataset", "pretrain", "finetune") if stages[kind]
                  and artifact.record["inputs"].get(kind, stages[kind][0].hash) != stages[kind][0].hash]
         if other:
             left_out.append(f"{artifact.path.name}: was made from another {other[0]} artifact than the one shown")
-        elif stages[role] and role != "train":
+        elif stages[role] and role not in _SEVERAL:
             raise TslrecError(f"the run {name!r} has two {role} artifacts, {stages[role][0].path} and {artifact.path}; "
                               "give one of them, or give each run as a folder of its own")
         else:
             stages[role].append(artifact)
+    _set_parts_apart(stages)
     return Run(name, stages, left_out, None if stages["finetune"] else failed_parity)
+
+
+def _set_parts_apart(stages: dict[str, list[Artifact]]) -> None:
+    """Give recommenders that were not evaluated, but are parts of sums that were, a role of their own."""
+    if not stages["evaluate"]:
+        return
+    arms = evaluated(stages["evaluate"][0])
+    in_sums = {value for artifact in stages["train"] for value in artifact.record["inputs"].values()}
+    stages[PART] = [run for run in stages["train"] if run.hash in in_sums and run.hash not in arms]
+    stages["train"] = [run for run in stages["train"] if run not in stages[PART]]

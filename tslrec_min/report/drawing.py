@@ -71,8 +71,8 @@ def _inline(document: str, name: str, title: str) -> Markup:
 
 
 def style(group: int) -> dict[str, Any]:
-    """Return the colour and dashes of a group of lines."""
-    return {"color": SERIES[group % len(SERIES)], "linestyle": DASHES[group % len(DASHES)]}
+    """Return the colour and dashes of a group of lines, different for the first 32 groups."""
+    return {"color": SERIES[group % len(SERIES)], "linestyle": DASHES[(group + group // len(SERIES)) % len(DASHES)]}
 
 
 def legend(labels: Sequence[str]) -> Markup:

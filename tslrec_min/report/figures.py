@@ -37,6 +37,19 @@ def curves(name: str, title: str, lines: Sequence[tuple[int, Sequence[float]]], 
     return draw(paint, name, title)
 
 
+def weights(name: str, title: str, lines: Sequence[tuple[int, Mapping[str, float]]]) -> Markup:
+    """Draw the weights of the parts of a sum, (group, weight by training interactions of an item) each."""
+    def paint(axes: Axes) -> None:
+        for group, of_part in lines:
+            axes.plot([int(frequency) for frequency in of_part], list(of_part.values()), marker="o", markersize=3,
+                      **style(group))
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set(xlabel="training interactions of the item", ylabel="weight", xscale="log")
+        plain_numbers(axes)
+
+    return draw(paint, name, title)
+
+
 def histogram(name: str, title: str, values: np.ndarray, xlabel: str, ylabel: str) -> Markup:
     """Draw a histogram of values, int64 [n]; the x axis is logarithmic if they differ more than tenfold."""
     counts, edges = bins(values)

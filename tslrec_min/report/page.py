@@ -27,7 +27,7 @@ _PAGE_DOTS, _MAP_DOTS = 24_000, 3000
 
 def page(runs: Sequence[Run]) -> str:
     """Return the page on runs, at least one: the same bytes for the same artifacts."""
-    dots = min(_MAP_DOTS, _PAGE_DOTS // (2 * len(runs)))
+    dots = min(_MAP_DOTS, _PAGE_DOTS // max(1, sum(len(run.spreads) for run in runs)))
     parts = [{"anchor": f"run-{number}", "name": run.name, "facts": facts(run),
               "sections": _sections(run, f"run-{number}", dots)} for number, run in enumerate(runs, 1)]
     html, css = ((files("tslrec_min") / "report" / name).read_text("utf-8") for name in ("template.html", "style.css"))

@@ -8,13 +8,14 @@ import numpy as np
 from markupsafe import Markup
 
 from ...embedding.quality import chance_share
-from ..collect import Run, Spread
+from ..collect import EMBEDS, Run, Spread
 from ..drawing import dot
 from ..figures import category_colors, category_sizes, item_map
 from ..text import quoted
 
 _EXAMPLES = 5
-_WHEN = {"embed-untuned": "before fine-tuning", "embed": "after fine-tuning",
+_WHEN = {"embed-tfidf": "by words (TF-IDF)", "embed-encoder": "of an encoder",
+         "embed-untuned": "before fine-tuning", "embed": "after fine-tuning",
          "preferences": "after fine-tuning, as preferences"}
 _MADE_OF = {"preferences": " (what the head makes of the embeddings)"}
 
@@ -44,7 +45,7 @@ def categories(run: Run, name: str) -> dict[str, Any] | None:
 
 def maps(run: Run, name: str, most: int) -> dict[str, Any] | None:
     """Return the section on the item embeddings, with at most `most` dots a map, or None without embeddings."""
-    described = {role: about for role in ("embed-untuned", "embed") if (about := run.file(role, "embed.json"))}
+    described = {role: about for role in EMBEDS if (about := run.file(role, "embed.json"))}
     if not described:
         return None
     figures = {"items × numbers": "{items:,} × {width:,}", "engine": "{engine}",
@@ -60,14 +61,16 @@ def _pictures(run: Run, n_items: int, name: str, most: int) -> dict[str, Any]:
     labels = run.categories.labels[1:] if run.categories else np.zeros(n_items, np.int64)
     colors = category_colors(int(labels.max()) + 1)
     shown = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int))
-    pictures = [(item_map(f"{name}-{which}", f"Map of the item embeddings {_WHEN[which]}, coloured by latent category",
-                          spread.points[shown], labels[shown], colors), _caption(run, which, spread))
+    how = ", coloured by latent category" if run.categories else ""
+    pictures = [(item_map(f"{name}-{which}", f"Map of the item embeddings {_WHEN[which]}{how}", spread.points[shown],
+                          labels[shown], colors), _caption(run, which, spread))
                 for which, spread in run.spreads.items()]
     return {"pictures": pictures, "shown": len(shown), "items": len(labels), "colored": run.categories is not None}
 
 
 def _caption(run: Run, which: str, spread: Spread) -> str:
-    caption = (f"{_WHEN[which].capitalize()}{_MADE_OF.get(which, '')}: the plane holds {spread.variance:.0%} of the "
+    when = _WHEN[which]
+    caption = (f"{when[0].upper()}{when[1:]}{_MADE_OF.get(which, '')}: the plane holds {spread.variance:.0%} of the "
                "variance.")
     if spread.neighbour_share is None or run.categories is None:
         return caption

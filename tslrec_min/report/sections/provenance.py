@@ -6,22 +6,34 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ...configs import EmbedConfig, EvaluateConfig, FinetuneConfig, PrepareConfig, PretrainConfig, TrainConfig
+from ...config_fields import is_read
+from ...configs import (
+    COUNTING_MODELS,
+    EmbedConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    PrepareConfig,
+    PretrainConfig,
+    TrainConfig,
+)
 from ...storage.artifacts import Artifact
-from ..collect import Run
+from ..collect import EMBEDS, PART, Run
 from ..text import duration, hash_code, quoted, setting, strong
 
 _CONFIGS: dict[str, type] = {"dataset": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig,
                              "embed": EmbedConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
+_STAGES = dict.fromkeys(EMBEDS, "embed") | {PART: "train, part of a sum"}
+"""Role of an artifact -> its stage as shown, where they differ."""
 
 
 def provenance(run: Run) -> dict[str, Any]:
     """Return the section on how the artifacts were made."""
-    artifacts = [artifact for stage in run.stages.values() for artifact in stage]
+    by_role = [(role, artifact) for role, of_role in run.stages.items() for artifact in of_role]
+    artifacts = [artifact for _, artifact in by_role]
     records = [artifact.record for artifact in artifacts]
-    rows = [[quoted(artifact.path.name), artifact.record["kind"], artifact.record.get("seed"),
+    rows = [[quoted(artifact.path.name), _STAGES.get(role, role), artifact.record.get("seed"),
              duration(artifact.record["wall_seconds"]), f"{artifact.record['peak_memory_mib']:,.0f}",
-             hash_code(artifact.hash)] for artifact in artifacts]
+             hash_code(artifact.hash)] for role, artifact in by_role]
     rows.append(["all", "", "", duration(sum(record["wall_seconds"] for record in records)),
                  f"{max(record['peak_memory_mib'] for record in records):,.0f}", ""])
     versions: dict[str, list[str]] = {}  # stages may have been made with different ones
@@ -33,10 +45,14 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def _configuration(artifact: Artifact) -> dict[str, Any]:
-    fields = {item.name: item for item in dataclasses.fields(_CONFIGS[artifact.record["kind"]])}
+    config, config_class = artifact.config, _CONFIGS[artifact.record["kind"]]
+    fields = {item.name: item for item in dataclasses.fields(config_class)}
+    counting = config.get("model") in COUNTING_MODELS  # hardly reads any of the settings that it is recorded with
     settings = []
-    for key, value in _flat(artifact.config).items():
-        field, shown = fields.get(key), setting(value)
+    for key, value in _flat(config).items():
+        if counting and not is_read(config_class, key, config):
+            continue
+        field, shown = fields.get(key), setting(", ".join(map(quoted, value)) if isinstance(value, list) else value)
         settings.append((key, field.metadata["help"] if field else None,
                          strong(shown) if field and value != field.default else shown))
     return {"name": quoted(artifact.path.name), "settings": settings, "hash": artifact.hash,
