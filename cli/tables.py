@@ -86,7 +86,7 @@ def print_training(out: Path, as_json: bool) -> None:
     if "refit" in metrics:
         items = {"validation": "training and validation items: for test figures only, marked (n-1)",
                  "all": "all items: for recommendations, not for figures"}[metrics["refit"]]
-        click.echo(f"refitted for {metrics['refit_epochs']} epochs on {items}")
+        click.echo(f"trained again on {items}, epochs: {metrics['refit_epochs']}")
     if "categories" in metrics:
         sizes = metrics["categories"]["sizes"]
         click.echo(f"{len(sizes)} latent categories of {min(sizes)} to {max(sizes)} items")
