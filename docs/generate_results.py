@@ -283,7 +283,8 @@ LM, SPEED, EX = (partial(transcribed, name) for name in ("language-model", "spee
 EMBEDDING = ["engine", "type", *(f"{processor}, {template}" for processor in ("Xeon", "AVX2", "Zen 5")
                                  for template in ("default", "prefix")), "cosine Xeon, default"]
 TABLES: dict[str, Callable[[], list[str]]] = {
-    "summary": summary, "quickstart": quickstart, "accuracy": partial(accuracy, "ndcg@10", "all"), "tail": partial(accuracy, "hr@10", "tail"),
+    "summary": summary, "quickstart": quickstart,
+    "accuracy": partial(accuracy, "ndcg@10", "all"), "tail": partial(accuracy, "hr@10", "tail"),
     "finetuning": finetuning, "all-arms": all_arms, "adapters": adapters, "cold": cold, "ids": one_model_on_ids,
     "parity": parity, "training": training, "other-speeds": other_speeds,
     "embedding": partial(LM, "embedding", EMBEDDING),
