@@ -113,7 +113,12 @@ def alone(cycle: Path, pretrained: Path, llm: Path, tmp_path_factory: pytest.Tem
                       evaluate(cycle, folder / "sasrec")):
             done = tslrec(*words)
             assert done.exit_code == 0, done.output
-    (folder / "printed.json").write_text(done.stdout)
+        (folder / "printed.json").write_text(done.stdout)
+        for words in (["train", cycle, "-o", "counted", "--model", "transitions", "--threads", "1"],
+                      ["fuse", cycle, "counted", "sasrec", "popularity", "-o", "sum", "--threads", "1"],
+                      ["evaluate", cycle, folder / "sum", "-o", "evaluate-sum", "--threads", "1"]):
+            done = tslrec(*words)
+            assert done.exit_code == 0, done.output
     return folder
 
 
@@ -129,7 +134,9 @@ def by_three(cycle: Path, pretrained: Path, llm: Path, tmp_path_factory: pytest.
 def by_two(cycle: Path, alone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Folder of what two processes make, and what they print."""
     folder = tmp_path_factory.mktemp("two")
-    commands = [pretrain(cycle), ["train", cycle, "-o", "long", *LONG], evaluate(cycle, alone / "sasrec")]
+    commands = [pretrain(cycle), ["train", cycle, "-o", "long", *LONG], evaluate(cycle, alone / "sasrec"),
+                ["train", cycle, "-o", "counted", "--model", "transitions", "--threads", "1"],
+                ["evaluate", cycle, alone / "sum", "-o", "evaluate-sum", "--threads", "1"]]
     return folder / "results", launch(folder, 2, commands)
 
 
@@ -142,6 +149,12 @@ def test_several_processes_train_what_one_does(alone: Path, by_three: tuple[Path
     for first, second in zip(*logs, strict=True):
         assert first == pytest.approx(second, abs=2e-3)
     assert by_three[1].count("best epoch") == len(MODELS)  # one process prints
+
+
+def test_several_processes_count_and_add_up_what_one_does(alone: Path, by_two: tuple[Path, str]) -> None:
+    for name in ("counted", "evaluate-sum"):
+        assert read_json(alone / name / "config.json")["hash"] == read_json(by_two[0] / name / "config.json")["hash"]
+    assert by_two[1].count("constants: places") == 1  # one process prints
 
 
 def test_several_processes_evaluate_what_one_does(alone: Path, by_two: tuple[Path, str]) -> None:

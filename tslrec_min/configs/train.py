@@ -41,8 +41,8 @@ class RecommenderConfig:
                         only_for={"model": ("sasrec", "bert4rec", "bsarec")})
     bsarec_alpha: float = option(0.7, "Weight of the frequency layer; self-attention has the rest.", low=0, high=1,
                                  only_for={"model": ("bsarec",)})
-    frequency_cut: int = option(5, "Number of Fourier coefficients that the frequency layer's low-pass filter keeps, "
-                                "the lowest; an even number counts as the next odd one.", low=1,
+    frequency_cut: int = option(5, "Number of the lowest Fourier coefficients that the frequency layer's low-pass "
+                                "filter keeps; an even number counts as the next odd one.", low=1,
                                 only_for={"model": ("bsarec",)})
     units: int = option(128, "Number of recurrent units.", low=1, only_for={"model": ("gru4rec",)})
     dropout: float = option(0.3, "Dropout rate.", low=0, high=0.95)
@@ -156,6 +156,7 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
 class TuneConfig(TrainConfig):
     """The first trial of a search for hyper-parameters, and how many others there are."""
 
+    model: str = option("sasrec", "Recommender.", choices=MODELS)
     vary: str = option("", "Options to vary, separated by commas, such as width,dropout; the others stay as given. "
                        "Empty: every option of the search space that the recommender reads.")
     trials: int = option(16, "Number of configurations; the first is the one given, the others are random.", low=1)
