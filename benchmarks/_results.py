@@ -34,7 +34,7 @@ def small(result: Mapping[str, Any], source: Mapping[str, str]) -> dict[str, Any
             for name, arm in report["cold"]["arms"].items()}}
     if "stages" in result:
         kept["stages"] = [{key: stage[key] for key in STAGE} for stage in result["stages"]]
-        kept["category_neighbours"] = result["category_neighbours"]
+        kept |= {key: result[key] for key in ("category_neighbours", "advice", "seconds") if key in result}
     rounded: dict[str, Any] = _rounded(kept)
     return rounded
 

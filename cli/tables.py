@@ -86,7 +86,7 @@ def print_training(out: Path, as_json: bool) -> None:
     if "refit" in metrics:
         items = {"validation": "training and validation items: for test figures only, marked (n-1)",
                  "all": "all items: for recommendations, not for figures"}[metrics["refit"]]
-        click.echo(f"refitted for {metrics['refit_epochs']} epochs on {items}")
+        click.echo(f"trained again on {items}, epochs: {metrics['refit_epochs']}")
     if "categories" in metrics:
         sizes = metrics["categories"]["sizes"]
         click.echo(f"{len(sizes)} latent categories of {min(sizes)} to {max(sizes)} items")
@@ -102,6 +102,9 @@ def print_fusion(out: Path, metrics: Mapping[str, Any]) -> None:
     click.echo(table(header, rows))
     click.echo(f"{out}: validation NDCG@10 of the sum {metrics['validation_ndcg@10']:.4f} (seen items left out; "
                f"weights fitted on other users){_cost(out)}. Weight at n: of items with n training interactions.")
+    if "weights_from" in metrics:
+        click.echo(f"The weights, and all of these figures, are those of {metrics['weights_from']}; nothing can be "
+                   "measured on targets that the parts have learned.")
 
 
 def print_finetuning(out: Path, as_json: bool) -> None:

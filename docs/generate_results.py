@@ -129,6 +129,19 @@ def summary() -> list[str]:
     return markdown(["data", "recommender", "ids only", "untuned", "TSLRec", "over ids only", "over untuned"], rows)
 
 
+def quickstart() -> list[str]:
+    """Return every arm of the quickstart, the opponent first."""
+    study = "ml-100k-quickstart"
+    found, rows = load(study), []
+    for arm in found["arms"]:
+        lift, p = tested(study, arm, "ndcg@10")
+        star = " *" if p is not None and p < .05 else ""
+        rows.append([arm, *(shown(figure(study, arm, metric, group)["mean"], "rate") for metric, group in (
+            ("hr@10", "all"), ("ndcg@10", "all"), ("hr@10", "tail"))),
+            "" if lift is None else shown(lift, "lift") + star, f"{found['seconds'][arm]:.0f} s"])
+    return markdown(["MovieLens-100K", "HR@10", "NDCG@10", "tail HR@10", "over the first row", "time"], rows)
+
+
 def accuracy(metric: str, group: str) -> list[str]:
     """Return ids only, untuned and TSLRec on every data set, with the lift over ids."""
     rows = []
@@ -270,7 +283,8 @@ LM, SPEED, EX = (partial(transcribed, name) for name in ("language-model", "spee
 EMBEDDING = ["engine", "type", *(f"{processor}, {template}" for processor in ("Xeon", "AVX2", "Zen 5")
                                  for template in ("default", "prefix")), "cosine Xeon, default"]
 TABLES: dict[str, Callable[[], list[str]]] = {
-    "summary": summary, "accuracy": partial(accuracy, "ndcg@10", "all"), "tail": partial(accuracy, "hr@10", "tail"),
+    "summary": summary, "quickstart": quickstart,
+    "accuracy": partial(accuracy, "ndcg@10", "all"), "tail": partial(accuracy, "hr@10", "tail"),
     "finetuning": finetuning, "all-arms": all_arms, "adapters": adapters, "cold": cold, "ids": one_model_on_ids,
     "parity": parity, "training": training, "other-speeds": other_speeds,
     "embedding": partial(LM, "embedding", EMBEDDING),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from .errors import TslrecError
 
 Config = TypeVar("Config")
+MAX_SEED = 2**63 - 1
 SET = ()
 """In a field's `only_for`: any value of the other field except its default."""
 

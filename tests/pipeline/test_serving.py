@@ -70,20 +70,19 @@ def test_what_is_served_recommends_what_follows_all_items(summed: Path, tmp_path
     assert len(rows) == 60 and np.mean(following) > 0.9  # each item is followed by the next one
 
 
-def test_without_serving_nothing_is_made_and_a_better_arm_takes_the_place(summed: Path, tmp_path: Path) -> None:
+def test_what_is_served_changes_with_the_best_arm_unless_the_file_says_no(summed: Path, tmp_path: Path) -> None:
     shutil.copytree(summed / "out", tmp_path / "out")
-    shutil.rmtree(tmp_path / "out" / "serving")
-    text = (summed / "run.toml").read_text().partition('[[arms]]\nname = "system"')[0]
-    config = tmp_path / "run.toml"
+    arms = (summed / "run.toml").read_text().partition('[[arms]]\nname = "titles"')[0]
+    text, config = arms.partition("[train]")[0] + arms[arms.index("[evaluate]"):], tmp_path / "run.toml"
     config.write_text("serving = false\n" + text)
     result = run(load_run_config(config), tmp_path / "out")
-    assert not (tmp_path / "out" / "serving").exists() and result["stages"][-1]["name"] == "evaluate"
+    assert result["best"] == "popularity" and result["stages"][-1]["name"] == "evaluate"
+    assert open_artifact(tmp_path / "out" / "serving", "train").config["model"] == "fused"  # as it was
     config.write_text(text)
-    result = run(load_run_config(config), tmp_path / "out")
-    assert [(stage["name"], stage["made"]) for stage in result["stages"]][-2:] == [("evaluate", False),
-                                                                                 ("serving", True)]
+    stages = run(load_run_config(config), tmp_path / "out")["stages"]
+    assert [(stage["name"], stage["made"]) for stage in stages][-2:] == [("evaluate", False), ("serving", True)]
     served = open_artifact(tmp_path / "out" / "serving", "train")
-    assert result["best"] != "system" and learned_from(served) == EVERYTHING
+    assert served.config["model"] == "popularity" and learned_from(served) == EVERYTHING
     assert not any(stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"])
 
 

@@ -100,8 +100,7 @@ def _llama_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, t
         yield engine
 
 
-def _torch_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, device: torch.device | str
-                   ) -> TorchEncoder:
+def _torch_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, device: Any) -> TorchEncoder:
     if base.kind == "gguf":
         raise TslrecError(f"{base.path} is the .gguf file of an encoder, which only llama.cpp reads; use --engine "
                           "llama, or give its folder in the format of transformers")

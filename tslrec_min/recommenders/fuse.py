@@ -113,7 +113,7 @@ def _taken_over(other: Artifact, names: list[str]) -> tuple[Weights, dict[str, A
         raise TslrecError(f"{other.path} is {'a sum of ' + ', '.join(theirs) if theirs else 'not a sum'}; expected one "
                           f"of parts with the names {', '.join(names)}: run tslrec fuse on the runs without --refit "
                           "first, and name the parts alike")
-    return load_fusion(other).weights, metrics
+    return load_fusion(other).weights, metrics | {"weights_from": other.path.name}
 
 
 def fitted_sum(dataset: Dataset, scorers: Sequence[Scorer], names: Sequence[str], occurrences: np.ndarray,

@@ -33,7 +33,7 @@ def learned_from(artifact: Artifact) -> str:
 
 def described(kind: str) -> str:
     """Return a kind of histories as text, such as ``the training items (n-2)``."""
-    return f"{_ITEMS[kind]} ({kind})"
+    return _ITEMS[kind] + f" ({kind})" * (kind != EVERYTHING)
 
 
 def common_histories(learned: Mapping[str, str], split: str) -> str:

@@ -39,7 +39,8 @@ _LOGIT_BYTES = 2**28
 """Maximum memory for the logits of all contexts: llama.cpp allocates it even if they are never computed."""
 _RESULT = b"result_embd_pooled"  # llama.cpp's name of its output states, whatever the pooling
 
-Ready, Batch = TypeVar("Ready"), TypeVar("Batch")
+Ready = TypeVar("Ready")
+Batch = TypeVar("Batch")
 
 _tensor_name = _ggml.libggml.ggml_get_name
 _tensor_name.argtypes, _tensor_name.restype = [ctypes.c_void_p], ctypes.c_char_p

@@ -11,7 +11,7 @@ the same for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class ItemKNN(CountingScorer):
         """Return what makes the recommender from decay, shrinkage and the number of neighbours."""
         made: dict[tuple[float, float], SparseRows] = {}
 
-        def make(constants: Constants) -> Self:
+        def make(constants: Constants) -> Any:  # Self, which mypy doesn't know in here
             key = constants["shrinkage"], constants["neighbours"]
             if key not in made:
                 made[key] = similarities(known.training, known.n_items, *key, threads=known.threads)

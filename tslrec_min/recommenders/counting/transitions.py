@@ -11,7 +11,7 @@ Ludewig and Jannach (UMUAI 2018). The form is ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Transitions(CountingScorer):
         """Return what makes the recommender from places, tau, decay and the weight of popularity."""
         counted: dict[float, SparseRows] = {}
 
-        def made(constants: Constants) -> Self:
+        def made(constants: Constants) -> Any:  # Self, which mypy doesn't know in here
             places = constants["places"]
             if places not in counted:
                 counted[places] = transition_counts(known.training, known.n_items, int(places), _DISTANCE_EXPONENT)

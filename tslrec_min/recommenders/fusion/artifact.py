@@ -6,9 +6,10 @@ It is a train artifact of the model ``fused``, so that whatever takes a recommen
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,10 +57,11 @@ def load_fusion(artifact: Artifact) -> Fusion:
     Raises:
         TslrecError: a file is damaged.
     """
-    stored: Mapping[str, object] = read_json(artifact.path / _WEIGHTS)
+    stored: dict[str, Any] = read_json(artifact.path / _WEIGHTS)
     try:
-        numbers = [(float(part["constant"]), float(part["by_frequency"])) for part in stored["parts"]]  # type: ignore
-        weights = Weights(*np.array(numbers).reshape(-1, 2).T, float(stored["frequency"]))  # type: ignore[arg-type]
+        numbers = [(float(part["constant"]), float(part["by_frequency"])) for part in stored["parts"]]
+        constant, by_frequency = np.array(numbers).reshape(-1, 2).T
+        weights = Weights(constant, by_frequency, float(stored["frequency"]))
         if not numbers or not np.isfinite([*np.ravel(numbers), weights.frequency]).all():
             raise ValueError("no finite numbers")
         folders = [artifact.path / "parts" / str(number) for number in range(len(numbers))]

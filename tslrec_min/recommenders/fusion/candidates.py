@@ -38,10 +38,11 @@ def candidates_of(parts: Sequence[Scorer], asked: Evaluation, seen: SeenItems, t
     Args:
         parts: the recommenders.
         asked: the targets.
-        seen: the items of all histories of `asked`, which are no candidates.
+        seen: the items of all histories of `asked`, which are no candidates. A target that its user has seen is one,
+            as in `ranking.ranks.rank_targets`.
         threads: threads of the kernels.
     """
-    count = max(_BEST_ITEMS // len(parts), _LEAST_BEST)
+    count, seen = max(_BEST_ITEMS // len(parts), _LEAST_BEST), _without_targets(seen, asked)
     scales = [Standardised(part) for part in parts]
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     blocks = [part.blocks(asked.histories, asked.users, threads=threads) for part in parts]
@@ -60,3 +61,12 @@ def candidates_of(parts: Sequence[Scorer], asked: Evaluation, seen: SeenItems, t
     target = np.full(len(counts), -1)
     target[owner[hit]] = hit
     return Candidates(indptr, items, scores, target)
+
+
+def _without_targets(seen: SeenItems, asked: Evaluation) -> SeenItems:
+    """Return the seen items without the targets."""
+    targets = np.zeros(len(seen.indptr) - 1, np.int64)
+    targets[asked.users] = asked.targets
+    rows = owners(np.diff(seen.indptr))
+    others = seen.items != targets[rows]
+    return SeenItems(offsets(np.bincount(rows[others], minlength=len(targets))), seen.items[others], seen.n_items)
