@@ -407,7 +407,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     set_verbosity("quiet")
-    checkpoints.Checkpointing.__init__.__defaults__ = (0.0,)  # seconds between two: one after every step
+    start = checkpoints.Checkpointing.__init__
+    start.__defaults__ = (0.0, *(start.__defaults__ or ())[1:])  # seconds between two: one after every step
     tallies = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

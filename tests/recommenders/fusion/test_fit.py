@@ -8,7 +8,7 @@ import pytest
 
 from tslrec_min.data.csr import offsets
 from tslrec_min.recommenders.fusion.candidates import Candidates
-from tslrec_min.recommenders.fusion.fit import _PENALTY, Features, _ascended, _likeliest, as_weights, fitted
+from tslrec_min.recommenders.fusion.fit import _PENALTY, Features, as_weights, cross_validated, fitted
 
 N_ITEMS = 50
 
@@ -84,7 +84,7 @@ def test_some_users_keep_their_candidates_and_targets() -> None:
 @pytest.mark.parametrize("n_parts", [1, 2, 3])
 def test_the_likeliest_weights_have_no_gradient(n_parts: int) -> None:
     features = features_of(n_parts=n_parts)
-    best = _likeliest(features)
+    best = fitted(features)
     for place in range(len(best)):
         step = np.zeros(len(best))
         step[place] = 1e-4
@@ -93,7 +93,7 @@ def test_the_likeliest_weights_have_no_gradient(n_parts: int) -> None:
 
 def test_no_weights_near_the_likeliest_are_likelier() -> None:
     features = features_of(20, n_parts=1)
-    best = _likeliest(features)
+    best = fitted(features)
     lowest = loss_of(features, best)
     for move in itertools.product((-0.3, -0.05, 0, 0.05, 0.3), repeat=3):
         assert loss_of(features, best + move) >= lowest - 1e-9
@@ -103,26 +103,15 @@ def test_features_that_are_the_same_everywhere_get_no_weight() -> None:
     features = features_of()
     constant = Features(features.indptr, features.target, features.values.copy())
     constant.values[:, 4] = np.float32(0.1)  # all items occur as often
-    found = _likeliest(constant)
+    found = fitted(constant)
     assert found[4] == 0 and np.isfinite(found).all() and found[0] > 0.3
     alike = Features(features.indptr, features.target, np.full_like(features.values, 0.7))
-    assert fitted(alike)[0].tolist() == [0] * 5
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_second_step_never_lowers_the_figure(seed: int) -> None:
-    features = features_of(seed=seed, n_parts=3)
-    for start in (_likeliest(features), np.zeros(7), np.ones(7)):
-        before = features.ndcg(features.values @ start).mean()
-        found = _ascended(features, start)
-        assert features.ndcg(features.values @ found).mean() >= before - 1e-12
-        assert (start == np.asarray(start)).all()
+    assert fitted(alike).tolist() == [0] * 5
 
 
 def test_the_good_part_gets_the_weight() -> None:
     features = features_of(400, n_parts=2, hidden=0.0)
-    numbers, by_user = fitted(features)
-    weights = as_weights(numbers)
+    weights, by_user = as_weights(fitted(features)), cross_validated(features)
     assert weights.of_items(np.array([10]))[0, 0] > 5 * abs(weights.of_items(np.array([10]))[1, 0])
     alone = [features.ndcg(features.values[:, part]).mean() for part in range(2)]
     assert by_user.mean() > alone[1] + 0.1 and by_user.mean() > alone[0] - 0.05
@@ -136,7 +125,7 @@ def test_a_user_is_judged_by_weights_of_the_other_half() -> None:
     target = np.arange(n_users) * length + np.where(np.arange(n_users) % 2 == 0, length - 1, 0)
     candidates = Candidates(offsets([length] * n_users), np.tile(np.arange(1, length + 1, dtype=np.int32), n_users),
                             scores, target)
-    _, by_user = fitted(Features.of(candidates, np.full(length + 1, 3)))
+    by_user = cross_validated(Features.of(candidates, np.full(length + 1, 3)))
     assert (by_user == 0).all()
 
 
@@ -145,7 +134,8 @@ def test_few_users_and_none_with_a_target_among_the_candidates(n_users: int) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for hidden in (0.0, 1.1):
-            numbers, by_user = fitted(features_of(n_users, hidden=hidden, empty=False))
+            features = features_of(n_users, hidden=hidden, empty=False)
+            numbers, by_user = fitted(features), cross_validated(features)
             assert np.isfinite(numbers).all() and numbers.shape == (5,) and by_user.shape == (n_users,)
             if hidden:
                 assert numbers[0] == numbers[1] > 0 and not numbers[2:].any() and not by_user.any()
