@@ -16,6 +16,7 @@ from tslrec_min.embedding.store import Part
 from tslrec_min.errors import TslrecError
 from tslrec_min.finetuning.parity import compare_states
 from tslrec_min.llm.encoders import POOLINGS, encoder_of
+from tslrec_min.llm.engines.llama_encoder import fast_half
 from tslrec_min.llm.gguf.metadata import number
 from tslrec_min.llm.gguf.writer import write_gguf
 from tslrec_min.llm.model import load_language_model
@@ -42,7 +43,11 @@ def test_both_engines_embed_alike_with_a_folder_and_its_file(cycle: Path, cache:
                                                              normalised: bool) -> None:
     folder = make_tiny_encoder(tmp_path / "encoder", pooling=pooling, normalised=normalised)
     embed(cycle, folder, tmp_path / "torch", EmbedConfig(engine="torch"))
-    embed(cycle, folder, tmp_path / "llama", EmbedConfig())
+    embed(cycle, folder, tmp_path / "llama", EmbedConfig(quant="F16"))
+    embed(cycle, folder, tmp_path / "auto", EmbedConfig())
+    chosen = read_json(tmp_path / "auto" / "embed.json")["engine_settings"]["precision"]
+    assert chosen == fast_half(gpu=False) and fast_half(gpu=True) == "F16"
+    assert compare_states(vectors(tmp_path / "torch"), vectors(tmp_path / "auto"))["min_cosine"] > 0.995
     file, = cache.glob("*-F16.gguf")
     embed(cycle, file, tmp_path / "file", EmbedConfig())
     assert compare_states(vectors(tmp_path / "torch"), vectors(tmp_path / "llama"))["min_cosine"] > 0.9995

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from ..llm.engines.torch_encoder import TorchEncoder
     from ..llm.engines.torch_engine import TorchEngine
 
-_QUANT_OF_ENCODERS = "F16"
-"""Quantisation that llama.cpp runs of an encoder in the format of transformers, unless another is asked for."""
-
 
 def tuned_engine(tuned: TunedModel, config: EmbedConfig, device: torch.device | str, threads: int
                  ) -> AbstractContextManager[BatchedEngine]:
@@ -86,12 +83,12 @@ def _llama_causal(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, de
 def _llama_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, threads: int
                    ) -> Iterator[BatchedEngine]:
     """Open a .gguf file as it is or, with a quantisation, written in it; a folder as a .gguf file in the cache."""
-    from ..llm.engines.llama_encoder import LlamaEncoder
+    from ..llm.engines.llama_encoder import LlamaEncoder, fast_half
 
     if base.kind == "hf":
         from .conversion import gguf_of_encoder
 
-        quant = _QUANT_OF_ENCODERS if config.quant == "auto" else config.quant
+        quant = fast_half(gpu=config.gpu_layers != 0) if config.quant == "auto" else config.quant
         path, quant = gguf_of_encoder(base, encoder, quant, threads=threads), "auto"
     else:
         path, quant = base.path, config.quant
