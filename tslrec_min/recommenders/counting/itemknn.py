@@ -42,13 +42,17 @@ class ItemKNN(CountingScorer):
     @classmethod
     def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
         """Return what makes the recommender from decay, shrinkage and the number of neighbours."""
+        most: dict[float, SparseRows] = {}  # the most neighbours that are tried, by shrinkage
         made: dict[tuple[float, float], SparseRows] = {}
 
         def make(constants: Constants) -> Any:  # Self, which mypy doesn't know in here
-            key = constants["shrinkage"], constants["neighbours"]
-            if key not in made:
-                made[key] = similarities(known.training, known.n_items, *key, threads=known.threads)
-            return cls(made[key], known.n_cold, constants)
+            shrinkage, neighbours = constants["shrinkage"], constants["neighbours"]
+            if shrinkage not in most:
+                most[shrinkage] = similarities(known.training, known.n_items, shrinkage, max(cls.grid["neighbours"]),
+                                               threads=known.threads)
+            if (shrinkage, neighbours) not in made:
+                made[shrinkage, neighbours] = _nearest(most[shrinkage], neighbours)
+            return cls(made[shrinkage, neighbours], known.n_cold, constants)
 
         return make
 
@@ -83,7 +87,7 @@ def similarities(training: Histories, n_items: int, shrinkage: float, neighbours
     starts = offsets(counts)
     rows = np.concatenate([[0], users.indptr])  # row 0 is padding
     roots = np.sqrt(counts)
-    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    kept: list[SparseRows] = []
     largest = max(n_items, n_users)
     for first in range(0, n_items + 1, _ITEMS_AT_ONCE):
         last = min(first + _ITEMS_AT_ONCE, n_items + 1)
@@ -96,10 +100,19 @@ def similarities(training: Histories, n_items: int, shrinkage: float, neighbours
         other = common.items != own
         own, items, both = own[other], common.items[other], common.values[other]
         values = both / (roots[own] * roots[items] + shrinkage)
-        best = np.lexsort((items, -values, own))
-        place = np.arange(len(best)) - np.searchsorted(own[best], own[best])  # in its row
-        best = best[place < neighbours]
-        best = best[np.lexsort((items[best], own[best]))]
-        kept.append((own[best], items[best], values[best].astype(np.float32)))
-    own, items, values = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    return SparseRows(offsets(np.bincount(own, minlength=n_items + 1)), items, values)
+        lengths = np.bincount(own - first, minlength=last - first)
+        kept.append(_nearest(SparseRows(offsets(lengths), items, values.astype(np.float32)), neighbours))
+    return SparseRows(offsets(np.concatenate([np.diff(rows.indptr) for rows in kept])),
+                      np.concatenate([rows.items for rows in kept]), np.concatenate([rows.values for rows in kept]))
+
+
+def _nearest(similar: SparseRows, neighbours: float) -> SparseRows:
+    """Return the largest values of every row, of equal ones those of the smaller items."""
+    lengths = np.diff(similar.indptr)
+    if lengths.max(initial=0) <= neighbours:
+        return similar
+    own = owners(lengths)
+    order = np.lexsort((-similar.values, own))  # stable: items rise among equal values
+    place = np.arange(len(order)) - similar.indptr[own]  # in its row, as rows stay in their order
+    chosen = np.sort(order[place < neighbours])
+    return SparseRows(offsets(np.minimum(lengths, neighbours)), similar.items[chosen], similar.values[chosen])
