@@ -54,6 +54,13 @@ def test_the_order_of_the_parts_has_no_effect(cold: Path, trained: Path, summed:
     assert (tmp_path / "sum").stat().st_ino == before and again == read_json(summed / "metrics.json")
 
 
+def test_an_existing_folder_is_refused_before_parts_are_made(cold: Path, tmp_path: Path) -> None:
+    (tmp_path / "sum").mkdir()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TslrecError, match="sum already exists"):
+        patch.setattr(fusing, "train", None)
+        fuse(cold, TWO, tmp_path / "sum", device=CPU, threads=1)
+
+
 def test_it_is_evaluated_like_any_run_and_needs_no_part_any_more(cold: Path, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "linear", tmp_path / "part")
     fuse(cold, [*TWO, Part("c", tmp_path / "part")], tmp_path / "sum", device=CPU, threads=1)

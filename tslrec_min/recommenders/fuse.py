@@ -20,6 +20,7 @@ from ..storage.artifacts import (
     is_current,
     open_artifact,
     read_json,
+    refuse_existing,
     refuse_other_dataset,
     write_artifact,
     write_json,
@@ -65,6 +66,7 @@ def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, weights_from: 
             learned from different histories; or the other sum has other parts.
     """
     check_parts(parts)
+    refuse_existing(out, "train", overwrite=existing.overwrites)  # before parts are made
     parts = sorted(parts, key=lambda part: part.name)
     names = [part.name for part in parts]
     dataset, dataset_hash = load_dataset(dataset_path)
