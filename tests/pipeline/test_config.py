@@ -60,3 +60,13 @@ def test_sums_are_fitted_on_targets_that_nothing_has_learned(tmp_path: Path) -> 
     assert load_run_config(config).encoder == "all-minilm-l6-v2"
     config.write_text('[[arms]]\nname = "sum"\nparts = ["popularity", "itemknn"]\n')  # nothing that could be refitted
     assert [arm.parts for arm in load_run_config(config).arms] == [("popularity", "itemknn")]
+
+
+def test_a_prefix_needs_an_encoder(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    text = '[embed]\nprefix = "query: "\n[[arms]]\nname = "titles"\nmodel = "content"\nembeddings = "{}"\n'
+    config.write_text(text.format("encoder"))
+    assert load_run_config(config).stages["embed"].prefix == "query: "
+    config.write_text(text.format("untuned"))
+    with pytest.raises(TslrecError, match="prefix: it is for encoders, and no arm has embeddings of one"):
+        load_run_config(config)

@@ -7,8 +7,10 @@ import pytest
 
 from tslrec_min.pipeline.config import load_run_config
 from tslrec_min.pipeline.run import run
+from tslrec_min.storage.artifacts import read_json
 
 from ..factories import hashes, write_run
+from ..tiny_encoder import make_tiny_encoder
 
 
 def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
@@ -44,6 +46,18 @@ def test_all_kinds_of_arms_are_made_once_and_kept(summed: Path) -> None:
         "popularity": 1, "titles": 1, "ids": 2, "system": 2}
     assert result["best"] == "system" and result["advice"].startswith("Use system: ")
     assert result["seconds"].keys() == result["evaluation"]["arms"].keys() and not result["category_neighbours"]
+
+
+def test_only_the_encoder_gets_the_prefix(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+    config, encoder = tmp_path / "run.toml", make_tiny_encoder(tmp_path / "encoder")
+    arms = "".join(f'[[arms]]\nname = "{kind}"\nmodel = "content"\nembeddings = "{kind}"\n'
+                   for kind in ("encoder", "untuned"))
+    config.write_text(f'source = "{cycle_raw}"\nencoder = "{encoder}"\nserving = false\n[finetune]\nmodel = "{llm}"\n'
+                      f'[embed]\nengine = "torch"\nprefix = "query: "\n[evaluate]\ntest = "none"\n{arms}')
+    run(load_run_config(config), tmp_path / "out")
+    prefixes = [read_json(tmp_path / "out" / f"embed-{kind}" / "config.json")["config"]["prefix"]
+                for kind in ("encoder", "untuned")]
+    assert prefixes == ["query: ", ""]
 
 
 def test_sums_are_resumed_after_an_interruption(summed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

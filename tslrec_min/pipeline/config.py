@@ -12,7 +12,7 @@ from .. import configs
 from ..config_fields import from_mapping, unknown_keys
 from ..configs import MAX_SEED, AdapterConfig, TrainConfig
 from ..errors import TslrecError, missing_path
-from .arms import Arm, parse_arms
+from .arms import Arm, embeddings_of, parse_arms
 
 _SECTIONS: dict[str, type] = {
     "prepare": configs.PrepareConfig, "pretrain": configs.PretrainConfig, "finetune": configs.FinetuneConfig,
@@ -67,6 +67,8 @@ def load_run_config(path: Path) -> RunConfig:
     shared = {} if any(problem.startswith("[train]") for problem in problems) else values.get("train", {})
     arms = parse_arms(values.get("arms"), shared, problems)
     problems += _refit_problems(arms, stages)
+    if "embed" in stages and stages["embed"].prefix and "encoder" not in embeddings_of(arms):
+        problems.append("[embed] prefix: it is for encoders, and no arm has embeddings of one")
     seeds = values.get("seeds", [0])
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed <= MAX_SEED
                                                            for seed in seeds):

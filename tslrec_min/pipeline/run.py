@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +142,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         if not is_built_in(name):
             resolve_model(name)  # a missing model is reported now, not when its stage starts
     dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
-    template = template_of(settings["finetune"])
+    template, of_decoders = template_of(settings["finetune"]), replace(settings["embed"], prefix="")
     plan = Trainings(config, out)
     before: dict[str, Callable[[Path], Any]] = {"dataset": lambda path: _prepare(raw, path, settings["prepare"])}
     if "tfidf" in wanted:
@@ -151,11 +151,11 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         before["embed-encoder"] = lambda path: embed_base(dataset, config.encoder, template, path, settings["embed"],
                                                           **compute)
     if "untuned" in wanted:
-        before["embed-untuned"] = lambda path: embed_base(dataset, model, template, path, settings["embed"], **compute)
+        before["embed-untuned"] = lambda path: embed_base(dataset, model, template, path, of_decoders, **compute)
     if "tuned" in wanted:
         before |= {"pretrain": lambda path: pretrain(dataset, path, settings["pretrain"], **compute),
                    "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
-                   "embed": lambda path: embed_tuned(dataset, tuned, path, settings["embed"], **compute)}
+                   "embed": lambda path: embed_tuned(dataset, tuned, path, of_decoders, **compute)}
     with sole_run(out), progress(len(before) + plan.count + 1, "", "stage") as bar:
         runner = _Runner(out, bar)
         for name, work in before.items():
