@@ -61,6 +61,9 @@ def test_repeated_singular_values_are_all_found() -> None:
     values, vectors = right_singular_vectors(sparse(dense), 60)
     np.testing.assert_allclose(values, np.repeat([3.0, 2.0], [40, 20]), rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(vectors[80:], axis=1), 0, atol=1e-3)
+    values, vectors = right_singular_vectors(sparse(np.eye(600, dtype=np.float32)), 192)  # titles of one word each
+    np.testing.assert_allclose(values, np.ones(192), rtol=1e-5)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(192), atol=1e-5)
 
 
 def test_no_more_than_the_rank_is_returned() -> None:

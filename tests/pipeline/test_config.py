@@ -58,3 +58,5 @@ def test_sums_are_fitted_on_targets_that_nothing_has_learned(tmp_path: Path) -> 
             load_run_config(config)
     config.write_text(arms)
     assert load_run_config(config).encoder == "all-minilm-l6-v2"
+    config.write_text('[[arms]]\nname = "sum"\nparts = ["popularity", "itemknn"]\n')  # nothing that could be refitted
+    assert [arm.parts for arm in load_run_config(config).arms] == [("popularity", "itemknn")]

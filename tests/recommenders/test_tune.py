@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from tslrec_min.configs import AdapterConfig, TuneConfig
+from tslrec_min.configs import AdapterConfig, EmbedConfig, TuneConfig
+from tslrec_min.embedding.tfidf import embed_tfidf
 from tslrec_min.errors import TslrecError
 from tslrec_min.pipeline.config import load_run_config
 from tslrec_min.recommenders import tune as stage
@@ -165,6 +166,14 @@ def test_the_best_configuration_is_one_of_run(cycle: Path, searched: Path, cold:
     assert (replace(arm.train, seed=3), arm.embeddings, run.seeds) == (config.training, "untuned", [3])
     assert {name for name in AdapterConfig.__dataclass_fields__ if getattr(arm.train, name) != getattr(
         AdapterConfig(), name)} == {"adapter", "pca_width"}
+
+
+def test_the_best_configuration_names_its_embeddings(cold: Path, tmp_path: Path) -> None:
+    embed_tfidf(cold, tmp_path / "words", EmbedConfig(), 4)
+    config = replace(SEARCH, adapter="linear", vary="dropout", trials=1)
+    tune(cold, tmp_path / "tuned", config, embeddings_path=tmp_path / "words", device=CPU, threads=1)
+    arm, = load_run_config(tmp_path / "tuned" / "best.toml").arms
+    assert (arm.train, arm.embeddings) == (config.training, "tfidf")
 
 
 def test_a_search_is_made_once(cycle: Path, searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:

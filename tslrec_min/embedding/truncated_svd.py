@@ -96,9 +96,10 @@ class _Subspace:
         width, largest = matrix.width, min(largest, matrix.width)
         self._basis, self._size = torch.empty(width, largest), 0
         self._projected = torch.zeros(largest, largest, dtype=torch.float64)
-        start = torch.randn(width, min(_BLOCK, width), generator=torch.Generator().manual_seed(0))
+        self._random = torch.Generator().manual_seed(0)
+        start = torch.randn(width, min(_BLOCK, width), generator=self._random)
         self.block = _new_directions(self._image(start), self._basis[:, :0], 0.0)
-        """float32 [m, k]: the directions to add next; none if A^T A leads out of the basis no more."""
+        """float32 [m, k]: the directions to add next; none if the basis is that of the whole space."""
         self._rest, self._last = start, 0
         """Of the image of the block that was added last: what lies outside the basis. And that block's size."""
 
@@ -116,6 +117,9 @@ class _Subspace:
             self._rest, self._last, self._size = image - basis @ products, added, size
             # The largest entry of the diagonal has the magnitude of the largest eigenvalue.
             self.block = _new_directions(self._rest, basis, _NOTHING * float(self._projected.diagonal().max()))
+            if not self.block.shape[1]:  # a singular value that occurs more than 32 times shows only 32 of its vectors
+                others = torch.randn(len(basis), min(_BLOCK, len(basis) - size), generator=self._random)
+                self.block = _new_directions(others, basis, 0.0)
 
     def projected(self) -> torch.Tensor:
         """Return A^T A in the basis, float64 [size, size]."""

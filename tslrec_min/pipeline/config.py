@@ -91,7 +91,7 @@ def load_run_config(path: Path) -> RunConfig:
 def _refit_problems(arms: Sequence[Arm], stages: Mapping[str, Any]) -> list[str]:
     """Return why the arms can't be evaluated together, before they are trained."""
     refits = dict.fromkeys(arm.train.refit for arm in arms if not arm.parts)
-    if refits.keys() != {"none"} and any(arm.parts for arm in arms):
+    if refits.keys() - {"none"} and any(arm.parts for arm in arms):
         return ["refit: the weights of arms with parts are fitted on validation targets, which refits have learned"]
     if "all" in refits:
         return ["refit = all: such an arm has learned the targets that tslrec run evaluates; train it by tslrec train"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 
@@ -18,14 +20,23 @@ _EVALUATION_ITEMS = 1 << 15
 
 @torch.no_grad()
 def final_states(recommender: SequentialRecommender, histories: Histories, users: np.ndarray, *,
-                 device: torch.device, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+                 device: torch.device, threads: int = 1, table: torch.Tensor | None = None
+                 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the states after the users' last items, float32 [B, d], and the item table, float32 [I+1, d].
+
+    Args:
+        recommender: a trained model.
+        histories: of all users.
+        users: int64 [B].
+        device: where the model is.
+        threads: threads of the kernels.
+        table: its item table, if it is known: an adapter's takes time.
 
     Raises:
         TslrecError: they are not finite.
     """
     recommender.eval()
-    table = recommender.item_table()
+    table = recommender.item_table() if table is None else table
     lengths = np.minimum(histories.lengths[users], recommender.max_len)
     order = np.argsort(lengths, kind="stable")  # a batch has histories of about the same length
     states = np.empty((len(users), table.shape[1]), dtype=np.float32)
@@ -47,11 +58,21 @@ class TrainedScorer(Scorer):
 
     def __init__(self, recommender: SequentialRecommender, device: torch.device, cold_rows: np.ndarray | None = None
                  ) -> None:
-        """Take a trained model that is on `device`, and the table rows of cold items, float32 [C, d]."""
+        """Take a trained model that is on `device`, and the table rows of cold items, float32 [C, d].
+
+        The item table is made once, so the weights may not change any more.
+        """
         self.recommender, self.device = recommender, device
         self.cold = None if cold_rows is None else ColdColumns(cold_rows)
+
+    @cached_property
+    def _table(self) -> torch.Tensor:
+        self.recommender.eval()
+        with torch.no_grad():
+            return self.recommender.item_table()
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history; raises TslrecError as `final_states`."""
         everyone = np.arange(len(histories))
-        return Scores(*final_states(self.recommender, histories, everyone, device=self.device, threads=threads))
+        return Scores(*final_states(self.recommender, histories, everyone, device=self.device, threads=threads,
+                                    table=self._table))

@@ -15,8 +15,9 @@ from ..ranking.ranks import Ranks
 from ..ranking.scores import Scores
 from ..runtime import distributed
 
-BLOCK_USERS = 4096
-"""Users scored at once: enough that packing the item table takes little time compared with multiplying it."""
+BLOCK_USERS = 1024
+"""Users scored at once: enough that packing the item table takes little time compared with multiplying it, and few
+enough for the memory of sparse rows, which may have most items."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,7 @@ from ..errors import TslrecError
 from ..item_vectors.load import load_item_embeddings
 from ..runtime.progress import note
 from ..storage.artifacts import (
+    Artifact,
     Recipe,
     is_current,
     open_artifact,
@@ -226,9 +227,16 @@ def _as_toml(best: Trial, count: int, embeddings: Path | None) -> str:
     of_arm = {name: own.pop(name) for name in AdapterConfig.__dataclass_fields__ if name in own}
     lines += [f"{name} = {json.dumps(value)}" for name, value in own.items()]
     if embeddings is None or embeddings.is_dir():
-        kind = "none" if embeddings is None else (
-            "tuned" if "finetune" in open_artifact(embeddings, "embed", check_files=False).record["inputs"]
-            else "untuned")
+        kind = "none" if embeddings is None else _kind(open_artifact(embeddings, "embed", check_files=False))
         lines += ["", "[[arms]]", 'name = "best"', f'embeddings = "{kind}"']
     lines += [f"{name} = {json.dumps(value)}" for name, value in of_arm.items()]
     return "\n".join(lines) + "\n"
+
+
+def _kind(embedded: Artifact) -> str:
+    """Return what `tslrec run` calls the item embeddings of an artifact."""
+    if "finetune" in embedded.record["inputs"]:
+        return "tuned"
+    if embedded.config.get("model") == "tfidf":
+        return "tfidf"
+    return "encoder" if "encoder" in embedded.config else "untuned"

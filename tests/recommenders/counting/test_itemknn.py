@@ -27,11 +27,14 @@ def plain_similarities(rows: list[list[int]], shrinkage: float, neighbours: int)
 
 
 @settings(deadline=None)
-@given(ROWS, st.sampled_from([0.0, 2.0]), st.integers(1, N_ITEMS), st.sampled_from([2, 1024]), st.integers(1, 2))
-def test_similarities_equal_the_formula(rows: list[list[int]], shrinkage: float, neighbours: int, at_once: int,
-                                        threads: int) -> None:
+@given(ROWS, st.sampled_from([0.0, 2.0]), st.integers(1, N_ITEMS), st.sampled_from([(2, 99), (1024, 0),
+                                                                                       (1024, 9), (1024, 1 << 24)]),
+       st.integers(1, 2))
+def test_similarities_equal_the_formula(rows: list[list[int]], shrinkage: float, neighbours: int,
+                                        at_once: tuple[int, int], threads: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(itemknn, "_ITEMS_AT_ONCE", at_once)
+        patch.setattr(itemknn, "_ITEMS_AT_ONCE", at_once[0])
+        patch.setattr(itemknn, "_PAIRS_AT_ONCE", at_once[1])
         found = similarities(histories_of(rows), N_ITEMS, shrinkage, neighbours, threads=threads)
     assert np.diff(found.indptr).max() <= neighbours and found.values.dtype == np.float32
     np.testing.assert_allclose(dense_rows(found, N_ITEMS + 1), plain_similarities(rows, shrinkage, neighbours),

@@ -41,9 +41,9 @@ class PrincipalComponents:
         Raises:
             TslrecError: there are fewer than `count` components; `flag` asked for them.
         """
-        items = embeddings[1:].astype(np.float64)
-        mean = items.mean(axis=0)
-        centred = items - mean
+        centred = embeddings[1:].astype(np.float64)
+        mean = centred.mean(axis=0)
+        centred -= mean
         variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
         fitted = cls(mean, centred, oriented(directions[:, ::-1]), np.maximum(variances[::-1], 0.0))
         if count > fitted.rank:

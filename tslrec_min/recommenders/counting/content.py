@@ -88,8 +88,8 @@ def half_whitened(known: np.ndarray, cold: np.ndarray) -> tuple[np.ndarray, np.n
     count = min(MOST_COMPONENTS, max(fitted.rank, 1))
     directions = fitted.directions[:, :count] / np.maximum(fitted.variances[:count], 1e-30) ** 0.25
     made = []
-    for rows in (known[1:], cold):
-        projected = (rows.astype(np.float64) - fitted.mean) @ directions
+    for centred in (fitted.centred, cold.astype(np.float64) - fitted.mean):
+        projected = centred @ directions
         norms = np.linalg.norm(projected, axis=1, keepdims=True)
         made.append((projected / np.maximum(norms, 1e-12)).astype(np.float32))
     return np.concatenate([np.zeros_like(made[0][:1]), made[0]]), made[1]

@@ -25,7 +25,7 @@ from ..sparse_rows import weighted_row_sums
 from .base import CountingScorer, Knowledge, recency_weights
 from .search import Constants
 
-_ITEMS_AT_ONCE = 1024
+_ITEMS_AT_ONCE, _PAIRS_AT_ONCE = 1024, 1 << 24
 
 
 class ItemKNN(CountingScorer):
@@ -89,8 +89,13 @@ def similarities(training: Histories, n_items: int, shrinkage: float, neighbours
     roots = np.sqrt(counts)
     kept: list[SparseRows] = []
     largest = max(n_items, n_users)
-    for first in range(0, n_items + 1, _ITEMS_AT_ONCE):
-        last = min(first + _ITEMS_AT_ONCE, n_items + 1)
+    others = np.repeat(np.diff(users.indptr), np.diff(users.indptr))
+    pairs = offsets(np.minimum(np.bincount(users.items, others, n_items + 1), n_items).astype(np.int64))  # at most
+    last = 0
+    while last <= n_items:  # a range of items with a bounded number of pairs at a time: popular ones have many
+        first = last
+        within = int(np.searchsorted(pairs, pairs[first] + _PAIRS_AT_ONCE, "right")) - 1
+        last = min(max(within, first + 1), first + _ITEMS_AT_ONCE, n_items + 1)
         entries = slice(starts[first], starts[last])
         common = weighted_row_sums(
             starts[first:last + 1] - starts[first], users_of[entries], np.ones(starts[last] - starts[first]),

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.csr import offsets, owners
 from ...data.dataset import Histories
 from ...errors import TslrecError
 from ...ranking.scores import Scores
 from ...ranking.sparse_rows import SparseRows
 from ..scorer import ColdColumns, Scorer
+from ..sparse_rows import weighted_row_sums
 from .standardised import Standardised
 
 
@@ -70,15 +70,16 @@ class FusedScorer(Scorer):
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""
-        states, sparse = [], []
+        states: list[np.ndarray] = []
+        sparse: list[SparseRows] = []
         for (part, standardised), weight in zip(self._parts, self._weights, strict=True):
             scores = standardised.of(part.scores(histories, threads=threads))
             states.append(scores.states)
             if scores.sparse is not None:
-                rows, items = owners(np.diff(scores.sparse.indptr)), scores.sparse.items
-                sparse.append((rows, items, scores.sparse.values * weight[items]))
+                items = scores.sparse.items
+                sparse.append(SparseRows(scores.sparse.indptr, items, scores.sparse.values * weight[items]))
         return Scores(np.concatenate(states, axis=1), self._table, self._bias,
-                      _summed(sparse, len(histories), len(self._bias)))
+                      _summed(sparse, len(self._bias) - 1, threads))
 
 
 def _side_by_side(tables: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
@@ -86,13 +87,18 @@ def _side_by_side(tables: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarr
     return np.concatenate([table * weight[:, None] for table, weight in zip(tables, weights, strict=True)], axis=1)
 
 
-def _summed(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], n_rows: int, width: int) -> SparseRows | None:
-    """Add up sparse matrices, given the rows, items and values of their entries; rows and items rise in each."""
-    if not parts:
-        return None
-    rows, items, values = parts[0]
-    if len(parts) > 1:
-        keys, place = np.unique(np.concatenate([own * width + ids for own, ids, _ in parts]), return_inverse=True)
-        values = np.bincount(place.reshape(-1), np.concatenate([own for *_, own in parts]), len(keys))
-        rows, items = np.divmod(keys, width)
-    return SparseRows(offsets(np.bincount(rows, minlength=n_rows)), items.astype(np.int32), values.astype(np.float32))
+def _summed(parts: Sequence[SparseRows], n_items: int, threads: int) -> SparseRows | None:
+    """Add up sparse matrices of B rows, float32."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    n_rows = len(parts[0])
+    count = len(parts) * n_rows
+    starts = np.cumsum([0, *(len(part.items) for part in parts)])
+    indptr = np.concatenate([[0], *(part.indptr[:-1] + start for part, start in zip(parts, starts, strict=False)),
+                             starts[-1:]])  # all rows in one matrix: row b of part p is row 1 + p B + b
+    chosen = np.arange(count).reshape(len(parts), n_rows).T.reshape(-1) + 1
+    size = max(n_items, count)
+    return weighted_row_sums(
+        np.arange(n_rows + 1) * len(parts), chosen, np.ones(count),
+        np.append(indptr, np.full(size - count, starts[-1])), np.concatenate([part.items for part in parts]),
+        np.concatenate([part.values for part in parts]), size, num_threads=threads)
