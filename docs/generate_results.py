@@ -118,17 +118,6 @@ def over_untuned(study: str, tuned: str, untuned: str, group: str = "all") -> tu
     return lift, None
 
 
-def summary() -> list[str]:
-    """Return the README's table."""
-    rows = []
-    for data, recommender, study, ids, untuned, tuned in HEADLINE:
-        means = [shown(figure(study, arm, "ndcg@10")["mean"], "rate") for arm in (ids, untuned, tuned)]
-        lifts = [f"{shown(lift, 'lift')}{' *' if p is not None and p < .05 else ''}"
-                 for lift, p in (tested(study, tuned, "ndcg@10"), over_untuned(study, tuned, untuned))]
-        rows.append([data, recommender, *means, *lifts])
-    return markdown(["data", "recommender", "ids only", "untuned", "TSLRec", "over ids only", "over untuned"], rows)
-
-
 def quickstart() -> list[str]:
     """Return every arm of the quickstart, the opponent first."""
     study = "ml-100k-quickstart"
@@ -283,10 +272,9 @@ LM, SPEED, EX = (partial(transcribed, name) for name in ("language-model", "spee
 EMBEDDING = ["engine", "type", *(f"{processor}, {template}" for processor in ("Xeon", "AVX2", "Zen 5")
                                  for template in ("default", "prefix")), "cosine Xeon, default"]
 TABLES: dict[str, Callable[[], list[str]]] = {
-    "summary": summary, "quickstart": quickstart,
-    "accuracy": partial(accuracy, "ndcg@10", "all"), "tail": partial(accuracy, "hr@10", "tail"),
-    "finetuning": finetuning, "all-arms": all_arms, "adapters": adapters, "cold": cold, "ids": one_model_on_ids,
-    "parity": parity, "training": training, "other-speeds": other_speeds,
+    "quickstart": quickstart, "accuracy": partial(accuracy, "ndcg@10", "all"),
+    "tail": partial(accuracy, "hr@10", "tail"), "finetuning": finetuning, "all-arms": all_arms, "adapters": adapters,
+    "cold": cold, "ids": one_model_on_ids, "parity": parity, "training": training, "other-speeds": other_speeds,
     "embedding": partial(LM, "embedding", EMBEDDING),
     **{name.replace("_", "-"): partial(make, name) for make, names in (
         (LM, ("finetuning_speed", "finetuning_ratio", "finetuning_costs", "memory_of_stages", "embedding_beauty",

@@ -44,7 +44,7 @@ def test_a_refit_is_said_and_marked(cycle: Path, tmp_path: Path) -> None:
     words = ("train", cycle, "--epochs", 1, "--width", 8, "--threads", 1)
     for refit, said in (("none", ""), ("validation", "marked (n-1)"), ("all", "for recommendations, not for figures")):
         result = tslrec(*words, "--refit", refit, "-o", tmp_path / refit)
-        assert result.exit_code == 0 and ("refitted for 1 epochs" in result.stdout) == bool(said)
+        assert result.exit_code == 0 and ("epochs: 1" in result.stdout) == bool(said)
         assert said in result.stdout
     words = (*words, "--refit", "validation", "--refit-from", tmp_path / "none")
     again = tslrec(*words, "-o", tmp_path / "again", "--json")

@@ -46,8 +46,8 @@ def test_another_figure_makes_a_table_stale(monkeypatch: pytest.MonkeyPatch) -> 
     generator = script(ROOT / "docs" / "generate_results.py")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generator.filled(text) == text
-    changed = generator.load("ml-1m-sasrec")
-    changed["arms"]["ids"]["filtered"]["all"]["ndcg@10"]["mean"] = .5
+    changed = generator.load("ml-100k-quickstart")
+    changed["arms"]["system"]["filtered"]["all"]["ndcg@10"]["mean"] = .5
     assert "| .5000 |" in generator.filled(text)
 
 
@@ -92,9 +92,10 @@ def test_a_study_has_means_seeds_groups_and_tests(path: Path) -> None:
             for metrics in groups.values():
                 assert list(metrics) == ["hr@10", "ndcg@10", "mrr"]
                 for figures in metrics.values():
-                    assert len(figures["runs"]) == 3
+                    assert len(figures["runs"]) in (1, 3)  # 1: there is nothing that a seed decides
                     assert figures["mean"] == pytest.approx(np.mean(figures["runs"]), abs=2e-8)
-                    assert figures["std"] == pytest.approx(np.std(figures["runs"], ddof=1), abs=2e-8)
+                    deviation = np.std(figures["runs"], ddof=1) if len(figures["runs"]) > 1 else 0
+                    assert figures["std"] == pytest.approx(deviation, abs=2e-8)
     assert len(study["tests"]) == 3 * (len(study["arms"]) - 1)
     for test in study["tests"]:
         group = "filtered", test["group"], test["metric"]

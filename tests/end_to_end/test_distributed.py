@@ -181,7 +181,8 @@ def test_several_processes_fine_tune_what_one_does(alone: Path, by_three: tuple[
 
 
 def test_several_processes_leave_their_results_alone(by_two: tuple[Path, str], by_three: tuple[Path, str]) -> None:
-    assert sorted(path.name for path in by_two[0].iterdir()) == ["evaluate", "long", "pretrain"]
+    made = ["counted", "evaluate", "evaluate-sum", "long", "pretrain"]
+    assert sorted(path.name for path in by_two[0].iterdir()) == made
     assert sorted(path.name for path in by_three[0].iterdir()) == sorted([*MODELS, "finetune"])
 
 

@@ -23,7 +23,7 @@ def test_runs_that_learned_the_same_are_evaluated_together() -> None:
 
 
 @pytest.mark.parametrize(("learned", "split", "message"), [
-    ({"a": "n-2", "b": "everything"}, "test", "b learned from all items .*seen the test targets.* --refit none or val"),
+    ({"a": "n-2", "b": "everything"}, "test", "b learned from all items, .*seen the test.* --refit none or val"),
     ({"a": "everything"}, "validation", "seen the validation targets.* with --refit none$"),
     ({"a": "n-1"}, "validation", r"a learned from the training and validation items \(n-1\), so it has seen the valid"),
     ({"a": "n-2", "b": "n-1"}, "test", r"a and b .* learned from different histories: the first from the training "
