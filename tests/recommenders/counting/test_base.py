@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tslrec_min.ranking.metrics import metric_values
+from tslrec_min.recommenders.counting import search
 from tslrec_min.recommenders.counting.base import recency_weights
+from tslrec_min.recommenders.counting.search import sampled
+from tslrec_min.recommenders.counting.transitions import Transitions
 
 from ..factories import histories_of, known_from
 
@@ -29,3 +33,12 @@ def test_occurrences_are_those_of_training_alone() -> None:
     assert known_from([[1, 2, 2], [4, 2]], 5).counts.tolist() == [0, 1, 3, 0, 1, 0]
     with pytest.raises(AttributeError):
         known_from([[1, 2]], 2).training = histories_of([])  # type: ignore[misc]
+
+
+def test_a_sample_chooses_but_the_figure_is_that_of_all_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = known_from([[1, 2, 3, 4, 5][:2 + user % 4] + [1 + user % 9] for user in range(40)], 9)
+    monkeypatch.setattr(search, "sampled", lambda evaluation: sampled(evaluation, 3))
+    scorer, score = Transitions.fit(known)
+    asked = known.validation
+    ranks = scorer.scores(asked.histories).rank(asked.targets, asked.seen(9))
+    assert score == pytest.approx(metric_values(ranks, "ndcg@10").mean(), rel=1e-12)

@@ -11,8 +11,9 @@ import numpy as np
 
 from ...data.dataset import Evaluation, Histories
 from ...item_vectors.load import ItemEmbeddings
+from ...ranking.metrics import metric_values
 from ...ranking.scores import Scores
-from ..scorer import Scorer
+from ..scorer import Scorer, joined
 from .search import Constants, chosen_constants
 
 
@@ -56,14 +57,20 @@ class CountingScorer(Scorer):
 
     @classmethod
     def fit(cls, known: Knowledge) -> tuple[Self, float]:
-        """Choose the constants; return the recommender, and its validation NDCG@10 on the targets that chose."""
+        """Choose the constants; return the recommender, and its validation NDCG@10.
+
+        A sample of the targets chooses, but the figure is that of all: it is compared with those of networks.
+        """
         make = cls.maker(known)
 
         def scores(constants: Constants, histories: Histories) -> Scores:
             return make(constants).scores(histories, threads=known.threads)
 
-        constants, score = chosen_constants(cls.grid, scores, known.validation, known.n_items, known.threads)
-        return make(constants), score
+        constants, _ = chosen_constants(cls.grid, scores, known.validation, known.n_items, known.threads)
+        chosen, asked, seen = make(constants), known.validation, known.validation.seen(known.n_items)
+        ranks = joined([block.rank(asked.targets[part], seen, users=asked.users[part], num_threads=known.threads)
+                        for part, block in chosen.blocks(asked.histories, asked.users, threads=known.threads)])
+        return chosen, float(metric_values(ranks, "ndcg@10").mean())
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
