@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from _data import medians, real_dataset
 from ranking import judged
-from sentence_transformers import SentenceTransformer
 
 from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
@@ -80,6 +79,8 @@ def main() -> None:
 
     def read_and_embed(engine: Any) -> np.ndarray:
         return engine.embed(TitleReading(encoder, "", model).tokenize(titles))
+
+    from sentence_transformers import SentenceTransformer  # not a dependency: the peer alone needs it
 
     peer = SentenceTransformer(str(model.path), device="cpu")
     works: dict[str, Callable[[], object]] = {_PEER: kept(_PEER, lambda: peer.encode(titles))}

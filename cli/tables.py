@@ -103,8 +103,7 @@ def print_fusion(out: Path, metrics: Mapping[str, Any]) -> None:
     click.echo(f"{out}: validation NDCG@10 of the sum {metrics['validation_ndcg@10']:.4f} (seen items left out; "
                f"weights fitted on other users){_cost(out)}. Weight at n: of items with n training interactions.")
     if "weights_from" in metrics:
-        click.echo(f"The weights, and all of these figures, are those of {metrics['weights_from']}; nothing can be "
-                   "measured on targets that the parts have learned.")
+        click.echo(f"The weights, and all of these figures, are those of {metrics['weights_from']}.")
 
 
 def print_finetuning(out: Path, as_json: bool) -> None:

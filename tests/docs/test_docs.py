@@ -94,7 +94,7 @@ def test_the_readme_goes_from_own_files_to_recommendations(tmp_path: Path, monke
     for line in ids:
         result = CliRunner().invoke(main, shlex.split(line)[1:], env=TINY)
         assert result.exit_code == 0, (line, result.output)
-    assert (tmp_path / "recommendations.csv").read_text(encoding="utf-8").count("\n") > 100
+    assert (tmp_path / "quick.csv").read_text(encoding="utf-8").count("\n") > 100
     python, = re.findall(r"```python\n(.*?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(python.replace('"sasrec"', '"another"'), names)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tslrec_min.configs import PretrainConfig
 from tslrec_min.pipeline.config import load_run_config
-from tslrec_min.pipeline.run import run
-from tslrec_min.storage.artifacts import read_json
+from tslrec_min.pipeline.run import _fitting, run
+from tslrec_min.storage.artifacts import read_json, write_json
 
 from ..factories import hashes, write_run
 from ..tiny_encoder import make_tiny_encoder
@@ -103,3 +104,12 @@ def test_a_changed_part_makes_its_sums_again(summed: Path, tmp_path: Path) -> No
                                               "evaluate", "serving-parts/3-ids-0", "serving"]
     config.write_text(config.read_text().replace('"transitions", "ids", ', '"itemknn", "ids", '))
     assert made(tmp_path / "out", config)[:4] == ["parts/itemknn", "train/4-system-0", "train/4-system-1", "evaluate"]
+
+
+@pytest.mark.parametrize(("items", "categories", "said"), [(120, 30, True), (600, 128, False), (3, 2, True)])
+def test_a_small_catalogue_gets_fewer_categories(tmp_path: Path, items: int, categories: int, said: bool,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+    write_json(tmp_path / "dataset.json", {"items": items})
+    with caplog.at_level("INFO", "tslrec_min"):
+        assert _fitting(PretrainConfig(categories=128), tmp_path).categories == categories
+    assert ("categories in place of 128" in caplog.text) is said

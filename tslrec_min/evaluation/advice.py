@@ -10,7 +10,7 @@ LEVEL = 0.05
 
 
 def advice(report: Mapping[str, Any], validation: Mapping[str, float]) -> str:
-    """Name the arm to use, how it compares with the first one, and the arms that are no better than that.
+    """Name the arm to use, and how all arms compare with the first one.
 
     Args:
         report: what `evaluate` returns; its first arm is the opponent.
@@ -23,18 +23,23 @@ def advice(report: Mapping[str, Any], validation: Mapping[str, float]) -> str:
     text += f"on {report['split']} targets {figure:.4f}"
     tests = {test["arm"]: test for test in report["comparisons"]
              if (test["metric"], test["group"]) == ("ndcg@10", "all")}
-    if best in tests:
-        test = tests[best]
-        verdict = "significantly above" if is_better(test) else "not significantly above"
-        text += f", {verdict} {baseline} (p = {test['p_holm']:.4f}, Holm)"
-    no_better = [arm for arm in others if arm in tests and not is_better(tests[arm])]
-    return text + "." + (f" No better than {baseline}: {', '.join(no_better)}." if no_better else "")
+    judged = {arm: "Better" if is_better(test) else "Worse" if is_worse(test) else "Not told apart by the test"
+              for arm, test in tests.items() if arm in others}
+    groups = {verdict: [arm for arm, of_arm in judged.items() if of_arm == verdict]
+              for verdict in ("Better", "Not told apart by the test", "Worse")}
+    listed = [f"{verdict}: {', '.join(arms)}." for verdict, arms in groups.items() if arms]
+    return f"{text}. Compared with {baseline} (NDCG@10, p < .05). {' '.join(listed)}" if listed else f"{text}."
 
 
 def best_arm(report: Mapping[str, Any], validation: Mapping[str, float]) -> str:
     """Return the arm of the highest validation NDCG@10; of equal ones the opponent, else the earliest."""
     baseline, *_ = report["arms"]
     return max(validation, key=lambda arm: (validation[arm], arm == baseline))
+
+
+def is_worse(test: Mapping[str, Any]) -> bool:
+    """Return whether a comparison of a report finds its arm worse than the first one."""
+    return bool(test["difference"] < 0 and test["p_holm"] < LEVEL)
 
 
 def is_better(test: Mapping[str, Any]) -> bool:

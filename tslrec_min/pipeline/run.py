@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configs import EmbedConfig, PrepareConfig
+from ..configs import EmbedConfig, PrepareConfig, PretrainConfig
 from ..data.builtin import resolve_dataset
 from ..errors import TslrecError
 from ..llm.resolve import is_built_in, resolve_model
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..data.raw.discover import Source
+
+_ITEMS_A_CATEGORY = 4
+"""A run has at most one latent category for so many items."""
 
 
 @dataclass
@@ -153,7 +156,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     if "untuned" in wanted:
         before["embed-untuned"] = lambda path: embed_base(dataset, model, template, path, of_decoders, **compute)
     if "tuned" in wanted:
-        before |= {"pretrain": lambda path: pretrain(dataset, path, settings["pretrain"], **compute),
+        before |= {"pretrain": lambda path: pretrain(dataset, path, _fitting(settings["pretrain"], dataset), **compute),
                    "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
                    "embed": lambda path: embed_tuned(dataset, tuned, path, of_decoders, **compute)}
     with sole_run(out), progress(len(before) + plan.count + 1, "", "stage") as bar:
@@ -173,6 +176,15 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         for kind in ("untuned", "tuned") if kind in wanted}
     return {"evaluation": evaluation, "advice": advice(evaluation, scores), "best": best, "seconds": plan.seconds(),
             "stages": runner.stages, "category_neighbours": neighbours}
+
+
+def _fitting(config: PretrainConfig, dataset: Path) -> PretrainConfig:
+    """Return the configuration with fewer latent categories if a catalogue is too small for them."""
+    most = max(2, int(read_json(dataset / "dataset.json")["items"]) // _ITEMS_A_CATEGORY)
+    if config.categories <= most:
+        return config
+    note(f"{most} latent categories in place of {config.categories}, as the catalogue is small")
+    return replace(config, categories=most)
 
 
 def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:
