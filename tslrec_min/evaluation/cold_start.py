@@ -82,9 +82,8 @@ class ColdTargets:
         everyone = np.arange(len(self.asked.users))
         for name, scores in (("random", np.zeros(len(self.popularity))), ("popularity", self.popularity)):
             warm, cold = np.split(scores.astype(np.float32), [self.n_items + 1])
-            nothing = np.zeros((len(everyone), 0), np.float32), np.zeros((len(warm), 0), np.float32)
-            columns = ColdColumns(np.zeros((len(cold), 0), np.float32), cold)
-            ranks_of = self.rank(Scores(*nothing, warm), columns, everyone, threads)
+            warm_scores = Scores.without_vectors(len(everyone), self.n_items, warm)
+            ranks_of = self.rank(warm_scores, ColdColumns.without_vectors(self.n_cold, cold), everyone, threads)
             report[name] = {among: {metric: float(metric_values(found, metric).mean()) for metric in COLD_METRICS}
                             for among, found in ranks_of.items()}
         return report | {"arms": {arm: _arm(runs[arm], ranks[arm]) for arm in runs}}

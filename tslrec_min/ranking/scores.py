@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..data.seen import SeenItems
@@ -31,6 +32,19 @@ class Scores:
     """[I + 1], entry 0 is padding; None: 0 for every item."""
     sparse: SparseRows | None = None
     """B rows; items that a row doesn't have count as 0."""
+
+    @classmethod
+    def without_vectors(cls, n_rows: int, n_items: int, bias: NDArray[Any] | None = None,
+                        sparse: SparseRows | None = None) -> Scores:
+        """Return the scores of a recommender without vectors: its width d is 0.
+
+        Args:
+            n_rows: B.
+            n_items: I.
+            bias: float32 [I + 1], entry 0 is padding; None: 0 for every item.
+            sparse: B rows of float32; None: none.
+        """
+        return cls(np.zeros((n_rows, 0), np.float32), np.zeros((n_items + 1, 0), np.float32), bias, sparse)
 
     @property
     def n_items(self) -> int:

@@ -29,6 +29,11 @@ class ColdColumns:
     bias: np.ndarray | None = None
     """float32 [C]; None: 0."""
 
+    @classmethod
+    def without_vectors(cls, n_cold: int, bias: np.ndarray | None = None) -> ColdColumns:
+        """Return the columns of C items for scores of width d = 0; `bias` is float32 [C], or None: 0."""
+        return cls(np.zeros((n_cold, 0), np.float32), bias)
+
     def appended_to(self, scores: Scores) -> Scores:
         """Return the scores with C more items, which have no sparse part."""
         bias = scores.bias
@@ -76,14 +81,25 @@ def rank(scorer: Scorer, evaluation: Evaluation, protocols: Sequence[SeenItems |
         TslrecError: scores are not finite.
     """
     mine = distributed.share(np.arange(len(evaluation.users)))
-    users, targets = evaluation.users[mine], evaluation.targets[mine]
+    own = Evaluation(evaluation.histories, evaluation.users[mine], evaluation.targets[mine])
+    return [gathered_ranks(ranks, mine, len(evaluation.users), device)
+            for ranks in ranks_alone(scorer, own, protocols, threads=threads, watch=watch)]
+
+
+def ranks_alone(scorer: Scorer, evaluation: Evaluation, protocols: Sequence[SeenItems | None], *, threads: int = 1,
+                watch: Callable[[Scores, np.ndarray], None] | None = None) -> list[Ranks]:
+    """Return the ranks of all targets, computed by this process alone.
+
+    Other arguments and the errors are those of `rank`; `watch` is called with scores and their users, int64 [B].
+    """
+    users, targets = evaluation.users, evaluation.targets
     found: list[list[Ranks]] = [[] for _ in protocols]
     for part, scores in scorer.blocks(evaluation.histories, users, threads=threads):
         for of_protocol, seen in zip(found, protocols, strict=True):
             of_protocol.append(scores.rank(targets[part], seen, users=users[part], num_threads=threads))
         if watch:
             watch(scores, users[part])
-    return [gathered_ranks(joined(parts), mine, len(evaluation.users), device) for parts in found]
+    return [joined(parts) for parts in found]
 
 
 def joined(parts: Sequence[Ranks]) -> Ranks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,12 @@ from ...runtime.progress import progress
 from ..encoders import Encoder
 from ..model import load_encoder
 from ..prompts import TokenPrompt
-from .engine import BatchedEngine
+from .torch_engine import TorchNetwork
 
 _CPU_TOKENS, _GPU_TOKENS = 512, 8192
 
 
-class TorchEncoder(BatchedEngine):
+class TorchEncoder(TorchNetwork):
     """Vectors of texts by torch; texts of similar length share a batch, padded to the longest."""
 
     def __init__(self, folder: Path, encoder: Encoder, *, device: str | torch.device = "cpu", batch_tokens: int = 0,
@@ -42,15 +41,6 @@ class TorchEncoder(BatchedEngine):
         self.width = int(self._network.config.hidden_size)
         self.context_length = encoder.max_tokens
         self.normalised = encoder.normalised
-
-    def describe(self) -> dict[str, Any]:
-        """Return the settings that `embed` computes with."""
-        return {"device": str(self._device), "precision": str(self._network.dtype).removeprefix("torch."),
-                "batch_tokens": self._batch_tokens}
-
-    def close(self) -> None:
-        """Free the model; the engine can't be used after that."""
-        self._network = None
 
     @torch.inference_mode()
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:

@@ -15,7 +15,23 @@ from .engine import BatchedEngine
 _CPU_TOKENS, _GPU_TOKENS = 256, 2048
 
 
-class TorchEngine(BatchedEngine):
+class TorchNetwork(BatchedEngine):
+    """What the engines of transformers' models share."""
+
+    _network: Any
+    _device: torch.device
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that `embed` computes with."""
+        return {"device": str(self._device), "precision": str(self._network.dtype).removeprefix("torch."),
+                "batch_tokens": self._batch_tokens}
+
+    def close(self) -> None:
+        """Free the model; the engine can't be used after that."""
+        self._network = None
+
+
+class TorchEngine(TorchNetwork):
     """Pooled states by torch."""
 
     def __init__(self, network: Any, *, device: str | torch.device = "cpu", batch_tokens: int = 0,
@@ -34,15 +50,6 @@ class TorchEngine(BatchedEngine):
         self._batch_tokens = batch_tokens or (_CPU_TOKENS if self._device.type == "cpu" else _GPU_TOKENS)
         self.width = int(network.config.hidden_size)
         self.context_length = int(network.config.max_position_embeddings)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the settings that `embed` computes with."""
-        return {"device": str(self._device), "precision": str(self._network.dtype).removeprefix("torch."),
-                "batch_tokens": self._batch_tokens}
-
-    def close(self) -> None:
-        """Free the model; the engine can't be used after that."""
-        self._network = None
 
     @torch.inference_mode()
     def _embed_sorted(self, prompts: list[TokenPrompt]) -> np.ndarray:

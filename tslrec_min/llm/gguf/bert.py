@@ -19,7 +19,7 @@ from gguf import GGUFValueType, TokenType
 
 from ...errors import TslrecError
 from .metadata import Metadata, array, number, value
-from .names import ConfigKey, TensorName
+from .names import SIZES, ConfigKey, TensorName
 from .writer import file_tensor, write_file
 
 ARCHITECTURE = "bert"
@@ -45,15 +45,7 @@ _TENSORS = (
     *_with_bias(_LAYER + "output.dense", _BLOCK + "ffn_down"),
     *_with_bias(_LAYER + "output.LayerNorm", _BLOCK + "layer_output_norm", is_vector=True),
 )
-_KEYS = (
-    ConfigKey("vocab_size", "vocab_size"),
-    ConfigKey("max_position_embeddings", "context_length"),
-    ConfigKey("hidden_size", "embedding_length"),
-    ConfigKey("num_hidden_layers", "block_count"),
-    ConfigKey("intermediate_size", "feed_forward_length"),
-    ConfigKey("num_attention_heads", "attention.head_count"),
-    ConfigKey("layer_norm_eps", "attention.layer_norm_epsilon", float),
-)
+_KEYS = (*SIZES, ConfigKey("layer_norm_eps", "attention.layer_norm_epsilon", float))
 _IMPLIED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 _PIECES = {"type": "WordPiece", "continuing_subword_prefix": "##"}
 _NORMALIZER = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}

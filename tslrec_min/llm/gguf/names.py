@@ -117,13 +117,17 @@ _FOUR_NORMS = (  # post_attention_layernorm means something else than above
     _norm(_LAYER + "post_feedforward_layernorm", _BLOCK + "post_ffw_norm", 1.0),
     _norm("model.norm", "output_norm", 1.0),
 )
-_KEYS = (
+SIZES = (
     ConfigKey("vocab_size", "vocab_size"),
     ConfigKey("max_position_embeddings", "context_length"),
     ConfigKey("hidden_size", "embedding_length"),
     ConfigKey("num_hidden_layers", "block_count"),
     ConfigKey("intermediate_size", "feed_forward_length"),
     ConfigKey("num_attention_heads", "attention.head_count"),
+)
+"""Keys of all transformers."""
+_KEYS = (
+    *SIZES,
     ConfigKey("num_key_value_heads", "attention.head_count_kv"),
     ConfigKey("head_dim", "rope.dimension_count"),
     ConfigKey("head_dim", "attention.key_length"),

@@ -13,7 +13,9 @@ from ...data.dataset import Evaluation, Histories
 from ...item_vectors.load import ItemEmbeddings
 from ...ranking.metrics import metric_values
 from ...ranking.scores import Scores
-from ..scorer import Scorer, joined
+from ...ranking.sparse_rows import SparseRows
+from ..scorer import Scorer, ranks_alone
+from ..sparse_rows import weighted_row_sums
 from .search import Constants, chosen_constants
 
 
@@ -67,9 +69,8 @@ class CountingScorer(Scorer):
             return make(constants).scores(histories, threads=known.threads)
 
         constants, _ = chosen_constants(cls.grid, scores, known.validation, known.n_items, known.threads)
-        chosen, asked, seen = make(constants), known.validation, known.validation.seen(known.n_items)
-        ranks = joined([block.rank(asked.targets[part], seen, users=asked.users[part], num_threads=known.threads)
-                        for part, block in chosen.blocks(asked.histories, asked.users, threads=known.threads)])
+        chosen, seen = make(constants), known.validation.seen(known.n_items)
+        ranks, = ranks_alone(chosen, known.validation, [seen], threads=known.threads)
         return chosen, float(metric_values(ranks, "ndcg@10").mean())
 
     @abstractmethod
@@ -93,3 +94,17 @@ def recency_weights(histories: Histories, decay: float) -> tuple[Histories, np.n
     weights = decay ** ages.astype(np.float64)
     sums = np.add.reduceat(np.append(weights, 0), recent.indptr[:-1]) if len(recent) else weights
     return recent, weights / np.repeat(sums, recent.lengths)
+
+
+def summed_rows(rows: SparseRows, histories: Histories, decay: float, threads: int) -> SparseRows:
+    """Return the sum of the rows of every history's items with their `recency_weights`, float32, B rows.
+
+    Args:
+        rows: of all items, [I+1].
+        histories: B of them.
+        decay: see `recency_weights`.
+        threads: threads of the kernel.
+    """
+    recent, weights = recency_weights(histories, decay)
+    return weighted_row_sums(recent.indptr, recent.items, weights, rows.indptr, rows.items, rows.values,
+                             len(rows) - 1, num_threads=threads)

@@ -11,7 +11,8 @@ the same for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from functools import cache, lru_cache
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ...ranking.scores import Scores
 from ...ranking.sparse_rows import SparseRows
 from ..scorer import ColdColumns
 from ..sparse_rows import weighted_row_sums
-from .base import CountingScorer, Knowledge, recency_weights
+from .base import CountingScorer, Knowledge, summed_rows
 from .search import Constants
 
 _ITEMS_AT_ONCE, _PAIRS_AT_ONCE = 1024, 1 << 24
@@ -37,24 +38,21 @@ class ItemKNN(CountingScorer):
     def __init__(self, similar: SparseRows, n_cold: int, constants: Constants) -> None:
         """Take the similarities of every item's neighbours, [I+1] rows, and the constants."""
         self.similar, self.n_cold, self.constants = similar, n_cold, constants
-        self.cold = ColdColumns(np.zeros((n_cold, 0), np.float32)) if n_cold else None
+        self.cold = ColdColumns.without_vectors(n_cold) if n_cold else None
 
     @classmethod
     def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
         """Return what makes the recommender from decay, shrinkage and the number of neighbours."""
-        most: dict[float, SparseRows] = {}  # the most neighbours that are tried, by shrinkage
-        made: dict[tuple[float, float], SparseRows] = {}
+        @cache
+        def most(shrinkage: float) -> SparseRows:
+            return similarities(known.training, known.n_items, shrinkage, max(cls.grid["neighbours"]),
+                                threads=known.threads)
 
-        def make(constants: Constants) -> Any:  # Self, which mypy doesn't know in here
-            shrinkage, neighbours = constants["shrinkage"], constants["neighbours"]
-            if shrinkage not in most:
-                most[shrinkage] = similarities(known.training, known.n_items, shrinkage, max(cls.grid["neighbours"]),
-                                               threads=known.threads)
-            if (shrinkage, neighbours) not in made:
-                made[shrinkage, neighbours] = _nearest(most[shrinkage], neighbours)
-            return cls(made[shrinkage, neighbours], known.n_cold, constants)
+        @lru_cache(maxsize=1)  # decay changes nothing of it
+        def nearest(shrinkage: float, neighbours: float) -> SparseRows:
+            return _nearest(most(shrinkage), neighbours)
 
-        return make
+        return lambda constants: cls(nearest(constants["shrinkage"], constants["neighbours"]), known.n_cold, constants)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the similarities and the number of cold items."""
@@ -69,11 +67,8 @@ class ItemKNN(CountingScorer):
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""
-        recent, weights = recency_weights(histories, self.constants["decay"])
-        n_items = len(self.similar) - 1
-        sparse = weighted_row_sums(recent.indptr, recent.items, weights, self.similar.indptr, self.similar.items,
-                                   self.similar.values, n_items, num_threads=threads)
-        return Scores(np.zeros((len(histories), 0), np.float32), np.zeros((n_items + 1, 0), np.float32), None, sparse)
+        sparse = summed_rows(self.similar, histories, self.constants["decay"], threads)
+        return Scores.without_vectors(len(histories), len(self.similar) - 1, sparse=sparse)
 
 
 def similarities(training: Histories, n_items: int, shrinkage: float, neighbours: float, *, threads: int = 1

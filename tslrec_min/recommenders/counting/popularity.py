@@ -19,7 +19,7 @@ class Popularity(CountingScorer):
 
     def __init__(self, counts: np.ndarray, n_cold: int) -> None:
         self.bias = counts.astype(np.float32)  # [I+1]
-        self.cold = ColdColumns(np.zeros((n_cold, 0), np.float32)) if n_cold else None
+        self.cold = ColdColumns.without_vectors(n_cold) if n_cold else None
         self.constants = {}
 
     @classmethod
@@ -38,4 +38,4 @@ class Popularity(CountingScorer):
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score by popularity, whatever the histories are."""
-        return Scores(np.zeros((len(histories), 0), np.float32), np.zeros((len(self.bias), 0), np.float32), self.bias)
+        return Scores.without_vectors(len(histories), len(self.bias) - 1, self.bias)

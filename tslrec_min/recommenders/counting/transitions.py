@@ -11,7 +11,8 @@ Ludewig and Jannach (UMUAI 2018). The form is ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from functools import cache, lru_cache
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -19,8 +20,7 @@ from ...data.dataset import Histories
 from ...ranking.scores import Scores
 from ...ranking.sparse_rows import SparseRows
 from ..scorer import ColdColumns
-from ..sparse_rows import weighted_row_sums
-from .base import CountingScorer, Knowledge, recency_weights
+from .base import CountingScorer, Knowledge, summed_rows
 from .pairs import transition_counts
 from .search import Constants
 
@@ -41,23 +41,25 @@ class Transitions(CountingScorer):
         self.bias = (-constants["popularity"] * shares).astype(np.float32)
         self.bias[0] = 0
         least = np.log(0.5 / max(counts.sum(), 1))
-        self.cold = ColdColumns(np.zeros((n_cold, 0), np.float32), np.full(
-            n_cold, -constants["popularity"] * least, np.float32)) if n_cold else None
+        self.cold = ColdColumns.without_vectors(
+            n_cold, np.full(n_cold, -constants["popularity"] * least, np.float32)) if n_cold else None
 
     @classmethod
     def maker(cls, known: Knowledge) -> Callable[[Constants], Self]:
         """Return what makes the recommender from places, tau, decay and the weight of popularity."""
-        counted: dict[float, SparseRows] = {}
+        occurrences = known.counts
 
-        def made(constants: Constants) -> Any:  # Self, which mypy doesn't know in here
-            places = constants["places"]
-            if places not in counted:
-                counted[places] = transition_counts(known.training, known.n_items, int(places), _DISTANCE_EXPONENT)
-            counts = counted[places]
-            evidence = np.log1p(counts.values / constants["tau"]).astype(np.float32)
-            return cls(SparseRows(counts.indptr, counts.items, evidence), known.counts, known.n_cold, constants)
+        @cache
+        def counted(places: float) -> SparseRows:
+            return transition_counts(known.training, known.n_items, int(places), _DISTANCE_EXPONENT)
 
-        return made
+        @lru_cache(maxsize=1)  # decay and popularity are varied last, and change nothing of it
+        def evidence(places: float, tau: float) -> SparseRows:
+            counts = counted(places)
+            return SparseRows(counts.indptr, counts.items, np.log1p(counts.values / tau).astype(np.float32))
+
+        return lambda constants: cls(evidence(constants["places"], constants["tau"]), occurrences, known.n_cold,
+                                     constants)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the evidence, the occurrences and the number of cold items."""
@@ -72,9 +74,5 @@ class Transitions(CountingScorer):
 
     def scores(self, histories: Histories, *, threads: int = 1) -> Scores:
         """Score what follows every history."""
-        recent, weights = recency_weights(histories, self.constants["decay"])
-        n_items = len(self.bias) - 1
-        sparse = weighted_row_sums(recent.indptr, recent.items, weights, self.evidence.indptr, self.evidence.items,
-                                   self.evidence.values, n_items, num_threads=threads)
-        nothing = np.zeros((len(histories), 0), np.float32)
-        return Scores(nothing, np.zeros((n_items + 1, 0), np.float32), self.bias, sparse)
+        sparse = summed_rows(self.evidence, histories, self.constants["decay"], threads)
+        return Scores.without_vectors(len(histories), len(self.bias) - 1, self.bias, sparse)

@@ -7,6 +7,7 @@ import numpy as np
 from ...data.csr import owners
 from ...data.dataset import Histories
 from ...ranking.scores import Scores
+from ...ranking.sparse_rows import SparseRows
 from ..scorer import ColdColumns, Scorer
 
 _ENTRIES_AT_ONCE = 1 << 18
@@ -52,7 +53,7 @@ class Standardised:
         scale = np.where(known, 1 / np.where(known, deviation, 1), 0.0)
         states = np.column_stack([states, -sparse_mean]) * scale[:, None]
         if sparse is not None:
-            sparse = type(sparse)(sparse.indptr, sparse.items, (values * scale[rows]).astype(np.float32))
+            sparse = SparseRows(sparse.indptr, sparse.items, (values * scale[rows]).astype(np.float32))
         return Scores(states.astype(np.float32), self.item_table, None, sparse)
 
     def cold_rows(self, n_cold: int) -> np.ndarray:

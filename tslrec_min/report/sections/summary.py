@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from ...configs import COUNTING_MODELS
-from ...evaluation.advice import LEVEL, advice, is_better
+from ...evaluation.advice import advice, deciding_tests, judged
 from ...ranking.significance import stars
 from ...recommenders.fusion.artifact import FUSED
 from ...storage.artifacts import read_json
@@ -55,23 +55,10 @@ def advised(run: Run) -> str | None:
                                               for each in of_arm) for arm, of_arm in runs.items()})
 
 
-def judged(evaluation: Mapping[str, Any]) -> dict[str, str]:
-    """Return every tested arm -> whether it is better than the first one, no better, or worse."""
-    tests = _deciding(evaluation)
-    return {arm: "better" if is_better(test) else "worse" if test["p_holm"] < LEVEL else "no better"
-            for arm, test in tests.items()}
-
-
-def _deciding(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return every tested arm -> the comparison by which it is judged."""
-    return {test["arm"]: test for test in evaluation["comparisons"]
-            if test["metric"] == _DECIDING and test["group"] == "all"}
-
-
 def verdict(evaluation: Mapping[str, Any]) -> str:
     """Say in a sentence what the comparisons with the first arm show."""
     baseline, *others = evaluation["arms"]
-    tests = _deciding(evaluation)
+    tests = deciding_tests(evaluation)
     if not others:
         mean = evaluation["arms"][baseline]["filtered"][_DECIDING]["mean"]
         return f"NDCG@10 of “{quoted(baseline)}” is {short(mean)}; there is no other arm to compare it with."
