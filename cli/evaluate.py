@@ -26,13 +26,13 @@ def evaluate(dataset: Path, runs: tuple[str, ...], out: Path | None, list_vector
              config: EvaluateConfig, device: str, threads: int, existing: Existing, as_json: bool) -> None:
     """Rank every user's target among all items: HR@k, NDCG@k and MRR.
 
-    RUNS are folders that tslrec train wrote, as PATH or NAME=PATH; runs with the same name are the seeds of one arm
-    and are summarised as mean and standard deviation. The other arms are compared with the first one by a paired
-    test over users, with p-values corrected for all comparisons (Holm). Items of the user's history are left out of
-    the ranking ("filtered"); the figures with them ("unfiltered") are reported too. Groups: users whose target is
-    popular (head) or not (tail), and users with a short or long training history. If the data set has cold items,
-    another table shows their metrics. The last table describes every user's 10 best items: how much of the catalogue
-    they cover, and how popular and how novel they are. tslrec compare combines stored results.
+    RUNS are folders that tslrec train or tslrec fuse wrote, as PATH or NAME=PATH; runs with the same name are the
+    seeds of one arm and are summarised as mean and standard deviation. The other arms are compared with the first one
+    by a paired test over users, with p-values corrected for all comparisons (Holm). Items of the user's history are
+    left out of the ranking ("filtered"); the figures with them ("unfiltered") are reported too. Groups: users whose
+    target is popular (head) or not (tail), and users with a short or long training history. If the data set has cold
+    items, another table shows their metrics. The last table describes every user's 10 best items: how much of the
+    catalogue they cover, and how popular and how novel they are. tslrec compare combines stored results.
 
     \b
     Examples:

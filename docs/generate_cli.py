@@ -22,9 +22,9 @@ Generated from the help of the commands by `python docs/generate_cli.py`; do not
 
 ## What holds for every command
 
-- **Output.** Standard output has only the result: a table for people, or JSON with `--json`. Progress bars (if standard
-  error is a terminal), notes, warnings and errors go to standard error.
-- **Verbosity.** `-q`, `--quiet`: no progress bars and notes. `-v`, `--verbose`: each step on standard error, with the
+- **Output.** Standard output has only the result: a table for people, or JSON with `--json`. Progress (a bar on a
+  terminal, else a line every 20 seconds), notes, warnings and errors go to standard error.
+- **Verbosity.** `-q`, `--quiet`: no progress and notes. `-v`, `--verbose`: each step on standard error, with the
   seconds since the start, and a line for every epoch. Both may stand before the command: `tslrec -q train ...`.
   `-h`, `--help`: the command's help.
 - **Defaults from the environment.** Every option has a variable: `--max-len` of `tslrec train` is

@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
+from .runtime.mkl import ask_processor
+
 TYPE_CHECKING = False  # importing it from typing takes longer than all of this
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +27,8 @@ if find_spec(f"{__name__}.ranking._ranking") is None:
         f"the compiled kernels of {__name__} are missing from {__path__[0]}, which seems to be a source tree that was "
         "not built. Build it with `pip install --no-build-isolation -e .`, or, if the package is installed elsewhere, "
         "run `python -P` so that the working directory does not shadow it")
+
+ask_processor()  # before torch is imported
 
 _HOME = {"TslrecError": "errors", "set_verbosity": "runtime.progress"}
 __all__ = ["TslrecError", "embed", "evaluate", "finetune", "fuse", "prepare", "pretrain", "recommend",

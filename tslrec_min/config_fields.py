@@ -21,7 +21,8 @@ SET = ()
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, low: float | None = None,
-           high: float | None = None, only_for: Mapping[str, tuple[str, ...]] | None = None) -> Any:
+           high: float | None = None, only_for: Mapping[str, tuple[str, ...]] | None = None,
+           also_for: Mapping[str, tuple[str, ...]] | None = None) -> Any:
     """Declare a configuration field.
 
     Args:
@@ -31,11 +32,13 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, l
         low, high: closed range of allowed values.
         only_for: other field -> its values with which this field is read, or `SET`. All conditions must hold; they are
             added to the help.
+        also_for: other conditions with which it is read too.
     """
     if only_for:
-        help = f"{help} Only with {_conditions(only_for, flags=True)}."
+        read_with = [_conditions(conditions, flags=True) for conditions in (only_for, also_for) if conditions]
+        help = f"{help} Only with {', or with '.join(read_with)}."
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high,
-                                                        "only_for": only_for or {}})
+                                                        "only_for": only_for or {}, "also_for": also_for})
 
 
 def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str, *, also: Collection[str] = (),
@@ -73,8 +76,8 @@ def unread_settings(config_class: type, values: Mapping[str, Any], *, flags: boo
     """Return the given fields that are not read because of the others, with a message for each.
 
     A field is read if all conditions of its `only_for` hold, and those that the class has for it in SHARED_CONDITIONS:
-    conditions of most of its fields, which the help of each doesn't repeat. It is also read if the conditions that the
-    class has for it in ALSO_FOR hold. Its default value is always allowed.
+    conditions of most of its fields, which the help of each doesn't repeat. It is also read if the conditions of its
+    `also_for` hold. Its default value is always allowed.
     """
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     chosen = {name: values.get(name, item.default) for name, item in fields.items()}
@@ -95,7 +98,7 @@ def _conditions_of(config_class: type, item: dataclasses.Field[Any]) -> dict[str
 def _failed_condition(config_class: type, name: str, chosen: Mapping[str, Any]) -> str | None:
     """Return the first field whose value keeps the field `name` from being read; None if it is read."""
     fields = {item.name: item for item in dataclasses.fields(config_class)}
-    also = getattr(config_class, "ALSO_FOR", {}).get(name)
+    also = fields[name].metadata["also_for"]
     if also and all(chosen[other] in wanted for other, wanted in also.items()):
         return None
     return next((other for other, wanted in _conditions_of(config_class, fields[name]).items() if not (

@@ -94,6 +94,14 @@ def test_a_sum_is_a_part_of_another_one(cold: Path, summed: Path, tmp_path: Path
     assert found["cold"]["arms"]["both"]["runs"] == ["both"]
 
 
+def test_the_same_recommender_is_no_two_parts(cold: Path, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "linear", tmp_path / "copy")
+    parts = [Part("linear", trained / "linear"), Part("popularity", "popularity"), Part("twin", tmp_path / "copy")]
+    with pytest.raises(TslrecError, match="the parts linear and twin are the same recommender"):
+        fuse(cold, parts, tmp_path / "sum", device=CPU, threads=1)
+    assert not (tmp_path / "sum").exists()
+
+
 def test_weights_are_taken_over_for_refits(cold: Path, trained: Path, summed: Path, refitted_run: Path, tmp_path: Path
                                            ) -> None:
     parts = [Part("linear", refitted_run), Part("transitions", "transitions"), Part("text", trained / "embed")]

@@ -100,7 +100,7 @@ class AdapterConfig:
     vectors: str = option("auto", "Which embeddings the adapter uses. states: the language model's hidden states. "
                           "preferences: square roots of the latent-category probabilities that its head predicts. "
                           "both: the two concatenated, with equal variance. auto: both for a fine-tuned model, else "
-                          "states. --model content reads them too.", choices=VECTORS, only_for={"adapter": SET})
+                          "states.", choices=VECTORS, only_for={"adapter": SET}, also_for={"model": ("content",)})
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
     id_width: int | None = option(None, "Number of columns, the last ones, that item ids are added to. Default: half "
@@ -123,7 +123,6 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
 
     SHARED_CONDITIONS: ClassVar = {item.name: {"model": MODELS} for item in (*fields(RecommenderConfig), *fields(
         AdapterConfig)) if item.name not in ("model", "seed", "vectors")}
-    ALSO_FOR: ClassVar = {"vectors": {"model": ("content",)}}
 
     model: str = option("sasrec", "Recommender. sasrec, gru4rec, bert4rec and bsarec are trained networks. The others "
                         "need no training, and choose their few constants on validation targets. popularity: the most "

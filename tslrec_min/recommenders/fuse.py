@@ -62,8 +62,8 @@ def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, weights_from: 
         name, its own NDCG@10, that of the sum without it, and its weight for items of some frequencies.
 
     Raises:
-        TslrecError: a part is missing, damaged, of another data set, or has learned the validation targets; they
-            learned from different histories; or the other sum has other parts.
+        TslrecError: a part is missing, damaged, of another data set, or has learned the validation targets; two are the
+            same recommender; they learned from different histories; or the other sum has other parts.
     """
     check_parts(parts)
     refuse_existing(out, "train", overwrite=existing.overwrites)  # before parts are made
@@ -81,6 +81,7 @@ def fuse(dataset_path: Path, parts: Sequence[Part], out: Path, *, weights_from: 
         runs = [given[part.name] if part.name in given else _made(
             dataset_path, part.source, refit, Path(scratch) / str(number), device, threads)
             for number, part in enumerate(parts)]
+        _refuse_twins(names, runs)
         inputs = {f"part {name}": run.hash for name, run in zip(names, runs, strict=True)} | {"dataset": dataset_hash}
         inputs |= {"weights_from": other.hash} if other else {}
         recipe = Recipe("train", {"model": FUSED, "parts": names, "refit": refit}, inputs)
@@ -105,6 +106,13 @@ def _made(dataset_path: Path, source: Path | str, refit: str, out: Path, device:
     train(dataset_path, out, TrainConfig(model=model, refit=refit), embeddings_path=embeddings, device=device,
           threads=threads, label="")
     return open_artifact(out, "train")
+
+
+def _refuse_twins(names: Sequence[str], runs: Sequence[Artifact]) -> None:
+    known: dict[str, str] = {}
+    for name, run in zip(names, runs, strict=True):
+        if known.setdefault(run.hash, name) != name:
+            raise TslrecError(f"the parts {known[run.hash]} and {name} are the same recommender; give it once")
 
 
 def _taken_over(other: Artifact, names: list[str]) -> tuple[Weights, dict[str, Any]]:

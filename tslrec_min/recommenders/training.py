@@ -220,18 +220,17 @@ def trained(n_items: int, training: Histories, validation: Evaluation, config: T
                           "data set has none: its histories are too short")
     run = _begun(n_items, training, config, embeddings, device, threads, checkpointing)
     seen = validation.seen(n_items)
-    bar = progress(config.epochs, label, "epoch", initial=len(run.epochs), shown=bool(label))
-    while not run.finished and len(run.epochs) < (until or config.epochs):
-        run.train_epoch(checkpointing)
-        ranks, = rank(TrainedScorer(run.recommender, device), validation, [seen], device=device, threads=threads)
-        run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
-        run.save(checkpointing, always=True)
-        loss, score = run.epochs[-1]["loss"], run.epochs[-1]["validation_ndcg@10"]
-        bar.set_postfix(loss=f"{loss:.3f}", best=f"{run.best_score:.4f}", ndcg10=f"{score:.4f}")
-        bar.update()
-        step(f"{label or 'training'}: epoch {len(run.epochs)} of at most {config.epochs}, loss {loss:.3f}, "
-             f"validation NDCG@10 {score:.4f}")
-    bar.close()
+    with progress(config.epochs, label, "epoch", initial=len(run.epochs), shown=bool(label)) as bar:
+        while not run.finished and len(run.epochs) < (until or config.epochs):
+            run.train_epoch(checkpointing)
+            ranks, = rank(TrainedScorer(run.recommender, device), validation, [seen], device=device, threads=threads)
+            run.end_epoch({name: float(metric_values(ranks, name).mean()) for name in ("ndcg@10", "hr@10")})
+            run.save(checkpointing, always=True)
+            loss, score = run.epochs[-1]["loss"], run.epochs[-1]["validation_ndcg@10"]
+            bar.set_postfix(loss=f"{loss:.3f}", best=f"{run.best_score:.4f}", ndcg10=f"{score:.4f}")
+            bar.update()
+            step(f"{label or 'training'}: epoch {len(run.epochs)} of at most {config.epochs}, loss {loss:.3f}, "
+                 f"validation NDCG@10 {score:.4f}")
     if ended_rising(run.best_epoch, config.epochs, config.decay) and not (checkpointing and checkpointing.quiet):
         note(f"{checkpointing.out if checkpointing else label or 'training'}: the last of {config.epochs} epochs was "
              "the best one; more epochs may improve the result")
@@ -259,16 +258,15 @@ def refitted(n_items: int, training: Histories, config: TrainConfig, embeddings:
         TslrecError: see `trained`.
     """
     run = _begun(n_items, training, config, embeddings, device, threads, checkpointing)
-    bar = progress(epochs, label, "epoch", initial=len(run.epochs), shown=bool(label))
-    while len(run.epochs) < epochs:
-        run.train_epoch(checkpointing)
-        run.end_epoch({})
-        run.save(checkpointing, always=True)
-        loss = run.epochs[-1]["loss"]
-        bar.set_postfix(loss=f"{loss:.3f}")
-        bar.update()
-        step(f"{label or 'refit'}: epoch {len(run.epochs)} of {epochs}, loss {loss:.3f}")
-    bar.close()
+    with progress(epochs, label, "epoch", initial=len(run.epochs), shown=bool(label)) as bar:
+        while len(run.epochs) < epochs:
+            run.train_epoch(checkpointing)
+            run.end_epoch({})
+            run.save(checkpointing, always=True)
+            loss = run.epochs[-1]["loss"]
+            bar.set_postfix(loss=f"{loss:.3f}")
+            bar.update()
+            step(f"{label or 'refit'}: epoch {len(run.epochs)} of {epochs}, loss {loss:.3f}")
     return run.recommender, [figures["loss"] for figures in run.epochs]
 
 

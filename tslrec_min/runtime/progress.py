@@ -1,8 +1,8 @@
 """Progress bars, notes and warnings on standard error; standard output is only for results.
 
-``quiet`` shows errors, warnings and the licence of a downloaded model; ``normal`` adds notes and, on a terminal,
-progress bars; ``verbose`` adds a line per step with the seconds since the start. Of the processes that torchrun started
-only the first one logs.
+``quiet`` shows errors, warnings and the licence of a downloaded model; ``normal`` adds notes and progress: bars on a
+terminal, else a line every 20 seconds; ``verbose`` adds a line per step with the seconds since the start. Of the
+processes that torchrun started only the first one logs.
 
 Notes, steps and warnings are records of the logger ``tslrec_min`` (INFO, DEBUG, WARNING). `set_verbosity`, which the
 command line calls, gives it a level and a handler that writes to standard error. Without that call the program's own
@@ -16,6 +16,8 @@ import os
 import sys
 import time
 from typing import TYPE_CHECKING
+
+from .progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -59,12 +61,23 @@ def verbosity() -> str:
 
 
 def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave: bool = True, shown: bool = True
-             ) -> tqdm:
-    """Return a tqdm progress bar labelled `text`, hidden if standard error is no terminal or `shown` is false."""
+             ) -> tqdm | ProgressLines:
+    """Return a progress bar, or lines of progress if standard error is no terminal.
+
+    Args:
+        total: number of units; None: unknown.
+        text: label.
+        unit: what is counted, in the singular.
+        initial: number of units that were done before.
+        leave: whether the bar stays on the terminal at the end.
+        shown: whether anything is shown.
+    """
+    hidden = not shown or _handler.verbosity == "quiet" or not _logs()
+    if not hidden and not (sys.stderr and sys.stderr.isatty()):
+        return ProgressLines(total, text, unit, initial, note)
     from tqdm import tqdm
 
-    hidden = not shown or _handler.verbosity == "quiet" or not _logs()
-    return tqdm(total=total, desc=text, unit=unit, initial=initial, leave=leave, disable=True if hidden else None)
+    return tqdm(total=total, desc=text, unit=unit, initial=initial, leave=leave, disable=hidden)
 
 
 def note(text: str) -> None:
