@@ -42,6 +42,8 @@ STUDIES = {  # data and recommender of a study, and what its arms are called whe
     "ml-100k-gru4rec": ("MovieLens-100K", "GRU4Rec", {}), "ml-100k-bert4rec": ("MovieLens-100K", "BERT4Rec", {}),
 }
 
+SYSTEMS = {"Beauty": "amazon-beauty-system", "Food and Kitchen": "amazon-food-kitchen-system"}
+
 
 @cache
 def load(name: str) -> dict[str, Any]:
@@ -129,6 +131,19 @@ def quickstart() -> list[str]:
             ("hr@10", "all"), ("ndcg@10", "all"), ("hr@10", "tail"))),
             "" if lift is None else shown(lift, "lift") + star, f"{found['seconds'][arm]:.0f} s"])
     return markdown(["MovieLens-100K", "HR@10", "NDCG@10", "tail HR@10", "over the first row", "time"], rows)
+
+
+def systems() -> list[str]:
+    """Return the sum of counts, titles and networks, its networks and the opponent on every data set."""
+    rows = []
+    for data, study in SYSTEMS.items():
+        for arm in load(study)["arms"]:
+            lift, p = tested(study, arm, "ndcg@10")
+            rows.append([data, arm, *(spread(figure(study, arm, metric)) for metric in ("hr@10", "ndcg@10")),
+                         *(shown(figure(study, arm, "hr@10", group)["mean"], "rate") for group in ("tail", "head")),
+                         "" if lift is None else shown(lift, "lift"), "" if p is None else shown(p, "p")])
+    head = ["data", "arm", "HR@10", "NDCG@10", "tail HR@10", "head HR@10", "over the first row", "p"]
+    return markdown(head, rows) + source(load(study))
 
 
 def accuracy(metric: str, group: str) -> list[str]:
@@ -272,7 +287,7 @@ LM, SPEED, EX = (partial(transcribed, name) for name in ("language-model", "spee
 EMBEDDING = ["engine", "type", *(f"{processor}, {template}" for processor in ("Xeon", "AVX2", "Zen 5")
                                  for template in ("default", "prefix")), "cosine Xeon, default"]
 TABLES: dict[str, Callable[[], list[str]]] = {
-    "quickstart": quickstart, "accuracy": partial(accuracy, "ndcg@10", "all"),
+    "quickstart": quickstart, "systems": systems, "accuracy": partial(accuracy, "ndcg@10", "all"),
     "tail": partial(accuracy, "hr@10", "tail"), "finetuning": finetuning, "all-arms": all_arms, "adapters": adapters,
     "cold": cold, "ids": one_model_on_ids, "parity": parity, "training": training, "other-speeds": other_speeds,
     "embedding": partial(LM, "embedding", EMBEDDING),

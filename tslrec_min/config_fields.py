@@ -99,7 +99,7 @@ def _failed_condition(config_class: type, name: str, chosen: Mapping[str, Any]) 
     """Return the first field whose value keeps the field `name` from being read; None if it is read."""
     fields = {item.name: item for item in dataclasses.fields(config_class)}
     also = fields[name].metadata["also_for"]
-    if also and all(chosen[other] in wanted for other, wanted in also.items()):
+    if also and all(chosen.get(other) in wanted for other, wanted in also.items()):
         return None
     return next((other for other, wanted in _conditions_of(config_class, fields[name]).items() if not (
         chosen[other] in wanted if wanted else chosen[other] != fields[other].default)), None)
