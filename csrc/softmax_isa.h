@@ -44,6 +44,14 @@ TARGET NOINLINE static void NAME(item_tile)(const float *exponentials, ptrdiff_t
     NAME(tile)(exponentials, stride, 1, panel, COLUMNS, n_rows, sums, columns, add);
 }
 
+/* Ask for ROWS rows of `count` numbers, the next that a register tile meets: they come from far away while it works. */
+TARGET static INLINE void NAME(prefetch)(const float *rows, ptrdiff_t row, ptrdiff_t count)
+{
+    for (int i = 0; i < ROWS; i++)
+        for (ptrdiff_t k = 0; k < count; k += LINE)
+            PREFETCH(rows + i * row + k);
+}
+
 static softmax_plan NAME(plan)(ptrdiff_t n_rows, ptrdiff_t n_items, ptrdiff_t width)
 {
     softmax_plan plan = {.d_items_rows = round_up(n_items, ROWS), .d_items_row = round_up(width, COLUMNS)};
@@ -164,8 +172,12 @@ TARGET static void NAME(scores)(const softmax_args *args, const softmax_plan *pl
             items = memcpy(last_items, items, sizeof *items * n_items * width);
         }
         for (ptrdiff_t m = 0; m < n_rows; m += COLUMNS)
-            for (ptrdiff_t item = 0; item < n_items; item += ROWS)
+            for (ptrdiff_t item = 0; item < n_items; item += ROWS) {
+                if (m == 0)
+                    NAME(prefetch)(items + (item + ROWS) * width, width, width);
+                NAME(prefetch)(scores + (item + ROWS) * stride + m, stride, COLUMNS);
                 NAME(score_tile)(items + item * width, states + m * width, width, scores + item * stride + m, stride);
+            }
         memcpy(references, before, sizeof *references * n_rows);
         before = references;
         NAME(raise_references)(scores, stride, n_items, n_rows, references, sums, d_states, columns);
@@ -254,9 +266,13 @@ TARGET static void NAME(add_items)(const softmax_args *args, const softmax_plan 
     const float *const weighted = NAME(weighted_for)(plan, &places, n_rows, tile, own);
     float *const d_items = args->d_items + first_item * columns;
     for (ptrdiff_t column = 0; column < columns; column += COLUMNS)
-        for (ptrdiff_t item = 0; item < n_items; item += ROWS)
+        for (ptrdiff_t item = 0; item < n_items; item += ROWS) {
+            if (column == 0)
+                NAME(prefetch)(exponentials + (item + ROWS) * stride, stride, n_rows);
+            NAME(prefetch)(d_items + (item + ROWS) * columns + column, columns, COLUMNS);
             NAME(item_tile)(exponentials + item * stride, stride, weighted + column * plan->chunk_rows, n_rows,
                             d_items + item * columns + column, columns, chunk > 0);
+        }
     for (ptrdiff_t m = 0; m < n_rows; m++) {
         const ptrdiff_t target = args->targets[chunk_row + m] - 1 - first_item;
         if (target >= 0 && target < n_items)

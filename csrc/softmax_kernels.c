@@ -12,6 +12,7 @@
 #define ROWS 6
 #define VECTORS 2
 #define BLOCK 96 /* rows of states that a task of `scores` takes: whole register tiles both ways */
+#define LINE 16  /* numbers of a cache line */
 #define TILE 96  /* items: their vectors, and exponentials for a block, stay in a second-level cache */
 #define SEGMENTS 8
 /* Of the exponentials of a chunk, which are written and read once: a part of a third-level cache. */
