@@ -1,7 +1,7 @@
 """Loss over all items with its gradients: `tslrec_min.recommenders.full_softmax` against chunks of torch's operations.
 
-States and items are random, from a fixed seed; the shapes are those of a training step of SASRec on Amazon Beauty and on
-MovieLens-1M. Both ways and a product of two 2048 x 2048 matrices take turns in one process; speeds count the three
+States and items are random, from a fixed seed; the shapes are those of a training step of SASRec on Amazon Beauty and
+on MovieLens-1M. Both ways and a product of two 2048 x 2048 matrices take turns in one process; speeds count the three
 products of M x I x d. The last columns are the kernel's differences from torch in float64, of the loss relative to it
 and of the gradients to their largest element.
 """
