@@ -164,3 +164,18 @@ def metric(name, greater, equal):
         value = {"hr": 1.0, "ndcg": 1 / np.log2(place + 1), "mrr": 1 / place}[kind]
         values.append(value if not k or place <= int(k) else 0.0)
     return sum(values) / len(values)
+
+
+def full_softmax(states, item_table, targets):
+    """Cross-entropy over all items, summed, and its gradients by states and item table; row 0 takes no part."""
+    items, own = item_table[1:], (np.arange(len(targets)), np.asarray(targets) - 1)
+    scores = states @ items.T
+    scores -= scores[own][:, None]
+    largest = scores.max(axis=1, initial=0.0)
+    powers = np.exp(scores - largest[:, None])
+    powers[own] = 0  # what others add; the target itself adds exp(0 - largest)
+    others, total = powers.sum(axis=1), np.exp(-largest) + powers.sum(axis=1)
+    probabilities = powers / total[:, None]
+    probabilities[own] = -others / total  # less 1, without cancellation
+    losses = largest + np.log1p(others + np.expm1(-largest))
+    return losses.sum(), probabilities @ items, np.vstack([0 * item_table[:1], probabilities.T @ states])

@@ -32,14 +32,32 @@ def assert_equal_with_gradients(loss: torch.Tensor, expected: torch.Tensor, case
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kernel", [True, False])
 @pytest.mark.parametrize("chunk_bytes", [1, 4 * ITEMS * 70, 1 << 30])  # 64 rows at least, 70, and all at once
-def test_full_softmax_is_cross_entropy_over_all_items(case, chunk_bytes, monkeypatch) -> None:
+def test_full_softmax_is_cross_entropy_over_all_items(case, chunk_bytes, kernel, monkeypatch) -> None:
+    if not kernel:
+        monkeypatch.setattr(losses, "_for_kernel", lambda *_: False)
     monkeypatch.setitem(losses.CHUNK_BYTES, "cpu", chunk_bytes)
     scores = case["states"] @ case["item_table"][1:].T
     expected = F.cross_entropy(scores, case["targets"] - 1, reduction="sum")
     loss = full_softmax_loss(**case)
     assert_equal_with_gradients(loss, expected, case)
     assert not gradients(full_softmax_loss(**case), case)[1][0].any()  # the padding row stays as it is
+
+
+def test_full_softmax_of_other_types_is_left_to_torch(case) -> None:
+    wide = {name: values.detach().double().requires_grad_() if values.is_floating_point() else values
+            for name, values in case.items()}
+    expected = full_softmax_loss(**wide)
+    torch.testing.assert_close(full_softmax_loss(**case), expected.float(), rtol=1e-6, atol=0)
+    for found, wanted in zip(gradients(full_softmax_loss(**case), case), gradients(expected, wide), strict=True):
+        assert (found.dtype, wanted.dtype) == (torch.float32, torch.float64)
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
+
+
+def test_full_softmax_of_no_position_is_zero(case) -> None:
+    loss = full_softmax_loss(case["states"][:0], case["item_table"], case["targets"][:0])
+    assert loss == 0 and not torch.autograd.grad(loss, case["item_table"])[0].any()
 
 
 def test_full_softmax_in_bf16_is_close(case) -> None:

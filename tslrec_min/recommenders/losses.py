@@ -2,7 +2,8 @@
 
 The losses over items are sums over the positions with a target, so that processes that share a batch can add theirs
 up. Positions are handled in chunks: the gradient of a chunk is computed right after its loss, so that the scores of
-one chunk are all that is in memory, and nothing is computed twice.
+one chunk are all that is in memory, and nothing is computed twice. The loss over all items of float32 tensors on a CPU
+is a kernel's (`full_softmax`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+
+from .full_softmax import full_softmax
 
 CHUNK_BYTES = {"cpu": 4 << 20}
 _DEVICE_CHUNK_BYTES = 256 << 20
@@ -33,6 +36,9 @@ def full_softmax_loss(states: torch.Tensor, item_table: torch.Tensor, targets: t
 
     Returns:
         float32 scalar.
+
+    Raises:
+        ValueError: shapes don't agree, or a target is no item; checked where the kernel computes.
     """
     loss: torch.Tensor = _FullSoftmax.apply(states, item_table, targets)
     return loss
@@ -109,6 +115,10 @@ class _FullSoftmax(_Loss):
     @staticmethod
     def forward(ctx, states, item_table, targets):  # type: ignore[no-untyped-def]
         low = _product_dtype(states)
+        if _for_kernel(states, item_table, low):
+            loss, *gradients = full_softmax(states, item_table, targets, torch.get_num_threads())
+            ctx.save_for_backward(*gradients)
+            return torch.tensor(loss, dtype=torch.float32)
         with torch.autocast(states.device.type, enabled=False):
             items, places = item_table.detach()[1:].to(low), targets - 1
             state_gradient, table_gradient = torch.empty_like(states), torch.zeros_like(item_table)
@@ -193,6 +203,10 @@ def _product_dtype(states: torch.Tensor) -> torch.dtype:
     """Return the dtype of matrix products: autocast's where it is on."""
     kind = states.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+
+
+def _for_kernel(states: torch.Tensor, item_table: torch.Tensor, low: torch.dtype) -> bool:
+    return states.device.type == "cpu" and states.dtype == item_table.dtype == low == torch.float32
 
 
 def _chunks(states: torch.Tensor, row_bytes: int) -> Iterator[slice]:

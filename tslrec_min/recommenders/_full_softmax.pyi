@@ -1,0 +1,9 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def instruction_sets() -> list[str]: ...
+def plan(n_rows: int, n_items: int, width: int, isa: int) -> tuple[int, int, int, int, int]: ...
+def full_softmax(states: NDArray[np.float32], items: NDArray[np.float32], targets: NDArray[np.int64],
+                 losses: NDArray[np.float64], d_states: NDArray[np.float32], d_items: NDArray[np.float32],
+                 shared: NDArray[np.float32], sums: NDArray[np.float64], own: NDArray[np.float32],
+                 isa: int) -> None: ...
