@@ -127,12 +127,12 @@ class _PackedSelfAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, product, lengths):  # type: ignore[no-untyped-def]
         product = product.contiguous()
-        parts = product.unbind(1)
-        out, statistics = product.new_empty(parts[0].shape), product.new_empty(2, *parts[0].shape[:2])
+        queries, keys, values = product.unbind(1)
+        out, statistics = product.new_empty(queries.shape), product.new_empty(2, *queries.shape[:2])
         longest = int(lengths.max())
         ctx.arguments = 0, np.cumsum(lengths) - lengths, lengths, product.shape[3] ** -0.5, longest
-        _llm_kernels.attention(*map(as_array, parts), *ctx.arguments, as_array(out), as_array(statistics),
-                               _workspace(parts[0], longest), _ISA)
+        _llm_kernels.attention(as_array(queries), as_array(keys), as_array(values), *ctx.arguments, as_array(out),
+                               as_array(statistics), _workspace(queries, longest), _ISA)
         ctx.save_for_backward(product, statistics)
         return out.flatten(1)
 
@@ -140,10 +140,13 @@ class _PackedSelfAttention(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         product, statistics = ctx.saved_tensors
-        parts, d_product = product.unbind(1), torch.empty_like(product)
-        _llm_kernels.attention_gradient(as_array(gradient.contiguous().view(parts[0].shape)), *map(as_array, parts),
-                                        *ctx.arguments, as_array(statistics), *map(as_array, d_product.unbind(1)),
-                                        np.empty(1, np.float32), _workspace(parts[0], ctx.arguments[-1]), _ISA)
+        d_product = torch.empty_like(product)
+        queries, keys, values = product.unbind(1)
+        d_queries, d_keys, d_values = d_product.unbind(1)
+        d_out, shared_parts = gradient.contiguous().view(queries.shape), np.empty(1, np.float32)
+        _llm_kernels.attention_gradient(as_array(d_out), as_array(queries), as_array(keys), as_array(values),
+                                        *ctx.arguments, as_array(statistics), as_array(d_queries), as_array(d_keys),
+                                        as_array(d_values), shared_parts, _workspace(queries, ctx.arguments[-1]), _ISA)
         return d_product, None
 
 

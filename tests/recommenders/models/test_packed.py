@@ -60,7 +60,7 @@ def test_tokens_draw_what_their_padded_row_does(lengths: list[int], width: int, 
     padded = numbers(len(lengths), max(lengths) * width)
     whole = reference.dropped(padded, key, rows, rate).reshape(len(lengths), -1, width)
     real = np.arange(max(lengths)) < np.array(lengths)[:, None]
-    owners, positions = np.nonzero(real)
+    owners, positions = map(np.ascontiguousarray, np.nonzero(real))
     values = np.ascontiguousarray(padded.reshape(whole.shape)[real])
     draws = np.array(rows)[owners], positions, key, round(rate * 2**32), 1 / (1 - rate)
     out = np.full_like(values, np.nan)

@@ -63,3 +63,18 @@ def test_sequences_of_a_pack_don_t_see_each_other(block: str) -> None:
     after = model.packed_states(changed, lengths, TABLE)
     assert torch.equal(after[:2], states[:2]) and torch.equal(after[3:], states[3:])
     assert not torch.equal(after[2], states[2])
+
+
+def test_lengths_of_other_items() -> None:
+    model = build(SASRec, width=24)
+    with pytest.raises(ValueError, match="items has 5 entries; expected 1"):
+        model.packed_states(torch.ones(5, dtype=torch.long), np.array([1]), TABLE)
+    with pytest.raises(ValueError, match="lengths"):
+        model.packed_states(torch.ones(1, dtype=torch.long), np.array([1, 0]), TABLE)
+
+
+def test_gradients_can_be_taken_twice() -> None:
+    model = build(SASRec, width=24)
+    loss = model.packed_states(torch.tensor([1, 2, 3]), np.array([2, 1]), TABLE).square().sum()
+    first, second = (torch.autograd.grad(loss, list(model.parameters()), retain_graph=True) for _ in range(2))
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))

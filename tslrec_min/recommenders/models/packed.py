@@ -133,7 +133,7 @@ class _NormLinear(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         weight, = ctx.saved_tensors
-        norm, gradient = ctx.norm, gradient.contiguous()
+        norm, gradient = ctx.norm.cleared(), gradient.contiguous()
         d_weight = torch.zeros_like(weight)
         for part in _slices(len(gradient), len(weight)):
             d_weight.addmm_(gradient[part].T, norm.forward(part))
@@ -188,7 +188,7 @@ class _AddFeedForward(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         hidden, first, first_bias, second = ctx.saved_tensors
-        norm, gradient = ctx.norm, gradient.contiguous()
+        norm, gradient = ctx.norm.cleared(), gradient.contiguous()
         d_first, d_second = torch.zeros_like(first), torch.zeros_like(second)
         first_sums, second_sums = _sums(len(first)), _sums(len(second))
         for part in _slices(len(gradient), len(first)):
@@ -210,7 +210,11 @@ class _Norm:
     def __init__(self, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
         self.states, self.weight, self.bias, self.eps = states.detach(), weight.detach(), bias.detach(), eps
         self.statistics = torch.empty(len(states), 2)
-        self.d_states = self.sums = torch.empty(0)
+
+    def cleared(self) -> _Norm:
+        """Return itself, with room for the gradients of one backward pass."""
+        self.d_states, self.sums = torch.empty_like(self.states), _sums(2, len(self.weight))
+        return self
 
     def forward(self, part: slice) -> torch.Tensor:
         states = self.states[part]
@@ -220,8 +224,6 @@ class _Norm:
         return out
 
     def backward(self, part: slice, gradient: torch.Tensor, past: torch.Tensor | None = None) -> None:
-        if not len(self.d_states):
-            self.d_states, self.sums = torch.empty_like(self.states), _sums(2, len(self.weight))
         past = torch.zeros_like(gradient) if past is None else past
         _packed.layer_norm_gradient(_array(gradient), _array(self.states[part]), _array(self.weight),
                                     _array(self.statistics[part]), _array(past), _array(self.d_states[part]),

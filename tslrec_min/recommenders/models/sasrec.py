@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ...configs import TrainConfig
 from ...llm.elementwise import for_kernels
+from ...runtime.validation import check_length
 from .backbone import Backbone
 from .ligr import LiGRBlock
 from .sequences import Packed
@@ -45,4 +46,6 @@ class SASRec(Backbone):
 
     def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all items; arguments as for `Backbone.packed_states`."""
-        return self.transformer.states(F.embedding(items, item_table, padding_idx=0), Packed(lengths))
+        sequences = Packed(lengths)
+        check_length("items", items.numpy(), len(sequences.owners), "item of the histories")
+        return self.transformer.states(F.embedding(items, item_table, padding_idx=0), sequences)

@@ -10,6 +10,7 @@ padding is computed, and all layers but attention run on all tokens of a batch a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from ...data.csr import owners
 from ...llm.attention import packed_self_attention
+from ...runtime.validation import as_int64, check_range
 from .dropout import Dropout
 from .packed import add_feed_forward, add_linear, draws_of, drop, norm_linear
 
@@ -127,8 +129,9 @@ class Packed(Sequences):
     """States [N, d] of float32 on a CPU, one sequence after the other; attention is causal."""
 
     def __init__(self, lengths: np.ndarray) -> None:
-        """Take the lengths of the sequences, int64 [B], at least 1 and one of them."""
-        self.lengths = lengths
+        """Take the lengths of the sequences, int64 [B], at least 1."""
+        self.lengths = as_int64("lengths", lengths)
+        check_range("lengths", self.lengths, 1, 2**31 - 1)
         self.owners = owners(lengths)
         """int64 [N], the sequence of each token."""
         self.positions = np.arange(len(self.owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -161,5 +164,5 @@ class Packed(Sequences):
     def add_feed_forward(self, states: torch.Tensor, norm: nn.LayerNorm, layers: nn.Sequential, dropout: Dropout
                          ) -> torch.Tensor:
         """See the base class."""
-        first, _, second = layers
+        first, second = cast(nn.Linear, layers[0]), cast(nn.Linear, layers[2])
         return add_feed_forward(states, norm, first, second, draws_of(dropout, self.owners, self.positions))
