@@ -19,17 +19,15 @@ from tslrec_min.cli.options import usable_processors
 from tslrec_min.cli.tables import table
 from tslrec_min.configs import TrainConfig
 from tslrec_min.recommenders.adapters import build_adapter
-from tslrec_min.recommenders.batching import length_parts
 from tslrec_min.recommenders.models import build_recommender
 from tslrec_min.recommenders.training import TrainingRun
 
 KINDS = (
     ("matrix products", ("aten::mm", "aten::addmm", "aten::bmm", "aten::addmm_")),
-    ("attention", ("aten::_scaled_dot_product",)),
+    ("attention", ("aten::_scaled_dot_product", "_PackedSelfAttention")),
+    ("LayerNorm, GELU, dropout", ("_NormLinear", "_AddLinear", "_AddFeedForward", "aten::gelu",
+                                  "aten::native_layer_norm", "_Drop")),
     ("softmax of the loss", ("aten::_log_softmax", "aten::exp_", "aten::gather", "aten::scatter")),
-    ("GELU", ("aten::gelu",)),
-    ("LayerNorm", ("aten::native_layer_norm",)),
-    ("dropout", ("_Drop",)),
     ("item vectors", ("aten::embedding", "aten::index_select", "aten::index_add")),
     ("optimiser and clipping", ("aten::_fused_adamw", "aten::_foreach", "aten::linalg_vector_norm")),
     ("copies, sums and fills", ("aten::copy_", "aten::add", "aten::sum", "aten::mul", "aten::fill_", "aten::zero_")),
@@ -71,12 +69,10 @@ def main() -> None:
     peak = 2 * 2048**3 / medians({"product": lambda: left @ right}, 5)["product"]
     epoch, total = sum(seconds) / share, sum(spent.values())
     ideal = product_flops(config, dataset.n_items, int(lengths.sum()), n_targets) / peak
-    wide = sum(int(lengths[chosen[part[0]]]) * len(part)
-               for chosen in batches for part in length_parts(lengths[chosen]))
     print(f"SASRec on MovieLens-1M: width {config.width}, {config.blocks} blocks, max_len {config.max_len}, batches of "
           f"{config.batch_size}, {arguments.threads} threads, torch {torch.__version__}")
     print(f"epoch {epoch:.1f} s; {lengths.sum() / epoch:,.0f} items read and {n_targets / epoch:,.0f} targets learned "
-          f"a second; padding {wide / lengths.sum() - 1:.1%}; a 2048 x 2048 product: {peak / 1e9:.0f} GFLOP/s\n")
+          f"a second; a 2048 x 2048 product: {peak / 1e9:.0f} GFLOP/s\n")
     rows = [[kind, f"{value / total:.1%}", f"{epoch * value / total:.1f}",
              f"{ideal:.1f}" if kind == "matrix products" else ""]
             for kind, value in sorted(spent.items(), key=lambda pair: -pair[1])]

@@ -77,7 +77,9 @@ cdef extern from "attention_kernels.h" nogil:
         Py_ssize_t query_row, key_row, value_row
         float *out, *row_max, *inverse_sum
         const float* d_out
-        float *d_queries, *d_keys, *d_values, *shared_parts
+        float *d_queries, *d_keys, *d_values
+        Py_ssize_t d_query_row, d_key_row, d_value_row
+        float *shared_parts
 
     ctypedef struct attention_kernel:
         Py_ssize_t (*workspace)(Py_ssize_t longest, Py_ssize_t width) noexcept nogil
@@ -136,17 +138,21 @@ def attention(const float[:, :, :] queries, const float[:, :, :] keys, const flo
 def attention_gradient(const float[:, :, ::1] d_out, const float[:, :, :] queries, const float[:, :, :] keys,
                        const float[:, :, :] values, Py_ssize_t shared, const int64_t[::1] starts,
                        const int64_t[::1] lengths, float scale, Py_ssize_t window, float[:, :, ::1] statistics,
-                       float[:, :, ::1] d_queries, float[:, :, ::1] d_keys, float[:, :, ::1] d_values,
+                       float[:, :, :] d_queries, float[:, :, :] d_keys, float[:, :, :] d_values,
                        float[::1] shared_parts, float[:, ::1] workspace, int isa):
     """Fill d_queries [T, H, d], d_keys and d_values [T, G, d] from the gradient of `attention`'s output.
 
-    `shared_parts` has room for [B, G, 2, P, d]; P may be 0, but there is at least one number.
+    Their rows may lie any distance apart, as those of the queries. `shared_parts` has room for [B, G, 2, P, d]; P may
+    be 0, but there is at least one number.
     """
     cdef attention_args args = new_args(queries, keys, values, shared, starts, lengths, scale, window, statistics)
     cdef Py_ssize_t task, token
     cdef int num_threads = <int>workspace.shape[0]
     args.d_out, args.shared_parts = &d_out[0, 0, 0], &shared_parts[0]
     args.d_queries, args.d_keys, args.d_values = &d_queries[0, 0, 0], &d_keys[0, 0, 0], &d_values[0, 0, 0]
+    args.d_query_row = d_queries.strides[0] // <Py_ssize_t>sizeof(float)
+    args.d_key_row = d_keys.strides[0] // <Py_ssize_t>sizeof(float)
+    args.d_value_row = d_values.strides[0] // <Py_ssize_t>sizeof(float)
     for task in prange((args.n_prompts + 1) * args.kv_heads, nogil=True, schedule='dynamic', chunksize=1,
                        num_threads=num_threads):
         attention_kernels[isa].backward(&args, task // args.kv_heads, task % args.kv_heads, &workspace[threadid(), 0])

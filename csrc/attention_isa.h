@@ -195,14 +195,15 @@ TARGET static void NAME(backward)(const attention_args *args, ptrdiff_t prompt, 
         NAME(add_transposed)(&block, d_weights, queries, columns, d_keys);
         NAME(add_transposed)(&block, weights, d_out, columns, d_values);
         for (ptrdiff_t m = 0; m < block.count; m++) {
-            const ptrdiff_t place = place_of(&task, first + m);
+            float *row = args->d_queries + token_of(&task, first + m) * args->d_query_row
+                         + head_of(&task, first + m) * width;
             for (ptrdiff_t k = 0; k < width; k++)
-                args->d_queries[place * width + k] = d_queries[m * columns + k] * args->scale;
+                row[k] = d_queries[m * columns + k] * args->scale;
         }
     }
     float *shared = args->shared_parts + (prompt * args->kv_heads + kv_head) * 2 * args->shared * width;
-    unpack(&task, d_keys, columns, args->d_keys, shared);
-    unpack(&task, d_values, columns, args->d_values, shared + args->shared * width);
+    unpack(&task, d_keys, columns, args->d_keys, args->d_key_row, shared);
+    unpack(&task, d_values, columns, args->d_values, args->d_value_row, shared + args->shared * width);
 }
 
 static const attention_kernel NAME(kernel) = {NAME(workspace), NAME(forward), NAME(backward)};

@@ -136,11 +136,12 @@ static inline int is_visible(key_mask mask, int32_t key)
 }
 
 /* Gradients [length, columns] of a task's keys or values to their rows, those of shared tokens to `shared`. */
-static void unpack(const attention_task *task, const float *gradients, ptrdiff_t columns, float *own, float *shared)
+static void unpack(const attention_task *task, const float *gradients, ptrdiff_t columns, float *own, ptrdiff_t row,
+                   float *shared)
 {
     const ptrdiff_t width = task->args->width;
     for (ptrdiff_t position = 0; position < task->length; position++) {
-        float *place = own + (token_at(task, position) * task->args->kv_heads + task->kv_head) * width;
+        float *place = own + token_at(task, position) * row + task->kv_head * width;
         memcpy(position < task->before ? shared + position * width : place, gradients + position * columns,
                sizeof *own * width);
     }
@@ -158,7 +159,8 @@ void attention_add_shared(const attention_args *args, ptrdiff_t token)
     const ptrdiff_t width = args->width, kv_heads = args->kv_heads;
     for (ptrdiff_t kv_head = 0; kv_head < kv_heads; kv_head++)
         for (int values = 0; values < 2; values++) {
-            float *restrict sums = (values ? args->d_values : args->d_keys) + (token * kv_heads + kv_head) * width;
+            float *restrict sums = (values ? args->d_values + token * args->d_value_row
+                                            : args->d_keys + token * args->d_key_row) + kv_head * width;
             for (ptrdiff_t prompt = 0; prompt < args->n_prompts; prompt++) {
                 const float *part = args->shared_parts
                                     + (((prompt * kv_heads + kv_head) * 2 + values) * args->shared + token) * width;

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /* T tokens: `shared` ones, which every prompt begins with, then the own tokens of each prompt: lengths[b] rows from
- * starts[b] on. Rows of queries, keys and values lie *_row numbers apart; all other arrays are contiguous. */
+ * starts[b] on. Rows of queries, keys and values lie *_row numbers apart, and those of their
+ * gradients d_*_row; all other arrays are contiguous. */
 typedef struct {
     ptrdiff_t heads, kv_heads, width; /* of a head */
     ptrdiff_t shared, n_prompts;
@@ -20,6 +21,7 @@ typedef struct {
     float *row_max, *inverse_sum;
     const float *d_out;     /* this and the rest: the backward pass alone */
     float *d_queries, *d_keys, *d_values;
+    ptrdiff_t d_query_row, d_key_row, d_value_row;
     float *shared_parts; /* [n_prompts, kv_heads, 2, shared, width]: what each prompt adds to d_keys and d_values */
 } attention_args;
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -66,6 +68,17 @@ def dropped(values, key, rows, rate):
         kept = mix32(mix32(columns + np.uint32(own % 2**32)) ^ np.uint32(own >> 32)) >= round(rate * 2**32)
         out[row] = np.where(kept, values[row] * np.float32(1 / (1 - rate)), 0)
     return out
+
+
+def layer_norm(states, weight, bias, eps):
+    """LayerNorm over the last axis of float64 [N, D]."""
+    centred = states - states.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred ** 2).mean(axis=-1, keepdims=True) + eps) * weight + bias
+
+
+def gelu(values):
+    """Return GELU, x times the normal distribution's function at x, of float64 numbers."""
+    return values * np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2)))(values)
 
 
 def rms_norm(states, weight, eps):

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tslrec_min.llm import _llm_kernels
-from tslrec_min.llm.attention import attention, prompt_layout
+from tslrec_min.llm.attention import attention, packed_self_attention, prompt_layout
 from tslrec_min.llm.elementwise import gated_gradient, gated_values, rms_norm, rms_norm_gradient, rotated
 
 from .. import _reference as reference
@@ -232,3 +232,22 @@ def test_layouts_of_any_lengths(lengths, shared):
 
     assume(lengths.size == 0 or lengths.real.astype(np.float64).max() < 100)  # memory
     check(call, lengths)
+
+
+@FUZZ
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 3), st.sampled_from([1, 8, 20]))
+def test_self_attention_of_one_product_is_attention_of_its_parts(lengths, heads, width):
+    product = torch.randn(sum(lengths), 3, heads, width, requires_grad=True)
+    weights = torch.randn(sum(lengths), heads * width)
+    layout = prompt_layout(0, lengths, torch.device("cpu"))
+    results = []
+    for out in (packed_self_attention(product, lengths), attention(*product.unbind(1), layout, width ** -0.5, None)):
+        results.append((out, *torch.autograd.grad((out * weights).sum(), product)))
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_self_attention_of_other_lengths():
+    with pytest.raises(ValueError, match="lengths"):
+        packed_self_attention(torch.zeros(3, 3, 1, 4), [3, 0])
+    with pytest.raises(ValueError, match="product has shape"):
+        packed_self_attention(torch.zeros(3, 3, 1, 4), [2])

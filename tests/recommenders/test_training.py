@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from tslrec_min.configs import TrainConfig
+from tslrec_min.recommenders.models.backbone import Backbone
+from tslrec_min.recommenders.models.sasrec import SASRec
 from tslrec_min.recommenders.train import train
 from tslrec_min.recommenders.training import learning_rate
 from tslrec_min.storage import checkpoints
-from tslrec_min.storage.artifacts import open_artifact
+from tslrec_min.storage.artifacts import open_artifact, read_json
 from tslrec_min.storage.checkpoints import Checkpointing
 
 from ..factories import LEARNING, Steps
@@ -59,6 +61,19 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: 
     output = capfd.readouterr()
     assert not output.out and "resuming after 1 epochs and 8 steps" in output.err
     assert f"{tmp_path / 'parts'}: resuming after" in output.err
+
+
+@pytest.mark.parametrize("block", ["prenorm", "ligr"])
+def test_packed_and_padded_trainings_learn_the_same(cycle: Path, tmp_path: Path, monkeypatch, block: str) -> None:
+    torch.set_num_threads(1)
+    config = TrainConfig(**LEARNING | {"epochs": 1, "dropout": 0.3, "block": block, "loss": "ce"})
+    losses = []
+    for packs in (True, False):
+        if not packs:
+            monkeypatch.setattr(SASRec, "packs", Backbone.packs)
+        train(cycle, tmp_path / str(packs), config, device=CPU, threads=1)
+        losses.append(read_json(tmp_path / str(packs) / "metrics.json")["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

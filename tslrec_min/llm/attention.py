@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..runtime.validation import as_int64, threads_for
+from ..runtime.validation import as_int64, check_range, threads_for
 from . import _llm_kernels
 from .elementwise import as_array, check_shape, for_kernels, rotated, torch_rotated
 
@@ -107,6 +107,47 @@ def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, l
     if rotations:
         queries, keys = torch_rotated(queries, *rotations), torch_rotated(keys, *rotations)
     return _torch_attention(queries, keys, values, layout, scale, window)
+
+
+def packed_self_attention(product: torch.Tensor, lengths: ArrayLike) -> torch.Tensor:
+    """Return causal attention of sequences that share no token, float32 [T, H * d], the scores scaled by d**-0.5.
+
+    Args:
+        product: float32 [T, 3, H, d] on a CPU: queries, keys and values of each token.
+        lengths: int64 [B], the number of tokens of each sequence, at least 1; together T.
+    """
+    own = as_int64("lengths", lengths)
+    check_range("lengths", own, 1, len(product))
+    check_shape("product", product, (int(own.sum()), 3, *product.shape[2:]))
+    out: torch.Tensor = _PackedSelfAttention.apply(product, own)
+    return out
+
+
+class _PackedSelfAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, product, lengths):  # type: ignore[no-untyped-def]
+        product = product.contiguous()
+        queries, keys, values = product.unbind(1)
+        out, statistics = product.new_empty(queries.shape), product.new_empty(2, *queries.shape[:2])
+        longest = int(lengths.max())
+        ctx.arguments = 0, np.cumsum(lengths) - lengths, lengths, product.shape[3] ** -0.5, longest
+        _llm_kernels.attention(as_array(queries), as_array(keys), as_array(values), *ctx.arguments, as_array(out),
+                               as_array(statistics), _workspace(queries, longest), _ISA)
+        ctx.save_for_backward(product, statistics)
+        return out.flatten(1)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        product, statistics = ctx.saved_tensors
+        d_product = torch.empty_like(product)
+        queries, keys, values = product.unbind(1)
+        d_queries, d_keys, d_values = d_product.unbind(1)
+        d_out, shared_parts = gradient.contiguous().view(queries.shape), np.empty(1, np.float32)
+        _llm_kernels.attention_gradient(as_array(d_out), as_array(queries), as_array(keys), as_array(values),
+                                        *ctx.arguments, as_array(statistics), as_array(d_queries), as_array(d_keys),
+                                        as_array(d_values), shared_parts, _workspace(queries, ctx.arguments[-1]), _ISA)
+        return d_product, None
 
 
 class _Attention(torch.autograd.Function):

@@ -94,14 +94,16 @@ class TrainingRun(ResumableTraining):
         """Learn from one batch: the windows `chosen`, int64 [B]."""
         config, number = self.config, self.step_number
         lengths = np.minimum(windows.input_stop[chosen] - windows.row_start[chosen], config.max_len)
-        parts = [(rows, self._batch(windows, chosen[rows])) for rows in length_parts(lengths)]
-        batch_targets = np.concatenate([part.targets[part.targets > 0] for _, part in parts])
         if self.device.type != "cpu":  # dropout is torch's there
             self.seed_step(number)
         table = self.recommender.item_table()
+        packs = config.precision != "bf16" and self.recommender.backbone.packs(table)
+        cut = [np.arange(len(chosen))] if packs else length_parts(lengths)  # packed, nothing is padding
+        parts = [(rows, self._batch(windows, chosen[rows])) for rows in cut]
+        batch_targets = np.concatenate([part.targets[part.targets > 0] for _, part in parts])
         loss = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            read = [self._part(windows, chosen, distributed.share(rows), part, table)
+            read = [self._part(windows, chosen, distributed.share(rows), part, table, packs)
                     for rows, part in parts if distributed.rank() < len(rows)]
             if read:
                 states, targets, users, positions = zip(*read, strict=True)
@@ -114,8 +116,8 @@ class TrainingRun(ResumableTraining):
         rate = learning_rate(config, number, config.epochs * self.steps_per_epoch)
         self.update(loss.detach().reshape(1), config.clip_norm, [rate, rate])
 
-    def _part(self, windows: Windows, chosen: np.ndarray, rows: np.ndarray, part: Batch, table: torch.Tensor
-              ) -> tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray]:
+    def _part(self, windows: Windows, chosen: np.ndarray, rows: np.ndarray, part: Batch, table: torch.Tensor,
+              packs: bool) -> tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray]:
         """Read this process's rows of a part of the batch.
 
         Args:
@@ -123,6 +125,7 @@ class TrainingRun(ResumableTraining):
             rows: int64 [P], this process's rows of the batch that are in the part.
             part: the part, with the rows of other processes.
             table: float [I+1, d].
+            packs: whether to read the rows without padding.
 
         Returns:
             The states at the targets, float [M, d]; the targets, their users and their positions in the flat
@@ -130,13 +133,19 @@ class TrainingRun(ResumableTraining):
         """
         set_dropout(self.recommender, self.config.seed, self.step_number, rows)
         items, targets, lengths = (distributed.share(array) for array in (part.items, part.targets, part.lengths))
-        states = self.recommender.backbone(torch.from_numpy(np.ascontiguousarray(items)).to(self.device),
-                                           torch.from_numpy(lengths.copy()).to(self.device), table)
-        places = np.nonzero(targets)
-        flat = torch.from_numpy(places[0] * targets.shape[1] + places[1]).to(self.device)
+        backbone, places = self.recommender.backbone, np.nonzero(targets)
+        if packs:
+            states = backbone.packed_states(torch.from_numpy(items[items > 0]), lengths, table)
+            flat = (np.cumsum(lengths) - lengths)[places[0]] + places[1]
+        else:
+            states = backbone(torch.from_numpy(np.ascontiguousarray(items)).to(self.device),
+                              torch.from_numpy(lengths.copy()).to(self.device), table).flatten(0, 1)
+            flat = places[0] * targets.shape[1] + places[1]
+        if len(flat) < len(states):
+            states = states.index_select(0, torch.from_numpy(flat).to(self.device))
         own = chosen[rows[places[0]]]
         positions = windows.input_stop[own] + 1 - lengths[places[0]] + places[1]
-        return states.flatten(0, 1).index_select(0, flat), targets[places], windows.users[own], positions
+        return states, targets[places], windows.users[own], positions
 
     def _batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
         config = self.config

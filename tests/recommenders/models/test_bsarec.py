@@ -9,6 +9,7 @@ from torch import nn
 from tslrec_min.configs import TrainConfig
 from tslrec_min.errors import TslrecError
 from tslrec_min.recommenders.models.bsarec import BSARec, BSARecBlock, causal_low_pass
+from tslrec_min.recommenders.models.sequences import Padded
 
 from .factories import batch, build, literal_attention
 
@@ -40,11 +41,11 @@ def literal_last_state(block: BSARecBlock, x: torch.Tensor, max_len: int, cut: i
 def test_a_block_gives_every_prefix_what_the_transform_of_its_padded_window_gives(max_len: int, cut: int) -> None:
     model = build(BSARec, max_len=max_len, blocks=1, frequency_cut=cut, bsarec_alpha=0.3)
     block, x = model.blocks[0], torch.randn(max_len, 16)
-    found = block(x[None], model.low_pass)[0]
+    found = block(x[None], Padded(torch.tensor([max_len])), model.low_pass)[0]
     for length in range(1, max_len + 1):
         wanted = literal_last_state(block, x[:length], max_len, cut)
         torch.testing.assert_close(found[length - 1], wanted, atol=1e-5, rtol=1e-4)
-        short = block(x[None, :length], model.low_pass[:length, :length])[0, -1]
+        short = block(x[None, :length], Padded(torch.tensor([length])), model.low_pass[:length, :length])[0, -1]
         torch.testing.assert_close(short, found[length - 1], atol=1e-5, rtol=1e-4)
 
 
@@ -65,7 +66,7 @@ def test_no_position_reads_a_later_one() -> None:
     x = torch.randn(1, 8, 16, requires_grad=True)
     states = x
     for block in model.blocks:
-        states = block(states, model.low_pass)
+        states = block(states, Padded(torch.tensor([8])), model.low_pass)
     for place in range(8):
         gradient, = torch.autograd.grad(states[0, place].square().sum(), x, retain_graph=True)
         assert gradient[0, :place + 1].any(dim=1).all() and not gradient[0, place + 1:].any()

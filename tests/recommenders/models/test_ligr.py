@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from tslrec_min.recommenders.models.ligr import LiGRBlock
 from tslrec_min.recommenders.models.sasrec import SASRec
+from tslrec_min.recommenders.models.sequences import Padded
 
 from .factories import batch, build
 
@@ -45,10 +46,10 @@ def test_sasrec_with_ligr_is_its_literal_restatement() -> None:
 
 def test_a_closed_gate_keeps_the_input_and_an_open_one_adds_all() -> None:
     torch.manual_seed(0)
-    block, x = LiGRBlock(8, 2, 0.0), torch.randn(1, 4, 8)
+    block, x, sequences = LiGRBlock(8, 2, 0.0), torch.randn(1, 4, 8), Padded(torch.tensor([4]))
     for layer in (block.attention_gate, block.feed_forward_gate):
         nn.init.constant_(layer.bias, -100.0)
-    torch.testing.assert_close(block(x, None), x)
+    torch.testing.assert_close(block(x, sequences), x)
     nn.init.constant_(block.feed_forward_gate.bias, 100.0)
     activated, linear = block.feed_forward_input(block.feed_forward_norm(x)).chunk(2, dim=-1)
-    torch.testing.assert_close(block(x, None), x + block.feed_forward_output(F.silu(activated) * linear))
+    torch.testing.assert_close(block(x, sequences), x + block.feed_forward_output(F.silu(activated) * linear))

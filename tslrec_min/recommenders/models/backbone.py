@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +25,20 @@ class Backbone(nn.Module):
 
         Returns:
             float [B, T, d]; at padding they are finite, but meaningless.
+        """
+        raise NotImplementedError
+
+    def packs(self, item_table: torch.Tensor) -> bool:
+        """Return whether it has `packed_states` for this item table, float [I+1, d]."""
+        return False
+
+    def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states of all items of histories that lie end to end, float [N, d].
+
+        Args:
+            items: int64 [N], the histories one after the other.
+            lengths: int64 [B], items in each history, at least 1.
+            item_table: float [I+1, d]; row 0 is padding.
         """
         raise NotImplementedError
 

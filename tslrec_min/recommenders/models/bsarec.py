@@ -35,7 +35,8 @@ from torch.nn import functional as F
 from ...configs import TrainConfig
 from .backbone import Backbone
 from .dropout import Dropout
-from .transformer import add_positions, attend, initialise_linear
+from .sequences import Padded
+from .transformer import initialise_linear
 
 _EPSILON = 1e-12
 """Added to the variance in a LayerNorm, as in the authors' code: rows of the initial item table are small."""
@@ -69,16 +70,17 @@ class BSARecBlock(nn.Module):
         self.attention_dropout = Dropout(dropout)
         self.feed_forward_dropout = Dropout(dropout)
 
-    def forward(self, states: torch.Tensor, low_pass: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, sequences: Padded, low_pass: torch.Tensor) -> torch.Tensor:
         """Return the next states, float [B, T, d].
 
         Args:
             states: float [B, T, d].
+            sequences: how the states' tokens lie.
             low_pass: float [T, T], see `causal_low_pass`.
         """
         low = low_pass @ states
         filtered = self.filter_norm(states + self.filter_dropout(low + self.beta ** 2 * (states - low)))
-        attended = self.attention_output(attend(self.query_key_value(states), self.heads, None))
+        attended = self.attention_output(sequences.attend(self.query_key_value(states), self.heads))
         attended = self.attention_norm(states + self.attention_dropout(attended))
         mixed = self.alpha * filtered + (1 - self.alpha) * attended
         return self.feed_forward_norm(mixed + self.feed_forward_dropout(self.feed_forward(mixed)))
@@ -103,8 +105,9 @@ class BSARec(Backbone):
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions; arguments as for `Backbone.forward`."""
         vectors = F.embedding(items, item_table, padding_idx=0)
-        states = self.dropout(self.input_norm(add_positions(vectors, lengths, self.positions)))
+        sequences = Padded(lengths)
+        states = self.dropout(self.input_norm(sequences.add_positions(vectors, self.positions)))
         length = items.shape[1]
         for block in self.blocks:  # padding is on the right, where neither filter nor attention reaches it
-            states = block(states, self.low_pass[:length, :length])
+            states = block(states, sequences, self.low_pass[:length, :length])
         return states

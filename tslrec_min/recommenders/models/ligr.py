@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .dropout import Dropout
-from .transformer import attend
+from .sequences import Sequences
 
 
 class LiGRBlock(nn.Module):
@@ -39,15 +39,18 @@ class LiGRBlock(nn.Module):
         self.inner_dropout = Dropout(dropout)
         self.feed_forward_dropout = Dropout(dropout)
 
-    def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the next states, float [B, T, d].
+    def forward(self, states: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """Return the next states, float [..., d].
 
         Args:
-            states: float [B, T, d].
-            mask: see `attend`.
+            states: float [..., d].
+            sequences: how the states' tokens lie, which says the leading dimensions.
         """
-        attended = self.attention_output(attend(self.query_key_value(self.attention_norm(states)), self.heads, mask))
-        states = states + torch.sigmoid(self.attention_gate(states)) * self.attention_dropout(attended)
+        query_key_value = sequences.norm_linear(states, self.attention_norm, self.query_key_value)
+        attended = self.attention_output(sequences.attend(query_key_value, self.heads))
+        gate = torch.sigmoid(self.attention_gate(states))
+        states = states + gate * sequences.drop(self.attention_dropout, attended)
         activated, linear = self.feed_forward_input(self.feed_forward_norm(states)).chunk(2, dim=-1)
-        inner = self.feed_forward_output(self.inner_dropout(F.silu(activated) * linear))
-        return states + torch.sigmoid(self.feed_forward_gate(states)) * self.feed_forward_dropout(inner)
+        inner = self.feed_forward_output(sequences.drop(self.inner_dropout, F.silu(activated) * linear))
+        gate = torch.sigmoid(self.feed_forward_gate(states))
+        return states + gate * sequences.drop(self.feed_forward_dropout, inner)

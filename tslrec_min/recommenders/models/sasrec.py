@@ -13,13 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ...configs import TrainConfig
+from ...llm.elementwise import for_kernels
+from ...runtime.validation import check_length
 from .backbone import Backbone
 from .ligr import LiGRBlock
+from .sequences import Packed
 from .transformer import PreNormBlock, Transformer
 
 BLOCKS: dict[str, Callable[[int, int, float], nn.Module]] = {"prenorm": PreNormBlock, "ligr": LiGRBlock}
@@ -35,3 +39,13 @@ class SASRec(Backbone):
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions; arguments as for `Backbone.forward`."""
         return self.transformer(F.embedding(items, item_table, padding_idx=0), lengths)
+
+    def packs(self, item_table: torch.Tensor) -> bool:
+        """Return whether `packed_states` is faster than `forward`."""
+        return for_kernels(item_table, *self.parameters())
+
+    def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states of all items; arguments as for `Backbone.packed_states`."""
+        sequences = Packed(lengths)
+        check_length("items", items.numpy(), len(sequences.owners), "item of the histories")
+        return self.transformer.states(F.embedding(items, item_table, padding_idx=0), sequences)

@@ -11,37 +11,10 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ...configs import TrainConfig
 from .dropout import Dropout
-
-
-def attend(query_key_value: torch.Tensor, heads: int, mask: torch.Tensor | None) -> torch.Tensor:
-    """Return the heads' weighted means of the values side by side, float [B, T, d].
-
-    Args:
-        query_key_value: float [B, T, 3 d], queries, keys and values.
-        heads: number of attention heads, a divisor of d.
-        mask: bool [B, 1, 1, T], true where a position may be attended to; None: causal attention.
-    """
-    batch, length, width = query_key_value.shape
-    query, key, value = query_key_value.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, T, d/H]
-    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
-    return attended.transpose(1, 2).reshape(batch, length, width // 3)
-
-
-def add_positions(vectors: torch.Tensor, lengths: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Return vectors plus positions, float [B, T, d].
-
-    Args:
-        vectors: float [B, T, d] of the items, T <= P.
-        lengths: int64 [B], items in each history.
-        positions: float [P, d]. They count from the end of a history, so that its last item always has the last one.
-    """
-    columns = torch.arange(vectors.shape[1], device=vectors.device)
-    places = (columns + (len(positions) - lengths[:, None])).clamp_max(len(positions) - 1)  # [B, T]
-    return vectors + F.embedding(places, positions)
+from .sequences import Padded, Sequences
 
 
 def initialise_linear(module: nn.Module) -> None:
@@ -67,16 +40,17 @@ class PreNormBlock(nn.Module):
         self.attention_dropout = Dropout(dropout)
         self.feed_forward_dropout = Dropout(dropout)
 
-    def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the next states, float [B, T, d].
+    def forward(self, states: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """Return the next states, float [..., d].
 
         Args:
-            states: float [B, T, d].
-            mask: see `attend`.
+            states: float [..., d].
+            sequences: how the states' tokens lie, which says the leading dimensions.
         """
-        attended = attend(self.query_key_value(self.attention_norm(states)), self.heads, mask)
-        states = states + self.attention_dropout(self.attention_output(attended))
-        return states + self.feed_forward_dropout(self.feed_forward(self.feed_forward_norm(states)))
+        query_key_value = sequences.norm_linear(states, self.attention_norm, self.query_key_value)
+        attended = sequences.attend(query_key_value, self.heads)
+        states = sequences.add_linear(states, self.attention_output, attended, self.attention_dropout)
+        return sequences.add_feed_forward(states, self.feed_forward_norm, self.feed_forward, self.feed_forward_dropout)
 
 
 class Transformer(nn.Module):
@@ -101,12 +75,22 @@ class Transformer(nn.Module):
             vectors: float [B, T, d] of the items, T <= max_len.
             lengths: int64 [B], items in each history.
         """
-        states = self.dropout(add_positions(vectors, lengths, self.positions))
         # Padding is on the right, where causal attention from an item never reaches it.
         mask = None
         if not self.causal:
             columns = torch.arange(vectors.shape[1], device=vectors.device)
             mask = (columns < lengths[:, None].clamp_min(1))[:, None, None]  # [B, 1, 1, T]
+        return self.states(vectors, Padded(lengths, mask))
+
+    def states(self, vectors: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """Return states, float [..., d].
+
+        Args:
+            vectors: float [..., d] of the items.
+            sequences: how the items lie; attention is as it says.
+        """
+        states = sequences.drop(self.dropout, sequences.add_positions(vectors, self.positions))
         for block in self.blocks:
-            states = block(states, mask)
-        return self.final_norm(states)
+            states = block(states, sequences)
+        normal: torch.Tensor = self.final_norm(states)
+        return normal
