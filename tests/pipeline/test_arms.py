@@ -61,7 +61,8 @@ def test_there_must_be_arms(given: Any) -> None:
     ([IDS, {"parts": ["ids", "popularity"], "width": 8}], "[[arms]] 2: unknown key 'width' (known: name, parts)"),
     ([IDS, {"parts": ["ids", "content"]}],
      "[[arms]] 2: parts: 'content' is neither an arm without parts ('ids') nor one of popularity, itemknn, "
-     "transitions, content:tfidf, content:encoder, content:untuned, content:tuned"),
+     "transitions, content:tfidf, content:encoder, content:untuned, content:tuned, content-cca:tfidf, "
+     "content-cca:encoder, content-cca:untuned, content-cca:tuned"),
     ([IDS, {"name": "sum", "parts": ["ids", "itemknn"]}, {"parts": ["sum", "ids"]}],
      "[[arms]] 3: parts: 'sum' is neither an arm without parts ('ids') nor"),
 ])
@@ -94,7 +95,8 @@ def test_embeddings_are_those_of_arms_and_of_parts_that_are_no_arms() -> None:
 def test_parts_have_the_default_settings() -> None:
     assert {part: (embeddings, train.model) for part, (embeddings, train) in PARTS.items()} == {
         "popularity": ("none", "popularity"), "itemknn": ("none", "itemknn"), "transitions": ("none", "transitions"),
-        **{f"content:{kind}": (kind, "content") for kind in ("tfidf", "encoder", "untuned", "tuned")}}
+        **{f"{model}:{kind}": (kind, model) for model in ("content", "content-cca")
+           for kind in ("tfidf", "encoder", "untuned", "tuned")}}
 
 
 def test_the_file_can_have_sums(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from .prepare import FORMATS, PREPARED_SPLITS, PrepareConfig
 from .train import (
     ADAPTERS,
     BLOCKS,
+    CONTENT_MODELS,
     CONTROLS,
     COUNTING_MODELS,
     MODELS,
@@ -31,8 +32,8 @@ RECOMMENDATION_FORMATS = ("jsonl", "csv", "parquet")
 VECTOR_FORMATS = ("npy", "parquet", "word2vec", "recbole")
 
 __all__ = [
-    "ADAPTERS", "AdapterConfig", "BLOCKS", "CONTROLS", "COUNTING_MODELS", "EmbedConfig", "EvaluateConfig",
-    "FORMATS", "FinetuneConfig", "LOSSES", "MAX_SEED", "MODELS", "PREPARED_SPLITS", "PrepareConfig",
-    "PretrainConfig", "QUANTS", "RECOMMENDATION_FORMATS", "RECOMMENDER_LOSSES", "REFITS", "RecommenderConfig",
-    "SAMPLINGS", "TEXTS", "TrainConfig", "TuneConfig", "VECTORS", "VECTOR_FORMATS",
+    "ADAPTERS", "AdapterConfig", "BLOCKS", "CONTENT_MODELS", "CONTROLS", "COUNTING_MODELS", "EmbedConfig",
+    "EvaluateConfig", "FORMATS", "FinetuneConfig", "LOSSES", "MAX_SEED", "MODELS", "PREPARED_SPLITS",
+    "PrepareConfig", "PretrainConfig", "QUANTS", "RECOMMENDATION_FORMATS", "RECOMMENDER_LOSSES", "REFITS",
+    "RecommenderConfig", "SAMPLINGS", "TEXTS", "TrainConfig", "TuneConfig", "VECTORS", "VECTOR_FORMATS",
 ]

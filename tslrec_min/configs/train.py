@@ -15,7 +15,9 @@ _WITH_COMPONENTS = ("linear", "mlp", "whiten", "moe", "gate", "spectral")
 """Adapters that use a given number of principal components."""
 CONTROLS = ("none", "random", "shuffled")
 MODELS = ("sasrec", "gru4rec", "bert4rec", "bsarec")
-COUNTING_MODELS = ("popularity", "itemknn", "transitions", "content")
+CONTENT_MODELS = ("content", "content-cca")
+"""Recommenders without training that compare item embeddings."""
+COUNTING_MODELS = ("popularity", "itemknn", "transitions", *CONTENT_MODELS)
 """Recommenders without training."""
 BLOCKS = ("prenorm", "ligr")
 RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
@@ -100,7 +102,7 @@ class AdapterConfig:
     vectors: str = option("auto", "Which embeddings the adapter uses. states: the language model's hidden states. "
                           "preferences: square roots of the latent-category probabilities that its head predicts. "
                           "both: the two concatenated, with equal variance. auto: both for a fine-tuned model, else "
-                          "states.", choices=VECTORS, only_for={"adapter": SET}, also_for={"model": ("content",)})
+                          "states.", choices=VECTORS, only_for={"adapter": SET}, also_for={"model": CONTENT_MODELS})
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
     id_width: int | None = option(None, "Number of columns, the last ones, that item ids are added to. Default: half "
@@ -128,7 +130,7 @@ class TrainConfig(RecommenderConfig, AdapterConfig):
                         "need no training, and choose their few constants on validation targets. popularity: the most "
                         "frequent items. itemknn: items that many users of the history's items have too. transitions: "
                         "items that followed those of the history. content: items whose embeddings are near those of "
-                        "the history.",
+                        "the history. content-cca: the same, in the directions that items of one history share.",
                         choices=(*MODELS, *COUNTING_MODELS))
     table_decay: float = option(0.0, "Weight decay of AdamW for the weights of single items: item ids decay towards 0, "
                                 "the tables of init, recpca and cca towards their initial values, so that rare items "

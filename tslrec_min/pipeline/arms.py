@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config_fields import from_mapping, overlaid, unknown_keys
-from ..configs import ADAPTERS, COUNTING_MODELS, TrainConfig
+from ..configs import ADAPTERS, CONTENT_MODELS, COUNTING_MODELS, TrainConfig
 from ..errors import TslrecError
 
 EMBEDDINGS = ("none", "tfidf", "encoder", "untuned", "tuned")
-PARTS = {model: ("none", TrainConfig(model=model)) for model in COUNTING_MODELS if model != "content"} | {
-    f"content:{kind}": (kind, TrainConfig(model="content")) for kind in EMBEDDINGS[1:]}
+PARTS = {model: ("none", TrainConfig(model=model)) for model in COUNTING_MODELS
+         if model not in CONTENT_MODELS} | {
+    f"{model}:{kind}": (kind, TrainConfig(model=model)) for model in CONTENT_MODELS for kind in EMBEDDINGS[1:]}
 """What can be a part of a sum without being an arm -> its embeddings and how it is made."""
 _KEYS = ("name", "embeddings")
 _SUM_KEYS = ("name", "parts")
@@ -93,9 +94,9 @@ def _misfits(embeddings: Any, train: TrainConfig, own: Mapping[str, Any]) -> lis
     if embeddings not in EMBEDDINGS:
         return [f"embeddings: {embeddings!r} is not one of {', '.join(EMBEDDINGS)}"]
     problems = []
-    if train.model == "content":
+    if train.model in CONTENT_MODELS:
         if embeddings == "none":
-            problems.append("model 'content' compares item embeddings; give `embeddings`")
+            problems.append(f"model {train.model!r} compares item embeddings; give `embeddings`")
     elif (embeddings == "none") != (train.adapter == "none"):
         problems.append(f"embeddings {embeddings!r} with the adapter {train.adapter!r}; an arm has both or neither "
                         f"(adapters: {', '.join(ADAPTERS)})")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..config_fields import from_mapping
-from ..configs import COUNTING_MODELS, TrainConfig
+from ..configs import CONTENT_MODELS, COUNTING_MODELS, TrainConfig
 from ..data.dataset import Dataset, Histories, load_dataset
 from ..errors import TslrecError
 from ..item_vectors.load import ItemEmbeddings, load_item_embeddings
@@ -64,8 +64,8 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     embeddings = None if embeddings_path is None else load_item_embeddings(
         embeddings_path, dataset, config.vectors, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
     inputs = {"dataset": dataset_hash, **(embeddings.hashes if embeddings else {})}
-    if embeddings is None and config.model == "content":
-        raise TslrecError("--model content compares item embeddings; give them with --embeddings")
+    if embeddings is None and config.model in CONTENT_MODELS:
+        raise TslrecError(f"--model {config.model} compares item embeddings; give them with --embeddings")
     first = None
     if refit_from is not None and config.model in COUNTING_MODELS:
         raise TslrecError(f"--refit-from {refit_from} saves a first training; --model {config.model} needs none: "

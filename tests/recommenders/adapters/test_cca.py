@@ -46,5 +46,5 @@ def test_cca_finds_what_histories_share() -> None:
     assert abs(np.corrcoef(vectors[:, 0], embeddings[1:, -1])[0, 1]) > 0.9
     assert correlations[0] > 0.5 > 2 * correlations[1]
     lonely = Histories(np.arange(N_ITEMS + 1), np.arange(1, N_ITEMS + 1, dtype=np.int32))
-    with pytest.raises(TslrecError, match="no training history has two different ones within --cca-window"):
+    with pytest.raises(TslrecError, match="no training history has two different ones within 10 places"):
         build_adapter(TrainConfig(adapter="cca", width=WIDTH), N_ITEMS, make_embeddings(), lonely)

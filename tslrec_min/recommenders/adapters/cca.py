@@ -48,10 +48,21 @@ def canonical_components(rows: np.ndarray, width: int, training: Histories, wind
     Raises:
         TslrecError: no history has two different items within the window.
     """
+    mean, directions, correlations = canonical_map(rows, width, training, window, "the adapter cca")
+    return (rows - mean) @ directions, correlations
+
+
+def canonical_map(rows: np.ndarray, width: int, training: Histories, window: int, user: str
+                  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean under D, float64 [D], W, float64 [D, d], and r, float64 [d], of rows, float64 [I, D].
+
+    Raises:
+        TslrecError: no history has two different items within the window; `user` needs them.
+    """
     sums, degrees = neighbour_sums(rows, training, window)
     if not degrees.any():
-        raise TslrecError("the adapter cca needs items of the same history, but no training history has two different "
-                          "ones within --cca-window; choose init")
+        raise TslrecError(f"{user} needs items of the same history, but no training history has two different ones "
+                          f"within {window} places; choose another one")
     mean = degrees @ rows / degrees.sum()
     centred = rows - mean
     sums -= degrees[:, None] * mean  # A of the centred rows
@@ -62,5 +73,4 @@ def canonical_components(rows: np.ndarray, width: int, training: Histories, wind
     factor = np.linalg.inv(np.linalg.cholesky(within))
     reduced = factor @ across @ factor.T
     correlations, directions = np.linalg.eigh((reduced + reduced.T) / 2)
-    chosen = oriented((factor.T @ directions)[:, ::-1][:, :width])
-    return centred @ chosen, correlations[::-1][:width]
+    return mean, oriented((factor.T @ directions)[:, ::-1][:, :width]), correlations[::-1][:width]

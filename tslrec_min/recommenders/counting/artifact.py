@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from ...configs import CONTENT_MODELS
 from ...data.dataset import Histories
 from ...errors import TslrecError
 from ...storage.arrays import load_arrays
 from ...storage.artifacts import read_json, write_json
 from .base import CountingScorer, Knowledge
 from .content import Content
+from .content_cca import ContentCCA
 from .itemknn import ItemKNN
 from .popularity import Popularity
 from .transitions import Transitions
 
 CLASSES: dict[str, type[CountingScorer]] = {"popularity": Popularity, "itemknn": ItemKNN, "transitions": Transitions,
-                                            "content": Content}
+                                            "content": Content, "content-cca": ContentCCA}
 _ARRAYS, _CONSTANTS = "counts.npz", "constants.json"
 
 
@@ -55,7 +57,7 @@ def counted(model: str, known: Knowledge, refit: Histories | None = None) -> tup
         TslrecError: there is nothing to count or no target to choose constants by, or item embeddings are missing or
             not read.
     """
-    if known.embeddings is not None and model != "content":
+    if known.embeddings is not None and model not in CONTENT_MODELS:
         raise TslrecError(f"--model {model} reads no item embeddings; leave --embeddings out, or give --model content")
     if not len(known.validation.users) or not len(known.training.items):
         raise TslrecError("there is nothing to count, or no target to choose constants by; prepare more interactions")

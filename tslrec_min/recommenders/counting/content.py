@@ -17,6 +17,7 @@ import numpy as np
 
 from ...data.dataset import Histories
 from ...errors import TslrecError
+from ...item_vectors.load import ItemEmbeddings
 from ...ranking.scores import Scores
 from ..adapters.components import PrincipalComponents
 from ..scorer import ColdColumns
@@ -44,9 +45,8 @@ class Content(CountingScorer):
         Raises:
             TslrecError: there are no item embeddings.
         """
-        if known.embeddings is None:
-            raise TslrecError("--model content compares item embeddings; give them with --embeddings")
-        vectors, cold = half_whitened(known.embeddings.known, known.embeddings.cold)
+        embeddings = embeddings_for(known, "content")
+        vectors, cold = half_whitened(embeddings.known, embeddings.cold)
         return lambda constants: cls(vectors, cold, constants)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -87,9 +87,23 @@ def half_whitened(known: np.ndarray, cold: np.ndarray) -> tuple[np.ndarray, np.n
     fitted = PrincipalComponents.fit(known)
     count = min(MOST_COMPONENTS, max(fitted.rank, 1))
     directions = fitted.directions[:, :count] / np.maximum(fitted.variances[:count], 1e-30) ** 0.25
-    made = []
-    for centred in (fitted.centred, cold.astype(np.float64) - fitted.mean):
-        projected = centred @ directions
-        norms = np.linalg.norm(projected, axis=1, keepdims=True)
-        made.append((projected / np.maximum(norms, 1e-12)).astype(np.float32))
-    return np.concatenate([np.zeros_like(made[0][:1]), made[0]]), made[1]
+    made = unit_rows(fitted.centred @ directions)
+    return np.concatenate([np.zeros_like(made[:1]), made]), unit_rows((cold - fitted.mean) @ directions)
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Return the rows of float64 [N, k] scaled to length 1, float32; a row of zeros stays one."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: np.ndarray = (rows / np.maximum(norms, 1e-12)).astype(np.float32)
+    return scaled
+
+
+def embeddings_for(known: Knowledge, model: str) -> ItemEmbeddings:
+    """Return the item embeddings.
+
+    Raises:
+        TslrecError: there are none.
+    """
+    if known.embeddings is None:
+        raise TslrecError(f"--model {model} compares item embeddings; give them with --embeddings")
+    return known.embeddings

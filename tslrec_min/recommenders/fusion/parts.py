@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...configs import COUNTING_MODELS
+from ...configs import CONTENT_MODELS, COUNTING_MODELS
 from ...errors import TslrecError, missing_path
 from ...item_vectors.artifact import STATES
 from ...storage.artifacts import expect_artifact
 
-WORDS = tuple(model for model in COUNTING_MODELS if model != "content")
+WORDS = tuple(model for model in COUNTING_MODELS if model not in CONTENT_MODELS)
 """Recommenders that are made from the data set alone."""
 
 
@@ -37,8 +37,8 @@ def part_of(name: str | None, given: Path) -> Part:
     """
     if not given.exists() and str(given) in WORDS:
         return Part(name or str(given), str(given))
-    if not given.exists() and str(given) == "content":
-        raise TslrecError("content compares item embeddings; give them as the part: a folder that tslrec embed wrote, "
+    if not given.exists() and str(given) in CONTENT_MODELS:
+        raise TslrecError(f"{given} compares item embeddings; give them as the part: a folder that tslrec embed wrote, "
                           "or a file of vectors")
     if not given.exists():
         raise missing_path(given, "give a folder that tslrec train or tslrec embed wrote, a file of vectors, or "
