@@ -1,7 +1,7 @@
 /* Makes oneMKL, the library of torch's matrix products, choose its kernels by the processor's instructions.
  *
- * It chooses by the vendor first: unless this function of its own says that the processor is Intel's, it takes kernels
- * that leave half of the instructions of an AMD processor unused. If this library is loaded before torch, and for all to
+ * It chooses by the vendor first: unless this function of its own says that the processor is Intel's, it takes slower
+ * kernels. If this library is loaded before torch, and for all to
  * see (RTLD_GLOBAL), the dynamic linker finds the function here first. What the processor can do is still asked of the
  * processor. See runtime/mkl.py.
  */

@@ -294,7 +294,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     **{name.replace("_", "-"): partial(make, name) for make, names in (
         (LM, ("finetuning_speed", "finetuning_ratio", "finetuning_costs", "memory_of_stages", "embedding_beauty",
               "quantisations", "quantisations_downstream", "models")),
-        (SPEED, ("ranking", "epoch", "processes", "bench", "gate")),
+        (SPEED, ("ranking", "epoch", "processes", "bench", "gate", "mkl", "softmax_loss")),
         (EX, ("coresets", "instances", "neighbours", "held_out", "probing", "validation", "beauty_trials", "vectors",
               "llama_engine"))) for name in names},
 }
