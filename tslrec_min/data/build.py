@@ -10,6 +10,7 @@ from ..errors import TslrecError
 from .csr import offsets
 from .dataset import Dataset
 from .histories import Histories
+from .interaction_rows import k_core_mask, rows_by_time
 from .raw.interactions import RawInteractions
 from .raw.titles import RawItems
 
@@ -44,7 +45,8 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
                           f"{raw.outside_window:,} are outside --from-time to --until-time, and these can't be used: "
                           f"{bad or 'none'}; check the file and these options")
     cuts = None if shares is None else temporal_cuts(raw.times, *shares)
-    kept = _kept(raw, k_core, cuts)
+    mask = _kept(raw, k_core, cuts)
+    kept = slice(None) if mask.all() else mask  # no copy of everything
     times = None if raw.times is None else raw.times[kept]
     user_ids, users = _renumbered(raw.user_ids, raw.users[kept])
     item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
@@ -54,7 +56,7 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
                           f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank"
                           f"{both}")
-    order = np.lexsort((users,) if times is None else (times, users))
+    order = rows_by_time(users, times)
     indptr = offsets(np.bincount(users, minlength=len(user_ids)))
     return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,
                    [texts.titles.get(item, "") for item in item_ids], None if times is None else times[order],
@@ -99,30 +101,12 @@ def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -
     return has_user[raw.users] & has_item[raw.items]
 
 
-def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Return which interactions stay, bool [N], when users and items with fewer than `k` are dropped repeatedly.
-
-    Args:
-        users, items: int [N].
-        k: minimum number of interactions.
-    """
-    kept = np.ones(len(users), bool)
-    while True:
-        user_counts = np.bincount(users[kept], minlength=users.max() + 1)
-        item_counts = np.bincount(items[kept], minlength=items.max() + 1)
-        stay = kept & (user_counts[users] >= k) & (item_counts[items] >= k)
-        if stay.sum() == kept.sum():
-            return kept
-        kept = stay
-
-
 def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the ids in use, numeric ones in numeric order, and the codes renumbered from 0 accordingly."""
-    def place(code: int) -> tuple[bool, int, str]:
-        name = ids[code]
-        return (False, len(name), name) if name.isdecimal() else (True, 0, name)
-
-    used = sorted(np.flatnonzero(np.bincount(codes, minlength=len(ids))).tolist(), key=place)
+    """Return the ids in use, numeric ones first and by value, and the codes renumbered from 0 accordingly."""
+    used = sorted(np.flatnonzero(np.bincount(codes, minlength=len(ids))).tolist(), key=ids.__getitem__)
+    numeric = sorted((code for code in used if ids[code].isdecimal()), key=lambda code: len(ids[code]))  # stable
+    if len(numeric) < len(used):
+        numeric += [code for code in used if not ids[code].isdecimal()]
     rank = np.zeros(len(ids), np.int32)
-    rank[used] = np.arange(len(used))
-    return [ids[code] for code in used], rank[codes]
+    rank[numeric] = np.arange(len(used), dtype=np.int32)
+    return [ids[code] for code in numeric], rank[codes]
