@@ -14,6 +14,9 @@ from .interaction_rows import k_core_mask, rows_by_time
 from .raw.interactions import RawInteractions
 from .raw.titles import RawItems
 
+_LONGEST_IN_WORDS = 64
+"""Bytes of the longest id for which ids are compared as numbers."""
+
 
 def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares: tuple[float, float] | None = None,
                   blank_titles: bool = False) -> Dataset:
@@ -103,10 +106,25 @@ def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -
 
 def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the ids in use, numeric ones first and by value, and the codes renumbered from 0 accordingly."""
-    used = sorted(np.flatnonzero(np.bincount(codes, minlength=len(ids))).tolist(), key=ids.__getitem__)
-    numeric = sorted((code for code in used if ids[code].isdecimal()), key=lambda code: len(ids[code]))  # stable
-    if len(numeric) < len(used):
-        numeric += [code for code in used if not ids[code].isdecimal()]
+    in_use = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
+    names = [ids[code] for code in in_use.tolist()]
+    order = _order_of_ids(names)
     rank = np.zeros(len(ids), np.int32)
-    rank[numeric] = np.arange(len(used), dtype=np.int32)
-    return [ids[code] for code in numeric], rank[codes]
+    rank[in_use[order]] = np.arange(len(names), dtype=np.int32)
+    return [names[place] for place in order.tolist()], rank[codes]
+
+
+def _order_of_ids(names: Sequence[str]) -> np.ndarray:
+    """Return the order of different ids, int64 [n]: numeric ones by length, then text, then the others by text.
+
+    Texts are in the order of their bytes in UTF-8, without NUL, and these of numbers made of eight of them each.
+    """
+    lengths = np.fromiter((len(name) if name.isdecimal() else 0 for name in names), np.int64, len(names))
+    group = np.where(lengths > 0, lengths, np.iinfo(np.int64).max)
+    encoded = [name.encode() for name in names]
+    longest = max(map(len, encoded), default=0)
+    if longest > _LONGEST_IN_WORDS:
+        return np.array(sorted(range(len(names)), key=lambda place: (group[place], names[place])), np.int64)
+    width = max(1, -(-longest // 8))
+    words = np.array(encoded, f"S{8 * width}").view(">u8").reshape(-1, width)  # [n, W]
+    return np.lexsort((*words.T[::-1].astype(np.uint64), group))

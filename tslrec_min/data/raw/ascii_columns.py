@@ -111,8 +111,12 @@ class CodeCache:
             self._look_up(Cells(b"".join(names), np.concatenate([ends[:1] * 0, ends[:-1]]), ends))
         known = len(self._table)
         codes, new_rows = self._look_up(cells)
+        names = list(cells[new_rows])
+        if "" not in names and all(map(str.isprintable, names)):  # they can be ids
+            self._codes.update(zip(names, range(known, known + len(names)), strict=True))
+            return codes
         try:
-            for name in cells[new_rows]:
+            for name in names:
                 self._codes[name]  # it gives a new id its code, the same as here
         except ValueError:
             self._table.truncate(known)
