@@ -49,7 +49,7 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
                           f"{bad or 'none'}; check the file and these options")
     cuts = None if shares is None else temporal_cuts(raw.times, *shares)
     mask = _kept(raw, k_core, cuts)
-    kept = slice(None) if mask.all() else mask  # no copy of everything
+    kept: slice | np.ndarray = slice(None) if mask.all() else mask  # no copy of everything
     times = None if raw.times is None else raw.times[kept]
     user_ids, users = _renumbered(raw.user_ids, raw.users[kept])
     item_ids, items = _renumbered(raw.item_ids, raw.items[kept])

@@ -50,14 +50,16 @@ def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     """
     kept = np.ones(len(users), bool)
     if len(users):
-        columns = _codes("users", users), _codes("items", items)
-        _interaction_rows.core(*columns, k, *map(np.bincount, columns), kept.view(np.uint8))
+        users, items = _codes("users", users), _codes("items", items)
+        _interaction_rows.core(users, items, k, np.bincount(users), np.bincount(items), kept.view(np.uint8))
     return kept
 
 
 def lines_of_split(user_ids: Sequence[str], item_ids: Sequence[str], indptr: np.ndarray, items: np.ndarray,
                    ends: np.ndarray) -> Iterator[memoryview]:
     r"""Yield the UTF-8 text of a split, in pieces: for every user ``user\titem item\titem ...\n``, a tab before a part.
+
+    A piece is valid until the next one is made.
 
     Args:
         user_ids: [U].
@@ -116,5 +118,5 @@ def _sortable(times: np.ndarray | None, count: int) -> Int64Array:
 def _joined(names: Sequence[str]) -> tuple[bytes, Int64Array]:
     """Return names in UTF-8, one after the other, and where each begins, int64 [n + 1]."""
     text = "".join(names)
-    lengths = list(map(len, names if text.isascii() else map(str.encode, names)))
+    lengths = [len(name) if text.isascii() else len(name.encode()) for name in names]
     return text.encode() or b"\n", offsets(lengths)

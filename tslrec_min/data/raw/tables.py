@@ -145,7 +145,7 @@ def simple_chunk(table: Table, block: Block | ByteBlock, places: Mapping[str, in
     number of fields is right exactly if these are at their places.
     """
     mark, width = table.delimiter, len(table.names)
-    lines = block.data if isinstance(block, ByteBlock) else block.text
+    lines: str | bytes = block.data if isinstance(block, ByteBlock) else block.text
     if isinstance(lines, bytes):
         lines = lines if lines.endswith(b"\n") else lines + b"\n"
     else:
