@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.build import build_dataset, k_core_mask, temporal_cuts
+from tslrec_min.data.build import _order_of_ids, build_dataset, k_core_mask, temporal_cuts
 from tslrec_min.data.dataset import SPLITS, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.data.raw.interactions import RawInteractions
@@ -160,3 +160,12 @@ def test_unknown_item_and_empty_core_and_bad_ids() -> None:
     nothing.below_min_rating, nothing.bad_rows = 3, {"time can't be read": {"rows": 2, "first_lines": [1, 2]}}
     with pytest.raises(TslrecError, match="no interactions .*: 3 are below .*used: 2 rows: time can't be read;"):
         build_dataset(nothing, RawItems(), k_core=0)
+
+
+@given(st.lists(st.text(st.sampled_from("019aé七٣²\x01 "), min_size=1, max_size=12) | st.just("a" * 70), unique=True))
+@settings(deadline=None)
+def test_ids_are_in_the_order_of_python(names: list[str]) -> None:
+    def place(name: str) -> tuple[bool, int, str]:
+        return (False, len(name), name) if name.isdecimal() else (True, 0, name)
+
+    assert [names[place] for place in _order_of_ids(names).tolist()] == sorted(names, key=place)

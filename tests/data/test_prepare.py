@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from tslrec_min.configs import PrepareConfig
+from tslrec_min.data import build
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import examine, prepare
+from tslrec_min.data.raw import interactions, tables
+from tslrec_min.data.raw import text as reading
+from tslrec_min.data.raw.text import text_blocks
 from tslrec_min.errors import TslrecError
 
 from .factories import write_plain
@@ -77,3 +81,68 @@ def test_examining_writes_nothing_and_says_what_preparing_does(tmp_path: Path) -
     assert found == prepare(raw, tmp_path / "d", config) == json.loads((tmp_path / "d" / "dataset.json").read_text())
     lengths = np.diff(load_dataset(tmp_path / "d")[0].histories.indptr)
     assert found["median_length"] == np.median(lengths) and found["mean_length"] == pytest.approx(lengths.mean())
+
+
+HEADER = "user_id,item_id,rating,timestamp\n"
+AWKWARD = {
+    "plain": HEADER + "".join(f"u{row % 7},i{row % 5},{row % 4}.5,{row // 3}\n" for row in range(200)),
+    "quoted": HEADER + "".join(f'"u{row % 7}", "i{row % 5}" ,"{row % 4}",{row // 3}\n' for row in range(60)),
+    "quoted in part": HEADER + "u,a,1,1\n" * 30 + 'u,"b, c",1,2\nü,"b ""c""",1,2\nu, a ,3,1\n',
+    "line breaks in quotes": HEADER + "u,a,1,1\n" + 'u,"a\nb",1,1\nv,"b",2,2\n' * 3 + "\n\n" + "u,a,1,3",
+    "unfinished quotes": HEADER + 'u,a,1,1\nu,b,"2,2\n' + "u,a,1,1\n" * 9,
+    "carriage returns": (HEADER + "u1,a,1,1\nu2, b\t,2,2\n\nu3,c,3,3\n").replace("\n", "\r\n"),
+    "old line ends": (HEADER + "u1,a,1,1\nu2,b,2,2\nu3,c,3\n").replace("\n", "\r"),
+    "both line ends": HEADER + "u1,a,1,1\r\nu2,b,2,2\ru3,c,3,3\nu4,,4,4\r\n",
+    "white space": HEADER + "u1 ,\u00a0a,1,1\n\u3000u1,a\x1c,1,1\nu 1,a\tb,1,1\nu1,\x85,1,1\n",
+    "scripts": HEADER + "".join(f"ü{row % 3},七人の侍{row % 2},{row % 4},{row}\n" for row in range(40)),
+    "bad rows": HEADER + "u,a,1\nu,a,1,2,3\n,a,1,1\nu,,1,1\nu,a,one,1\nu,a,1,noon\nu,a,1,nan\nu\0,a,1,1\nu,a,1,5\n" * 3,
+    "times": HEADER + "".join(f"u,{item},1,{time}\n" for item, time in enumerate(
+        ["1", "1.0", " 2", "-3", "2.5", "007", "1e3", "1970-01-01T00:00:09", "1_0", "9" * 18, "9" * 19, "+4", "-0"])),
+    "ratings": HEADER + "".join(f"u,{item},{rating},1\n" for item, rating in enumerate(
+        ["3", "2.9999999999999999", "nan", "-3.5", "1e1", "inf", " 3.0", "3.", ".5", "+4", "1_0", "0.1"])),
+    "mark": "\ufeff" + HEADER + "u,a,1,1\n",
+    "only a header": HEADER,
+    "ids": HEADER + "".join(f"{user},{'i' * (row % 40)}{row % 6},1,{row}\n" for row, user in enumerate(
+        ["10", "9", "007", "x y", "²", "٣", "a" * 33, "-1", "7"] * 9)),
+    "latin-1": HEADER.encode() + b"u,\xe9,1,1\n",
+}
+
+
+def outcome(source: Path, out: Path, config: PrepareConfig) -> object:
+    """Return the hashes of all files that are written, or the error."""
+    try:
+        prepare(source, out, config)
+    except TslrecError as error:
+        return str(error)
+    return json.loads((out / "config.json").read_text())["files"]
+
+
+def slow_and_general(patch: pytest.MonkeyPatch) -> None:
+    """Read and order without the kernels that are tested."""
+    def repeated(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> np.ndarray:
+        first = {row: place for place, row in reversed([*enumerate(zip(users, items, times, strict=True))])}
+        return np.array([first[row] != place for place, row in enumerate(zip(users, items, times, strict=True))], bool)
+
+    patch.setattr(tables, "cut", lambda *arguments, **options: None)
+    patch.setattr(tables, "byte_blocks", text_blocks)
+    patch.setattr(interactions, "repeated_rows", repeated)
+    patch.setattr(build, "rows_by_time", lambda users, times: np.lexsort((users,) if times is None else (times, users)))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", AWKWARD)
+def test_the_fast_way_gives_what_the_general_one_gives(tmp_path: Path, name: str) -> None:
+    text = AWKWARD[name]
+    file = tmp_path / "r.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for number, options in enumerate([{}, {"on_bad_row": "skip"}, {"on_bad_row": "skip", "min_rating": 3},
+                                      {"on_bad_row": "skip", "time_unit": "ms", "from_time": "0.001"},
+                                      {"encoding": "latin-1", "on_bad_row": "skip", "duplicates": "keep"}]):
+        config = PrepareConfig(**{"k_core": number % 2 * 2, "missing_titles": "blank"} | options)
+        fast = outcome(file, tmp_path / f"fast{number}", config)
+        with pytest.MonkeyPatch.context() as patch:
+            slow_and_general(patch)
+            assert fast == outcome(file, tmp_path / f"slow{number}", config)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reading, "BLOCK_CHARACTERS", 50)
+            assert fast == outcome(file, tmp_path / f"blocks{number}", config) or "text (" in str(fast)

@@ -10,8 +10,12 @@ from ..errors import TslrecError
 from .csr import offsets
 from .dataset import Dataset
 from .histories import Histories
+from .interaction_rows import k_core_mask, rows_by_time
 from .raw.interactions import RawInteractions
 from .raw.titles import RawItems
+
+_LONGEST_IN_WORDS = 64
+"""Bytes of the longest id for which ids are compared as numbers."""
 
 
 def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares: tuple[float, float] | None = None,
@@ -44,7 +48,8 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
                           f"{raw.outside_window:,} are outside --from-time to --until-time, and these can't be used: "
                           f"{bad or 'none'}; check the file and these options")
     cuts = None if shares is None else temporal_cuts(raw.times, *shares)
-    kept = _kept(raw, k_core, cuts)
+    mask = _kept(raw, k_core, cuts)
+    kept: slice | np.ndarray = slice(None) if mask.all() else mask  # no copy of everything
     times = None if raw.times is None else raw.times[kept]
     user_ids, users = _renumbered(raw.user_ids, raw.users[kept])
     item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
@@ -54,7 +59,7 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
                           f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank"
                           f"{both}")
-    order = np.lexsort((users,) if times is None else (times, users))
+    order = rows_by_time(users, times)
     indptr = offsets(np.bincount(users, minlength=len(user_ids)))
     return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,
                    [texts.titles.get(item, "") for item in item_ids], None if times is None else times[order],
@@ -99,30 +104,27 @@ def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -
     return has_user[raw.users] & has_item[raw.items]
 
 
-def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Return which interactions stay, bool [N], when users and items with fewer than `k` are dropped repeatedly.
-
-    Args:
-        users, items: int [N].
-        k: minimum number of interactions.
-    """
-    kept = np.ones(len(users), bool)
-    while True:
-        user_counts = np.bincount(users[kept], minlength=users.max() + 1)
-        item_counts = np.bincount(items[kept], minlength=items.max() + 1)
-        stay = kept & (user_counts[users] >= k) & (item_counts[items] >= k)
-        if stay.sum() == kept.sum():
-            return kept
-        kept = stay
-
-
 def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the ids in use, numeric ones in numeric order, and the codes renumbered from 0 accordingly."""
-    def place(code: int) -> tuple[bool, int, str]:
-        name = ids[code]
-        return (False, len(name), name) if name.isdecimal() else (True, 0, name)
-
-    used = sorted(np.flatnonzero(np.bincount(codes, minlength=len(ids))).tolist(), key=place)
+    """Return the ids in use, numeric ones first and by value, and the codes renumbered from 0 accordingly."""
+    in_use = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
+    names = [ids[code] for code in in_use.tolist()]
+    order = _order_of_ids(names)
     rank = np.zeros(len(ids), np.int32)
-    rank[used] = np.arange(len(used))
-    return [ids[code] for code in used], rank[codes]
+    rank[in_use[order]] = np.arange(len(names), dtype=np.int32)
+    return [names[place] for place in order.tolist()], rank[codes]
+
+
+def _order_of_ids(names: Sequence[str]) -> np.ndarray:
+    """Return the order of different ids, int64 [n]: numeric ones by length, then text, then the others by text.
+
+    Texts are in the order of their bytes in UTF-8, without NUL, and these of numbers made of eight of them each.
+    """
+    lengths = np.fromiter((len(name) if name.isdecimal() else 0 for name in names), np.int64, len(names))
+    group = np.where(lengths > 0, lengths, np.iinfo(np.int64).max)
+    encoded = [name.encode() for name in names]
+    longest = max(map(len, encoded), default=0)
+    if longest > _LONGEST_IN_WORDS:
+        return np.array(sorted(range(len(names)), key=lambda place: (group[place], names[place])), np.int64)
+    width = max(1, -(-longest // 8))
+    words = np.array(encoded, f"S{8 * width}").view(">u8").reshape(-1, width)  # [n, W]
+    return np.lexsort((*words.T[::-1].astype(np.uint64), group))

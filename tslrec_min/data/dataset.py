@@ -28,6 +28,7 @@ from ..storage.artifacts import open_artifact, sha256_of_json
 from .cold import ColdItems
 from .csr import offsets
 from .histories import Evaluation, Histories
+from .interaction_rows import lines_of_split
 from .item_table import load_item_table, load_lines, save_item_table
 
 SPLITS = ("validation", "test")
@@ -146,13 +147,10 @@ class Dataset:
 
     def split_hash(self) -> str:
         """Return the hash of the split in external ids: of every user's ordered history and its parts."""
-        ends = np.stack([*map(self._before, self.cuts or ()), self.histories.lengths], axis=1).tolist()
-        digest, names = hashlib.sha256(), ("", *(item.replace(" ", "\0") for item in self.item_ids))  # no id has a NUL
-        for user, user_id in enumerate(self.user_ids):
-            items = [names[item] for item in self.histories.of(user).tolist()]
-            starts = [0, *ends[user]]
-            texts = [" ".join(items[start:end]) for start, end in zip(starts, ends[user], strict=False)]
-            digest.update("\t".join([user_id, *texts]).encode() + b"\n")
+        ends = np.stack([*map(self._before, self.cuts or ()), self.histories.lengths], axis=1)
+        digest, names = hashlib.sha256(), [item.replace(" ", "\0") for item in self.item_ids]  # no id has a NUL
+        for lines in lines_of_split(self.user_ids, names, self.histories.indptr, self.histories.items, ends):
+            digest.update(lines)
         return digest.hexdigest()
 
     def statistics(self) -> dict[str, float | int | str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...configs import PrepareConfig
 from ...errors import TslrecError
+from ..interaction_rows import repeated_rows
 from .ascii_columns import Cells, CodeCache
 from .rows import BadRows, Chunk
 from .values import brief, can_be_id, id_text, parse_time, time_window
@@ -57,16 +58,12 @@ class RawInteractions:
         """Keep the first row of each user, item and time; without times keep every row."""
         if self.times is None:
             return self
-        columns = self.users, self.items, self.times
-        order = np.lexsort(columns)  # stable: the first row of equal ones stays the first
-        repeated = np.ones(max(len(order) - 1, 0), bool)
-        for column in columns:
-            ordered = column[order]
-            repeated &= ordered[1:] == ordered[:-1]
-        kept = np.ones(len(order), bool)
-        kept[order[1:][repeated]] = False
-        users, items, times = (column[kept] for column in columns)
-        return replace(self, users=users, items=items, times=times, duplicates=self.duplicates + int(repeated.sum()))
+        repeated = repeated_rows(self.users, self.items, self.times)
+        count = int(np.count_nonzero(repeated))
+        if not count:
+            return self
+        users, items, times = (column[~repeated] for column in (self.users, self.items, self.times))
+        return replace(self, users=users, items=items, times=times, duplicates=self.duplicates + count)
 
 
 class Collector:
@@ -117,7 +114,10 @@ class Collector:
         """Add rows if all are good, else raise and add none."""
         n_rows = len(chunk)
         if self.config.min_rating is not None:
-            ratings = np.fromiter(map(float, chunk.columns["rating"]), np.float64, n_rows)
+            column = chunk.columns["rating"]
+            ratings = column.decimals() if isinstance(column, Cells) else None
+            if ratings is None:
+                ratings = np.fromiter(map(float, column), np.float64, n_rows)
             chunk = chunk.where(ratings >= self.config.min_rating)  # NaN is below too
         n_rated = len(chunk)
         times = self._times(chunk)
@@ -142,7 +142,7 @@ class Collector:
         if not self.timed:
             return None
         column = chunk.columns["time"]
-        times = column.integers() if isinstance(column, Cells) else None
+        times = _numbers(column, whole=self.per_second == 1) if isinstance(column, Cells) else None
         if times is None and chunk.is_text:
             with contextlib.suppress(ValueError, OverflowError):
                 times = np.fromiter(map(int, column), np.int64, len(chunk))
@@ -181,3 +181,13 @@ class Collector:
         users, items, *times = columns
         return RawInteractions(list(self.users), list(self.items), users, items, times[0] if times else None,
                                self.below_min_rating, self.outside_window, self.bad.reasons)
+
+
+def _numbers(column: Cells, *, whole: bool) -> np.ndarray | None:
+    """Return the times of a column, int64 [n], or float64 if one is a fraction (or not `whole`); None if not plain."""
+    values = column.integers()
+    if values is None:
+        values = column.decimals()
+        if whole and values is not None and (values == np.floor(values)).all():
+            values = values.astype(np.int64)
+    return values

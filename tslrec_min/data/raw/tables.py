@@ -8,8 +8,8 @@ Formats, by their own documentation:
   20M, 25M, 32M and latest (ratings.csv: ``userId,movieId,rating,timestamp``; movies.csv: ``movieId,title,genres``);
 - the ratings-only files of Amazon Reviews 2023: ``user_id,parent_asin,rating,timestamp``, in milliseconds.
 
-Blocks of lines without quotes are split all at once. Others, and those with a row of another number of fields, are read
-row by row, with the same result.
+Blocks of plain lines are split all at once (`ascii_columns.cut`). Others, such as those with a row of another number of
+fields, or with line breaks inside quotes, are read row by row, with the same result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...configs import PrepareConfig
 from ...errors import TslrecError
 from .ascii_columns import cut
 from .rows import BadRows, Chunk, Rows
-from .text import Block, RawFile, is_utf8, text_blocks, text_lines
+from .text import Block, ByteBlock, RawFile, byte_blocks, is_utf8, text_lines
 
 _CHUNK_ROWS = 1 << 15
 _TYPED_SUFFIXES = (".inter", ".item")
@@ -71,25 +71,28 @@ class Table(Rows):
         places = {role: self.names.index(name) for role, name in self.named(columns).items()}
         blocks = self._blocks()
         for block in blocks:
-            if self.quoted and '"' in block.text:  # a quoted field may continue in the next block
+            chunk = simple_chunk(self, block, places)
+            if chunk is not None:
+                yield chunk
+            elif self.quoted and '"' in block.text:  # a quoted field may continue in the next block
                 yield from self._row_by_row(chain([block], blocks), places, bad)
                 return
-            chunk = simple_chunk(self, block, places)
-            if chunk is None:  # a row has another number of fields
+            else:  # a row has another number of fields
                 yield from self._row_by_row([block], places, bad)
-            else:
-                yield chunk
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[Block | ByteBlock]:
         """Read the blocks below the header."""
-        for block in text_blocks(self.file, self.encoding):
+        for block in byte_blocks(self.file, self.encoding):
             above = self.header_line - block.first_line + 1
             if above <= 0:
                 yield block
+            elif isinstance(block, ByteBlock) and block.data.count(b"\n") >= above:
+                yield ByteBlock(self.header_line + 1, block.data.split(b"\n", above)[above])
             elif block.text.count("\n") >= above:
                 yield Block(self.header_line + 1, block.text.split("\n", above)[above])
 
-    def _row_by_row(self, blocks: Iterable[Block], places: Mapping[str, int], bad: BadRows) -> Iterator[Chunk]:
+    def _row_by_row(self, blocks: Iterable[Block | ByteBlock], places: Mapping[str, int], bad: BadRows
+                    ) -> Iterator[Chunk]:
         lines: list[int] = []
         rows: list[list[str]] = []
         split = ((number, text.split(self.delimiter)) for block in blocks
@@ -109,7 +112,7 @@ class Table(Rows):
         if rows:
             yield _chunk_of(lines, rows, places)
 
-    def _csv_rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, list[str]]]:
+    def _csv_rows(self, blocks: Iterable[Block | ByteBlock]) -> Iterator[tuple[int, list[str]]]:
         remaining = iter(blocks)
         first = next(remaining)
         line = above = first.first_line - 1
@@ -135,19 +138,26 @@ class Table(Rows):
                               "row is not closed, or is too long") from None
 
 
-def simple_chunk(table: Table, block: Block, places: Mapping[str, int]) -> Chunk | None:
-    """Split lines without quotes all at once; None if a row has another number of fields.
+def simple_chunk(table: Table, block: Block | ByteBlock, places: Mapping[str, int]) -> Chunk | None:
+    """Split lines all at once; None if a row has another number of fields, or quotes that are not plain.
 
-    Plain ASCII is cut by its bytes (`ascii_columns.cut`). In other text a line feed becomes a field of its own: the
+    Plain lines are cut by their bytes (`ascii_columns.cut`). In others a line feed becomes a field of its own: the
     number of fields is right exactly if these are at their places.
     """
     mark, width = table.delimiter, len(table.names)
-    text = block.text if block.text.endswith("\n") else block.text + "\n"
-    spaces = table.stripped and (not text.isascii() or any(space in text for space in _SPACES if space != mark))
-    fields = None if spaces else cut(text, mark, width)
+    lines: str | bytes = block.data if isinstance(block, ByteBlock) else block.text
+    if isinstance(lines, bytes):
+        lines = lines if lines.endswith(b"\n") else lines + b"\n"
+    else:
+        lines = lines if lines.endswith("\n") else lines + "\n"
+    fields = cut(lines, mark, width, list(places.values()), quoted=table.quoted, stripped=table.stripped)
     if fields is not None:
         return Chunk(range(block.first_line, block.first_line + len(fields[0])),
-                     {role: fields[place] for role, place in places.items()}, is_text=True)
+                     dict(zip(places, fields, strict=True)), is_text=True)
+    text = lines.decode().replace("\r\n", "\n") if isinstance(lines, bytes) else lines
+    if table.quoted and '"' in text:
+        return None
+    spaces = table.stripped and (not text.isascii() or any(space in text for space in _SPACES if space != mark))
     cells = text.replace("\n", f"{mark}\n{mark}").split(mark)
     count, step = text.count("\n"), width + 1
     if len(cells) != count * step + 1 or cells[width::step].count("\n") != count:

@@ -22,6 +22,8 @@ from ...storage.expansion import MAX_EXPANSION, max_expanded
 BLOCK_CHARACTERS = 1 << 20
 """Of a block, which is then read to the end of its last line."""
 _BUFFER = 1 << 17
+_ASCII_AND_MORE = ("utf-8", "latin-1")
+"""Encodings in which bytes below 128 are ASCII and nothing else."""
 LONGEST_LINE = 16 << 20
 """Characters; the longest line of published review data has far fewer than one million."""
 
@@ -125,6 +127,57 @@ class Block:
     """Number of the first one, from 1."""
     text: str
     """The lines, each with a line feed except perhaps the last line of the file."""
+
+
+@dataclass(frozen=True)
+class ByteBlock:
+    """Some whole lines of a file, not decoded."""
+
+    first_line: int
+    """Number of the first one, from 1."""
+    data: bytes
+    r"""The lines in UTF-8, each with \n or \r\n except perhaps the last line of the file; there is no other \r."""
+
+    @property
+    def text(self) -> str:
+        """The lines, each with a line feed."""
+        return self.data.decode().replace("\r\n", "\n")
+
+
+def byte_blocks(file: RawFile, encoding: str) -> Iterator[Block | ByteBlock]:
+    """Read a file as `text_blocks` does, but decode only where bytes do not do.
+
+    Raises:
+        TslrecError: see `text_blocks`.
+    """
+    if encoding.lower() not in _ASCII_AND_MORE:
+        yield from text_blocks(file, encoding)
+        return
+    line, is_utf8 = 1, encoding.lower() == "utf-8"
+    with file.open() as stream:
+        while data := stream.read(BLOCK_CHARACTERS):
+            rest = stream.readline(LONGEST_LINE)
+            if len(rest) == LONGEST_LINE:  # the line may be shorter in characters, or end with \r
+                break
+            data += rest
+            data = data.removeprefix(codecs.BOM_UTF8) if line == 1 and is_utf8 else data
+            if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+                data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if not data.isascii():
+                try:
+                    text = data.decode(encoding)
+                except UnicodeDecodeError:
+                    break
+                yield ByteBlock(line, data) if is_utf8 else Block(line, text.replace("\r\n", "\n"))
+            else:
+                yield ByteBlock(line, data)
+            line += data.count(b"\n")
+        else:
+            return
+    for block in text_blocks(file, encoding):  # raises what there is to say, or gives the rest
+        end = block.first_line + block.text.count("\n")
+        if end > line or not block.text.endswith("\n"):
+            yield Block(max(line, block.first_line), block.text.split("\n", max(0, line - block.first_line))[-1])
 
 
 def text_blocks(file: RawFile, encoding: str) -> Iterator[Block]:
