@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = sorted(str(path.relative_to(CONFIGURATIONS).with_suffix("")) for path in CONFIGURATIONS.glob("*/*.toml"))
     parser.add_argument("out", type=Path, help="folder of the runs")
-    parser.add_argument("--data-folder", type=Path, required=True, help="has ml-100k, ml-1m, amazon-beauty and amazon-food-kitchen")
+    parser.add_argument("--data-folder", type=Path, required=True, help="has the folders of data")
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="configurations to run")
     parser.add_argument("--results", type=Path, help="where FOLDER-NAME.json and .md go; not set: OUT")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; they share the threads")

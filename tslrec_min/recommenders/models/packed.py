@@ -21,7 +21,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ...runtime.validation import threads_for
-from . import _packed
+from ._packed import drop as drop_values
+from ._packed import drop_add, drop_gradient, gelu, gelu_gradient, layer_norm, layer_norm_gradient
 from .dropout import Dropout
 
 _SLICE_NUMBERS = 1 << 18
@@ -110,7 +111,7 @@ class _Drop(torch.autograd.Function):
     def forward(ctx, values, draws):  # type: ignore[no-untyped-def] # torch fixes the signature
         ctx.draws = draws
         values, out = values.contiguous(), torch.empty(values.shape)
-        _packed.drop(_array(values), _array(out), *draws.of(slice(None)), _threads(values))
+        drop_values(_array(values), _array(out), *draws.of(slice(None)), _threads(values))
         return out
 
     @staticmethod
@@ -148,7 +149,7 @@ class _AddLinear(torch.autograd.Function):
         states, inputs = states.contiguous(), inputs.contiguous()
         out = torch.empty_like(states)
         for part in _slices(len(states), inputs.shape[1]):
-            _packed.drop_add(_array(inputs[part] @ weight.T), _array(bias), _array(states[part]), _array(out[part]),
+            drop_add(_array(inputs[part] @ weight.T), _array(bias), _array(states[part]), _array(out[part]),
                              *draws.of(part), _threads(states[part]))
         ctx.draws = draws
         ctx.save_for_backward(inputs, weight)
@@ -162,7 +163,7 @@ class _AddLinear(torch.autograd.Function):
         d_inputs, d_weight, sums = torch.empty_like(inputs), torch.zeros_like(weight), _sums(len(weight))
         for part in _slices(len(inputs), inputs.shape[1]):
             dropped = torch.empty_like(gradient[part])
-            _packed.drop_gradient(_array(gradient[part]), _array(dropped), *ctx.draws.of(part), _shared(sums, dropped))
+            drop_gradient(_array(gradient[part]), _array(dropped), *ctx.draws.of(part), _shared(sums, dropped))
             d_weight.addmm_(dropped.T, inputs[part])
             torch.mm(dropped, weight, out=d_inputs[part])
         return gradient, d_inputs, d_weight, sums.sum(0), None
@@ -178,8 +179,8 @@ class _AddFeedForward(torch.autograd.Function):
         for part in _slices(len(states), len(first)):
             torch.mm(norm.forward(part), first.T, out=hidden[part])
             active = torch.empty_like(hidden[part])
-            _packed.gelu(_array(hidden[part]), _array(first_bias), _array(active), _threads(active))
-            _packed.drop_add(_array(active @ second.T), _array(second_bias), _array(states[part]), _array(out[part]),
+            gelu(_array(hidden[part]), _array(first_bias), _array(active), _threads(active))
+            drop_add(_array(active @ second.T), _array(second_bias), _array(states[part]), _array(out[part]),
                              *draws.of(part), _threads(states[part]))
         ctx.norm, ctx.draws = norm, draws
         ctx.save_for_backward(hidden, first, first_bias, second)
@@ -194,10 +195,10 @@ class _AddFeedForward(torch.autograd.Function):
         first_sums, second_sums = _sums(len(first)), _sums(len(second))
         for part in _slices(len(gradient), len(first)):
             dropped, active = torch.empty_like(gradient[part]), torch.empty_like(hidden[part])
-            _packed.drop_gradient(_array(gradient[part]), _array(dropped), *ctx.draws.of(part),
+            drop_gradient(_array(gradient[part]), _array(dropped), *ctx.draws.of(part),
                                   _shared(second_sums, dropped))
             d_hidden = dropped @ second
-            _packed.gelu_gradient(_array(d_hidden), _array(hidden[part]), _array(first_bias), _array(active),
+            gelu_gradient(_array(d_hidden), _array(hidden[part]), _array(first_bias), _array(active),
                                   _shared(first_sums, active))
             d_second.addmm_(dropped.T, active)
             d_first.addmm_(d_hidden.T, norm.forward(part))
@@ -220,13 +221,13 @@ class _Norm:
     def forward(self, part: slice) -> torch.Tensor:
         states = self.states[part]
         out = torch.empty_like(states)
-        _packed.layer_norm(_array(states), _array(self.weight), _array(self.bias), self.eps, _array(out),
+        layer_norm(_array(states), _array(self.weight), _array(self.bias), self.eps, _array(out),
                            _array(self.statistics[part]), _threads(states))
         return out
 
     def backward(self, part: slice, gradient: torch.Tensor, past: torch.Tensor | None = None) -> None:
         past = torch.zeros_like(gradient) if past is None else past
-        _packed.layer_norm_gradient(_array(gradient), _array(self.states[part]), _array(self.weight),
+        layer_norm_gradient(_array(gradient), _array(self.states[part]), _array(self.weight),
                                     _array(self.statistics[part]), _array(past), _array(self.d_states[part]),
                                     _shared(self.sums, gradient))
 
