@@ -24,7 +24,8 @@ ELSEWHERE = {
     "report/test_report.py": ("report/sections/accuracy.py", "report/sections/items.py", "cli/report.py"),
     # The suite runs them:
     "bench/test_suite.py": ("bench/chain.py", "bench/kernels.py", "bench/stages.py", "bench/tiny_model.py"),
-    "recommenders/models/test_models.py": ("recommenders/models/sasrec.py",),  # the first of all backbones
+    "recommenders/models/test_models.py": ("recommenders/models/backbone.py",
+                                                  "recommenders/models/sasrec.py"),  # what all have in common
     "bench/test_gate.py": ("cli/bench.py",),  # a command that does no more than call what is tested there, as are these
     "cli/test_options.py": ("cli/every_command.py",),
     "recommendation/test_export.py": ("cli/export.py",),
