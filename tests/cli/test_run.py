@@ -117,7 +117,7 @@ def test_help_of_the_quickstart_names_a_config_that_loads() -> None:
     from tslrec_min.pipeline.config import load_run_config
 
     config = load_run_config(Path(str(files("tslrec_min") / "pipeline" / "quickstart.toml")))
-    assert len(config.arms) == 12 and config.seeds == [0, 1, 2] and config.serving
+    assert len(config.arms) == 14 and config.seeds == [0, 1, 2] and config.serving
 
 
 def test_sums_say_how_to_go_on(summed: Path, tmp_path: Path) -> None:

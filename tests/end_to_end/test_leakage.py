@@ -240,7 +240,7 @@ def test_sums_and_what_is_counted_learn_from_training_items_and_choose_by_valida
         learned[name] = {}
         for model in COUNTING_MODELS:
             train(dataset, out / model, TrainConfig(model=model), device=CPU, threads=1,
-                  embeddings_path=vectors if model == "content" else None)
+                  embeddings_path=vectors if model.startswith("content") else None)
             learned[name][model] = (open_artifact(out / model, "train").hash, (out / model / "counts.npz").read_bytes())
         fuse(dataset, [*(Part(word, word) for word in WORDS), Part("text", vectors)], out / "sum", device=CPU,
              threads=1)

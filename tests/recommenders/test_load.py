@@ -27,7 +27,7 @@ def test_every_run_is_what_it_was_made_as(cold: Path, trained: Path, summed: Pat
         assert load_scorer(trained / name, dataset_hash, CPU).cold is None
     for model in COUNTING_MODELS:
         train(cold, tmp_path / model, TrainConfig(model=model), device=CPU, threads=1,
-              embeddings_path=trained / "embed" if model == "content" else None)
+              embeddings_path=trained / "embed" if model.startswith("content") else None)
         scorer = load_scorer(tmp_path / model, dataset_hash, CPU, 5)
         assert type(scorer) is CLASSES[model] and scorer.cold is not None and len(scorer.cold.rows) == 5
     scorer = load_scorer(summed, dataset_hash, CPU, 5)

@@ -5,7 +5,8 @@ AMD EPYC with AVX2 its products of a SASRec step run at a third of the speed tha
 kernels (``benchmarks/mkl.py``). A library that is loaded before torch can answer for oneMKL's question of the vendor.
 
 Only on Linux, where the dynamic linker looks a function up in the libraries that were loaded first. Without effect if
-torch is imported before this package, or is built with another library. ``TSLREC_MKL=vendor`` leaves oneMKL as it is.
+torch is imported before this package (also in processes started from there), or is built with another library.
+``TSLREC_MKL=vendor`` leaves oneMKL as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 def ask_processor() -> bool:
     """Make oneMKL choose its kernels by instructions if that is of use, and return whether it was."""
-    if sys.platform != "linux" or "torch" in sys.modules or os.environ.get(VARIABLE) == "vendor":
+    if sys.platform != "linux" or os.environ.get(VARIABLE) == "vendor":
+        return False
+    if "torch" in sys.modules:  # too late; processes that this one starts do as it does, for the same figures
+        os.environ[VARIABLE] = "vendor"
         return False
     try:
         with _CPUINFO.open(encoding="utf-8", errors="replace") as file:

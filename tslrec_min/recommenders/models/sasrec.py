@@ -41,7 +41,7 @@ class SASRec(Backbone):
         return self.transformer(F.embedding(items, item_table, padding_idx=0), lengths)
 
     def packs(self, item_table: torch.Tensor) -> bool:
-        """Return whether `packed_states` is faster than `forward`."""
+        """Return whether `packed_states` is faster than `forward` for an item table, float [I+1, d]."""
         return for_kernels(item_table, *self.parameters())
 
     def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:

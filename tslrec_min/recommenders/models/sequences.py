@@ -92,36 +92,36 @@ class Padded(Sequences):
         self.lengths, self.mask = lengths, mask
 
     def add_positions(self, vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """See the base class."""
+        """Return vectors plus positions; arguments as for `Sequences.add_positions`."""
         columns = torch.arange(vectors.shape[1], device=vectors.device)
         places = (columns + (len(positions) - self.lengths[:, None])).clamp_max(len(positions) - 1)  # [B, T]
         return vectors + F.embedding(places, positions)
 
     def attend(self, query_key_value: torch.Tensor, heads: int) -> torch.Tensor:
-        """See the base class."""
+        """Return the heads' weighted means; arguments as for `Sequences.attend`."""
         batch, length, width = query_key_value.shape
         query, key, value = query_key_value.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, T, d/H]
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=self.mask, is_causal=self.mask is None)
         return attended.transpose(1, 2).reshape(batch, length, width // 3)
 
     def drop(self, dropout: Dropout, values: torch.Tensor) -> torch.Tensor:
-        """See the base class."""
+        """Return dropout(values); arguments as for `Sequences.drop`."""
         dropped: torch.Tensor = dropout(values)
         return dropped
 
     def norm_linear(self, states: torch.Tensor, norm: nn.LayerNorm, linear: nn.Linear) -> torch.Tensor:
-        """See the base class."""
+        """Return linear(norm(states)); arguments as for `Sequences.norm_linear`."""
         out: torch.Tensor = linear(norm(states))
         return out
 
     def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout
                    ) -> torch.Tensor:
-        """See the base class."""
+        """Return states + dropout(linear(inputs)); arguments as for `Sequences.add_linear`."""
         return states + dropout(linear(inputs))
 
     def add_feed_forward(self, states: torch.Tensor, norm: nn.LayerNorm, layers: nn.Sequential, dropout: Dropout
                          ) -> torch.Tensor:
-        """See the base class."""
+        """Return states + dropout(layers(norm(states))); arguments as for `Sequences.add_feed_forward`."""
         return states + dropout(layers(norm(states)))
 
 
@@ -138,31 +138,31 @@ class Packed(Sequences):
         """int64 [N], its position in the sequence, from 0."""
 
     def add_positions(self, vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """See the base class."""
+        """Return vectors plus positions; arguments as for `Sequences.add_positions`."""
         places = self.positions + (len(positions) - self.lengths)[self.owners]
         return vectors + F.embedding(torch.from_numpy(places), positions)
 
     def attend(self, query_key_value: torch.Tensor, heads: int) -> torch.Tensor:
-        """See the base class."""
+        """Return the heads' weighted means; arguments as for `Sequences.attend`."""
         return packed_self_attention(query_key_value.unflatten(1, (3, heads, -1)), self.lengths)
 
     def drop(self, dropout: Dropout, values: torch.Tensor) -> torch.Tensor:
-        """See the base class."""
+        """Return dropout(values); arguments as for `Sequences.drop`."""
         if not dropout.training or not dropout.rate:
             return values
         return drop(values, draws_of(dropout, self.owners, self.positions))
 
     def norm_linear(self, states: torch.Tensor, norm: nn.LayerNorm, linear: nn.Linear) -> torch.Tensor:
-        """See the base class."""
+        """Return linear(norm(states)); arguments as for `Sequences.norm_linear`."""
         return norm_linear(states, norm, linear)
 
     def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout
                    ) -> torch.Tensor:
-        """See the base class."""
+        """Return states + dropout(linear(inputs)); arguments as for `Sequences.add_linear`."""
         return add_linear(states, linear, inputs, draws_of(dropout, self.owners, self.positions))
 
     def add_feed_forward(self, states: torch.Tensor, norm: nn.LayerNorm, layers: nn.Sequential, dropout: Dropout
                          ) -> torch.Tensor:
-        """See the base class."""
+        """Return states + dropout(layers(norm(states))); arguments as for `Sequences.add_feed_forward`."""
         first, second = cast(nn.Linear, layers[0]), cast(nn.Linear, layers[2])
         return add_feed_forward(states, norm, first, second, draws_of(dropout, self.owners, self.positions))
