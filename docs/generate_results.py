@@ -99,7 +99,8 @@ def figure(study: str, arm: str, metric: str, group: str = "all", protocol: str 
 
 def spread(figures: dict[str, Any]) -> str:
     """Return mean and standard deviation."""
-    return f"{shown(figures['mean'], 'rate')} ± {shown(figures['std'], 'rate')}"
+    alone = len(figures["runs"]) == 1  # there is nothing that a seed decides
+    return shown(figures["mean"], "rate") + ("" if alone else f" ± {shown(figures['std'], 'rate')}")
 
 
 def tested(study: str, arm: str, metric: str, group: str = "all") -> tuple[float | None, float | None]:
