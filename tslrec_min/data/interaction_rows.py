@@ -85,7 +85,7 @@ def lines_of_split(user_ids: Sequence[str], item_ids: Sequence[str], indptr: np.
         if following == user:
             room = np.empty(2 * len(room), np.uint8)
         else:
-            yield memoryview(room)[:written]
+            yield memoryview(room)[:written]  # type: ignore[arg-type] # NumPy arrays are buffers
         user = following
 
 

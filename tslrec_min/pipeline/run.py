@@ -169,7 +169,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         best = best_arm(evaluation, scores)
         if config.serving:
             serving = for_serving(plan, best, out)
-            bar.total += serving.count
+            bar.total = (bar.total or 0) + serving.count
             runner.make(serving, jobs, compute)
     neighbours = {} if "tuned" not in wanted else {
         EMBEDDED[kind]: category_neighbours(dataset, pretrained, out / EMBEDDED[kind])
