@@ -106,9 +106,9 @@ class CodeCache:
             ValueError: one can't be an id.
         """
         if len(self._codes) > len(self._table):  # the dictionary was asked for others in between
-            names = [name.encode() for name in islice(self._codes, len(self._table), None)]
-            ends = np.cumsum([len(name) for name in names], dtype=np.int32)
-            self._look_up(Cells(b"".join(names), np.concatenate([ends[:1] * 0, ends[:-1]]), ends))
+            others = [name.encode() for name in islice(self._codes, len(self._table), None)]
+            ends = np.cumsum([len(name) for name in others], dtype=np.int32)
+            self._look_up(Cells(b"".join(others), np.concatenate([ends[:1] * 0, ends[:-1]]), ends))
         known = len(self._table)
         codes, new_rows = self._look_up(cells)
         names = list(cells[new_rows])
