@@ -1,8 +1,9 @@
 """Full-speed matrix products on AMD processors.
 
 Torch's matrix products are oneMKL's, which takes its kernels for AVX2 or AVX-512 on processors of Intel alone. On an
-AMD EPYC with AVX2 its products of a SASRec step run at a third of the speed that the same library reaches with these
-kernels (``benchmarks/mkl.py``). A library that is loaded before torch can answer for oneMKL's question of the vendor.
+AMD EPYC with AVX2 the scores of all items run at a third to a half of the speed that the same library reaches with
+these kernels, other products at three quarters (``benchmarks/mkl.py``). A library that is loaded before torch can
+answer for oneMKL's question of the vendor.
 
 Only on Linux, where the dynamic linker looks a function up in the libraries that were loaded first. Without effect if
 torch is imported before this package (also in processes started from there), or is built with another library.

@@ -95,3 +95,9 @@ def test_few_components_are_kept_and_what_is_missing_is_told(monkeypatch: pytest
         canonical(vectors(), vectors()[:0], histories_of([[1], [2, 2]]))
     with pytest.raises(TslrecError, match="--model content-cca compares item embeddings; give them with --embeddings"):
         ContentCCA.maker(known_from([[1, 2]], N_ITEMS))
+
+
+def test_without_titles_all_scores_are_0() -> None:
+    alike = np.concatenate([np.zeros((1, 20)), np.ones((N_ITEMS, 20))]).astype(np.float32)
+    known = known_from(histories(), N_ITEMS, embeddings=embeddings_of(alike))
+    assert not all_scores(ContentCCA.maker(known)(CONSTANTS).scores(histories_of([[1, 2]]))).any()

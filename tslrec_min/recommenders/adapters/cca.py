@@ -36,8 +36,7 @@ class CCATable(TrainableTable):
     def build(cls, config: TrainConfig, embeddings: np.ndarray, training: Histories) -> Self:
         """Start from the first d of float [I+1, D]; see `Adapter.build`."""
         fitted = PrincipalComponents.fit(embeddings, config.width, "--width")
-        whitened = fitted.centred @ fitted.directions[:, :fitted.rank] / np.sqrt(fitted.variances[:fitted.rank])
-        vectors, _ = canonical_components(whitened, config.width, training, config.cca_window)
+        vectors, _ = canonical_components(fitted.whitened(fitted.centred), config.width, training, config.cca_window)
         return cls.normalised(vectors, config)
 
 

@@ -58,6 +58,11 @@ class PrincipalComponents:
         known = self.variances > self.variances[0] * max(n_items, width) * np.finfo(np.float32).eps ** 2
         return int(min(known.sum(), n_items - 1))
 
+    def whitened(self, centred: np.ndarray) -> np.ndarray:
+        """Return the components of rows less the mean, float64 [n, D], scaled to variance 1: float64 [n, rank]."""
+        scaled: np.ndarray = centred @ self.directions[:, :self.rank] / np.sqrt(self.variances[:self.rank])
+        return scaled
+
 
 class Features(nn.Module):
     """Frozen features of items: their embeddings, centred, projected on some directions and scaled; float32 buffers."""

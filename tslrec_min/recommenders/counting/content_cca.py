@@ -61,11 +61,11 @@ def canonical(known: np.ndarray, cold: np.ndarray, training: Histories) -> tuple
         TslrecError: no history has two different items within the window.
     """
     fitted = PrincipalComponents.fit(known)
-    rank = max(fitted.rank, 1)
-    whitening = fitted.directions[:, :rank] / np.sqrt(np.maximum(fitted.variances[:rank], 1e-30))
-    rows = fitted.centred @ whitening
+    if not fitted.rank:  # all vectors are the same, as those of data without titles are
+        return np.zeros((len(known), 1)), np.zeros((len(cold), 1))
+    rows = fitted.whitened(fitted.centred)
     mean, directions, _ = canonical_map(rows, MOST_COMPONENTS, training, WINDOW, "--model content-cca")
     components = (rows - mean) @ directions
     scale = 1 / np.maximum(np.sqrt((components ** 2).mean(axis=0)), 1e-12)
-    of_cold = ((cold - fitted.mean) @ whitening - mean) @ directions
+    of_cold = (fitted.whitened(cold - fitted.mean) - mean) @ directions
     return np.concatenate([np.zeros_like(components[:1]), components * scale]), of_cold * scale
