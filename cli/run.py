@@ -20,6 +20,8 @@ from .tables import print_costs, print_finetuning, print_neighbours, print_next_
 
 BUILT_IN = "quickstart"
 """Name of the configuration that comes with the package."""
+OWN_DATA = "own_data"
+"""That of interactions without a configuration."""
 _NAMES = (BUILT_IN, *DATASETS)
 
 
@@ -43,8 +45,9 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
         device: str, threads: int, as_json: bool, prepare: Mapping[str, Any]) -> None:
     """Run the whole chain on SOURCE: your interactions, a .toml file that describes the chain, or quickstart.
 
-    A file or folder of interactions, as for tslrec prepare, is processed as quickstart processes MovieLens-100K. The
-    options of tslrec prepare, such as the column names, override those of the configuration.
+    A file or folder of interactions, as for tslrec prepare, goes through the built-in configuration for all data, which
+    takes hours where quickstart takes minutes. The options of tslrec prepare, such as the column names, override those
+    of the configuration.
 
     Every stage has its own folder. When the command is repeated, finished stages are kept unless their inputs or their
     part of the configuration changed. At the end tables compare recommenders without training, with item ids only, with
@@ -66,9 +69,10 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     if source.suffix == ".toml":
         config = load_run_config(source)
     else:
-        with as_file(files("tslrec_min") / "pipeline" / f"{BUILT_IN}.toml") as path:
+        of_data = str(source) != BUILT_IN or source.exists()
+        with as_file(files("tslrec_min") / "pipeline" / f"{OWN_DATA if of_data else BUILT_IN}.toml") as path:
             config = load_run_config(path)
-        if str(source) != BUILT_IN or source.exists():
+        if of_data:
             if data is not None:
                 raise click.UsageError(f"{source} and --data {data} are both interactions; give one of them, or a "
                                        ".toml file and --data")

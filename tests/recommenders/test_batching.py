@@ -9,6 +9,7 @@ from tslrec_min.recommenders._batching import hide_items, pad_rows
 from tslrec_min.recommenders.batching import (
     Windows,
     cloze_batch,
+    fitting_max_len,
     history_batch,
     length_parts,
     next_item_batch,
@@ -252,3 +253,10 @@ def test_plans_of_batches(values, argument):
              "select": lambda array: next_item_batch(ITEMS, next_item_windows(INDPTR, 3, [0] * 4), array, 3),
              "lengths": lambda array: np.concatenate([np.empty(0, np.int64), *length_parts(array)])}
     check(calls[argument], values)
+
+
+@pytest.mark.parametrize(("lengths", "chosen"), [
+    ([3] * 10, 50), ([50] * 100, 50), ([51] + [3] * 9, 50), ([51] * 2 + [3] * 9, 100), ([150] * 2 + [3] * 9, 200),
+    ([3000] * 5, 200)])
+def test_max_len_is_chosen_so_that_nine_in_ten_histories_fit(lengths, chosen):
+    assert fitting_max_len(lengths) == chosen

@@ -198,3 +198,13 @@ def test_a_run_from_other_embeddings_gives_no_number_of_epochs(cold: Path, train
     train(cold, tmp_path / "run", config, embeddings_path=trained / "embed", refit_from=trained / "linear", device=CPU,
           threads=1)
     assert load_cold_rows(tmp_path / "run", 5) is not None
+
+
+def test_max_len_follows_the_histories_and_the_artifact_has_it(cycle: Path, tmp_path: Path) -> None:
+    dataset, _ = load_dataset(cycle)
+    assert dataset.training().lengths.max() < 50
+    for given, out in ((0, "chosen"), (50, "given")):
+        train(cycle, tmp_path / out, TrainConfig(**{**SMALL, "epochs": 1, "max_len": given}), device=CPU, threads=1)
+    chosen, given = (load_file(tmp_path / out / "model.safetensors") for out in ("chosen", "given"))
+    assert open_artifact(tmp_path / "chosen", "train").config["max_len"] == 50
+    assert all(torch.equal(chosen[name], given[name]) for name in given)

@@ -52,7 +52,8 @@ class RecommenderConfig:
                                      only_for={"model": ("bert4rec",)})
     mask_last: float = option(0.1, "Fraction of the training windows in which only the last item is masked.", low=0,
                               high=1, only_for={"model": ("bert4rec",)})
-    max_len: int = option(50, "Maximum history length, in items.", low=1)
+    max_len: int = option(50, "Maximum history length, in items. 0: 50, or 100 or 200 if more than a tenth of the "
+                          "training histories are longer.", low=0)
     loss: str = option("ce", "ce: cross-entropy over all items. sampled: cross-entropy over negatives. bce, gbce: "
                        "binary cross-entropy, plain or calibrated.", choices=RECOMMENDER_LOSSES)
     negatives: int = option(256, "Number of negatives per training target.", low=1,
@@ -80,7 +81,7 @@ class RecommenderConfig:
         """Check what no field can check alone."""
         if self.model != "gru4rec" and self.width % self.heads:
             raise TslrecError(f"--width {self.width} is not a multiple of --heads {self.heads}")
-        if self.model == "bsarec" and self.frequency_cut // 2 >= self.max_len // 2:
+        if self.model == "bsarec" and self.max_len and self.frequency_cut // 2 >= self.max_len // 2:
             raise TslrecError(f"--frequency-cut {self.frequency_cut} keeps all frequencies of --max-len {self.max_len} "
                               "and leaves none to rescale; lower it")
 

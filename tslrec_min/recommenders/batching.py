@@ -30,6 +30,9 @@ _PART_ITEMS = 1024
 _THREAD_ITEMS = 1 << 18
 """Minimum number of items per thread: about a tenth of a millisecond's work."""
 _WORD = 2**32
+_MAX_LENS = (50, 100, 200)
+_LONGER_SHARE = 0.1
+"""Share of the histories that may be longer than the `max_len` that is chosen."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,15 @@ class Batch:
     """int64 [B], items in each row."""
     targets: Int64Array
     """int64 [B, T], 0 = no target; [B, 0] if no targets were requested."""
+
+
+def fitting_max_len(lengths: ArrayLike) -> int:
+    """Return the `max_len` that ``--max-len 0`` stands for: the first of 50, 100 and 200 that holds nine in ten.
+
+    Args:
+        lengths: int [U], of the training histories.
+    """
+    return next((size for size in _MAX_LENS if np.mean(np.asarray(lengths) > size) <= _LONGER_SHARE), _MAX_LENS[-1])
 
 
 def window_phases(indptr: ArrayLike, max_len: int, random: np.random.Generator) -> Int64Array:
