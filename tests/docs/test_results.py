@@ -23,7 +23,6 @@ TABLE = re.compile(r"<!-- table: [\w-]+ -->.*?<!-- end -->", re.DOTALL)
 QUOTING = ["README.md", *(f"docs/{name}.md" for name in (
     "results", "speed", "experiments", "choosing", "faq", "reproduce", "tutorial"))]
 FIGURE = re.compile(r"(?<![\w.,/-])(?:\d[\d,]*)?\.\d+(?= ?%|\b)|\d[\d,]*(?= ?(?:%|MiB|GiB))")
-TWO_SEEDS = ("amazon-beauty-sum-system", "amazon-food-kitchen-sum-system")  # the page says so
 NOT_MEASURED = {"README.md": {".05", "3.11"}, "docs/choosing.md": {"4", "1.5"},
                 "docs/results.md": {"20", "43.5", ".0802", ".0336", "26"}}  # what the page says is quoted
 
@@ -93,7 +92,7 @@ def test_a_study_has_means_seeds_groups_and_tests(path: Path) -> None:
             for metrics in groups.values():
                 assert list(metrics) == ["hr@10", "ndcg@10", "mrr"]
                 for figures in metrics.values():
-                    assert len(figures["runs"]) in (1, 2 if path.stem in TWO_SEEDS else 3)  # 1: no seed decides
+                    assert len(figures["runs"]) in (1, 3)  # 1: no seed decides
                     assert figures["mean"] == pytest.approx(np.mean(figures["runs"]), abs=2e-8)
                     deviation = np.std(figures["runs"], ddof=1) if len(figures["runs"]) > 1 else 0
                     assert figures["std"] == pytest.approx(deviation, abs=2e-8)

@@ -6,11 +6,8 @@ interrupted or edited run only repeats what is necessary.
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,88 +16,22 @@ from ..data.builtin import resolve_dataset
 from ..errors import TslrecError
 from ..llm.resolve import is_built_in, resolve_model
 from ..runtime.device import start_torch
-from ..runtime.progress import note, progress, set_verbosity, verbosity
+from ..runtime.progress import note, progress
 from ..storage.artifacts import read_json
 from ..storage.atomic import sole_run
 from ..storage.existing import Existing
 from .arms import embeddings_of
 from .config import RunConfig
+from .runner import Runner
 from .serving import for_serving
-from .trainings import EMBEDDED, Recommenders, Trainings, make_run, make_sum
+from .trainings import EMBEDDED, Trainings
+from .work import Work
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from ..data.raw.discover import Source
 
 _ITEMS_A_CATEGORY = 4
 """A run has at most one latent category for so many items."""
-
-
-@dataclass
-class _Runner:
-    """Runs stages and records them."""
-
-    out: Path
-    bar: tqdm
-    stages: list[dict[str, Any]] = field(default_factory=list)
-
-    def __call__(self, name: str, work: Callable[[Path], Any]) -> None:
-        """Run one stage into the folder `name`."""
-        self.bar.set_description(name)
-        before = self._record(name)
-        work(self.out / name)
-        self._account(name, before)
-
-    def make(self, recommenders: Recommenders, jobs: int, compute: dict[str, Any]) -> None:
-        """Make recommenders, training `jobs` at a time."""
-        for name, arguments in recommenders.alone.items():
-            self(name, partial(make_run, **arguments, **compute))
-        self._train_all(recommenders.trained, jobs, compute)
-        for name, arguments in recommenders.sums.items():
-            self(name, partial(make_sum, **arguments, **compute))
-
-    def _train_all(self, trainings: Mapping[str, dict[str, Any]], jobs: int, compute: dict[str, Any]) -> None:
-        """Run trainings (name of the folder -> arguments), `jobs` at a time in processes that share the threads."""
-        if jobs == 1:
-            for name, arguments in trainings.items():
-                self(name, partial(make_run, **arguments, **compute))
-            return
-        own = compute | {"threads": max(1, compute["threads"] // jobs)}
-        before = {name: self._record(name) for name in trainings}
-        # Spawned, not forked: a fork of a process that has used threads can hang.
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_verbosity, (verbosity(),)) as pool:
-            running = {pool.submit(_train_alone, self.out / name, **arguments, **own): name
-                       for name, arguments in trainings.items()}
-            self.bar.set_description(f"{jobs} trainings at a time")
-            try:
-                for future in as_completed(running):
-                    future.result()
-                    self._account(running[future], before[running[future]])
-            except BaseException:  # trainings that have started run to their end; the others do not start
-                pool.shutdown(cancel_futures=True)
-                raise
-        order = {name: place for place, name in enumerate(trainings)}
-        self.stages.sort(key=lambda stage: order.get(stage["name"], -1))  # in the order of the list, not of their ends
-
-    def _account(self, name: str, before: str) -> None:
-        record = read_json(self.out / name / "config.json")
-        self.stages.append({"name": name, "made": self._record(name) != before} | {
-            key: record[key] for key in ("wall_seconds", "peak_memory_mib", "hash")})
-        self.bar.update()
-
-    def _record(self, name: str) -> str:
-        """Return the text of a stage's record, which changes when the stage is made; empty without one."""
-        path = self.out / name / "config.json"
-        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _train_alone(out: Path, **arguments: Any) -> None:
-    """Train in a separate process, without a progress bar, as several would overwrite each other."""
-    import torch
-
-    torch.set_num_threads(arguments["threads"])
-    make_run(out, **arguments | {"label": ""})
 
 
 def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path | None = None,
@@ -159,17 +90,21 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         before |= {"pretrain": lambda path: pretrain(dataset, path, _fitting(settings["pretrain"], dataset), **compute),
                    "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
                    "embed": lambda path: embed_tuned(dataset, tuned, path, of_decoders, **compute)}
-    with sole_run(out), progress(len(before) + plan.count + 1, "", "stage") as bar:
-        runner = _Runner(out, bar)
-        for name, work in before.items():
-            runner(name, work)
+    with sole_run(out), progress(None, "", "expected second") as bar:
+        runner = Runner(out, bar, len(before) + plan.count + 1)
+        runner("dataset", before.pop("dataset"))
+        work = Work.of(dataset, compute["device"])
+        runner.expect(work.of_stages([*before, "evaluate"], config) | work.of_recommenders(plan))
+        for name, make in before.items():
+            runner(name, make)
         runner.make(plan, jobs, compute)
         runner("evaluate", lambda path: evaluate(dataset, plan.runs, settings["evaluate"], out=path, **compute))
         evaluation, scores = read_json(out / "evaluate" / "metrics.json"), plan.validation_scores()
         best = best_arm(evaluation, scores)
         if config.serving:
             serving = for_serving(plan, best, out)
-            bar.total = (bar.total or 0) + serving.count
+            runner.count += serving.count
+            runner.expect(work.of_recommenders(serving))
             runner.make(serving, jobs, compute)
     neighbours = {} if "tuned" not in wanted else {
         EMBEDDED[kind]: category_neighbours(dataset, pretrained, out / EMBEDDED[kind])

@@ -1,0 +1,113 @@
+"""Runs the stages of a chain, keeps account of them, and says how long they will take."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runtime.progress import note, set_verbosity, verbosity
+from ..storage.artifacts import read_json
+from .trainings import Recommenders, make_run, make_sum
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from ..runtime.progress_lines import ProgressLines
+
+_SAID_SECONDS = 20.0
+"""A stage that will take less begins without a word."""
+
+
+@dataclass
+class Runner:
+    """Runs stages and records them."""
+
+    out: Path
+    bar: tqdm | ProgressLines
+    """Counts seconds that stages were expected to take."""
+    count: int
+    """Number of stages."""
+    expected: dict[str, float] = field(default_factory=dict)
+    """Stage that is to come -> seconds."""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, name: str, work: Callable[[Path], Any]) -> None:
+        """Run one stage into the folder `name`."""
+        self.bar.set_description(f"{name}, stage {len(self.stages) + 1} of {self.count}")
+        before = self._record(name)
+        if not before and self.expected.get(name, 0) >= _SAID_SECONDS:
+            note(f"{name}: about {_duration(self.expected[name])}, as a rough guess")
+        work(self.out / name)
+        self._account(name, before)
+
+    def expect(self, expected: Mapping[str, float]) -> None:
+        """Take in how long further stages will take."""
+        self.expected |= expected
+        self.bar.total = round(self.bar.n + sum(self.expected.values()))
+
+    def make(self, recommenders: Recommenders, jobs: int, compute: dict[str, Any]) -> None:
+        """Make recommenders, training `jobs` at a time."""
+        for name, arguments in recommenders.alone.items():
+            self(name, partial(make_run, **arguments, **compute))
+        self._train_all(recommenders.trained, jobs, compute)
+        for name, arguments in recommenders.sums.items():
+            self(name, partial(make_sum, **arguments, **compute))
+
+    def _train_all(self, trainings: Mapping[str, dict[str, Any]], jobs: int, compute: dict[str, Any]) -> None:
+        """Run trainings (name of the folder -> arguments), `jobs` at a time in processes that share the threads."""
+        if jobs == 1:
+            for name, arguments in trainings.items():
+                self(name, partial(make_run, **arguments, **compute))
+            return
+        own = compute | {"threads": max(1, compute["threads"] // jobs)}
+        before = {name: self._record(name) for name in trainings}
+        # Spawned, not forked: a fork of a process that has used threads can hang.
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_verbosity, (verbosity(),)) as pool:
+            running = {pool.submit(_train_alone, self.out / name, **arguments, **own): name
+                       for name, arguments in trainings.items()}
+            self.bar.set_description(f"{jobs} trainings at a time")
+            try:
+                for future in as_completed(running):
+                    future.result()
+                    self._account(running[future], before[running[future]])
+            except BaseException:  # trainings that have started run to their end; the others do not start
+                pool.shutdown(cancel_futures=True)
+                raise
+        order = {name: place for place, name in enumerate(trainings)}
+        self.stages.sort(key=lambda stage: order.get(stage["name"], -1))  # in the order of the list, not of their ends
+
+    def _account(self, name: str, before: str) -> None:
+        record, made = read_json(self.out / name / "config.json"), self._record(name) != before
+        self.stages.append({"name": name, "made": made} | {
+            key: record[key] for key in ("wall_seconds", "peak_memory_mib", "hash")})
+        seconds = self.expected.pop(name, 0.0)
+        if made:
+            self.bar.update(round(seconds))
+        elif self.bar.total is not None:
+            self.bar.total = max(self.bar.n, self.bar.total - round(seconds))  # it says nothing of this machine
+
+    def _record(self, name: str) -> str:
+        """Return the text of a stage's record, which changes when the stage is made; empty without one."""
+        path = self.out / name / "config.json"
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _train_alone(out: Path, **arguments: Any) -> None:
+    """Train in a separate process, without a progress bar, as several would overwrite each other."""
+    import torch
+
+    torch.set_num_threads(arguments["threads"])
+    make_run(out, **arguments | {"label": ""})
+
+
+def _duration(seconds: float) -> str:
+    """Return a rounded time in words."""
+    if seconds < 90:
+        return f"{round(seconds, -1):.0f} seconds"
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
