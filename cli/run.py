@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,7 @@ from .formats import formatted
 from .options import PATH, GivenPath, device_option, given_options, json_option, threads_option
 from .tables import print_costs, print_finetuning, print_neighbours, print_next_commands, print_stages
 
-BUILT_IN = "quickstart"
-"""Name of the configuration that comes with the package."""
-OWN_DATA = "own_data"
-"""That of interactions without a configuration."""
-_NAMES = (BUILT_IN, *DATASETS)
+_NAMES = ("quickstart", *DATASETS)
 
 
 @click.command()
@@ -45,9 +40,9 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
         device: str, threads: int, as_json: bool, prepare: Mapping[str, Any]) -> None:
     """Run the whole chain on SOURCE: your interactions, a .toml file that describes the chain, or quickstart.
 
-    A file or folder of interactions, as for tslrec prepare, goes through the built-in configuration for all data, which
-    takes hours where quickstart takes minutes. The options of tslrec prepare, such as the column names, override those
-    of the configuration.
+    A file or folder of interactions, as for tslrec prepare, gets the built-in configuration for few or for many items a
+    user, which take longer than quickstart's and reach more. The options of tslrec prepare, such as the column names,
+    override those of the configuration.
 
     Every stage has its own folder. When the command is repeated, finished stages are kept unless their inputs or their
     part of the configuration changed. At the end tables compare recommenders without training, with item ids only, with
@@ -62,26 +57,24 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
         tslrec run my-configuration.toml --jobs 2
         tslrec run my-configuration.toml --data my-folder -o runs/mine
     """
+    from ..pipeline.built_in import QUICKSTART, SPARSE, built_in, config_for
     from ..pipeline.config import load_run_config
     from ..pipeline.run import run as run_chain
 
     names = [source, *([] if data is None else [data])]
-    if source.suffix == ".toml":
-        config = load_run_config(source)
-    else:
-        of_data = str(source) != BUILT_IN or source.exists()
-        with as_file(files("tslrec_min") / "pipeline" / f"{OWN_DATA if of_data else BUILT_IN}.toml") as path:
-            config = load_run_config(path)
-        if of_data:
-            if data is not None:
-                raise click.UsageError(f"{source} and --data {data} are both interactions; give one of them, or a "
-                                       ".toml file and --data")
-            data = source
-    prepare, _ = overlaid(PrepareConfig, asdict(config.stages["prepare"]), prepare)
-    config = replace(config, stages={**config.stages, "prepare": from_mapping(PrepareConfig, prepare, "")},
-                     serving=config.serving if serving is None else serving)
+    own = source.suffix != ".toml" and (str(source) != QUICKSTART or source.exists())
+    if own and data is not None:
+        raise click.UsageError(f"{source} and --data {data} are both interactions; give one of them, or a .toml file "
+                               "and --data")
     if out is None:  # a folder for each pair of a configuration and data
         out = Path("runs") / "-".join(name.resolve().name.split(".")[0] for name in names)
+    config = load_run_config(source) if source.suffix == ".toml" else built_in(SPARSE if own else QUICKSTART)
+    values, _ = overlaid(PrepareConfig, asdict(config.stages["prepare"]), prepare)
+    preparing = from_mapping(PrepareConfig, values, "")
+    if own:
+        data, config = source, config_for(source, items, preparing, out)
+    config = replace(config, stages={**config.stages, "prepare": preparing},
+                     serving=config.serving if serving is None else serving)
     result = run_chain(config, out, data=data, items=items, device_name=device, threads=threads, jobs=jobs)
     if as_json:
         click.echo(json.dumps(result))

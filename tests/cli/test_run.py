@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tslrec_min.cli import main
-from tslrec_min.cli.run import BUILT_IN, OWN_DATA
 from tslrec_min.data.raw import readers as finding
 from tslrec_min.storage.artifacts import read_json
 
@@ -110,17 +109,6 @@ def test_data_takes_the_place_of_a_missing_source(cycle_raw: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
     done = tslrec("run", config, "--data", cycle_raw, "-o", tmp_path / "out", "--threads", 1)
     assert not done.exit_code and (tmp_path / "out" / "evaluate").is_dir(), done.stderr
-
-
-@pytest.mark.parametrize(("name", "arms"), [(BUILT_IN, 14), (OWN_DATA, 10)])
-def test_built_in_configurations_load(name: str, arms: int) -> None:
-    from importlib.resources import files
-
-    from tslrec_min.pipeline.config import load_run_config
-
-    config = load_run_config(Path(str(files("tslrec_min") / "pipeline" / f"{name}.toml")))
-    assert len(config.arms) == arms and config.seeds == [0, 1, 2] and config.serving
-    assert config.arms[0].name == "without training" and config.arms[-1].name == "system"
 
 
 def test_sums_say_how_to_go_on(summed: Path, tmp_path: Path) -> None:

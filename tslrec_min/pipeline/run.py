@@ -56,7 +56,6 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         TslrecError: a stage fails (finished stages are kept), or another run is using `out`.
     """
     from ..categories.pretrain import pretrain
-    from ..data.raw.readers import find_files
     from ..embedding.embed import embed_base, embed_tuned
     from ..embedding.quality import category_neighbours
     from ..embedding.tfidf import embed_tfidf
@@ -67,9 +66,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
     compute: dict[str, Any] = {"device": start_torch(device_name, threads), "threads": threads,
                                "existing": Existing.REUSE}
-    source, titles = _raw_files(config, data, items)
-    settings = config.stages
-    raw = find_files(source, titles, settings["prepare"])  # before a folder is created
+    settings, raw = config.stages, find_raw(config, data, items)  # before a folder is created
     wanted = embeddings_of(config.arms)
     model = settings["finetune"].model
     for name in [model] * bool(wanted & {"untuned", "tuned"}) + [config.encoder] * ("encoder" in wanted):
@@ -78,7 +75,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     dataset, pretrained, tuned = out / "dataset", out / "pretrain", out / "finetune"
     template, of_decoders = template_of(settings["finetune"]), replace(settings["embed"], prefix="")
     plan = Trainings(config, out)
-    before: dict[str, Callable[[Path], Any]] = {"dataset": lambda path: _prepare(raw, path, settings["prepare"])}
+    before: dict[str, Callable[[Path], Any]] = {"dataset": lambda path: make_dataset(raw, path, settings["prepare"])}
     if "tfidf" in wanted:
         before["embed-tfidf"] = lambda path: embed_tfidf(dataset, path, EmbedConfig(), **compute)
     if "encoder" in wanted:
@@ -122,8 +119,8 @@ def _fitting(config: PretrainConfig, dataset: Path) -> PretrainConfig:
     return replace(config, categories=most)
 
 
-def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:
-    """Prepare the data set and report its size."""
+def make_dataset(raw: Source, out: Path, config: PrepareConfig) -> None:
+    """Run the stage ``dataset``: prepare interactions into the folder `out`, and note their number."""
     from ..data.prepare import prepare
 
     statistics = prepare(raw, out, config, existing=Existing.REUSE)
@@ -132,10 +129,21 @@ def _prepare(raw: Source, out: Path, config: PrepareConfig) -> None:
          "{k_core}-core".format(out, duplicates, **statistics))
 
 
-def _raw_files(config: RunConfig, data: Path | None, items: Path | None) -> tuple[Path, Path | None]:
-    """Return the file or folder of interactions, and the items file if it is given separately."""
+def find_raw(config: RunConfig, data: Path | None, items: Path | None) -> Source:
+    """Return the files of interactions and titles.
+
+    Args:
+        config: of the chain; it names its own.
+        data, items: files that replace them, see `run`.
+
+    Raises:
+        TslrecError: there are none, or they lack something.
+    """
+    from ..data.raw.readers import find_files
+
     if data is None and config.source is None:
         raise TslrecError("no data: the configuration has no key source (a built-in data set, a file or a folder of "
                           "interactions), and --data is not given; add one")
     interactions, known = resolve_dataset(data or str(config.source))
-    return interactions, items or (Path(config.items) if config.items and data is None else known)
+    titles = items or (Path(config.items) if config.items and data is None else known)
+    return find_files(interactions, titles, config.stages["prepare"])
