@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 
@@ -16,6 +16,8 @@ class TslrecError(Exception):
 
 _ALIKE = 0.8
 """Minimum difflib ratio of a name and its misspelling: above that of train and pretrain, or ml-1m and ml-100k."""
+_BEGINNING = 3
+"""First characters of a name that are enough to suggest it."""
 
 
 def some_of(names: Iterable[str]) -> str:
@@ -29,7 +31,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,
+def missing_path(path: Path, expected: str, names: Collection[str] = (), *,
                  fits: Callable[[Path], bool] = lambda _: True) -> TslrecError:
     """Return the error that `path` does not exist, with a suggestion of a similar name.
 
@@ -40,7 +42,8 @@ def missing_path(path: Path, expected: str, names: Iterable[str] = (), *,
         fits: whether an existing path may be suggested.
     """
     known = [*names, *(str(candidate) for candidate in _like(path) if fits(candidate))]
-    meant = difflib.get_close_matches(str(path), known, 1, _ALIKE)
+    meant = difflib.get_close_matches(str(path), known, 1, _ALIKE) or [
+        name for name in names if name.startswith(str(path)) and len(str(path)) >= _BEGINNING]
     return TslrecError(f"{path} does not exist; {expected}" + (f" (did you mean {meant[0]}?)" if meant else ""))
 
 

@@ -119,6 +119,8 @@ def test_mistakes_get_one_line_and_an_exit_code(prepared: Path, tmp_path: Path) 
         (("prepare", "ml-10k", "-o", out), 1, "did you mean ml-100k?"),
         (("pretrain", prepared.parent / f"{prepared.name}x" / "dataset", "-o", out), 1, f"did you mean {dataset}?"),
         (("embed", dataset, "-o", out, "--model", "smolm2-135m"), 1, "did you mean smollm2-135m?"),
+        (("embed", dataset, "-o", out, "--model", "tfid"), 1, "did you mean tfidf?"),
+        (("embed", dataset, "-o", out, "--model", "all-minilm"), 1, "did you mean all-minilm-l6-v2?"),
         (("export", dataset, "nothing", "-o", out), 1, "tslrec embed or tslrec train wrote, or a file of vectors"),
         (("train", dataset, "-o", out, "--embeddings", "none.npy"), 1, "give a folder that tslrec embed wrote, or a"),
         (("similar", dataset, "1", "--run", dataset), 1, "expected a train artifact"),

@@ -48,6 +48,7 @@ from .engines import base_engine, encoder_engine, tuned_engine
 from .plan import ItemPrompts, Plan, plan_of
 from .reading import PromptReading, Reading, TitleReading
 from .store import WHOLE, Part, ShardStore, forget_check_in, remove_store
+from .tfidf import TFIDF
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
     `config.prefix`. The llama engine reads a .gguf file as it is unless `config.quant` is set; a model in another
     format is first written as an f16 GGUF.
     """
-    base = resolve_model(model)
+    base = resolve_model(model, also=(TFIDF,))
     encoder = encoder_of(base)
     if encoder is None:
         _refuse_prefix(config, f"{base.name}, a decoder,")

@@ -6,6 +6,7 @@ Importing this module loads neither torch nor huggingface_hub.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -178,13 +179,14 @@ def is_built_in(spec: str) -> bool:
     return (cut[1] if cut else spec) in MODELS
 
 
-def resolve_model(spec: str | Path | ResolvedModel) -> ResolvedModel:
+def resolve_model(spec: str | Path | ResolvedModel, also: Collection[str] = ()) -> ResolvedModel:
     """Find a language model, fetching it if it isn't on this disk.
 
     Args:
         spec: a .gguf file, a folder in the format of transformers, an alias (`MODELS`) or a hub id ``owner/name``.
             ``SPEC:N`` stands for the first N layers of a .gguf file or alias; that file is kept in the cache. A
             resolved model is returned unchanged.
+        also: names that the caller takes as well; a misspelt one is suggested.
 
     Raises:
         TslrecError: it is none of these, can't be fetched, or has fewer layers.
@@ -212,7 +214,7 @@ def resolve_model(spec: str | Path | ResolvedModel) -> ResolvedModel:
             raise TslrecError(f"{spec} is no local folder, and as a hub id: {error}; give a .gguf file, a local "
                               f"folder or one of {', '.join(sorted(MODELS))}") from None
     raise missing_path(path, "give a .gguf file, a folder with config.json, a hub id owner/name or one of "
-                             f"{', '.join(sorted(MODELS))}", MODELS)
+                             f"{', '.join(sorted({*MODELS, *also}))}", (*MODELS, *also))
 
 
 def _first_layers(spec: str, layers: int) -> ResolvedModel:
