@@ -13,7 +13,7 @@
 typedef struct {
     ptrdiff_t width;
     int backwards;
-    const float *weights; /* of lag 0; FILTER_PADDING zeros before it, and numbers for any lag up to longest + that */
+    const float *weights; /* from lag 0 on; before it are FILTER_PADDING zeros, after the last lag as many numbers */
     const float *keep;    /* [width] */
     const float *values;  /* [T, width]: x, or the gradient */
     float *out;           /* [T, width] */

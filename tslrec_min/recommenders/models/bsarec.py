@@ -84,7 +84,7 @@ class BSARecBlock(nn.Module):
         attended = sequences.attend(self.query_key_value(states), self.heads)
         attended = sequences.add_linear(states, self.attention_output, attended, self.attention_dropout,
                                         self.attention_norm)
-        mixed = self.alpha * filtered + (1 - self.alpha) * attended
+        mixed = torch.lerp(attended, filtered, self.alpha)
         return sequences.add_feed_forward(mixed, self.feed_forward, self.feed_forward_dropout,
                                           after=self.feed_forward_norm)
 
