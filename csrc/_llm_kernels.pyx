@@ -71,7 +71,7 @@ cdef extern from "attention_kernels.h" nogil:
     ctypedef struct attention_args:
         Py_ssize_t heads, kv_heads, width, shared, n_prompts
         const int64_t *starts, *lengths
-        Py_ssize_t window
+        Py_ssize_t window, ahead
         float scale
         const float *queries, *keys, *values
         Py_ssize_t query_row, key_row, value_row
@@ -104,11 +104,12 @@ def workspace_size(int isa, Py_ssize_t longest, Py_ssize_t width):
 
 cdef attention_args new_args(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values,
                              Py_ssize_t shared, const int64_t[::1] starts, const int64_t[::1] lengths, float scale,
-                             Py_ssize_t window, float[:, :, ::1] statistics) noexcept:
+                             Py_ssize_t window, Py_ssize_t ahead, float[:, :, ::1] statistics) noexcept:
     """Collect the arguments that both functions below share; there is at least one token and one prompt."""
     cdef attention_args args
     args.heads, args.kv_heads, args.width = queries.shape[1], keys.shape[1], queries.shape[2]
-    args.shared, args.n_prompts, args.window, args.scale = shared, starts.shape[0], window, scale
+    args.shared, args.n_prompts, args.scale = shared, starts.shape[0], scale
+    args.window, args.ahead = window, ahead
     args.starts, args.lengths = &starts[0], &lengths[0]
     args.queries, args.keys, args.values = &queries[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0]
     args.query_row = queries.strides[0] // <Py_ssize_t>sizeof(float)
@@ -120,13 +121,15 @@ cdef attention_args new_args(const float[:, :, :] queries, const float[:, :, :] 
 
 def attention(const float[:, :, :] queries, const float[:, :, :] keys, const float[:, :, :] values, Py_ssize_t shared,
               const int64_t[::1] starts, const int64_t[::1] lengths, float scale, Py_ssize_t window,
-              float[:, :, ::1] out, float[:, :, ::1] statistics, float[:, ::1] workspace, int isa):
+              Py_ssize_t ahead, float[:, :, ::1] out, float[:, :, ::1] statistics, float[:, ::1] workspace, int isa):
     """Fill `out` [T, H, d] and `statistics` [2, T, H]: each row's largest score, and 1 / sum of exp(score - largest).
 
+    A token sees itself, window - 1 tokens before it and `ahead` after it.
     Rows of queries [T, H, d], keys and values [T, G, d] may lie any distance apart; what is in a row is contiguous.
     `workspace` [threads, workspace_size] has a row for each thread.
     """
-    cdef attention_args args = new_args(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef attention_args args = new_args(queries, keys, values, shared, starts, lengths, scale, window, ahead,
+                                        statistics)
     cdef Py_ssize_t task
     cdef int num_threads = <int>workspace.shape[0]
     args.out = &out[0, 0, 0]
@@ -137,15 +140,16 @@ def attention(const float[:, :, :] queries, const float[:, :, :] keys, const flo
 
 def attention_gradient(const float[:, :, ::1] d_out, const float[:, :, :] queries, const float[:, :, :] keys,
                        const float[:, :, :] values, Py_ssize_t shared, const int64_t[::1] starts,
-                       const int64_t[::1] lengths, float scale, Py_ssize_t window, float[:, :, ::1] statistics,
-                       float[:, :, :] d_queries, float[:, :, :] d_keys, float[:, :, :] d_values,
-                       float[::1] shared_parts, float[:, ::1] workspace, int isa):
+                       const int64_t[::1] lengths, float scale, Py_ssize_t window, Py_ssize_t ahead,
+                       float[:, :, ::1] statistics, float[:, :, :] d_queries, float[:, :, :] d_keys,
+                       float[:, :, :] d_values, float[::1] shared_parts, float[:, ::1] workspace, int isa):
     """Fill d_queries [T, H, d], d_keys and d_values [T, G, d] from the gradient of `attention`'s output.
 
     Their rows may lie any distance apart, as those of the queries. `shared_parts` has room for [B, G, 2, P, d]; P may
     be 0, but there is at least one number.
     """
-    cdef attention_args args = new_args(queries, keys, values, shared, starts, lengths, scale, window, statistics)
+    cdef attention_args args = new_args(queries, keys, values, shared, starts, lengths, scale, window, ahead,
+                                        statistics)
     cdef Py_ssize_t task, token
     cdef int num_threads = <int>workspace.shape[0]
     args.d_out, args.shared_parts = &d_out[0, 0, 0], &shared_parts[0]

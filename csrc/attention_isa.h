@@ -16,7 +16,7 @@
  *
  * `b` is streamed: k-th rows of panels (keys) or of whole rows (values), side by side in memory. `a` is read number by
  * number from the row block, which stays in the cache. A row block meets all keys that its rows see: scores, their
- * exponentials in the same place, then the products that these enter. Tiles beyond the diagonal are left out; inside
+ * exponentials in the same place, then the products that these enter. Tiles of unseen keys are left out; inside
  * a tile masked scores become 0. The backward pass works scores and weights out again, by the same instructions.
  */
 
@@ -69,10 +69,11 @@ TARGET static void NAME(add_transposed)(const row_block *block, const float *wei
                                         ptrdiff_t columns, float *sums)
 {
     const attention_task *task = block->task;
-    const ptrdiff_t last = position_of(task, block->first + block->count - 1);
+    const ptrdiff_t last = last_visible(block, block->count - 1);
     for (ptrdiff_t column = 0; column < columns; column += COLUMNS)
         for (ptrdiff_t key = block->low; key <= last; key += ROWS) {
-            const ptrdiff_t m = larger(0, (key - task->before) * task->group - block->first);
+            const ptrdiff_t first = (key - task->args->ahead - task->before) * task->group; /* row that sees the key */
+            const ptrdiff_t m = larger(0, first - block->first);
             NAME(add_tile_of_columns)(weights + m * block->stride + key, block->stride, rows + m * columns + column,
                                       columns, block->count - m, sums + key * columns + column, columns);
         }

@@ -86,6 +86,12 @@ static inline ptrdiff_t position_of(const attention_task *task, ptrdiff_t index)
     return task->before + index / task->group;
 }
 
+/* Last position that the token at a position sees. */
+static inline ptrdiff_t last_seen(const attention_task *task, ptrdiff_t position)
+{
+    return smaller(position + task->args->ahead, task->length - 1);
+}
+
 /* Rows first .. first + count of a task, and the keys from `low` on that any of them may see. */
 typedef struct {
     const attention_task *task;
@@ -112,7 +118,7 @@ static void pack_block(const row_block *block, const float *heads, ptrdiff_t row
 /* Last position that a row of the tile from row m on sees. */
 static inline ptrdiff_t last_visible(const row_block *block, ptrdiff_t m)
 {
-    return position_of(block->task, block->first + smaller(m + ROWS, block->count) - 1);
+    return last_seen(block->task, position_of(block->task, block->first + smaller(m + ROWS, block->count) - 1));
 }
 
 /* The attention mask of a row: keys first .. first + count are visible. Scores are masked from the block's `low` up to
@@ -125,8 +131,9 @@ static inline key_mask mask_of(const row_block *block, ptrdiff_t m)
 {
     const ptrdiff_t position = position_of(block->task, block->first + m);
     const ptrdiff_t first = larger(0, position + 1 - block->task->args->window);
-    const ptrdiff_t stop = larger(last_visible(block, m / ROWS * ROWS) + 1, position + ROWS);
-    return (key_mask){(int32_t)block->low, (int32_t)first, (int32_t)(position + 1 - first),
+    const ptrdiff_t last = last_seen(block->task, position);
+    const ptrdiff_t stop = larger(last_visible(block, m / ROWS * ROWS) + 1, last + ROWS);
+    return (key_mask){(int32_t)block->low, (int32_t)first, (int32_t)(last + 1 - first),
                       (int32_t)smaller(round_up(stop, 16), block->stride)};
 }
 

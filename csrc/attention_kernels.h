@@ -1,4 +1,4 @@
-/* Causal attention on prompts that lie end to end and share their first tokens; _llm_kernels.pyx calls it. */
+/* Attention on prompts that lie end to end and share their first tokens; _llm_kernels.pyx calls it. */
 #ifndef TSLREC_ATTENTION_KERNELS_H
 #define TSLREC_ATTENTION_KERNELS_H
 
@@ -12,7 +12,7 @@ typedef struct {
     ptrdiff_t heads, kv_heads, width; /* of a head */
     ptrdiff_t shared, n_prompts;
     const int64_t *starts, *lengths;
-    ptrdiff_t window; /* a token sees itself and window - 1 tokens before it */
+    ptrdiff_t window, ahead; /* a token sees itself, window - 1 tokens before it and `ahead` after it */
     float scale;
     const float *queries, *keys, *values; /* [T, heads, width], [T, kv_heads, width] twice */
     ptrdiff_t query_row, key_row, value_row;

@@ -81,6 +81,19 @@ def gelu(values):
     return values * np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2)))(values)
 
 
+def lags(weights, count):
+    """Return the lower-triangular matrix [n, n] whose number in row t, column s is weights[t - s]."""
+    distance = np.subtract.outer(range(count), range(count))
+    return np.where(distance >= 0, weights[np.maximum(distance, 0)], 0)
+
+
+def causal_filter(states, weights, keep, lengths):
+    """Return low + keep * (states - low) of [N, D], low[t] the sum of weights[lag] * states[t - lag] of a sequence."""
+    parts = np.split(states, np.cumsum(lengths)[:-1])
+    low = np.concatenate([lags(weights, len(part)) @ part for part in parts])
+    return low + keep * (states - low)
+
+
 def rms_norm(states, weight, eps):
     """RMSNorm of [..., D]: rows divided by the root of their mean square, times a weight."""
     return states / np.sqrt((states**2).mean(axis=-1, keepdims=True) + eps) * weight
@@ -100,15 +113,18 @@ def rotated(heads, cos, sin):
     return heads * cos[:, None] + np.concatenate([-right, left], axis=2) * sin[:, None]
 
 
-def attention(queries, keys, values, shared, lengths, scale, window):
-    """Causal attention of [T, H, d] on [T, G, d], prompt by prompt: each is the shared tokens and its own."""
+def attention(queries, keys, values, shared, lengths, scale, window, ahead=0):
+    """Attention of [T, H, d] on [T, G, d], prompt by prompt: each is the shared tokens and its own.
+
+    A token sees itself, window - 1 tokens before it and `ahead` after it.
+    """
     out, begin, group = np.zeros_like(queries), shared, queries.shape[1] // keys.shape[1]
     for length in lengths:
         tokens, begin = np.r_[0:shared, begin:begin + length], begin + length
         distance = np.subtract.outer(range(len(tokens)), range(len(tokens)))
         for head in range(queries.shape[1]):
             scores = scale * queries[tokens, head] @ keys[tokens, head // group].T
-            scores[(distance < 0) | (distance >= window)] = -np.inf
+            scores[(distance < -ahead) | (distance >= window)] = -np.inf
             weights = np.exp(scores - scores.max(axis=1, keepdims=True))
             out[tokens, head] = weights / weights.sum(axis=1, keepdims=True) @ values[tokens, head // group]
     return out

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from tslrec_min.llm import _llm_kernels
 from tslrec_min.llm.attention import attention, packed_self_attention, prompt_layout
@@ -232,6 +233,32 @@ def test_layouts_of_any_lengths(lengths, shared):
 
     assume(lengths.size == 0 or lengths.real.astype(np.float64).max() < 100)  # memory
     check(call, lengths)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@FUZZ
+@given(st.lists(st.one_of(st.integers(1, 9), st.integers(1, 210)), min_size=1, max_size=5), st.integers(1, 3),
+       st.sampled_from([1, 8, 20, 32]), st.integers(1, 3))
+def test_self_attention_in_both_directions(isa, lengths, heads, width, threads):
+    product, d_out = normal(sum(lengths), 3, heads, width), normal(sum(lengths), heads * width, seed=1)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tslrec_min.llm.attention._ISA", isa)
+            patch.setattr("tslrec_min.llm.attention._THREAD_PRODUCTS", 1)
+            found = with_gradients(lambda x: packed_self_attention(x, lengths, causal=False), [product], d_out)
+    finally:
+        torch.set_num_threads(before)
+    queries, keys, values = product.double().numpy().transpose(1, 0, 2, 3)
+    same(found[0], reference.attention(queries, keys, values, 0, lengths, width**-0.5, 999, 999).reshape(d_out.shape))
+
+    def torchs(x):
+        parts = (part.transpose(0, 2).transpose(0, 1) for part in x.split(lengths))  # [3, H, n, d]
+        return torch.cat([F.scaled_dot_product_attention(*part).transpose(0, 1).flatten(1) for part in parts])
+
+    for one, other in zip(found, with_gradients(torchs, [product.double()], d_out), strict=True):
+        same(one, other)
 
 
 @FUZZ

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tslrec_min.configs import TrainConfig
-from tslrec_min.recommenders.models.backbone import Backbone
-from tslrec_min.recommenders.models.sasrec import SASRec
+from tslrec_min.recommenders.models import BACKBONES
 from tslrec_min.recommenders.train import train
 from tslrec_min.recommenders.training import learning_rate
 from tslrec_min.storage import checkpoints
@@ -63,14 +62,16 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(cycle: Path, tmp_path: 
     assert f"{tmp_path / 'parts'}: resuming after" in output.err
 
 
-@pytest.mark.parametrize("block", ["prenorm", "ligr"])
-def test_packed_and_padded_trainings_learn_the_same(cycle: Path, tmp_path: Path, monkeypatch, block: str) -> None:
+@pytest.mark.parametrize(("model", "block"), [("sasrec", "prenorm"), ("sasrec", "ligr"), ("bert4rec", "prenorm"),
+                                              ("bsarec", "prenorm")])
+def test_packed_and_padded_trainings_learn_the_same(cycle: Path, tmp_path: Path, monkeypatch, model: str,
+                                                    block: str) -> None:
     torch.set_num_threads(1)
-    config = TrainConfig(**LEARNING | {"epochs": 1, "dropout": 0.3, "block": block, "loss": "ce"})
+    config = TrainConfig(**LEARNING | {"epochs": 1, "dropout": 0.3, "model": model, "block": block, "loss": "ce"})
     losses = []
     for packs in (True, False):
         if not packs:
-            monkeypatch.setattr(SASRec, "packs", Backbone.packs)
+            monkeypatch.setattr(BACKBONES[model], "packable", False)
         train(cycle, tmp_path / str(packs), config, device=CPU, threads=1)
         losses.append(read_json(tmp_path / str(packs) / "metrics.json")["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

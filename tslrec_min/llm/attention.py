@@ -109,28 +109,30 @@ def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, l
     return _torch_attention(queries, keys, values, layout, scale, window)
 
 
-def packed_self_attention(product: torch.Tensor, lengths: ArrayLike) -> torch.Tensor:
-    """Return causal attention of sequences that share no token, float32 [T, H * d], the scores scaled by d**-0.5.
+def packed_self_attention(product: torch.Tensor, lengths: ArrayLike, causal: bool = True) -> torch.Tensor:
+    """Return attention of sequences that share no token, float32 [T, H * d], the scores scaled by d**-0.5.
 
     Args:
         product: float32 [T, 3, H, d] on a CPU: queries, keys and values of each token.
         lengths: int64 [B], the number of tokens of each sequence, at least 1; together T.
+        causal: whether a token sees only itself and those before it in its sequence; else it sees all of them.
     """
     own = as_int64("lengths", lengths)
     check_range("lengths", own, 1, len(product))
     check_shape("product", product, (int(own.sum()), 3, *product.shape[2:]))
-    out: torch.Tensor = _PackedSelfAttention.apply(product, own)
+    out: torch.Tensor = _PackedSelfAttention.apply(product, own, causal)
     return out
 
 
 class _PackedSelfAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, product, lengths):  # type: ignore[no-untyped-def]
+    def forward(ctx, product, lengths, causal):  # type: ignore[no-untyped-def]
         product = product.contiguous()
         queries, keys, values = product.unbind(1)
         out, statistics = product.new_empty(queries.shape), product.new_empty(2, *queries.shape[:2])
-        longest = int(lengths.max())
-        ctx.arguments = 0, np.cumsum(lengths) - lengths, lengths, product.shape[3] ** -0.5, longest
+        longest = ctx.longest = int(lengths.max())
+        ctx.arguments = (0, np.cumsum(lengths) - lengths, lengths, product.shape[3] ** -0.5, longest,
+                         0 if causal else longest)
         _llm_kernels.attention(as_array(queries), as_array(keys), as_array(values), *ctx.arguments, as_array(out),
                                as_array(statistics), _workspace(queries, longest), _ISA)
         ctx.save_for_backward(product, statistics)
@@ -146,8 +148,8 @@ class _PackedSelfAttention(torch.autograd.Function):
         d_out, shared_parts = gradient.contiguous().view(queries.shape), np.empty(1, np.float32)
         _llm_kernels.attention_gradient(as_array(d_out), as_array(queries), as_array(keys), as_array(values),
                                         *ctx.arguments, as_array(statistics), as_array(d_queries), as_array(d_keys),
-                                        as_array(d_values), shared_parts, _workspace(queries, ctx.arguments[-1]), _ISA)
-        return d_product, None
+                                        as_array(d_values), shared_parts, _workspace(queries, ctx.longest), _ISA)
+        return d_product, None, None
 
 
 class _Attention(torch.autograd.Function):
@@ -157,7 +159,7 @@ class _Attention(torch.autograd.Function):
         queries, keys, values = _for_attention(*given, cos, sin)
         out, statistics = queries.new_empty(queries.shape), queries.new_empty(2, *queries.shape[:2])
         ctx.longest = layout.shape[1]
-        ctx.arguments = layout.shared, layout.starts, layout.lengths, scale, min(ctx.longest, window or ctx.longest)
+        ctx.arguments = layout.shared, layout.starts, layout.lengths, scale, min(ctx.longest, window or ctx.longest), 0
         _llm_kernels.attention(as_array(queries), as_array(keys), as_array(values), *ctx.arguments, as_array(out),
                                as_array(statistics), _workspace(queries, ctx.longest), _ISA)
         ctx.save_for_backward(*given, cos, sin, statistics)

@@ -8,12 +8,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...llm.elementwise import for_kernels
+
 
 class Backbone(nn.Module):
     """Subclasses are built from a TrainConfig."""
 
     objective: ClassVar[str] = "next"
     """What it learns: ``next`` (the item after each position) or ``cloze`` (hidden items, from both sides)."""
+    packable: ClassVar[bool] = False
+    """Whether it has `packed_states`."""
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions.
@@ -29,8 +33,8 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def packs(self, item_table: torch.Tensor) -> bool:
-        """Return whether it has `packed_states` for this item table, float [I+1, d]."""
-        return False
+        """Return whether `packed_states` is there and faster than `forward` for an item table, float [I+1, d]."""
+        return self.packable and for_kernels(item_table, *self.parameters())
 
     def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all items of histories that lie end to end, float [N, d].

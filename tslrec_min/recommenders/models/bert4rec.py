@@ -8,12 +8,14 @@ projection with GELU and no item bias before the scores, so that scores are stat
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ...configs import TrainConfig
 from .backbone import Backbone
+from .sequences import Packed
 from .transformer import Transformer
 
 
@@ -21,6 +23,7 @@ class BERT4Rec(Backbone):
     """Self-attention in both directions, trained to fill gaps."""
 
     objective = "cloze"
+    packable = True
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -30,9 +33,17 @@ class BERT4Rec(Backbone):
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions; arguments as for `Backbone.forward`."""
+        return self.transformer(self._vectors(items, item_table), lengths)
+
+    def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states of all items; arguments as for `Backbone.packed_states`."""
+        return self.transformer.states(self._vectors(items, item_table), Packed(lengths, len(items), causal=False))
+
+    def _vectors(self, items: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of items, int64 [...], and the mask where an item is hidden, float [..., d]."""
         hidden = items == len(item_table)
         vectors = F.embedding(items.masked_fill(hidden, 0), item_table, padding_idx=0)
-        return self.transformer(torch.where(hidden[..., None], self.mask, vectors), lengths)
+        return torch.where(hidden[..., None], self.mask, vectors)
 
     def final_states(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Append a mask to each history, without its oldest item if there is no room, and return the mask's state.

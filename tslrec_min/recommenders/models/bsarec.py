@@ -28,6 +28,7 @@ Departures from the authors' code:
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -35,7 +36,7 @@ from torch.nn import functional as F
 from ...configs import TrainConfig
 from .backbone import Backbone
 from .dropout import Dropout
-from .sequences import Padded
+from .sequences import Packed, Padded, Sequences
 from .transformer import initialise_linear
 
 _EPSILON = 1e-12
@@ -70,25 +71,28 @@ class BSARecBlock(nn.Module):
         self.attention_dropout = Dropout(dropout)
         self.feed_forward_dropout = Dropout(dropout)
 
-    def forward(self, states: torch.Tensor, sequences: Padded, low_pass: torch.Tensor) -> torch.Tensor:
-        """Return the next states, float [B, T, d].
+    def forward(self, states: torch.Tensor, sequences: Sequences, low_pass: torch.Tensor) -> torch.Tensor:
+        """Return the next states, float [..., d].
 
         Args:
-            states: float [B, T, d].
-            sequences: how the states' tokens lie.
-            low_pass: float [T, T], see `causal_low_pass`.
+            states: float [..., d].
+            sequences: how the states' tokens lie, which says the leading dimensions.
+            low_pass: float [P, P], see `causal_low_pass`.
         """
-        low = low_pass @ states
-        filtered = self.filter_norm(states + self.filter_dropout(low + self.beta ** 2 * (states - low)))
-        attended = self.attention_output(sequences.attend(self.query_key_value(states), self.heads))
-        attended = self.attention_norm(states + self.attention_dropout(attended))
-        mixed = self.alpha * filtered + (1 - self.alpha) * attended
-        return self.feed_forward_norm(mixed + self.feed_forward_dropout(self.feed_forward(mixed)))
+        filtered = sequences.filter(states, low_pass, self.beta ** 2)
+        filtered = sequences.add(states, filtered, self.filter_dropout, self.filter_norm)
+        attended = sequences.attend(self.query_key_value(states), self.heads)
+        attended = sequences.add_linear(states, self.attention_output, attended, self.attention_dropout,
+                                        self.attention_norm)
+        mixed = torch.lerp(attended, filtered, self.alpha)
+        return sequences.add_feed_forward(mixed, self.feed_forward, self.feed_forward_dropout,
+                                          after=self.feed_forward_norm)
 
 
 class BSARec(Backbone):
     """Causal filters and self-attention over item histories: every state predicts the next item."""
 
+    packable = True
     low_pass: torch.Tensor
 
     def __init__(self, config: TrainConfig) -> None:
@@ -104,10 +108,16 @@ class BSARec(Backbone):
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all positions; arguments as for `Backbone.forward`."""
-        vectors = F.embedding(items, item_table, padding_idx=0)
-        sequences = Padded(lengths)
-        states = self.dropout(self.input_norm(sequences.add_positions(vectors, self.positions)))
-        length = items.shape[1]
-        for block in self.blocks:  # padding is on the right, where neither filter nor attention reaches it
-            states = block(states, sequences, self.low_pass[:length, :length])
+        return self._states(items, Padded(lengths), item_table)
+
+    def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states of all items; arguments as for `Backbone.packed_states`."""
+        return self._states(items, Packed(lengths, len(items)), item_table)
+
+    def _states(self, items: torch.Tensor, sequences: Sequences, item_table: torch.Tensor) -> torch.Tensor:
+        """Return the states of items, int64 [...]: float [..., d]."""
+        vectors = sequences.add_positions(F.embedding(items, item_table, padding_idx=0), self.positions)
+        states = sequences.drop(self.dropout, self.input_norm(vectors))
+        for block in self.blocks:
+            states = block(states, sequences, self.low_pass)
         return states

@@ -1,106 +1,83 @@
-"""The parts of a pre-norm block on packed sequences: all tokens of a batch below each other, without padding.
+"""The parts of a block on packed sequences: all tokens of a batch below each other, without padding.
 
     norm_linear       [N, D] -> LayerNorm(states) W^T + b
+    add               [N, D] -> states + Dropout(values)
     add_linear        [N, D] -> states + Dropout(inputs W^T + b)
-    add_feed_forward  [N, D] -> states + Dropout(GELU(LayerNorm(states) W1^T + b1) W2^T + b2)
+    add_feed_forward  [N, D] -> states + Dropout(GELU(states W1^T + b1) W2^T + b2)
 
-They are for float32 on a CPU. Each runs in slices of so few tokens that a slice's intermediate values stay in a cache
-between the matrix products, which are torch's, and the kernels of csrc/transformer_step.h. The backward pass computes
-normalised states, GELU and dropout masks again. Sums over tokens, and so the gradients of weights, depend on torch's
-number of threads by rounding.
+The feed-forward layer may read LayerNorm(states), as in a pre-norm block; each sum may pass through a LayerNorm, as in
+a post-norm block.
+
+All are for float32 on a CPU. Each runs in slices of so few tokens that a slice's intermediate values stay in a cache
+between the matrix products, which are torch's, and the kernels, which `packed_rows` calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from ...runtime.validation import threads_for
-from ._packed import drop as drop_values
-from ._packed import drop_add, drop_gradient, gelu, gelu_gradient, layer_norm, layer_norm_gradient
-from .dropout import Dropout
+from .packed_rows import Draws, Norm, Plain, Sum, dropped, gelu, gelu_gradient, parts_of, sums_of
 
 _SLICE_NUMBERS = 1 << 18
 """Numbers of the widest intermediate value in a slice. Smaller ones fit a nearer cache, but calls cost time."""
-_THREAD_NUMBERS = 1 << 15
-"""Minimum per thread: some hundredths of a millisecond's work."""
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Of one dropout layer, for N tokens."""
-
-    rows: np.ndarray
-    """int64 [N], the row of each token in the whole batch."""
-    positions: np.ndarray
-    """int64 [N], its position in the row, from 0."""
-    key: int
-    """Of the layer and the step."""
-    threshold: int
-    """The rate in units of 2**-32."""
-    scale: float
-    """Factor of what is kept."""
-
-    def of(self, part: slice) -> tuple[np.ndarray, np.ndarray, int, int, float]:
-        """Return the kernels' arguments for some of the tokens."""
-        return self.rows[part], self.positions[part], self.key, self.threshold, self.scale
 
 
 def drop(values: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Return `values`, float32 [N, n], with elements dropped."""
-    dropped: torch.Tensor = _Drop.apply(values, draws)
-    return dropped
+    out: torch.Tensor = _Drop.apply(values, draws)
+    return out
 
 
 def norm_linear(states: torch.Tensor, norm: nn.LayerNorm, linear: nn.Linear) -> torch.Tensor:
     """Return linear(norm(states)), float32 [N, n], of states, float32 [N, D]."""
-    out: torch.Tensor = _NormLinear.apply(states, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias)
+    out: torch.Tensor = _NormLinear.apply(states, linear.weight, linear.bias, *parts_of(norm))
     return out
 
 
-def add_linear(states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """Return states + dropout(linear(inputs)), float32 [N, D].
+def add(states: torch.Tensor, values: torch.Tensor, draws: Draws, norm: nn.LayerNorm | None) -> torch.Tensor:
+    """Return norm(states + dropout(values)), float32 [N, D].
+
+    Args:
+        states, values: float32 [N, D].
+        draws: of the dropout layer.
+        norm: the layer after the sum; None: none.
+    """
+    out: torch.Tensor = _Add.apply(states, values, draws, *parts_of(norm))
+    return out
+
+
+def add_linear(states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, draws: Draws, norm: nn.LayerNorm | None
+               ) -> torch.Tensor:
+    """Return norm(states + dropout(linear(inputs))), float32 [N, D].
 
     Args:
         states: float32 [N, D].
         linear: from n to D features.
         inputs: float32 [N, n].
         draws: of the dropout layer.
+        norm: the layer after the sum; None: none.
     """
-    out: torch.Tensor = _AddLinear.apply(states, inputs, linear.weight, linear.bias, draws)
+    out: torch.Tensor = _AddLinear.apply(states, inputs, linear.weight, linear.bias, draws, *parts_of(norm))
     return out
 
 
-def add_feed_forward(states: torch.Tensor, norm: nn.LayerNorm, first: nn.Linear, second: nn.Linear,
-                     draws: Draws) -> torch.Tensor:
-    """Return states + dropout(second(GELU(first(norm(states))))), float32 [N, D].
+def add_feed_forward(states: torch.Tensor, first: nn.Linear, second: nn.Linear, draws: Draws,
+                     before: nn.LayerNorm | None, after: nn.LayerNorm | None) -> torch.Tensor:
+    """Return after(states + dropout(second(GELU(first(before(states)))))), float32 [N, D].
 
     Args:
         states: float32 [N, D].
-        norm, first, second: the layers.
+        first, second: the layers.
         draws: of the dropout layer.
+        before, after: LayerNorms; None: none.
     """
-    out: torch.Tensor = _AddFeedForward.apply(states, norm.weight, norm.bias, norm.eps, first.weight, first.bias,
-                                              second.weight, second.bias, draws)
+    out: torch.Tensor = _AddFeedForward.apply(states, first.weight, first.bias, second.weight, second.bias, draws,
+                                              *parts_of(before), *parts_of(after))
     return out
-
-
-def draws_of(dropout: Dropout, owners: np.ndarray, positions: np.ndarray) -> Draws:
-    """Return what a layer draws for tokens: nothing is dropped outside training.
-
-    Args:
-        dropout: the layer.
-        owners: int64 [N], the row of each token in the layer's batch.
-        positions: int64 [N], its position in the row.
-    """
-    rate = dropout.rate if dropout.training else 0.0
-    rows = owners if dropout.rows is None else dropout.rows[owners]
-    return Draws(rows, positions, dropout.key, round(rate * 2**32), 1 / (1 - rate))
 
 
 class _Drop(torch.autograd.Function):
@@ -109,9 +86,7 @@ class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, draws):  # type: ignore[no-untyped-def] # torch fixes the signature
         ctx.draws = draws
-        values, out = values.contiguous(), torch.empty(values.shape)
-        drop_values(_array(values), _array(out), *draws.of(slice(None)), _threads(values))
-        return out
+        return dropped(values, draws)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
@@ -120,13 +95,10 @@ class _Drop(torch.autograd.Function):
 
 class _NormLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, states, norm_weight, norm_bias, eps, weight, bias):  # type: ignore[no-untyped-def]
-        states = states.contiguous()
-        norm = _Norm(states, norm_weight, norm_bias, eps)
-        out = torch.empty(len(states), len(weight))
+    def forward(ctx, states, weight, bias, *norm):  # type: ignore[no-untyped-def]
+        ctx.norm, out = Norm(states.contiguous(), *norm), torch.empty(len(states), len(weight))
         for part in _slices(len(states), len(weight)):
-            torch.addmm(bias, norm.forward(part), weight.T, out=out[part])
-        ctx.norm = norm
+            torch.addmm(bias, ctx.norm.forward(part), weight.T, out=out[part])
         ctx.save_for_backward(weight)
         return out
 
@@ -134,23 +106,37 @@ class _NormLinear(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         weight, = ctx.saved_tensors
-        norm, gradient = ctx.norm.cleared(), gradient.contiguous()
-        d_weight = torch.zeros_like(weight)
+        norm, gradient, d_weight = ctx.norm.cleared(), gradient.contiguous(), torch.zeros_like(weight)
         for part in _slices(len(gradient), len(weight)):
             d_weight.addmm_(gradient[part].T, norm.forward(part))
             norm.backward(part, gradient[part] @ weight)
-        return *norm.gradients(), None, d_weight, gradient.sum(0)
+        d_states, *d_norm = norm.gradients()
+        return d_states, d_weight, gradient.sum(0), *d_norm
+
+
+class _Add(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, states, values, draws, *norm):  # type: ignore[no-untyped-def]
+        states, values, out = states.contiguous(), values.contiguous(), torch.empty(states.shape)
+        ctx.sum = Sum(states, torch.zeros(states.shape[1]), draws, norm)
+        ctx.sum.forward(slice(0, len(states)), states, values, out)
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        added = ctx.sum.cleared(gradient)
+        d_values = added.backward(slice(0, len(gradient)))
+        return added.d_states, d_values, None, *added.gradients()[1:]
 
 
 class _AddLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, states, inputs, weight, bias, draws):  # type: ignore[no-untyped-def]
+    def forward(ctx, states, inputs, weight, bias, draws, *norm):  # type: ignore[no-untyped-def]
         states, inputs = states.contiguous(), inputs.contiguous()
-        out = torch.empty_like(states)
+        ctx.sum, out = Sum(states, bias, draws, norm), torch.empty_like(states)
         for part in _slices(len(states), inputs.shape[1]):
-            drop_add(_array(inputs[part] @ weight.T), _array(bias), _array(states[part]), _array(out[part]),
-                             *draws.of(part), _threads(states[part]))
-        ctx.draws = draws
+            ctx.sum.forward(part, states, inputs[part] @ weight.T, out)
         ctx.save_for_backward(inputs, weight)
         return out
 
@@ -158,30 +144,25 @@ class _AddLinear(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         inputs, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        d_inputs, d_weight, sums = torch.empty_like(inputs), torch.zeros_like(weight), _sums(len(weight))
+        added, d_inputs, d_weight = ctx.sum.cleared(gradient), torch.empty_like(inputs), torch.zeros_like(weight)
         for part in _slices(len(inputs), inputs.shape[1]):
-            dropped = torch.empty_like(gradient[part])
-            drop_gradient(_array(gradient[part]), _array(dropped), *ctx.draws.of(part), _shared(sums, dropped))
-            d_weight.addmm_(dropped.T, inputs[part])
-            torch.mm(dropped, weight, out=d_inputs[part])
-        return gradient, d_inputs, d_weight, sums.sum(0), None
+            d_values = added.backward(part)
+            d_weight.addmm_(d_values.T, inputs[part])
+            torch.mm(d_values, weight, out=d_inputs[part])
+        d_bias, *d_norm = added.gradients()
+        return added.d_states, d_inputs, d_weight, d_bias, None, *d_norm
 
 
 class _AddFeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, states, norm_weight, norm_bias, eps, first, first_bias, second, second_bias,  # type: ignore
-                draws):
+    def forward(ctx, states, first, first_bias, second, second_bias, draws, *norms):  # type: ignore[no-untyped-def]
         states = states.contiguous()
-        norm, out = _Norm(states, norm_weight, norm_bias, eps), torch.empty_like(states)
+        ctx.norm = Plain(states) if norms[0] is None else Norm(states, *norms[:3])
+        ctx.sum, out = Sum(states, second_bias, draws, norms[3:]), torch.empty_like(states)
         hidden = torch.empty(len(states), len(first))  # without its bias
         for part in _slices(len(states), len(first)):
-            torch.mm(norm.forward(part), first.T, out=hidden[part])
-            active = torch.empty_like(hidden[part])
-            gelu(_array(hidden[part]), _array(first_bias), _array(active), _threads(active))
-            drop_add(_array(active @ second.T), _array(second_bias), _array(states[part]), _array(out[part]),
-                             *draws.of(part), _threads(states[part]))
-        ctx.norm, ctx.draws = norm, draws
+            torch.mm(ctx.norm.forward(part), first.T, out=hidden[part])
+            ctx.sum.forward(part, states, gelu(hidden[part], first_bias) @ second.T, out)
         ctx.save_for_backward(hidden, first, first_bias, second)
         return out
 
@@ -189,50 +170,18 @@ class _AddFeedForward(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         hidden, first, first_bias, second = ctx.saved_tensors
-        norm, gradient = ctx.norm.cleared(), gradient.contiguous()
-        d_first, d_second = torch.zeros_like(first), torch.zeros_like(second)
-        first_sums, second_sums = _sums(len(first)), _sums(len(second))
+        norm, added = ctx.norm.cleared(), ctx.sum.cleared(gradient)
+        d_first, d_second, sums = torch.zeros_like(first), torch.zeros_like(second), sums_of(len(first))
         for part in _slices(len(gradient), len(first)):
-            dropped, active = torch.empty_like(gradient[part]), torch.empty_like(hidden[part])
-            drop_gradient(_array(gradient[part]), _array(dropped), *ctx.draws.of(part),
-                                  _shared(second_sums, dropped))
-            d_hidden = dropped @ second
-            gelu_gradient(_array(d_hidden), _array(hidden[part]), _array(first_bias), _array(active),
-                                  _shared(first_sums, active))
-            d_second.addmm_(dropped.T, active)
+            d_values = added.backward(part)
+            d_hidden = d_values @ second
+            active = gelu_gradient(d_hidden, hidden[part], first_bias, sums)
+            d_second.addmm_(d_values.T, active)
             d_first.addmm_(d_hidden.T, norm.forward(part))
-            norm.backward(part, d_hidden @ first, gradient[part])
-        return *norm.gradients(), None, d_first, first_sums.sum(0), d_second, second_sums.sum(0), None
-
-
-class _Norm:
-    """The LayerNorm of one call, and its gradients slice by slice."""
-
-    def __init__(self, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
-        self.states, self.weight, self.bias, self.eps = states.detach(), weight.detach(), bias.detach(), eps
-        self.statistics = torch.empty(len(states), 2)
-
-    def cleared(self) -> _Norm:
-        """Return itself, with room for the gradients of one backward pass."""
-        self.d_states, self.sums = torch.empty_like(self.states), _sums(2, len(self.weight))
-        return self
-
-    def forward(self, part: slice) -> torch.Tensor:
-        states = self.states[part]
-        out = torch.empty_like(states)
-        layer_norm(_array(states), _array(self.weight), _array(self.bias), self.eps, _array(out),
-                           _array(self.statistics[part]), _threads(states))
-        return out
-
-    def backward(self, part: slice, gradient: torch.Tensor, past: torch.Tensor | None = None) -> None:
-        past = torch.zeros_like(gradient) if past is None else past
-        layer_norm_gradient(_array(gradient), _array(self.states[part]), _array(self.weight),
-                                    _array(self.statistics[part]), _array(past), _array(self.d_states[part]),
-                                    _shared(self.sums, gradient))
-
-    def gradients(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        d_weight, d_bias = self.sums.sum(0)
-        return self.d_states, d_weight, d_bias
+            norm.backward(part, d_hidden @ first, added.d_states[part])
+        d_states, *d_before = norm.gradients()
+        d_bias, *d_after = added.gradients()
+        return d_states, d_first, sums.sum(0), d_second, d_bias, None, *d_before, *d_after
 
 
 def _slices(n_tokens: int, widest: int) -> Iterator[slice]:
@@ -240,21 +189,3 @@ def _slices(n_tokens: int, widest: int) -> Iterator[slice]:
     size = max(1, _SLICE_NUMBERS * torch.get_num_threads() // widest)
     for start in range(0, max(n_tokens, 1), size):
         yield slice(start, min(start + size, n_tokens))
-
-
-def _sums(*shape: int) -> torch.Tensor:
-    """Return zeros for each thread's sums over tokens."""
-    return torch.zeros(torch.get_num_threads(), *shape)
-
-
-def _shared(sums: torch.Tensor, values: torch.Tensor) -> np.ndarray:
-    """Return the sums of as many threads as work on `values`."""
-    return _array(sums[:_threads(values)])
-
-
-def _threads(values: torch.Tensor) -> int:
-    return threads_for(values.numel(), torch.get_num_threads(), _THREAD_NUMBERS)
-
-
-def _array(values: torch.Tensor) -> np.ndarray:
-    return values.detach().numpy()

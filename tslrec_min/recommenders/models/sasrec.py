@@ -19,8 +19,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...configs import TrainConfig
-from ...llm.elementwise import for_kernels
-from ...runtime.validation import check_length
 from .backbone import Backbone
 from .ligr import LiGRBlock
 from .sequences import Packed
@@ -32,6 +30,8 @@ BLOCKS: dict[str, Callable[[int, int, float], nn.Module]] = {"prenorm": PreNormB
 class SASRec(Backbone):
     """Causal self-attention over item histories: every state predicts the next item."""
 
+    packable = True
+
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.transformer = Transformer(config, causal=True, block=BLOCKS[config.block])
@@ -40,12 +40,6 @@ class SASRec(Backbone):
         """Return the states of all positions; arguments as for `Backbone.forward`."""
         return self.transformer(F.embedding(items, item_table, padding_idx=0), lengths)
 
-    def packs(self, item_table: torch.Tensor) -> bool:
-        """Return whether `packed_states` is faster than `forward` for an item table, float [I+1, d]."""
-        return for_kernels(item_table, *self.parameters())
-
     def packed_states(self, items: torch.Tensor, lengths: np.ndarray, item_table: torch.Tensor) -> torch.Tensor:
         """Return the states of all items; arguments as for `Backbone.packed_states`."""
-        sequences = Packed(lengths)
-        check_length("items", items.numpy(), len(sequences.owners), "item of the histories")
-        return self.transformer.states(F.embedding(items, item_table, padding_idx=0), sequences)
+        return self.transformer.states(F.embedding(items, item_table, padding_idx=0), Packed(lengths, len(items)))

@@ -20,8 +20,10 @@ from torch.nn import functional as F
 from ...data.csr import owners
 from ...llm.attention import packed_self_attention
 from ...runtime.validation import as_int64, check_range
+from .causal_filter import causal_filter
 from .dropout import Dropout
-from .packed import add_feed_forward, add_linear, draws_of, drop, norm_linear
+from .packed import add, add_feed_forward, add_linear, drop, norm_linear
+from .packed_rows import Draws, draws_of
 
 
 class Sequences(ABC):
@@ -55,27 +57,50 @@ class Sequences(ABC):
         """Return linear(norm(states)), float [..., n], of states, float [..., d]."""
 
     @abstractmethod
-    def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout
-                   ) -> torch.Tensor:
-        """Return states + dropout(linear(inputs)), float [..., d].
+    def filter(self, states: torch.Tensor, low_pass: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Return low + keep * (states - low), float [..., d], where low is low_pass @ states in each sequence.
+
+        Args:
+            states: float [..., d].
+            low_pass: float [P, P], lower triangular, a function of the distance from the diagonal; no sequence is
+                longer than P. It gets no gradient.
+            keep: float [d].
+        """
+
+    @abstractmethod
+    def add(self, states: torch.Tensor, values: torch.Tensor, dropout: Dropout, norm: nn.LayerNorm | None = None
+            ) -> torch.Tensor:
+        """Return norm(states + dropout(values)), float [..., d].
+
+        Args:
+            states, values: float [..., d].
+            dropout: the layer.
+            norm: the layer after the sum; None: none.
+        """
+
+    @abstractmethod
+    def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout,
+                   norm: nn.LayerNorm | None = None) -> torch.Tensor:
+        """Return norm(states + dropout(linear(inputs))), float [..., d].
 
         Args:
             states: float [..., d].
             linear: from n to d features.
             inputs: float [..., n].
             dropout: the layer.
+            norm: the layer after the sum; None: none.
         """
 
     @abstractmethod
-    def add_feed_forward(self, states: torch.Tensor, norm: nn.LayerNorm, layers: nn.Sequential, dropout: Dropout
-                         ) -> torch.Tensor:
-        """Return states + dropout(layers(norm(states))), float [..., d].
+    def add_feed_forward(self, states: torch.Tensor, layers: nn.Sequential, dropout: Dropout, *,
+                         before: nn.LayerNorm | None = None, after: nn.LayerNorm | None = None) -> torch.Tensor:
+        """Return after(states + dropout(layers(before(states)))), float [..., d].
 
         Args:
             states: float [..., d].
-            norm: the layer before.
             layers: linear, GELU, linear.
             dropout: the layer.
+            before, after: LayerNorms; None: none.
         """
 
 
@@ -114,25 +139,49 @@ class Padded(Sequences):
         out: torch.Tensor = linear(norm(states))
         return out
 
-    def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout
-                   ) -> torch.Tensor:
-        """Return states + dropout(linear(inputs)); arguments as for `Sequences.add_linear`."""
-        return states + dropout(linear(inputs))
+    def filter(self, states: torch.Tensor, low_pass: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Return low + keep * (states - low); arguments as for `Sequences.filter`."""
+        length = states.shape[1]
+        low = low_pass[:length, :length] @ states  # padding is on the right, where it doesn't reach
+        return low + keep * (states - low)
 
-    def add_feed_forward(self, states: torch.Tensor, norm: nn.LayerNorm, layers: nn.Sequential, dropout: Dropout
-                         ) -> torch.Tensor:
-        """Return states + dropout(layers(norm(states))); arguments as for `Sequences.add_feed_forward`."""
-        return states + dropout(layers(norm(states)))
+    def add(self, states: torch.Tensor, values: torch.Tensor, dropout: Dropout, norm: nn.LayerNorm | None = None
+            ) -> torch.Tensor:
+        """Return norm(states + dropout(values)); arguments as for `Sequences.add`."""
+        total: torch.Tensor = states + dropout(values)
+        return total if norm is None else norm(total)
+
+    def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout,
+                   norm: nn.LayerNorm | None = None) -> torch.Tensor:
+        """Return norm(states + dropout(linear(inputs))); arguments as for `Sequences.add_linear`."""
+        return self.add(states, linear(inputs), dropout, norm)
+
+    def add_feed_forward(self, states: torch.Tensor, layers: nn.Sequential, dropout: Dropout, *,
+                         before: nn.LayerNorm | None = None, after: nn.LayerNorm | None = None) -> torch.Tensor:
+        """Return after(states + dropout(layers(before(states)))); arguments as for `Sequences.add_feed_forward`."""
+        return self.add(states, layers(states if before is None else before(states)), dropout, after)
 
 
 class Packed(Sequences):
-    """States [N, d] of float32 on a CPU, one sequence after the other; attention is causal."""
+    """States [N, d] of float32 on a CPU, one sequence after the other."""
 
-    def __init__(self, lengths: np.ndarray) -> None:
-        """Take the lengths of the sequences, int64 [B], at least 1."""
+    def __init__(self, lengths: np.ndarray, n_tokens: int, *, causal: bool = True) -> None:
+        """Take the lengths of the sequences.
+
+        Args:
+            lengths: int64 [B], at least 1.
+            n_tokens: N, their sum.
+            causal: whether attention sees only what comes before; else it sees the whole sequence.
+
+        Raises:
+            ValueError: the lengths are of other sequences.
+        """
+        self.causal = causal
         self.lengths = as_int64("lengths", lengths)
         check_range("lengths", self.lengths, 1, 2**31 - 1)
         self.owners = owners(lengths)
+        if len(self.owners) != n_tokens:
+            raise ValueError(f"lengths has the sum {len(self.owners)}; expected {n_tokens}, the number of items")
         """int64 [N], the sequence of each token."""
         self.positions = np.arange(len(self.owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         """int64 [N], its position in the sequence, from 0."""
@@ -144,25 +193,37 @@ class Packed(Sequences):
 
     def attend(self, query_key_value: torch.Tensor, heads: int) -> torch.Tensor:
         """Return the heads' weighted means; arguments as for `Sequences.attend`."""
-        return packed_self_attention(query_key_value.unflatten(1, (3, heads, -1)), self.lengths)
+        return packed_self_attention(query_key_value.unflatten(1, (3, heads, -1)), self.lengths, self.causal)
 
     def drop(self, dropout: Dropout, values: torch.Tensor) -> torch.Tensor:
         """Return dropout(values); arguments as for `Sequences.drop`."""
         if not dropout.training or not dropout.rate:
             return values
-        return drop(values, draws_of(dropout, self.owners, self.positions))
+        return drop(values, self._draws(dropout))
 
     def norm_linear(self, states: torch.Tensor, norm: nn.LayerNorm, linear: nn.Linear) -> torch.Tensor:
         """Return linear(norm(states)); arguments as for `Sequences.norm_linear`."""
         return norm_linear(states, norm, linear)
 
-    def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout
-                   ) -> torch.Tensor:
-        """Return states + dropout(linear(inputs)); arguments as for `Sequences.add_linear`."""
-        return add_linear(states, linear, inputs, draws_of(dropout, self.owners, self.positions))
+    def filter(self, states: torch.Tensor, low_pass: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Return low + keep * (states - low); arguments as for `Sequences.filter`."""
+        return causal_filter(states, low_pass[:, 0], keep, self.lengths)
 
-    def add_feed_forward(self, states: torch.Tensor, norm: nn.LayerNorm, layers: nn.Sequential, dropout: Dropout
-                         ) -> torch.Tensor:
-        """Return states + dropout(layers(norm(states))); arguments as for `Sequences.add_feed_forward`."""
+    def add(self, states: torch.Tensor, values: torch.Tensor, dropout: Dropout, norm: nn.LayerNorm | None = None
+            ) -> torch.Tensor:
+        """Return norm(states + dropout(values)); arguments as for `Sequences.add`."""
+        return add(states, values, self._draws(dropout), norm)
+
+    def add_linear(self, states: torch.Tensor, linear: nn.Linear, inputs: torch.Tensor, dropout: Dropout,
+                   norm: nn.LayerNorm | None = None) -> torch.Tensor:
+        """Return norm(states + dropout(linear(inputs))); arguments as for `Sequences.add_linear`."""
+        return add_linear(states, linear, inputs, self._draws(dropout), norm)
+
+    def add_feed_forward(self, states: torch.Tensor, layers: nn.Sequential, dropout: Dropout, *,
+                         before: nn.LayerNorm | None = None, after: nn.LayerNorm | None = None) -> torch.Tensor:
+        """Return after(states + dropout(layers(before(states)))); arguments as for `Sequences.add_feed_forward`."""
         first, second = cast(nn.Linear, layers[0]), cast(nn.Linear, layers[2])
-        return add_feed_forward(states, norm, first, second, draws_of(dropout, self.owners, self.positions))
+        return add_feed_forward(states, first, second, self._draws(dropout), before, after)
+
+    def _draws(self, dropout: Dropout) -> Draws:
+        return draws_of(dropout, self.owners, self.positions)

@@ -50,7 +50,8 @@ class PreNormBlock(nn.Module):
         query_key_value = sequences.norm_linear(states, self.attention_norm, self.query_key_value)
         attended = sequences.attend(query_key_value, self.heads)
         states = sequences.add_linear(states, self.attention_output, attended, self.attention_dropout)
-        return sequences.add_feed_forward(states, self.feed_forward_norm, self.feed_forward, self.feed_forward_dropout)
+        return sequences.add_feed_forward(states, self.feed_forward, self.feed_forward_dropout,
+                                          before=self.feed_forward_norm)
 
 
 class Transformer(nn.Module):
