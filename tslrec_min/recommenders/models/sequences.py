@@ -180,9 +180,9 @@ class Packed(Sequences):
         self.lengths = as_int64("lengths", lengths)
         check_range("lengths", self.lengths, 1, 2**31 - 1)
         self.owners = owners(lengths)
+        """int64 [N], the sequence of each token."""
         if len(self.owners) != n_tokens:
             raise ValueError(f"lengths has the sum {len(self.owners)}; expected {n_tokens}, the number of items")
-        """int64 [N], the sequence of each token."""
         self.positions = np.arange(len(self.owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         """int64 [N], its position in the sequence, from 0."""
 
