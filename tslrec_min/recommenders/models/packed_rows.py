@@ -76,7 +76,12 @@ def dropped(values: torch.Tensor, draws: Draws) -> torch.Tensor:
 
 
 def gelu(values: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Return GELU(values + bias), float32 [N, F], of contiguous values [N, F] and a bias [F]."""
+    """Return GELU(values + bias), float32 [N, F].
+
+    Args:
+        values: float32 [N, F], contiguous.
+        bias: float32 [F].
+    """
     out = torch.empty_like(values)
     _packed.gelu(as_array(values), as_array(bias), as_array(out), _threads(values))
     return out
