@@ -87,7 +87,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         before |= {"pretrain": lambda path: pretrain(dataset, path, _fitting(settings["pretrain"], dataset), **compute),
                    "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
                    "embed": lambda path: embed_tuned(dataset, tuned, path, of_decoders, **compute)}
-    with sole_run(out), progress(None, "", "expected second") as bar:
+    with sole_run(out), progress(None, "", "expected second", rate=False) as bar:
         runner = Runner(out, bar, len(before) + plan.count + 1)
         runner("dataset", before.pop("dataset"))
         work = Work.of(dataset, compute["device"])

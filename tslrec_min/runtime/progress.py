@@ -60,8 +60,8 @@ def verbosity() -> str:
     return _handler.verbosity
 
 
-def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave: bool = True, shown: bool = True
-             ) -> tqdm | ProgressLines:
+def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave: bool = True, shown: bool = True,
+             rate: bool = True) -> tqdm | ProgressLines:
     """Return a progress bar, or lines of progress if standard error is no terminal.
 
     Args:
@@ -71,13 +71,15 @@ def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave
         initial: number of units that were done before.
         leave: whether the bar stays on the terminal at the end.
         shown: whether anything is shown.
+        rate: whether a bar shows the units done, and how many a second.
     """
     hidden = not shown or _handler.verbosity == "quiet" or not _logs()
     if not hidden and not (sys.stderr and sys.stderr.isatty()):
         return ProgressLines(total, text, unit, initial, note)
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=text, unit=unit, initial=initial, leave=leave, disable=hidden)
+    return tqdm(total=total, desc=text, unit=unit, initial=initial, leave=leave, disable=hidden,
+                bar_format=None if rate else "{l_bar}{bar}| {elapsed} so far, about {remaining} left")
 
 
 def note(text: str) -> None:
