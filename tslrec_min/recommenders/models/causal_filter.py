@@ -16,12 +16,13 @@ from torch.autograd.function import once_differentiable
 
 from ...llm.elementwise import as_array, check_shape
 from ...runtime.validation import Int64Array, check_range, threads_for
-from . import _causal_filter
+from ._causal_filter import PADDING, causal_filter_gradient, instruction_sets, workspace_size
+from ._causal_filter import causal_filter as filter_rows
 
 _THREAD_PRODUCTS = 1 << 21
 """Products per thread, a tenth of a millisecond's work; fewer are not worth waking a thread."""
 
-_ISA = len(_causal_filter.instruction_sets()) - 1
+_ISA = len(instruction_sets()) - 1
 """The kernel's instruction set, an index of instruction_sets(): the fastest that this CPU has."""
 
 
@@ -49,10 +50,9 @@ class _CausalFilter(torch.autograd.Function):
     def forward(ctx, states, weights, keep, lengths):  # type: ignore[no-untyped-def] # torch fixes the signature
         states, keep, out = states.contiguous(), keep.contiguous(), torch.empty(states.shape)
         if states.numel():
-            padded = np.pad(as_array(weights), _causal_filter.PADDING)
+            padded = np.pad(as_array(weights), PADDING)
             ctx.arguments = padded, as_array(keep), np.cumsum(lengths) - lengths, lengths
-            _causal_filter.causal_filter(as_array(states), *ctx.arguments, as_array(out), _workspace(states, lengths),
-                                         _ISA)
+            filter_rows(as_array(states), *ctx.arguments, as_array(out), _workspace(states, lengths), _ISA)
         ctx.save_for_backward(states, keep)
         return out
 
@@ -64,8 +64,8 @@ class _CausalFilter(torch.autograd.Function):
             return gradient, None, torch.zeros_like(keep), None
         lengths, d_states = ctx.arguments[-1], torch.empty_like(states)
         d_keep = states.new_empty(len(lengths), states.shape[1])
-        _causal_filter.causal_filter_gradient(as_array(gradient.contiguous()), as_array(states), *ctx.arguments,
-                                              as_array(d_states), as_array(d_keep), _workspace(states, lengths), _ISA)
+        causal_filter_gradient(as_array(gradient.contiguous()), as_array(states), *ctx.arguments, as_array(d_states),
+                               as_array(d_keep), _workspace(states, lengths), _ISA)
         return d_states, None, d_keep.sum(0), None
 
 
@@ -73,4 +73,4 @@ def _workspace(states: torch.Tensor, lengths: Int64Array) -> np.ndarray:
     """Return the kernel's work space: float32 [threads, numbers]."""
     longest, width = int(lengths.max()), states.shape[1]
     threads = threads_for(int((lengths * lengths).sum()) * width // 2, torch.get_num_threads(), _THREAD_PRODUCTS)
-    return np.empty((threads, _causal_filter.workspace_size(_ISA, longest, width)), np.float32)
+    return np.empty((threads, workspace_size(_ISA, longest, width)), np.float32)

@@ -20,7 +20,10 @@ from torch import nn
 
 from ...llm.elementwise import as_array
 from ...runtime.validation import threads_for
-from . import _packed
+from ._packed import drop as drop_values
+from ._packed import drop_add, drop_gradient, layer_norm, layer_norm_gradient
+from ._packed import gelu as gelu_values
+from ._packed import gelu_gradient as gelu_values_gradient
 from .dropout import Dropout
 
 _THREAD_NUMBERS = 1 << 15
@@ -71,7 +74,7 @@ def draws_of(dropout: Dropout, owners: np.ndarray, positions: np.ndarray) -> Dra
 def dropped(values: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Return `values`, float32 [N, n], with elements dropped."""
     values, out = values.contiguous(), torch.empty(values.shape)
-    _packed.drop(as_array(values), as_array(out), *draws.of(slice(None)), _threads(values))
+    drop_values(as_array(values), as_array(out), *draws.of(slice(None)), _threads(values))
     return out
 
 
@@ -83,7 +86,7 @@ def gelu(values: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         bias: float32 [F].
     """
     out = torch.empty_like(values)
-    _packed.gelu(as_array(values), as_array(bias), as_array(out), _threads(values))
+    gelu_values(as_array(values), as_array(bias), as_array(out), _threads(values))
     return out
 
 
@@ -96,7 +99,7 @@ def gelu_gradient(gradient: torch.Tensor, values: torch.Tensor, bias: torch.Tens
         sums: float32 [threads, F] of `sums_of`, to which the gradient by the bias is added.
     """
     out = torch.empty_like(values)
-    _packed.gelu_gradient(as_array(gradient), as_array(values), as_array(bias), as_array(out), _shared(sums, values))
+    gelu_values_gradient(as_array(gradient), as_array(values), as_array(bias), as_array(out), _shared(sums, values))
     return out
 
 
@@ -117,8 +120,8 @@ class Norm:
         """Return the output for a slice of tokens, float32 [n, D], in `out` if it is given."""
         states = self.states[part]
         out = torch.empty_like(states) if out is None else out
-        _packed.layer_norm(as_array(states), as_array(self.weight), as_array(self.bias), self.eps, as_array(out),
-                           as_array(self.statistics[part]), _threads(states))
+        layer_norm(as_array(states), as_array(self.weight), as_array(self.bias), self.eps, as_array(out),
+                   as_array(self.statistics[part]), _threads(states))
         return out
 
     def backward(self, part: slice, gradient: torch.Tensor, past: torch.Tensor | None = None) -> None:
@@ -130,9 +133,9 @@ class Norm:
             past: float32 [n, D], the gradient by the states that doesn't pass through the norm; None: zeros.
         """
         past = torch.zeros_like(gradient) if past is None else past
-        _packed.layer_norm_gradient(as_array(gradient), as_array(self.states[part]), as_array(self.weight),
-                                    as_array(self.statistics[part]), as_array(past), as_array(self.d_states[part]),
-                                    _shared(self.sums, gradient))
+        layer_norm_gradient(as_array(gradient), as_array(self.states[part]), as_array(self.weight),
+                            as_array(self.statistics[part]), as_array(past), as_array(self.d_states[part]),
+                            _shared(self.sums, gradient))
 
     def gradients(self) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients by the states and by the parts."""
@@ -190,8 +193,8 @@ class Sum:
             out: float32 [N, D].
         """
         sums = out if self.norm is None else self.norm.states
-        _packed.drop_add(as_array(values), as_array(self.bias), as_array(states[part]), as_array(sums[part]),
-                         *self.draws.of(part), _threads(values))
+        drop_add(as_array(values), as_array(self.bias), as_array(states[part]), as_array(sums[part]),
+                 *self.draws.of(part), _threads(values))
         if self.norm is not None:
             self.norm.forward(part, out[part])
 
@@ -206,8 +209,8 @@ class Sum:
         if self.norm is not None:
             self.norm.backward(part, self.gradient[part])
         d_values = torch.empty_like(self.d_states[part])
-        _packed.drop_gradient(as_array(self.d_states[part]), as_array(d_values), *self.draws.of(part),
-                              _shared(self.bias_sums, d_values))
+        drop_gradient(as_array(self.d_states[part]), as_array(d_values), *self.draws.of(part),
+                      _shared(self.bias_sums, d_values))
         return d_values
 
     def gradients(self) -> tuple[torch.Tensor | None, ...]:
