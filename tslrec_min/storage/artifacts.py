@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TslrecError, missing_path
+from ..runtime.background import begun
 from ..runtime.measuring import peak_memory_mib, start_measuring
 from ..runtime.progress import step
 from .atomic import REPLACED, alone_in, remove_leftovers, sync, temporary_beside
@@ -198,7 +199,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
 
     Args:
         path: the artifact's folder; parent folders are created.
-        recipe: recorded in its config.json.
+        recipe: recorded in its config.json when the block ends, with the inputs that it has then.
         overwrite: replace an existing artifact of the same kind.
         keep: false discards the folder, in the processes of a run that do not write.
         started: what `start_measuring` returned, if the work began earlier.
@@ -222,9 +223,11 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
             until_written.enter_context(alone_in(temporary))
         started = start_measuring() if started is None else started
         yield temporary
+        files = [file for file in temporary.rglob("*") if file.is_file()]
+        synced = begun(lambda: [sync(file) for file in files])  # the disk takes longer than the hashes
         _write_record(temporary, recipe, started)
-        for file in filter(Path.is_file, temporary.rglob("*")):
-            sync(file)
+        synced()
+        sync(temporary / "config.json")
         sync(temporary)
         _replace(temporary, path, recipe.kind, overwrite=overwrite)
         step(f"wrote {path}")
