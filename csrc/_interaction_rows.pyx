@@ -12,7 +12,7 @@ cdef extern from "interaction_rows.h" nogil:
         const int32_t* items
         const int64_t *indptr
         const int64_t *ends
-        Py_ssize_t n_users, n_parts
+        Py_ssize_t n_users, n_items, n_parts
 
     ctypedef struct row_columns:
         int32_t* users
@@ -69,7 +69,7 @@ def repeated(const int32_t[::1] users, const int32_t[::1] items, const int64_t[:
 
 def core(const int64_t[::1] indptr, const int32_t[::1] items, int64_t k, int64_t[::1] user_counts,
          int64_t[::1] item_counts, uint8_t[::1] kept):
-    """Clear `kept` of users and items with fewer than k rows until there are none; at least one row, with its counts."""
+    """Clear `kept` of users and items with fewer than k rows until there are none; at least one row. Counts are 0."""
     cdef row_columns rows = columns_of(None, items, None, indptr)
     with nogil:
         rows_of_core(&rows, k, &user_counts[0], &item_counts[0], &kept[0])
@@ -80,11 +80,8 @@ def taken(const int64_t[::1] indptr, const int32_t[::1] items, const int64_t[::1
           int64_t[::1] keys_out, int threads):
     """Write the kept rows of users, in their order, with numbers for items; at least one row, and keys may be None."""
     cdef row_columns rows = columns_of(None, items, keys, indptr), to = columns_of(None, items_out, keys_out, indptr_out)
-    cdef const uint8_t* mask = NULL
-    if kept is not None:
-        mask = &kept[0]
     with nogil:
-        rows_taken(&rows, mask, &users[0], &numbers[0], &to, threads)
+        rows_taken(&rows, &kept[0], &users[0], &numbers[0], &to, threads)
 
 
 def lines_of_split(const uint8_t[::1] user_text, const int64_t[::1] user_offsets, const uint8_t[::1] item_text,
@@ -99,6 +96,7 @@ def lines_of_split(const uint8_t[::1] user_text, const int64_t[::1] user_offsets
     names.user_text, names.user_offsets = &user_text[0], &user_offsets[0]
     names.item_text, names.item_offsets = &item_text[0], &item_offsets[0]
     names.items, names.indptr, names.ends = &items[0], &indptr[0], &ends[0, 0]
+    names.n_items = item_offsets.shape[0] - 1
     names.n_users, names.n_parts = ends.shape[0], ends.shape[1]
     with nogil:
         first = split_lines(&names, first, &out[0], out.shape[0], &written)

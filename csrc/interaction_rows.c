@@ -89,41 +89,35 @@ static int fill_buckets(const row_columns *from, row_buckets *buckets, int threa
     return 0;
 }
 
-/* Sort the rows of a bucket; -1 without memory. */
-static int sort_bucket(const row_buckets *buckets, int bucket, const row_columns *to)
+/* Sort the rows of a bucket; `spare` has room for twice as many rows, and `places` for the number of users. */
+static void sort_bucket(const row_buckets *buckets, int bucket, const row_columns *to, keyed_row *spare,
+                        ptrdiff_t *places)
 {
     const ptrdiff_t start = buckets->starts[bucket], n = buckets->starts[bucket + 1] - start;
     const keyed_row *rows = buckets->rows + start;
     const ptrdiff_t first = (ptrdiff_t)bucket << buckets->shift, end = first + ((ptrdiff_t)1 << buckets->shift);
     const ptrdiff_t n_users = (end < to->n_users ? end : to->n_users) - first;
-    if (n_users <= 0)
-        return 0;
-    ptrdiff_t *places = calloc((size_t)n_users + 1, sizeof *places), place = 0;
-    keyed_row *sorted = malloc((size_t)(2 * n + 1) * sizeof *sorted);
-    const int failed = !places || !sorted;
-    if (!failed) {
-        for (ptrdiff_t row = 0; row < n; row++)
-            places[rows[row].user - first]++;
-        for (ptrdiff_t user = 0; user < n_users; user++) {
-            const ptrdiff_t count = places[user];
-            places[user] = place;
-            place += count;
-            to->indptr[first + user + 1] = start + place;
-        }
-        for (ptrdiff_t row = 0; row < n; row++)
-            sorted[places[rows[row].user - first]++] = rows[row];
-        for (ptrdiff_t user = 0, begin = 0; user < n_users; begin = places[user++])
-            sort_rows(sorted + begin, sorted + n, places[user] - begin);
-        for (ptrdiff_t row = 0; row < n; row++) {
-            to->users[start + row] = sorted[row].user;
-            to->items[start + row] = sorted[row].item;
-            if (to->keys)
-                to->keys[start + row] = sorted[row].key;
-        }
+    ptrdiff_t place = 0;
+    for (ptrdiff_t user = 0; user < n_users; user++)
+        places[user] = 0;
+    for (ptrdiff_t row = 0; row < n; row++)
+        places[rows[row].user - first]++;
+    for (ptrdiff_t user = 0; user < n_users; user++) {
+        const ptrdiff_t count = places[user];
+        places[user] = place;
+        place += count;
+        to->indptr[first + user + 1] = start + place;
     }
-    free(places);
-    free(sorted);
-    return failed;
+    for (ptrdiff_t row = 0; row < n; row++)
+        spare[places[rows[row].user - first]++] = rows[row];
+    for (ptrdiff_t user = 0, begin = 0; user < n_users; begin = places[user++])
+        sort_rows(spare + begin, spare + n, places[user] - begin);
+    for (ptrdiff_t row = 0; row < n; row++) {
+        to->users[start + row] = spare[row].user;
+        to->items[start + row] = spare[row].item;
+        if (to->keys)
+            to->keys[start + row] = spare[row].key;
+    }
 }
 
 int rows_by_user(const row_columns *from, const row_columns *to, void *room, int threads)
@@ -134,10 +128,23 @@ int rows_by_user(const row_columns *from, const row_columns *to, void *room, int
         buckets.shift++;
     if (fill_buckets(from, &buckets, threads))
         return -1;
-    to->indptr[0] = 0;
-    #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(| : failed)
+    ptrdiff_t largest = 0;
     for (int bucket = 0; bucket < MOST_BUCKETS; bucket++)
-        failed |= sort_bucket(&buckets, bucket, to);
+        if (buckets.starts[bucket + 1] - buckets.starts[bucket] > largest)
+            largest = buckets.starts[bucket + 1] - buckets.starts[bucket];
+    to->indptr[0] = 0;
+    #pragma omp parallel num_threads(threads) reduction(| : failed)
+    {
+        keyed_row *spare = malloc((size_t)(2 * largest + 1) * sizeof *spare);
+        ptrdiff_t *places = malloc(sizeof *places << buckets.shift);
+        failed |= !spare || !places;
+        #pragma omp for schedule(dynamic)
+        for (int bucket = 0; bucket < MOST_BUCKETS; bucket++)
+            if (!failed)
+                sort_bucket(&buckets, bucket, to, spare, places);
+        free(spare);
+        free(places);
+    }
     return failed ? -1 : 0;
 }
 
@@ -167,6 +174,11 @@ ptrdiff_t rows_repeated(const row_columns *rows, ptrdiff_t n_items, uint8_t *rep
 
 void rows_of_core(const row_columns *rows, int64_t k, int64_t *user_counts, int64_t *item_counts, uint8_t *kept)
 {
+    for (ptrdiff_t user = 0; user < rows->n_users; user++)
+        for (int64_t row = rows->indptr[user]; row < rows->indptr[user + 1]; row++) {
+            user_counts[user] += kept[row];
+            item_counts[rows->items[row]] += kept[row];
+        }
     for (int changed = 1; changed;) {
         changed = 0;
         for (ptrdiff_t user = 0; user < rows->n_users; user++) {
@@ -191,7 +203,7 @@ void rows_taken(const row_columns *from, const uint8_t *kept, const int64_t *use
     for (ptrdiff_t user = 0; user < to->n_users; user++) {
         int64_t place = to->indptr[user];
         for (int64_t row = from->indptr[users[user]]; row < from->indptr[users[user] + 1]; row++)
-            if (!kept || kept[row]) {
+            if (kept[row]) {
                 to->items[place] = numbers[from->items[row]];
                 if (to->keys)
                     to->keys[place] = from->keys[row];
@@ -200,10 +212,16 @@ void rows_taken(const row_columns *from, const uint8_t *kept, const int64_t *use
     }
 }
 
-static inline ptrdiff_t copy_name(const uint8_t *text, const int64_t *offsets, int64_t name, uint8_t *out)
+#define SHORT_NAME 16 /* bytes, copied whatever the length, for no call of memcpy */
+
+/* Copy a name, and perhaps what follows it, as far as the text of all names reaches. */
+static inline ptrdiff_t copy_name(const uint8_t *text, const int64_t *offsets, int64_t n, int64_t name, uint8_t *out)
 {
-    const int64_t length = offsets[name + 1] - offsets[name];
-    memcpy(out, text + offsets[name], (size_t)length);
+    const int64_t start = offsets[name], length = offsets[name + 1] - start;
+    if (length <= SHORT_NAME && start + SHORT_NAME <= offsets[n])
+        memcpy(out, text + start, SHORT_NAME);
+    else
+        memcpy(out, text + start, (size_t)length);
     return length;
 }
 
@@ -214,18 +232,19 @@ ptrdiff_t split_lines(const split_names *names, ptrdiff_t first, uint8_t *out, p
         const int32_t *items = names->items + names->indptr[user];
         const int64_t *ends = names->ends + user * names->n_parts;
         const int64_t count = names->indptr[user + 1] - names->indptr[user];
-        int64_t needed = names->user_offsets[user + 1] - names->user_offsets[user] + names->n_parts + 1 + count;
+        int64_t needed = names->user_offsets[user + 1] - names->user_offsets[user] + names->n_parts + 1 + count
+            + SHORT_NAME;
         for (int64_t item = 0; item < count; item++)
             needed += names->item_offsets[items[item]] - names->item_offsets[items[item] - 1];
         if (needed > room - place)
             break;
-        place += copy_name(names->user_text, names->user_offsets, user, out + place);
+        place += copy_name(names->user_text, names->user_offsets, names->n_users, user, out + place);
         for (int64_t part = 0, item = 0; part < names->n_parts; part++) {
             out[place++] = '\t';
             for (const int64_t start = item; item < ends[part]; item++) {
                 if (item > start)
                     out[place++] = ' ';
-                place += copy_name(names->item_text, names->item_offsets, items[item] - 1, out + place);
+                place += copy_name(names->item_text, names->item_offsets, names->n_items, items[item] - 1, out + place);
             }
         }
         out[place++] = '\n';

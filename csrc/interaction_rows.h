@@ -22,10 +22,10 @@ int rows_by_user(const row_columns *from, const row_columns *to, void *room, int
 ptrdiff_t rows_repeated(const row_columns *rows, ptrdiff_t n_items, uint8_t *repeated);
 
 /* Clear kept[row] of users and items with fewer than k rows, until none is left. Rows are those of rows_by_user; the
- * counts are those of all kept rows, before and after. */
+ * counts are 0, and then those of what is left. */
 void rows_of_core(const row_columns *rows, int64_t k, int64_t *user_counts, int64_t *item_counts, uint8_t *kept);
 
-/* Write the kept rows (NULL: all) of these users, [to->n_users], one after the other from the places in to->indptr on:
+/* Write the kept rows of these users, [to->n_users], one after the other from the places in to->indptr on:
  * the numbers of their items, and keys. */
 void rows_taken(const row_columns *from, const uint8_t *kept, const int64_t *users, const int32_t *numbers,
                 const row_columns *to, int threads);
@@ -36,7 +36,7 @@ typedef struct {
     const int32_t *items; /* from 1 */
     const int64_t *indptr; /* [n_users + 1] */
     const int64_t *ends; /* [n_users, n_parts], where the parts of a history end */
-    ptrdiff_t n_users, n_parts;
+    ptrdiff_t n_users, n_items, n_parts;
 } split_names;
 
 /* Write lines "user TAB item item TAB item ... LF" of users from `first` on while they fit into `room` bytes; returns the

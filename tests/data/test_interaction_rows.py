@@ -110,9 +110,10 @@ def test_rows_are_taken_in_the_order_of_users(rows: list[tuple[int, int, int, fl
     codes, items, times = columns(rows, fractions)
     ordered = rows_by_user(codes, items, times if timed else None, 5)
     kept = ordered.items != 1 if some else np.ones(len(rows), bool)
-    indptr, found, found_times = taken(ordered, kept, np.array(users), np.array(numbers, np.int32))
+    counts = np.bincount(ordered.users[kept], minlength=5)
+    indptr, found, found_times = taken(ordered, kept, counts, np.array(users), np.array(numbers, np.int32))
     chosen = np.concatenate([np.flatnonzero((ordered.users == user) & kept) for user in users])
-    assert indptr.tolist() == offsets([int(((ordered.users == user) & kept).sum()) for user in users]).tolist()
+    assert indptr.tolist() == offsets(counts[users]).tolist()
     assert found.tolist() == np.array(numbers)[ordered.items[chosen]].tolist()
     if ordered.times is not None:
         assert found_times is not None and found_times.tolist() == ordered.times[chosen].tolist()
@@ -149,4 +150,6 @@ def test_what_would_reach_beyond_the_arrays(items: list[int], ends: list[list[in
         with pytest.raises(ValueError, match=r"\[0\] is .*; expected 0"):
             rows_by_user(np.array(users), np.array(codes), None, 2)
     with pytest.raises(ValueError, match=r"items\[0\] is 0"):
-        taken(rows_by_user(one, one, None, 1), np.ones(1, bool), np.zeros(1, np.int64), np.empty(0, np.int32))
+        taken(rows_by_user(one, one, None, 1), np.ones(1, bool), *np.array([[1], [0]]), np.empty(0, np.int32))
+    with pytest.raises(ValueError, match=r"items\[0\] is 0"):
+        k_core_of(rows_by_user(one, one, None, 1), np.ones(1, bool), 1, 0)

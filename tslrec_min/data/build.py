@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import TslrecError
+from .csr import offsets
 from .dataset import Dataset
 from .histories import Histories
 from .interaction_rows import UserRows, k_core_of, taken
@@ -48,9 +49,9 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
                           f"{bad or 'none'}; check the file and these options")
     cuts = None if shares is None else temporal_cuts(raw.times, *shares)
     rows = raw.by_user()
-    kept, used_users, used_items = _kept(rows, k_core, cuts, len(raw.item_ids))
-    user_ids, users = _ids_in_order(raw.user_ids, used_users)
-    item_ids, items = _ids_in_order(raw.item_ids, used_items)
+    kept, of_user, of_item = _kept(rows, k_core, cuts, len(raw.item_ids))
+    user_ids, users = _ids_in_order(raw.user_ids, of_user)
+    item_ids, items = _ids_in_order(raw.item_ids, of_item)
     unknown = [item for item in item_ids if item not in texts.titles]
     if unknown and not blank_titles:
         both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: use the same"
@@ -59,7 +60,7 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
                           f"{both}")
     numbers = np.zeros(len(raw.item_ids), np.int32)
     numbers[items] = np.arange(1, len(items) + 1)
-    indptr, histories, times = taken(rows, kept, users, numbers)
+    indptr, histories, times = taken(rows, kept, of_user, users, numbers)
     return Dataset(Histories(indptr, histories), user_ids, item_ids,
                    [texts.titles.get(item, "") for item in item_ids], times,
                    {name: [of_item.get(item, "") for item in item_ids] for name, of_item in texts.fields.items()},
@@ -89,13 +90,13 @@ def temporal_cuts(times: np.ndarray | None, validation_share: float, test_share:
 
 def _kept(rows: UserRows, k_core: int, cuts: tuple[float, float] | None, n_items: int
           ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which interactions stay, bool [N], users, bool [U], and items, bool [I].
+    """Return which interactions stay, bool [N], those of users and items in the k-core (of the training period).
 
-    They are those of users and items in the k-core (of the training period).
+    Also return how many stay of every user, int64 [U], and of every item (in the training period), int64 [I].
     """
     early = np.ones(len(rows.users), bool) if cuts is None or rows.times is None else rows.times < cuts[0]
     kept = early.copy()
-    has_user, has_item = (counts > 0 for counts in k_core_of(rows, kept, k_core, n_items))
+    of_user, of_item = k_core_of(rows, kept, k_core, n_items)
     if not kept.any():
         count, n_users, n_items = (len(np.unique(codes[early])) for codes in (np.arange(len(early)), rows.users,
                                                                               rows.items))
@@ -103,13 +104,14 @@ def _kept(rows: UserRows, k_core: int, cuts: tuple[float, float] | None, n_items
         raise TslrecError(f"no interaction is left after the {k_core}-core of {n_users} users, {n_items} items and "
                           f"{count} interactions{each}; lower --k-core")
     if cuts is not None:
-        kept = np.repeat(has_user, np.diff(rows.indptr)) & has_item[rows.items]
-    return kept, has_user, has_item
+        kept = np.repeat(of_user > 0, np.diff(rows.indptr)) & (of_item > 0)[rows.items]
+        of_user = np.diff(offsets(kept)[rows.indptr])
+    return kept, of_user, of_item
 
 
-def _ids_in_order(ids: Sequence[str], in_use: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the ids in use, bool [n], numeric ones first and by value, and their codes, int64."""
-    codes = np.flatnonzero(in_use)
+def _ids_in_order(ids: Sequence[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return the ids in use, given the counts of all, [n]: numeric ones first and by value; and their codes, int64."""
+    codes = np.flatnonzero(counts)
     codes = codes[_order_of_ids([ids[code] for code in codes.tolist()])]
     return [ids[code] for code in codes.tolist()], codes
 

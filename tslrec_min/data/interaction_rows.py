@@ -58,12 +58,15 @@ def rows_by_user(users: np.ndarray, items: np.ndarray, times: np.ndarray | None,
     """
     users, items, count = _codes("users", users, n_users), _codes("items", items), len(users)
     keys = None if times is None else _keys(times)
-    indptr, by_user = np.zeros(n_users + 1, np.int64), np.empty((2, count), np.int32)
+    indptr = np.zeros(n_users + 1, np.int64)
+    users_out, items_out = np.empty((2, count), np.int32)
     ordered = None if keys is None else np.empty(count, np.int64)
     if count:
         room = np.empty((count, 2), np.int64)
-        _interaction_rows.by_user(users, items, keys, *by_user, ordered, indptr, room, threads_for_rows(count))
-    return UserRows(indptr, *by_user, times if times is None or ordered is None else _times(ordered, times.dtype))
+        _interaction_rows.by_user(users, items, keys, users_out, items_out, ordered, indptr, room,
+                                  threads_for_rows(count))
+    times = times if times is None or ordered is None else _times(ordered, times.dtype)
+    return UserRows(indptr, users_out, items_out, times)
 
 
 def repeated_rows(rows: UserRows) -> np.ndarray:
@@ -87,36 +90,34 @@ def k_core_of(rows: UserRows, kept: np.ndarray, k: int, n_items: int) -> tuple[I
     Returns:
         The numbers of rows that are left of every user, int64 [U], and item, int64 [I].
     """
-    everything = bool(kept.all())
-    user_counts = np.diff(rows.indptr if everything else offsets(kept)[rows.indptr])
-    item_counts = np.bincount(rows.items if everything else rows.items[kept], minlength=n_items)
+    user_counts, item_counts = np.zeros(len(rows.indptr) - 1, np.int64), np.zeros(n_items, np.int64)
     if len(rows.items):
+        check_range("items", rows.items, 0, n_items - 1)
         _interaction_rows.core(rows.indptr, rows.items, k, user_counts, item_counts, kept.view(np.uint8))
     return user_counts, item_counts
 
 
-def taken(rows: UserRows, kept: np.ndarray, users: np.ndarray, numbers: np.ndarray
+def taken(rows: UserRows, kept: np.ndarray, counts: np.ndarray, users: np.ndarray, numbers: np.ndarray
           ) -> tuple[Int64Array, np.ndarray, np.ndarray | None]:
     """Return the kept rows of some users, in the order of these users.
 
     Args:
         rows: of all users.
         kept: bool [N].
-        users: int64 [V], different users, who have all kept rows.
+        counts: int64 [U], the numbers of kept rows of every user.
+        users: int64 [V].
         numbers: int32 [I], new numbers of items.
 
     Returns:
         Where the rows of each user begin, int64 [V + 1], the items' numbers, int32 [M], and the times, [M], or None.
     """
-    mask = None if kept.all() else kept
-    lengths = np.diff(rows.indptr if mask is None else offsets(mask)[rows.indptr])[users]
-    indptr, times = offsets(lengths), rows.times
+    indptr, times = offsets(counts[users]), rows.times
     count = int(indptr[-1])
     items, ordered = np.empty(count, np.int32), None if times is None else np.empty(count, times.dtype)
     if count:
         check_range("items", rows.items, 0, len(numbers) - 1)
         _interaction_rows.taken(rows.indptr, rows.items, None if times is None else times.view(np.int64),
-                                None if mask is None else mask.view(np.uint8), users, numbers, indptr, items,
+                                kept.view(np.uint8), users, numbers, indptr, items,
                                 None if ordered is None else ordered.view(np.int64), threads_for_rows(count))
     return indptr, items, ordered
 

@@ -121,7 +121,10 @@ def _read(source: Source, config: PrepareConfig) -> tuple[RawInteractions, RawIt
     step(f"reading {source.items}" if source.items else "no file of titles")
     if source.items is None:
         return raw, RawItems(fields={name: {} for name in item_field_names(config)})
-    return raw, collect_items(open_rows(source.items, config, items=True), config, wanted=set(raw.item_ids))
+    ordered = begun(raw.by_user)
+    texts = collect_items(open_rows(source.items, config, items=True), config, wanted=set(raw.item_ids))
+    raw.ordered = ordered()
+    return raw, texts
 
 
 def _hash_of(raw: RawInteractions) -> str:

@@ -17,8 +17,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -224,13 +225,18 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
         started = start_measuring() if started is None else started
         yield temporary
         files = [file for file in temporary.rglob("*") if file.is_file()]
-        synced = begun(lambda: [sync(file) for file in files])  # the disk takes longer than the hashes
+        synced = begun(partial(_sync_all, files))  # the disk takes longer than the hashes
         _write_record(temporary, recipe, started)
         synced()
         sync(temporary / "config.json")
         sync(temporary)
         _replace(temporary, path, recipe.kind, overwrite=overwrite)
         step(f"wrote {path}")
+
+
+def _sync_all(files: Iterable[Path]) -> None:
+    for file in files:
+        sync(file)
 
 
 def _write_record(folder: Path, recipe: Recipe, started: float) -> None:

@@ -60,7 +60,7 @@ def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] |
     return raw
 
 
-def _take_all(raw: RawItems, names: Sequence[str], columns: Sequence[Sequence[str]], wanted: Container[str] | None
+def _take_all(raw: RawItems, names: Sequence[str], columns: Sequence[list[str]], wanted: Container[str] | None
               ) -> bool:
     """Take many items, as `_take_item` does, if all are new; return whether they are. The first column has the ids."""
     items, *texts = columns
