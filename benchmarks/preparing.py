@@ -28,10 +28,11 @@ LIMIT_GIB = 2.0
 _ROWS_OF_USER, _ITEMS, _BLOCK = {"texts": 25, "integers": 154}, 100_000, 500_000
 _COLUMNS = ["user_id", "item_id", "timestamp"]
 _FORMS = {"texts": ("A{:013d}", "B{:09d}"), "integers": ("{}", "{}")}
-_PARTS = {"sha256_of_file": "hashes of files", "read_interactions": "read and parse", "collect_items": "titles",
-          "without_duplicates": "duplicates", "_kept": "k-core", "_renumbered": "order of ids",
-          "rows_by_time": "order of rows", "statistics": "statistics and the split's hash", "save": "write"}
-"""Function -> what it does; none of them calls another, except that all of the artifact's files are hashed."""
+_PARTS = {"sha256_of_file": "hashes of the artifact", "read_interactions": "read and parse", "collect_items": "titles",
+          "without_duplicates": "duplicates", "_kept": "k-core", "_ids_in_order": "order of ids", "taken": "histories",
+          "statistics": "statistics and the split's hash"}
+"""Function -> what it does; none of them calls another. Threads beside them hash the input, split blocks, order rows
+and write: what the main thread waits for is part of "rest"."""
 
 
 def write_raw(folder: Path, n_rows: int, ids: str) -> Path:
@@ -94,7 +95,7 @@ def measure(work: str, file: Path) -> dict[str, float]:
 
 
 def profile_table(profiler: cProfile.Profile) -> str:
-    """Return the seconds of the parts of *prepare*; the profiler itself takes some of them."""
+    """Return the seconds of the parts of *prepare* in the main thread; the profiler takes some."""
     seconds: dict[str, float] = {}
     for entry in profiler.getstats():
         name = getattr(entry.code, "co_name", "")

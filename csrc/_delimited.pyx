@@ -18,6 +18,7 @@ cdef extern from "delimited.h" nogil:
     ctypedef struct id_table:
         pass
 
+    Py_ssize_t delimited_lines(const uint8_t* text, Py_ssize_t length)
     Py_ssize_t delimited_cut(const delimited_block* block)
     int delimited_integers(const uint8_t* text, const int32_t* starts, const int32_t* ends, Py_ssize_t n,
                            int64_t* values)
@@ -28,7 +29,16 @@ cdef extern from "delimited.h" nogil:
     Py_ssize_t id_table_count(const id_table* table)
     void id_table_truncate(id_table* table, Py_ssize_t count)
     int id_table_look_up(id_table* table, const uint8_t* text, Py_ssize_t length, const int32_t* starts,
-                         const int32_t* ends, Py_ssize_t n, int32_t* codes, int32_t* new_rows, Py_ssize_t* n_new)
+                         const int32_t* ends, Py_ssize_t n, int32_t* codes, int* plain)
+    Py_ssize_t id_table_names(const id_table* table, Py_ssize_t first, uint8_t* out)
+
+
+def count_lines(const uint8_t[::1] text):
+    """Return the number of line feeds in at least one byte."""
+    cdef Py_ssize_t count
+    with nogil:
+        count = delimited_lines(&text[0], text.shape[0])
+    return count
 
 
 def cut(const uint8_t[::1] text, const uint8_t[::1] mark, const int32_t[::1] column_of_field, bint quoted,
@@ -52,12 +62,18 @@ def cut(const uint8_t[::1] text, const uint8_t[::1] mark, const int32_t[::1] col
 
 def integers(const uint8_t[::1] text, const int32_t[::1] starts, const int32_t[::1] ends, int64_t[::1] values):
     """Read at least one field as a number; return whether all have 1 to 18 digits."""
-    return delimited_integers(&text[0], &starts[0], &ends[0], starts.shape[0], &values[0]) == 0
+    cdef int failed
+    with nogil:
+        failed = delimited_integers(&text[0], &starts[0], &ends[0], starts.shape[0], &values[0])
+    return not failed
 
 
 def decimals(const uint8_t[::1] text, const int32_t[::1] starts, const int32_t[::1] ends, double[::1] values):
     """Read at least one field as a number; return whether all are plain, with at most 15 digits."""
-    return delimited_decimals(&text[0], &starts[0], &ends[0], starts.shape[0], &values[0]) == 0
+    cdef int failed
+    with nogil:
+        failed = delimited_decimals(&text[0], &starts[0], &ends[0], starts.shape[0], &values[0])
+    return not failed
 
 
 cdef class IdTable:
@@ -83,14 +99,18 @@ cdef class IdTable:
         """Forget all ids but the first `count`."""
         id_table_truncate(self.table, count)
 
-    def look_up(self, const uint8_t[::1] text, const int32_t[::1] starts, const int32_t[::1] ends, int32_t[::1] codes,
-                int32_t[::1] new_rows):
-        """Write the codes of at least one field, and the rows in which new ids appear; return how many are new."""
-        cdef Py_ssize_t n_new
-        cdef int failed
+    def look_up(self, const uint8_t[::1] text, const int32_t[::1] starts, const int32_t[::1] ends, int32_t[::1] codes):
+        """Write the codes of at least one field; return whether all new ids are printable ASCII."""
+        cdef int failed, plain
         with nogil:
             failed = id_table_look_up(self.table, &text[0], text.shape[0], &starts[0], &ends[0], starts.shape[0],
-                                      &codes[0], &new_rows[0], &n_new)
+                                      &codes[0], &plain)
         if failed:
             raise MemoryError()
-        return n_new
+        return bool(plain)
+
+    def names(self, Py_ssize_t first):
+        """Return the ids from number `first` on, each with a line feed."""
+        cdef bytearray out = bytearray(id_table_names(self.table, first, NULL))
+        id_table_names(self.table, first, <uint8_t*> <char*> out)
+        return out

@@ -1,7 +1,12 @@
+#define _GNU_SOURCE /* for madvise */
 #include "delimited.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -159,6 +164,19 @@ static ptrdiff_t cut_with_quotes(const delimited_block *block)
     return field == 0 ? line : -1;
 }
 
+ptrdiff_t delimited_lines(const uint8_t *text, ptrdiff_t length)
+{
+    ptrdiff_t count = 0;
+    for (ptrdiff_t start = 0; start < length; start += 255) { /* as many as a byte can count */
+        const ptrdiff_t end = length - start < 255 ? length : start + 255;
+        uint8_t few = 0;
+        for (ptrdiff_t place = start; place < end; place++)
+            few += text[place] == '\n';
+        count += few;
+    }
+    return count;
+}
+
 ptrdiff_t delimited_cut(const delimited_block *block)
 {
     if (block->quoted && block->length && memchr(block->text, '"', (size_t)block->length))
@@ -229,6 +247,7 @@ int delimited_decimals(const uint8_t *text, const int32_t *starts, const int32_t
     return 0;
 }
 
+#define LARGE_PAGE ((size_t)2 << 20)
 #define INLINE_BYTES 16 /* ids up to this length are compared without a look at the text that is kept of them */
 
 typedef struct {
@@ -297,11 +316,26 @@ static int same_id(const id_table *table, const id_record *known, const id_recor
     return !memcmp(table->bytes + known->second, text, (size_t)record->length);
 }
 
+/* Memory in large pages, where there are such: ids are looked for all over it. */
+static void *large(size_t size)
+{
+    void *memory = NULL;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (size >= LARGE_PAGE) {
+        if (posix_memalign(&memory, LARGE_PAGE, size))
+            return NULL;
+        madvise(memory, size, MADV_HUGEPAGE);
+        return memory;
+    }
+#endif
+    return malloc(size);
+}
+
 /* Place all ids again, in `n_slots` slots. */
 static int place_all(id_table *table, size_t n_slots)
 {
     if (n_slots != table->mask + 1) {
-        id_slot *slots = malloc(n_slots * sizeof *slots);
+        id_slot *slots = large(n_slots * sizeof *slots);
         if (!slots)
             return -1;
         free(table->slots);
@@ -362,9 +396,12 @@ static int keep(id_table *table, id_record record, const uint8_t *text, uint64_t
         return -1;
     if (table->count == table->room) {
         const ptrdiff_t room = table->room ? 2 * table->room : 1024;
-        id_record *records = realloc(table->records, (size_t)room * sizeof *records);
+        id_record *records = large((size_t)room * sizeof *records);
         if (!records)
             return -1;
+        if (table->count)
+            memcpy(records, table->records, (size_t)table->count * sizeof *records);
+        free(table->records);
         table->records = records;
         table->room = room;
     }
@@ -387,14 +424,34 @@ static int keep(id_table *table, id_record record, const uint8_t *text, uint64_t
     return 2 * (size_t)table->count > table->mask ? place_all(table, 2 * (table->mask + 1)) : 0;
 }
 
-#define BATCH 32 /* ids whose slots are fetched before the first of them is looked up */
+#define BATCH 32 /* ids whose slots and records are fetched before the first of them is looked up */
+
+/* The slot of an id, or the free one where it belongs. */
+static inline size_t slot_of(const id_table *table, const id_record *record, uint64_t hash, const uint8_t *text)
+{
+    const id_slot *slots = table->slots;
+    const uint32_t tag = (uint32_t)(hash >> 32);
+    size_t slot = hash & table->mask;
+    while (slots[slot].code >= 0
+           && !(slots[slot].tag == tag && same_id(table, &table->records[slots[slot].code], record, text)))
+        slot = (slot + 1) & table->mask;
+    return slot;
+}
+
+static int is_plain(const uint8_t *text, ptrdiff_t length)
+{
+    int plain = length > 0;
+    for (ptrdiff_t place = 0; place < length; place++)
+        plain &= text[place] >= ' ' && text[place] <= '~';
+    return plain;
+}
 
 int id_table_look_up(id_table *table, const uint8_t *text, ptrdiff_t length, const int32_t *starts,
-                     const int32_t *ends, ptrdiff_t n, int32_t *codes, int32_t *new_rows, ptrdiff_t *n_new)
+                     const int32_t *ends, ptrdiff_t n, int32_t *codes, int *plain)
 {
     id_record records[BATCH];
     uint64_t hashes[BATCH];
-    *n_new = 0;
+    *plain = 1;
     for (ptrdiff_t first = 0; first < n; first += BATCH) {
         const ptrdiff_t count = n - first < BATCH ? n - first : BATCH;
         for (ptrdiff_t place = 0; place < count; place++) {
@@ -405,23 +462,46 @@ int id_table_look_up(id_table *table, const uint8_t *text, ptrdiff_t length, con
             __builtin_prefetch(&table->slots[hashes[place] & table->mask]);
 #endif
         }
+#ifdef __GNUC__
+        for (ptrdiff_t place = 0; place < count; place++) {
+            const int32_t code = table->slots[hashes[place] & table->mask].code;
+            if (code >= 0)
+                __builtin_prefetch(&table->records[code]);
+        }
+#endif
         for (ptrdiff_t place = 0; place < count; place++) {
             const ptrdiff_t row = first + place;
             const uint8_t *id = text + starts[row];
-            const uint32_t tag = (uint32_t)(hashes[place] >> 32);
-            size_t slot = hashes[place] & table->mask;
-            int32_t code;
-            while ((code = table->slots[slot].code) >= 0 && !(table->slots[slot].tag == tag
-                   && same_id(table, &table->records[code], &records[place], id)))
-                slot = (slot + 1) & table->mask;
-            if (code < 0) {
-                code = (int32_t)table->count;
+            const size_t slot = slot_of(table, &records[place], hashes[place], id);
+            codes[row] = table->slots[slot].code;
+            if (codes[row] < 0) {
+                codes[row] = (int32_t)table->count;
+                *plain &= is_plain(id, ends[row] - starts[row]);
                 if (keep(table, records[place], id, hashes[place], slot))
                     return -1;
-                new_rows[(*n_new)++] = (int32_t)row;
             }
-            codes[row] = code;
         }
     }
     return 0;
+}
+
+ptrdiff_t id_table_names(const id_table *table, ptrdiff_t first, uint8_t *out)
+{
+    ptrdiff_t place = 0;
+    for (ptrdiff_t code = first; code < table->count; code++) {
+        const id_record *record = &table->records[code];
+        if (out) {
+            if (record->length > INLINE_BYTES)
+                memcpy(out + place, table->bytes + record->second, (size_t)record->length);
+            else {
+                uint8_t word[INLINE_BYTES];
+                memcpy(word, &record->first, 8);
+                memcpy(word + 8, &record->second, 8);
+                memcpy(out + place, word, (size_t)record->length);
+            }
+            out[place + record->length] = '\n';
+        }
+        place += record->length + 1;
+    }
+    return place;
 }

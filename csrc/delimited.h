@@ -21,6 +21,9 @@ typedef struct {
     int32_t *starts, *ends; /* [columns, capacity], where wanted fields begin and end */
 } delimited_block;
 
+/* Number of line feeds. */
+ptrdiff_t delimited_lines(const uint8_t *text, ptrdiff_t length);
+
 /* Cut lines into fields and return their number, or -1 if a line is not plain: another number of fields, a quoted field
  * that holds a line break, is followed by more text or, if wanted, holds a quote, or white space beyond ASCII around a
  * wanted field. Every line ends with \n, perhaps after \r; there is no other \r. */
@@ -42,9 +45,12 @@ ptrdiff_t id_table_count(const id_table *table);
 /* Forget all ids from number `count` on. */
 void id_table_truncate(id_table *table, ptrdiff_t count);
 
-/* Write the numbers of ids, which are new in order of first appearance; return 0, or -1 without memory. The rows where
- * new ones appear are written to new_rows [n], and how many there are to n_new. */
+/* Write the numbers of ids, which are new in order of first appearance; return 0, or -1 without memory. Whether all new
+ * ones are printable ASCII is written to `plain`. */
 int id_table_look_up(id_table *table, const uint8_t *text, ptrdiff_t length, const int32_t *starts,
-                     const int32_t *ends, ptrdiff_t n, int32_t *codes, int32_t *new_rows, ptrdiff_t *n_new);
+                     const int32_t *ends, ptrdiff_t n, int32_t *codes, int *plain);
+
+/* Write the ids from number `first` on, each with a line feed, unless `out` is NULL; return the number of bytes. */
+ptrdiff_t id_table_names(const id_table *table, ptrdiff_t first, uint8_t *out);
 
 #endif

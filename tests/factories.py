@@ -24,7 +24,8 @@ from tslrec_min.data.build import build_dataset
 from tslrec_min.data.cold import ColdItems
 from tslrec_min.data.dataset import Dataset
 from tslrec_min.data.hold_out import hold_out_items
-from tslrec_min.data.raw.interactions import Codes, RawInteractions
+from tslrec_min.data.raw.codes import Codes
+from tslrec_min.data.raw.interactions import RawInteractions
 from tslrec_min.data.raw.titles import RawItems
 from tslrec_min.errors import TslrecError
 from tslrec_min.item_vectors.artifact import write_embeddings

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data.build import _order_of_ids, build_dataset, k_core_mask, temporal_cuts
+from tslrec_min.data.build import _kept, _order_of_ids, build_dataset, temporal_cuts
 from tslrec_min.data.dataset import SPLITS, load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.data.raw.interactions import RawInteractions
@@ -128,7 +128,13 @@ def test_k_core_is_the_largest_set_that_satisfies_it(pairs: list[tuple[int, int]
         if offender is None:
             break
         kept.remove(offender)
-    assert np.flatnonzero(k_core_mask(users, items, k)).tolist() == kept
+    names = tuple(map(str, range(7)))
+    raw = RawInteractions(names, names, users, items, np.arange(len(users)))
+    if kept:
+        assert sorted(raw.by_user().times[_kept(raw.by_user(), k, None, 7)[0]].tolist()) == kept
+    else:
+        with pytest.raises(TslrecError, match=f"no interaction is left after the {k}-core"):
+            _kept(raw.by_user(), k, None, 7)
 
 
 def test_short_histories_are_for_training_only() -> None:

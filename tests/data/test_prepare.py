@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tslrec_min.configs import PrepareConfig
-from tslrec_min.data import build
+from tslrec_min.data.csr import offsets
 from tslrec_min.data.dataset import load_dataset
+from tslrec_min.data.interaction_rows import UserRows
 from tslrec_min.data.prepare import examine, prepare
 from tslrec_min.data.raw import interactions, tables
 from tslrec_min.data.raw import text as reading
@@ -119,14 +120,22 @@ def outcome(source: Path, out: Path, config: PrepareConfig) -> object:
 
 def slow_and_general(patch: pytest.MonkeyPatch) -> None:
     """Read and order without the kernels that are tested."""
-    def repeated(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> np.ndarray:
-        first = {row: place for place, row in reversed([*enumerate(zip(users, items, times, strict=True))])}
-        return np.array([first[row] != place for place, row in enumerate(zip(users, items, times, strict=True))], bool)
+    def repeated(rows: UserRows) -> np.ndarray:
+        if rows.times is None:
+            return np.zeros(len(rows.users), bool)
+        keys = list(zip(rows.users, rows.items, rows.times, strict=True))
+        first = {row: place for place, row in reversed([*enumerate(keys)])}
+        return np.array([first[row] != place for place, row in enumerate(keys)], bool)
+
+    def by_user(users: np.ndarray, items: np.ndarray, times: np.ndarray | None, n_users: int) -> UserRows:
+        order = np.lexsort((users,) if times is None else (times, users))
+        return UserRows(offsets(np.bincount(users, minlength=n_users)), users[order], items[order],
+                        None if times is None else times[order])
 
     patch.setattr(tables, "cut", lambda *arguments, **options: None)
     patch.setattr(tables, "byte_blocks", text_blocks)
     patch.setattr(interactions, "repeated_rows", repeated)
-    patch.setattr(build, "rows_by_time", lambda users, times: np.lexsort((users,) if times is None else (times, users)))
+    patch.setattr(interactions, "rows_by_user", by_user)
 
 
 @pytest.mark.kernel
@@ -145,4 +154,6 @@ def test_the_fast_way_gives_what_the_general_one_gives(tmp_path: Path, name: str
             assert fast == outcome(file, tmp_path / f"slow{number}", config)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(reading, "BLOCK_CHARACTERS", 50)
+            patch.setattr(reading, "BLOCK_BYTES", 50)
+            patch.setattr(tables, "usable_processors", lambda count=number: count % 3 + 1)
             assert fast == outcome(file, tmp_path / f"blocks{number}", config) or "text (" in str(fast)

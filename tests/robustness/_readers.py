@@ -154,7 +154,7 @@ def read_raw(folder: Path) -> Any:
         config = replace(config, on_bad_row="error")
     found = []
     for characters in (1 << 20, 300):
-        files.BLOCK_CHARACTERS = characters
+        files.BLOCK_CHARACTERS = files.BLOCK_BYTES = characters
         try:
             found.append(preparation.examine(source, config))
         except TslrecError as error:

@@ -10,7 +10,7 @@ from ..errors import TslrecError
 from .csr import offsets
 from .dataset import Dataset
 from .histories import Histories
-from .interaction_rows import k_core_mask, rows_by_time
+from .interaction_rows import UserRows, k_core_of, taken
 from .raw.interactions import RawInteractions
 from .raw.titles import RawItems
 
@@ -48,21 +48,21 @@ def build_dataset(raw: RawInteractions, texts: RawItems, *, k_core: int, shares:
                           f"{raw.outside_window:,} are outside --from-time to --until-time, and these can't be used: "
                           f"{bad or 'none'}; check the file and these options")
     cuts = None if shares is None else temporal_cuts(raw.times, *shares)
-    mask = _kept(raw, k_core, cuts)
-    kept: slice | np.ndarray = slice(None) if mask.all() else mask  # no copy of everything
-    times = None if raw.times is None else raw.times[kept]
-    user_ids, users = _renumbered(raw.user_ids, raw.users[kept])
-    item_ids, items = _renumbered(raw.item_ids, raw.items[kept])
+    rows = raw.by_user()
+    kept, of_user, of_item = _kept(rows, k_core, cuts, len(raw.item_ids))
+    user_ids, users = _ids_in_order(raw.user_ids, of_user)
+    item_ids, items = _ids_in_order(raw.item_ids, of_item)
     unknown = [item for item in item_ids if item not in texts.titles]
     if unknown and not blank_titles:
         both = "" if unknown[0].isascii() else "; if it is there, the two files have different encodings: use the same"
         raise TslrecError(f"{len(unknown)} items of the histories are not in the items file, the first is "
                           f"{unknown[0]!r}; add their rows (a blank title is allowed), or give --missing-titles blank"
                           f"{both}")
-    order = rows_by_time(users, times)
-    indptr = offsets(np.bincount(users, minlength=len(user_ids)))
-    return Dataset(Histories(indptr, (items[order] + 1).astype(np.int32)), user_ids, item_ids,
-                   [texts.titles.get(item, "") for item in item_ids], None if times is None else times[order],
+    numbers = np.zeros(len(raw.item_ids), np.int32)
+    numbers[items] = np.arange(1, len(items) + 1)
+    indptr, histories, times = taken(rows, kept, of_user, users, numbers)
+    return Dataset(Histories(indptr, histories), user_ids, item_ids,
+                   [texts.titles.get(item, "") for item in item_ids], times,
                    {name: [of_item.get(item, "") for item in item_ids] for name, of_item in texts.fields.items()},
                    cuts=cuts)
 
@@ -77,9 +77,10 @@ def temporal_cuts(times: np.ndarray | None, validation_share: float, test_share:
     """
     if times is None:
         raise TslrecError("--split temporal needs a time for every interaction; this input has none")
-    ordered, count = np.sort(times), len(times)
-    places = (count - round((validation_share + test_share) * count), count - round(test_share * count))
-    first, second = (ordered[min(place, count - 1)].item() for place in places)
+    count = len(times)
+    places = [min(count - round(share * count), count - 1) for share in (validation_share + test_share, test_share)]
+    ordered = np.partition(times, [0, *places])
+    first, second = (ordered[place].item() for place in places)
     if not ordered[0] < first < second:
         raise TslrecError(f"the times of {count} interactions can't be cut into shares of {validation_share} and "
                           f"{test_share}: too many are equal; raise --validation-share or --test-share, or use --split "
@@ -87,31 +88,32 @@ def temporal_cuts(times: np.ndarray | None, validation_share: float, test_share:
     return first, second
 
 
-def _kept(raw: RawInteractions, k_core: int, cuts: tuple[float, float] | None) -> np.ndarray:
-    """Return which interactions stay, bool [N]: those of users and items in the k-core (of the training period)."""
-    early = slice(None) if cuts is None or raw.times is None else raw.times < cuts[0]
-    users, items = raw.users[early], raw.items[early]
-    core = k_core_mask(users, items, k_core)
-    if not core.any():
-        n_users, n_items = (len(np.unique(codes)) for codes in (users, items))
-        each = f" ({len(users) / n_users:.1f} a user, {len(users) / n_items:.1f} an item)" if len(users) else ""
+def _kept(rows: UserRows, k_core: int, cuts: tuple[float, float] | None, n_items: int
+          ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which interactions stay, bool [N], those of users and items in the k-core (of the training period).
+
+    Also return how many stay of every user, int64 [U], and of every item (in the training period), int64 [I].
+    """
+    early = np.ones(len(rows.users), bool) if cuts is None or rows.times is None else rows.times < cuts[0]
+    kept = early.copy()
+    of_user, of_item = k_core_of(rows, kept, k_core, n_items)
+    if not kept.any():
+        count, n_users, n_items = (len(np.unique(codes[early])) for codes in (np.arange(len(early)), rows.users,
+                                                                              rows.items))
+        each = f" ({count / n_users:.1f} a user, {count / n_items:.1f} an item)" if count else ""
         raise TslrecError(f"no interaction is left after the {k_core}-core of {n_users} users, {n_items} items and "
-                          f"{len(users)} interactions{each}; lower --k-core")
-    if cuts is None:
-        return core
-    has_user, has_item = (np.bincount(codes[core], minlength=len(ids)) > 0
-                          for codes, ids in ((users, raw.user_ids), (items, raw.item_ids)))
-    return has_user[raw.users] & has_item[raw.items]
+                          f"{count} interactions{each}; lower --k-core")
+    if cuts is not None:
+        kept = np.repeat(of_user > 0, np.diff(rows.indptr)) & (of_item > 0)[rows.items]
+        of_user = np.diff(offsets(kept)[rows.indptr])
+    return kept, of_user, of_item
 
 
-def _renumbered(ids: Sequence[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the ids in use, numeric ones first and by value, and the codes renumbered from 0 accordingly."""
-    in_use = np.flatnonzero(np.bincount(codes, minlength=len(ids)))
-    names = [ids[code] for code in in_use.tolist()]
-    order = _order_of_ids(names)
-    rank = np.zeros(len(ids), np.int32)
-    rank[in_use[order]] = np.arange(len(names), dtype=np.int32)
-    return [names[place] for place in order.tolist()], rank[codes]
+def _ids_in_order(ids: Sequence[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return the ids in use, given the counts of all, [n]: numeric ones first and by value; and their codes, int64."""
+    codes = np.flatnonzero(counts)
+    codes = codes[_order_of_ids([ids[code] for code in codes.tolist()])]
+    return [ids[code] for code in codes.tolist()], codes
 
 
 def _order_of_ids(names: Sequence[str]) -> np.ndarray:
@@ -121,10 +123,11 @@ def _order_of_ids(names: Sequence[str]) -> np.ndarray:
     """
     lengths = np.fromiter((len(name) if name.isdecimal() else 0 for name in names), np.int64, len(names))
     group = np.where(lengths > 0, lengths, np.iinfo(np.int64).max)
-    encoded = [name.encode() for name in names]
+    encoded = list(map(str.encode, names))
     longest = max(map(len, encoded), default=0)
     if longest > _LONGEST_IN_WORDS:
         return np.array(sorted(range(len(names)), key=lambda place: (group[place], names[place])), np.int64)
     width = max(1, -(-longest // 8))
     words = np.array(encoded, f"S{8 * width}").view(">u8").reshape(-1, width)  # [n, W]
-    return np.lexsort((*words.T[::-1].astype(np.uint64), group))
+    keys = [key for key in (group, *words.T.astype(np.uint64)) if len(key) and (key != key[0]).any()]
+    return np.lexsort(keys[::-1]) if keys else np.arange(len(names))

@@ -183,7 +183,7 @@ class Dataset:
             arrays["cuts"] = np.array(self.cuts, self.timestamps.dtype)
         np.savez(folder / "interactions.npz", **arrays)  # type: ignore[arg-type]
         save_item_table(folder / "items.tsv", self.item_ids, self.titles, self.fields)
-        (folder / "users.txt").write_text("".join(f"{user}\n" for user in self.user_ids), encoding="utf-8")
+        (folder / "users.txt").write_text("\n".join([*self.user_ids, ""]), encoding="utf-8")
         if self.cold:
             self.cold.save(folder)
 

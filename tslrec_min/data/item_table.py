@@ -9,8 +9,8 @@ from pathlib import Path
 def save_item_table(path: Path, item_ids: Sequence[str], titles: Sequence[str], fields: Mapping[str, Sequence[str]]
                     ) -> None:
     """Write ids, titles and further columns (name -> texts), all of the same length."""
-    rows = zip(item_ids, titles, *fields.values(), strict=True)
-    path.write_text("".join("\t".join(row) + "\n" for row in (("item_id", "title", *fields), *rows)), encoding="utf-8")
+    rows = map("\t".join, zip(item_ids, titles, *fields.values(), strict=True))
+    path.write_text("\n".join(["\t".join(("item_id", "title", *fields)), *rows, ""]), encoding="utf-8")
 
 
 def load_item_table(path: Path) -> tuple[list[str], list[str], dict[str, list[str]]]:

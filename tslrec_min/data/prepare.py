@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import PrepareConfig
+from ..runtime.background import begun
 from ..runtime.progress import step
 from ..storage.artifacts import (
     Recipe,
@@ -49,10 +50,19 @@ def prepare(source: Path | Source, out: Path, config: PrepareConfig, *, items: P
         TslrecError: something can't be read, or nothing is left after the filters.
     """
     files = source if isinstance(source, Source) else find_files(source, items, config)
-    inputs = {name: sha256_of_file(file.path)
-              for name, file in (("interactions", files.interactions), ("items", files.items)) if file}
-    return _write(out, Recipe("dataset", asdict(config) | {"format": files.format}, inputs), existing,
-                  lambda: _prepared(*_read(files, config), config))
+    inputs: dict[str, str] = {}
+    hashed = begun(lambda: inputs.update(
+        {name: sha256_of_file(file.path)
+         for name, file in (("interactions", files.interactions), ("items", files.items)) if file}))
+    if existing.reuses:
+        hashed()
+
+    def make() -> tuple[Dataset, dict[str, Any]]:
+        made = _prepared(*_read(files, config), config)
+        hashed()
+        return made
+
+    return _write(out, Recipe("dataset", asdict(config) | {"format": files.format}, inputs), existing, make)
 
 
 def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -> dict[str, Any]:
@@ -61,7 +71,8 @@ def examine(source: Path, config: PrepareConfig, *, items: Path | None = None) -
     Raises:
         TslrecError: see `prepare`.
     """
-    return _prepared(*_read(find_files(source, items, config), config), config)[1]
+    dataset, further = _prepared(*_read(find_files(source, items, config), config), config)
+    return dataset.statistics() | further
 
 
 def prepare_frames(interactions: Any, items: Any, out: Path, config: PrepareConfig, *,
@@ -93,8 +104,12 @@ def _write(out: Path, recipe: Recipe, existing: Existing, make: Callable[[], tup
     if existing.reuses and is_current(out, recipe):
         return read_json(out / "dataset.json")
     with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
-        dataset, summary = make()
-        dataset.save(folder)
+        dataset, further = make()
+        saved = begun(lambda: dataset.save(folder))
+        try:
+            summary = dataset.statistics() | further
+        finally:
+            saved()  # before the folder is removed after an error
         write_json(folder / "dataset.json", summary)
     return summary
 
@@ -106,7 +121,10 @@ def _read(source: Source, config: PrepareConfig) -> tuple[RawInteractions, RawIt
     step(f"reading {source.items}" if source.items else "no file of titles")
     if source.items is None:
         return raw, RawItems(fields={name: {} for name in item_field_names(config)})
-    return raw, collect_items(open_rows(source.items, config, items=True), config, wanted=set(raw.item_ids))
+    ordered = begun(raw.by_user)
+    texts = collect_items(open_rows(source.items, config, items=True), config, wanted=set(raw.item_ids))
+    raw.ordered = ordered()
+    return raw, texts
 
 
 def _hash_of(raw: RawInteractions) -> str:
@@ -117,7 +135,7 @@ def _hash_of(raw: RawInteractions) -> str:
 
 
 def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> tuple[Dataset, dict[str, Any]]:
-    """Return the data set and the contents of dataset.json."""
+    """Return the data set and the contents of dataset.json but for its statistics."""
     step(f"filtering {len(raw.users):,} interactions: {config.k_core}-core")
     raw = raw.without_duplicates() if config.duplicates == "drop" else raw
     shares = (config.validation_share, config.test_share) if config.split == "temporal" else None
@@ -126,7 +144,7 @@ def _prepared(raw: RawInteractions, texts: RawItems, config: PrepareConfig) -> t
     left_out = _left_out(raw, dataset)
     if config.cold_items:
         dataset = hold_out_items(dataset, config.cold_items, config.cold_seed)
-    return dataset, dataset.statistics() | left_out | {
+    return dataset, left_out | {
         "k_core": config.k_core, "bad_rows": {"interactions": raw.bad_rows, "items": texts.bad_rows},
         "items_without_row": sum(item not in texts.titles for item in dataset.item_ids),
         "unescaped_items": len(texts.unescaped.intersection(dataset.item_ids)),

@@ -17,13 +17,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ..errors import TslrecError, missing_path
+from ..runtime.background import begun
 from ..runtime.measuring import peak_memory_mib, start_measuring
 from ..runtime.progress import step
 from .atomic import REPLACED, alone_in, remove_leftovers, sync, temporary_beside
@@ -198,7 +200,7 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
 
     Args:
         path: the artifact's folder; parent folders are created.
-        recipe: recorded in its config.json.
+        recipe: recorded in its config.json when the block ends, with the inputs that it has then.
         overwrite: replace an existing artifact of the same kind.
         keep: false discards the folder, in the processes of a run that do not write.
         started: what `start_measuring` returned, if the work began earlier.
@@ -222,12 +224,19 @@ def write_artifact(path: Path, recipe: Recipe, *, overwrite: bool = False, keep:
             until_written.enter_context(alone_in(temporary))
         started = start_measuring() if started is None else started
         yield temporary
+        files = [file for file in temporary.rglob("*") if file.is_file()]
+        synced = begun(partial(_sync_all, files))  # the disk takes longer than the hashes
         _write_record(temporary, recipe, started)
-        for file in filter(Path.is_file, temporary.rglob("*")):
-            sync(file)
+        synced()
+        sync(temporary / "config.json")
         sync(temporary)
         _replace(temporary, path, recipe.kind, overwrite=overwrite)
         step(f"wrote {path}")
+
+
+def _sync_all(files: Iterable[Path]) -> None:
+    for file in files:
+        sync(file)
 
 
 def _write_record(folder: Path, recipe: Recipe, started: float) -> None:

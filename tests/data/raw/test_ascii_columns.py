@@ -9,43 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tslrec_min.data.raw import ascii_columns
-from tslrec_min.data.raw.ascii_columns import CodeCache, cut
-from tslrec_min.data.raw.interactions import Codes
-
-IDS = st.lists(st.lists(st.text(st.sampled_from("ab1-"), min_size=1, max_size=40) | st.text(
-    st.sampled_from("01"), min_size=8, max_size=16), max_size=30), min_size=1, max_size=6)
-
-
-@given(IDS, st.booleans())
-@settings(deadline=None)
-def test_codes_of_cells_are_those_of_the_dictionary(columns: list[list[str]], crowded: bool) -> None:
-    codes, alone = Codes(), Codes()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ascii_columns, "_SLOT_BITS", 1 if crowded else 10)
-        cache = CodeCache(codes)
-        for column in columns:
-            fields = cut("".join(f"{name},\n" for name in column), ",", 2)
-            assert fields is not None and list(fields[0]) == column
-            assert cache.look_up(fields[0]).tolist() == [alone[name] for name in column]
-            assert cache.look_up(fields[0][1:3]).tolist() == [alone[name] for name in column[1:3]]
-    assert list(codes.items()) == list(alone.items())
-
-
-def test_a_column_with_an_id_that_is_none_changes_nothing() -> None:
-    codes = Codes()
-    cache = CodeCache(codes)
-    fields = cut("a,\n\0,\n,\nb,\n", ",", 2)
-    assert fields is not None
-    for wrong in (fields[0], fields[0][2:3]):
-        with pytest.raises(ValueError):
-            cache.look_up(wrong)
-    good = cut("b,\na,\nc,\n", ",", 2)
-    assert good is not None and cache.look_up(good[0]).tolist() == [codes["b"], codes["a"], codes["c"]]
-    empty = cut("b,\n,\n", ",", 2)
-    assert empty is not None
-    with pytest.raises(ValueError):
-        cache.look_up(empty[0])
+from tslrec_min.data.raw.ascii_columns import count_lines, cut
 
 
 @given(st.lists(st.integers(0, 10**18 - 1).map(str) | st.sampled_from(["007", "0"]), max_size=20),
@@ -127,15 +91,7 @@ def test_decimals_of_cells(numbers: list[str], other: str, mixed: bool) -> None:
     assert found is None if mixed else found is not None and found.tolist() == [float(number) for number in numbers]
 
 
-def test_ids_of_any_length_and_script_and_codes_given_in_between() -> None:
-    names = [f"{script}{'x' * length}{number}" for length in (0, 5, 13, 14, 15, 16, 40) for number in range(300)
-             for script in ("", "é")]
-    codes = Codes()
-    cache = CodeCache(codes)
-    fields = cut("".join(f"{name},\n" for name in names).encode(), ",", 2)
-    assert fields is not None
-    half = len(names) // 2
-    assert cache.look_up(fields[0][:half]).tolist() == list(range(half))
-    assert codes["between"] == half and codes[names[-1]] == half + 1
-    expected = [*range(half), *range(half + 2, len(names) + 1), half + 1]
-    assert cache.look_up(fields[0]).tolist() == expected and list(codes.values()) == list(range(len(names) + 1))
+@given(st.integers(0, 2000), st.integers(0, 2**32), st.floats(0, 1))
+def test_lines_are_counted(length: int, seed: int, share: float) -> None:
+    data = np.where(np.random.default_rng(seed).random(length) < share, b"\n", b"x").tobytes()
+    assert count_lines(data) == data.count(b"\n")

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tslrec_min.configs import PrepareConfig
+from tslrec_min.data.raw import tables
 from tslrec_min.data.raw import text as files
 from tslrec_min.data.raw.discover import find_source
 from tslrec_min.data.raw.readers import read_interactions
@@ -76,12 +77,16 @@ def test_nothing_depends_on_the_size_of_blocks(tmp_path_factory: pytest.TempPath
     file.write_bytes(text.encode())
     config = PrepareConfig(on_bad_row="skip")
     found = []
-    for characters in (files.BLOCK_CHARACTERS, size):
+    for threads, characters in enumerate((files.BLOCK_CHARACTERS, *[size] * 3)):  # 0: Python alone
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(files, "BLOCK_CHARACTERS", characters)
+            patch.setattr(files, "BLOCK_BYTES", characters)
+            patch.setattr(tables, "usable_processors", lambda count=threads: count)
+            if not threads:
+                patch.setattr(tables, "cut", lambda *arguments, **options: None)
             raw = read_interactions(find_source(file, None, config), config)
         found.append((in_words(raw), raw.bad_rows))
-    assert found[0] == found[1]
+    assert found[1:] == found[:1] * 3
     assert found[0][0] == [(user, item, time) for time, (user, item) in enumerate(pairs) if user]
     lines = [line for line, (user, _) in enumerate(pairs, 3) if not user]
     assert found[0][1] == ({"user or item id is empty": {"rows": len(lines), "first_lines": lines[:5]}}

@@ -100,6 +100,7 @@ def test_quotes_that_never_close_and_endless_lines(tmp_path: Path, monkeypatch: 
             examine(file, PrepareConfig(on_bad_row="skip", missing_titles="blank"))
     monkeypatch.setattr(files, "LONGEST_LINE", 1000)
     monkeypatch.setattr(files, "BLOCK_CHARACTERS", 100)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 100)
     file.write_text("user_id,item_id,timestamp\nu,a,1\n" + "x" * 2000)
     with pytest.raises(TslrecError, match="a line after line .* is longer than 1,000 characters"):
         list(text_blocks(RawFile(file), "utf-8"))

@@ -1,21 +1,18 @@
 """Columns of delimited text as arrays, without a Python object for every field.
 
-A block of bytes is cut into fields, numbers are read and ids are given their codes by the kernel `_delimited`. It does
-what is plain; anything else is left to Python, field by field or row by row, with the same result.
+A block of bytes is cut into fields, and numbers are read, by the kernel `_delimited`. It does what is plain; anything
+else is left to Python, field by field or row by row, with the same result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from . import _delimited
 
-_SLOT_BITS = 13
-"""A table of ids begins with 8,192 slots and doubles them when half are taken."""
 _FEW = 100
 """Fields that are decoded one by one."""
 
@@ -58,6 +55,11 @@ class Cells:
         return values if not len(self) or _delimited.decimals(self.data, self.starts, self.ends, values) else None
 
 
+def count_lines(data: bytes) -> int:
+    """Return the number of line feeds."""
+    return _delimited.count_lines(data) if data else 0
+
+
 def cut(text: str | bytes, delimiter: str, width: int, places: Sequence[int] | None = None, *, quoted: bool = False,
         stripped: bool = False) -> list[Cells] | None:
     r"""Cut lines of fields into columns; None if a line is not plain.
@@ -79,52 +81,10 @@ def cut(text: str | bytes, delimiter: str, width: int, places: Sequence[int] | N
     if not wanted or width < 2 or len(mark) not in (1, 2) or (isinstance(text, str) and not text.isascii()):
         return None
     data = text.encode() if isinstance(text, str) else text
-    capacity = data.count(b"\n")
     column_of_field = np.full(width, -1, np.int32)
     column_of_field[list(wanted)] = np.arange(len(wanted))
-    starts, ends = np.empty((2, len(wanted), max(capacity, 1)), np.int32)
-    count = _delimited.cut(data, mark, column_of_field, quoted, stripped, starts, ends) if data else 0
-    if count < 0:
+    starts, ends = np.empty((2, len(wanted), count_lines(data)), np.int32)
+    if data and _delimited.cut(data, mark, column_of_field, quoted, stripped, starts, ends) < 0:
         return None
-    columns = {place: Cells(data, starts[column, :count], ends[column, :count])
-               for column, place in enumerate(wanted)}
+    columns = {place: Cells(data, starts[column], ends[column]) for column, place in enumerate(wanted)}
     return [columns[place] for place in places]
-
-
-class CodeCache:
-    """Codes of ids, looked up for a whole column at once, many times as fast as in a dictionary."""
-
-    def __init__(self, codes: dict[str, int]) -> None:
-        """Take the dictionary, whose look-up gives a new id a code, or raises ValueError."""
-        self._codes = codes
-        self._table = _delimited.IdTable(_SLOT_BITS)
-
-    def look_up(self, cells: Cells) -> np.ndarray:
-        """Return the codes of a column, int32 [n]; new ids get theirs in the dictionary too.
-
-        Raises:
-            ValueError: one can't be an id.
-        """
-        if len(self._codes) > len(self._table):  # the dictionary was asked for others in between
-            others = [name.encode() for name in islice(self._codes, len(self._table), None)]
-            ends = np.cumsum([len(name) for name in others], dtype=np.int32)
-            self._look_up(Cells(b"".join(others), np.concatenate([ends[:1] * 0, ends[:-1]]), ends))
-        known = len(self._table)
-        codes, new_rows = self._look_up(cells)
-        names = list(cells[new_rows])
-        if "" not in names and all(map(str.isprintable, names)):  # they can be ids
-            self._codes.update(zip(names, range(known, known + len(names)), strict=True))
-            return codes
-        try:
-            for name in names:
-                self._codes[name]  # it gives a new id its code, the same as here
-        except ValueError:
-            self._table.truncate(known)
-            raise
-        return codes
-
-    def _look_up(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
-        """Return the codes of a column, int32 [n], and the rows of new ids, int32."""
-        codes, new_rows = np.empty((2, len(cells)), np.int32)
-        n_new = self._table.look_up(cells.data or b"\n", cells.starts, cells.ends, codes, new_rows) if len(cells) else 0
-        return codes, new_rows[:n_new]

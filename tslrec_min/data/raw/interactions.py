@@ -14,21 +14,11 @@ import numpy as np
 
 from ...configs import PrepareConfig
 from ...errors import TslrecError
-from ..interaction_rows import repeated_rows
-from .ascii_columns import Cells, CodeCache
+from ..interaction_rows import UserRows, repeated_rows, rows_by_user
+from .ascii_columns import Cells
+from .codes import ColumnCodes
 from .rows import BadRows, Chunk
 from .values import brief, can_be_id, id_text, parse_time, time_window
-
-
-class Codes(dict[str, int]):
-    """Id -> code 0, 1, ... in order of appearance; looking a new one up gives it the next code."""
-
-    def __missing__(self, name: str) -> int:
-        """Give a new id its code; raises ValueError if it can't be an id."""
-        if not can_be_id(name):
-            raise ValueError(name)
-        code = self[name] = len(self)
-        return code
 
 
 @dataclass
@@ -53,17 +43,21 @@ class RawInteractions:
     """Rows left out because they are bad, see `BadRows.reasons`."""
     duplicates: int = 0
     """Rows left out because an earlier one has the same user, item and time."""
+    ordered: UserRows | None = None
+    """The same rows in the order of users and times, once `by_user` has made them."""
+
+    def by_user(self) -> UserRows:
+        """Return the rows in the order of (user, time, input)."""
+        return self.ordered or rows_by_user(self.users, self.items, self.times, len(self.user_ids))
 
     def without_duplicates(self) -> RawInteractions:
-        """Keep the first row of each user, item and time; without times keep every row."""
-        if self.times is None:
-            return self
-        repeated = repeated_rows(self.users, self.items, self.times)
+        """Keep the first row of each user, item and time, in the order of `by_user`; without times keep every row."""
+        rows = self.by_user()
+        repeated = repeated_rows(rows)
         count = int(np.count_nonzero(repeated))
-        if not count:
-            return self
-        users, items, times = (column[~repeated] for column in (self.users, self.items, self.times))
-        return replace(self, users=users, items=items, times=times, duplicates=self.duplicates + count)
+        rows = rows.where(~repeated) if count else rows
+        return replace(self, users=rows.users, items=rows.items, times=rows.times, ordered=rows,
+                       duplicates=self.duplicates + count)
 
 
 class Collector:
@@ -87,8 +81,7 @@ class Collector:
         self.window = time_window(config)
         if self.window and not timed:
             raise TslrecError("--from-time and --until-time need a column of times; this input has none")
-        self.users, self.items = Codes(), Codes()
-        self._caches: dict[str, CodeCache] = {}
+        self.users, self.items = ColumnCodes(), ColumnCodes()
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, chunk: Chunk) -> None:
@@ -131,12 +124,7 @@ class Collector:
 
     def _codes(self, chunk: Chunk, role: str) -> np.ndarray:
         values, codes = chunk.columns[role], self.users if role == "user" else self.items
-        if isinstance(values, Cells):
-            if role not in self._caches:
-                self._caches[role] = CodeCache(codes)
-            return self._caches[role].look_up(values)
-        texts = values if chunk.is_text else map(id_text, values)
-        return np.fromiter(map(codes.__getitem__, texts), np.int32, len(chunk))
+        return codes.look_up(values if chunk.is_text or isinstance(values, Cells) else map(id_text, values))
 
     def _times(self, chunk: Chunk) -> np.ndarray | None:
         if not self.timed:
@@ -179,7 +167,7 @@ class Collector:
             np.empty(0, np.int32)] * 2
         self._parts.clear()
         users, items, *times = columns
-        return RawInteractions(list(self.users), list(self.items), users, items, times[0] if times else None,
+        return RawInteractions(self.users.names(), self.items.names(), users, items, times[0] if times else None,
                                self.below_min_rating, self.outside_window, self.bad.reasons)
 
 

@@ -8,8 +8,8 @@ Formats, by their own documentation:
   20M, 25M, 32M and latest (ratings.csv: ``userId,movieId,rating,timestamp``; movies.csv: ``movieId,title,genres``);
 - the ratings-only files of Amazon Reviews 2023: ``user_id,parent_asin,rating,timestamp``, in milliseconds.
 
-Blocks of plain lines are split all at once (`ascii_columns.cut`). Others, such as those with a row of another number of
-fields, or with line breaks inside quotes, are read row by row, with the same result.
+Blocks of plain lines are split all at once (`ascii_columns.cut`), by threads that work ahead. Others, such as those
+with a row of another number of fields, or with line breaks inside quotes, are read row by row, with the same result.
 """
 
 from __future__ import annotations
@@ -18,15 +18,20 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 
 from ...configs import PrepareConfig
 from ...errors import TslrecError
-from .ascii_columns import cut
+from ...runtime.background import each_ahead, one_ahead
+from ...runtime.device import usable_processors
+from .ascii_columns import count_lines, cut
 from .rows import BadRows, Chunk, Rows
 from .text import Block, ByteBlock, RawFile, byte_blocks, is_utf8, text_lines
 
 _CHUNK_ROWS = 1 << 15
+_MOST_AHEAD = 8
+"""Blocks that are split, or wait to be used, at once; with more the look-up of ids, by one thread, can't keep up."""
 _TYPED_SUFFIXES = (".inter", ".item")
 _GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
            "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
@@ -69,13 +74,13 @@ class Table(Rows):
     def chunks(self, columns: Mapping[str, str], bad: BadRows) -> Iterator[Chunk]:
         """See `Rows.chunks`; bad rows are those with another number of fields than the header."""
         places = {role: self.names.index(name) for role, name in self.named(columns).items()}
-        blocks = self._blocks()
-        for block in blocks:
-            chunk = simple_chunk(self, block, places)
+        blocks = each_ahead(partial(simple_chunk, self, places=places), one_ahead(self._blocks()),
+                            min(usable_processors(), _MOST_AHEAD))
+        for block, chunk in blocks:
             if chunk is not None:
                 yield chunk
             elif self.quoted and '"' in block.text:  # a quoted field may continue in the next block
-                yield from self._row_by_row(chain([block], blocks), places, bad)
+                yield from self._row_by_row(chain([block], (block for block, _ in blocks)), places, bad)
                 return
             else:  # a row has another number of fields
                 yield from self._row_by_row([block], places, bad)
@@ -86,7 +91,7 @@ class Table(Rows):
             above = self.header_line - block.first_line + 1
             if above <= 0:
                 yield block
-            elif isinstance(block, ByteBlock) and block.data.count(b"\n") >= above:
+            elif isinstance(block, ByteBlock) and count_lines(block.data) >= above:
                 yield ByteBlock(self.header_line + 1, block.data.split(b"\n", above)[above])
             elif block.text.count("\n") >= above:
                 yield Block(self.header_line + 1, block.text.split("\n", above)[above])

@@ -18,9 +18,12 @@ from typing import Any, BinaryIO
 
 from ...errors import TslrecError
 from ...storage.expansion import MAX_EXPANSION, max_expanded
+from .ascii_columns import count_lines
 
 BLOCK_CHARACTERS = 1 << 20
 """Of a block, which is then read to the end of its last line."""
+BLOCK_BYTES = 1 << 21
+"""Of a block that is not decoded: a thread has work for milliseconds."""
 _BUFFER = 1 << 17
 _ASCII_AND_MORE = ("utf-8", "latin-1")
 """Encodings in which bytes below 128 are ASCII and nothing else."""
@@ -155,7 +158,7 @@ def byte_blocks(file: RawFile, encoding: str) -> Iterator[Block | ByteBlock]:
         return
     line, is_utf8 = 1, encoding.lower() == "utf-8"
     with file.open() as stream:
-        while data := stream.read(BLOCK_CHARACTERS):
+        while data := stream.read(BLOCK_BYTES):
             rest = stream.readline(LONGEST_LINE)
             if len(rest) == LONGEST_LINE:  # the line may be shorter in characters, or end with \r
                 break
@@ -171,7 +174,7 @@ def byte_blocks(file: RawFile, encoding: str) -> Iterator[Block | ByteBlock]:
                 yield ByteBlock(line, data) if is_utf8 else Block(line, text.replace("\r\n", "\n"))
             else:
                 yield ByteBlock(line, data)
-            line += data.count(b"\n")
+            line += count_lines(data)
         else:
             return
     for block in text_blocks(file, encoding):  # raises what there is to say, or gives the rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 from ...configs import PrepareConfig
@@ -45,6 +46,8 @@ def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] |
     columns = item_columns(rows, config)
     for chunk in rows.chunks(columns, bad):
         values = [chunk.columns[role] for role in columns]
+        if chunk.is_text and _take_all(raw, ("title", *names), [list(column) for column in values], wanted):
+            continue
         for line, item, *texts in zip(chunk.lines, *values, strict=True):
             try:
                 item_id = item if chunk.is_text else id_text(item)  # as those of interactions
@@ -55,6 +58,24 @@ def collect_items(rows: Rows, config: PrepareConfig, *, wanted: Container[str] |
                 _take_item(raw, bad, rows, line, item_id, dict(zip(("title", *names), texts, strict=True)))
     raw.bad_rows = bad.reasons
     return raw
+
+
+def _take_all(raw: RawItems, names: Sequence[str], columns: Sequence[list[str]], wanted: Container[str] | None
+              ) -> bool:
+    """Take many items, as `_take_item` does, if all are new; return whether they are. The first column has the ids."""
+    items, *texts = columns
+    if wanted is not None:
+        chosen = [item in wanted for item in items]
+        items, *texts = (list(compress(column, chosen)) for column in columns)
+    if len(set(items)) < len(items) or not raw.titles.keys().isdisjoint(items):
+        return False
+    known = {"title": raw.titles, **raw.fields}
+    for name, given in zip(names, texts, strict=True):
+        given = [text if text.isascii() else text_of(text) for text in given]
+        known[name].update(zip(items, (" ".join(html.unescape(text).split()) for text in given), strict=True))
+        raw.unescaped.update(item for item, text in zip(items, given, strict=True)
+                             if "&" in text and html.unescape(text) != text)
+    return True
 
 
 def _take_item(raw: RawItems, bad: BadRows, where: object, line: int, item_id: str, texts: dict[str, Any]) -> None:
