@@ -87,8 +87,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         before |= {"pretrain": lambda path: pretrain(dataset, path, _fitting(settings["pretrain"], dataset), **compute),
                    "finetune": lambda path: finetune(dataset, pretrained, path, settings["finetune"], **compute),
                    "embed": lambda path: embed_tuned(dataset, tuned, path, of_decoders, **compute)}
-    with sole_run(out), progress(None, "", "expected second", rate=False) as bar:
-        runner = Runner(out, bar, len(before) + plan.count + 1)
+    with sole_run(out), progress(len(before) + plan.count + 1, "", "stage", even=False) as bar:
+        runner = Runner(out, bar)
         runner("dataset", before.pop("dataset"))
         work = Work.of(dataset, compute["device"])
         runner.expect(work.of_stages([*before, "evaluate"], config) | work.of_recommenders(plan))
@@ -100,7 +100,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         best = best_arm(evaluation, scores)
         if config.serving:
             serving = for_serving(plan, best, out)
-            runner.count += serving.count
+            bar.total = (bar.total or 0) + serving.count
             runner.expect(work.of_recommenders(serving))
             runner.make(serving, jobs, compute)
     neighbours = {} if "tuned" not in wanted else {

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SAID_SECONDS = 20.0
 """A stage that will take less begins without a word."""
+_PRIOR_SECONDS = 60.0
+"""So long the expected times are believed; then those that stages really took are taken into account."""
 
 
 @dataclass
@@ -29,26 +31,36 @@ class Runner:
 
     out: Path
     bar: tqdm | ProgressLines
-    """Counts seconds that stages were expected to take."""
-    count: int
-    """Number of stages."""
+    """Counts stages."""
     expected: dict[str, float] = field(default_factory=dict)
     """Stage that is to come -> seconds."""
     stages: list[dict[str, Any]] = field(default_factory=list)
+    took: float = _PRIOR_SECONDS
+    """Seconds that stages took which were expected to take..."""
+    expected_of_made: float = _PRIOR_SECONDS
+    """... so many."""
 
     def __call__(self, name: str, work: Callable[[Path], Any]) -> None:
         """Run one stage into the folder `name`."""
-        self.bar.set_description(f"{name}, stage {len(self.stages) + 1} of {self.count}")
+        self._describe(name)
         before = self._record(name)
         if not before and self.expected.get(name, 0) >= _SAID_SECONDS:
-            note(f"{name}: about {_duration(self.expected[name])}, as a rough guess")
+            note(f"{name}: about {_duration(self.expected[name] * self.pace)}, as a rough guess")
         work(self.out / name)
         self._account(name, before)
+
+    @property
+    def pace(self) -> float:
+        """How much longer stages take than expected: a factor."""
+        return self.took / self.expected_of_made
 
     def expect(self, expected: Mapping[str, float]) -> None:
         """Take in how long further stages will take."""
         self.expected |= expected
-        self.bar.total = round(self.bar.n + sum(self.expected.values()))
+
+    def _describe(self, text: str) -> None:
+        left = sum(self.expected.values()) * self.pace
+        self.bar.set_description(f"{text} (about {_duration(left)} left)" if left >= _SAID_SECONDS else text)
 
     def make(self, recommenders: Recommenders, jobs: int, compute: dict[str, Any]) -> None:
         """Make recommenders, training `jobs` at a time."""
@@ -70,7 +82,7 @@ class Runner:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_verbosity, (verbosity(),)) as pool:
             running = {pool.submit(_train_alone, self.out / name, **arguments, **own): name
                        for name, arguments in trainings.items()}
-            self.bar.set_description(f"{jobs} trainings at a time")
+            self._describe(f"{jobs} trainings at a time")
             try:
                 for future in as_completed(running):
                     future.result()
@@ -85,11 +97,11 @@ class Runner:
         record, made = read_json(self.out / name / "config.json"), self._record(name) != before
         self.stages.append({"name": name, "made": made} | {
             key: record[key] for key in ("wall_seconds", "peak_memory_mib", "hash")})
-        seconds = self.expected.pop(name, 0.0)
-        if made:
-            self.bar.update(round(seconds))
-        elif self.bar.total is not None:
-            self.bar.total = max(self.bar.n, self.bar.total - round(seconds))  # it says nothing of this machine
+        seconds = self.expected.pop(name, None)
+        if made and seconds is not None:
+            self.took += record["wall_seconds"]
+            self.expected_of_made += seconds
+        self.bar.update()
 
     def _record(self, name: str) -> str:
         """Return the text of a stage's record, which changes when the stage is made; empty without one."""

@@ -23,8 +23,8 @@ from ..storage.artifacts import read_json
 from .config import RunConfig
 from .trainings import Recommenders
 
-_OTHER_SECONDS = 2.0
-"""Of a stage without matrix products to speak of: a count, a sum, the evaluation."""
+_OTHER_SECONDS, _OTHER_SECONDS_A_MILLION = 2.0, 20.0
+"""Of a stage without matrix products to speak of, such as a count or a sum, and more for a million interactions."""
 _TRAINING_SHARE, _FINETUNING_SHARE, _EMBEDDING_SHARE = 0.3, 0.75, 0.9
 _PROMPT_TOKENS, _CHARACTERS_A_TOKEN = 6, 4
 """Tokens of a prompt beside its titles, and characters of a title in a token."""
@@ -53,7 +53,7 @@ class Work:
 
     def of_stages(self, stages: Iterable[str], config: RunConfig) -> dict[str, float]:
         """Return the seconds of the stages beside those of recommenders."""
-        tuning, found = config.stages["finetune"], dict.fromkeys(stages, _OTHER_SECONDS)
+        tuning, found = config.stages["finetune"], dict.fromkeys(stages, self._other())
         try:
             weights = weights_of(resolve_model(tuning.model)) if found.keys() & {"embed-untuned", "finetune"} else 0.0
         except (TslrecError, KeyError):  # the stage that needs the model says what is wrong
@@ -68,7 +68,10 @@ class Work:
         """Return the seconds of each."""
         trained = {name: training(arguments["config"], self) / self.speed
                    for name, arguments in recommenders.trained.items()}
-        return {**dict.fromkeys((*recommenders.alone, *recommenders.sums), _OTHER_SECONDS), **trained}
+        return {**dict.fromkeys((*recommenders.alone, *recommenders.sums), self._other()), **trained}
+
+    def _other(self) -> float:
+        return _OTHER_SECONDS + _OTHER_SECONDS_A_MILLION * self.interactions / 1e6
 
 
 def product_speed(device: torch.device) -> float:

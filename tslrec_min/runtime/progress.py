@@ -61,7 +61,7 @@ def verbosity() -> str:
 
 
 def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave: bool = True, shown: bool = True,
-             rate: bool = True) -> tqdm | ProgressLines:
+             even: bool = True) -> tqdm | ProgressLines:
     """Return a progress bar, or lines of progress if standard error is no terminal.
 
     Args:
@@ -71,15 +71,15 @@ def progress(total: int | None, text: str, unit: str, *, initial: int = 0, leave
         initial: number of units that were done before.
         leave: whether the bar stays on the terminal at the end.
         shown: whether anything is shown.
-        rate: whether a bar shows the units done, and how many a second.
+        even: whether the units take about the same time, so that the time left follows from those done.
     """
     hidden = not shown or _handler.verbosity == "quiet" or not _logs()
     if not hidden and not (sys.stderr and sys.stderr.isatty()):
-        return ProgressLines(total, text, unit, initial, note)
+        return ProgressLines(total, text, unit, initial, note, even=even)
     from tqdm import tqdm
 
     return tqdm(total=total, desc=text, unit=unit, initial=initial, leave=leave, disable=hidden,
-                bar_format=None if rate else "{l_bar}{bar}| {elapsed} so far, about {remaining} left")
+                bar_format=None if even else "{l_bar}{bar}| {n_fmt}/{total_fmt} {unit}s, {elapsed}")
 
 
 def note(text: str) -> None:

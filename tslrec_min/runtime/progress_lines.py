@@ -14,7 +14,8 @@ SECONDS = 20.0
 class ProgressLines:
     """What progress uses of a tqdm bar: `total`, `n`, `update`, `set_description`, `set_postfix`, `close`."""
 
-    def __init__(self, total: int | None, text: str, unit: str, initial: int, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int | None, text: str, unit: str, initial: int, say: Callable[[str], None], *,
+                 even: bool = True) -> None:
         """Start the lines, which end with `close`.
 
         Args:
@@ -23,8 +24,10 @@ class ProgressLines:
             unit: what is counted, in the singular.
             initial: number of units that were done before.
             say: takes a line.
+            even: whether the time left follows from the units done.
         """
         self.total, self.n = total, initial
+        self._even = even
         self._text, self._unit, self._initial, self._figures = text, unit, initial, ""
         self._started, self._say = time.monotonic(), say
         _Writer.open(self)
@@ -56,7 +59,7 @@ class ProgressLines:
         seconds, done = time.monotonic() - self._started, self.n - self._initial
         total = "" if self.total is None else f" of {self.total}"
         parts = [f"{self.n}{total} {self._unit}s", f"{_clock(seconds)} so far"]
-        if self.total is not None and done:
+        if self.total is not None and done and self._even:
             parts.append(f"about {_clock(seconds * (self.total - self.n) / done)} left")
         text = f"{self._text}: " if self._text else ""
         return text + ", ".join(parts) + (f" ({self._figures})" if self._figures else "")
