@@ -42,7 +42,8 @@ STUDIES = {  # data and recommender of a study, and what its arms are called whe
     "ml-100k-gru4rec": ("MovieLens-100K", "GRU4Rec", {}), "ml-100k-bert4rec": ("MovieLens-100K", "BERT4Rec", {}),
 }
 
-SYSTEMS = {"Beauty": "amazon-beauty-sum-system", "Food and Kitchen": "amazon-food-kitchen-sum-system"}
+SYSTEMS = {"Beauty": "amazon-beauty-sum-system", "Food and Kitchen": "amazon-food-kitchen-sum-system",
+           "MovieLens-1M": "ml-1m-sum-system"}
 
 
 @cache

@@ -19,6 +19,7 @@ from ..factories import ROOT, script
 
 FILES = sorted((ROOT / "benchmarks" / "study" / "results").glob("*.json"))
 STUDIES = [path for path in FILES if "arms" in json.loads(path.read_text(encoding="utf-8"))]
+TWO_SEEDS = ("ml-1m-sum-system",)  # the page says so
 TABLE = re.compile(r"<!-- table: [\w-]+ -->.*?<!-- end -->", re.DOTALL)
 QUOTING = ["README.md", *(f"docs/{name}.md" for name in (
     "results", "speed", "experiments", "choosing", "faq", "reproduce", "tutorial"))]
@@ -92,7 +93,7 @@ def test_a_study_has_means_seeds_groups_and_tests(path: Path) -> None:
             for metrics in groups.values():
                 assert list(metrics) == ["hr@10", "ndcg@10", "mrr"]
                 for figures in metrics.values():
-                    assert len(figures["runs"]) in (1, 3)  # 1: no seed decides
+                    assert len(figures["runs"]) in (1, 2 if path.stem in TWO_SEEDS else 3)  # 1: no seed decides
                     assert figures["mean"] == pytest.approx(np.mean(figures["runs"]), abs=2e-8)
                     deviation = np.std(figures["runs"], ddof=1) if len(figures["runs"]) > 1 else 0
                     assert figures["std"] == pytest.approx(deviation, abs=2e-8)
