@@ -254,7 +254,7 @@ def training() -> list[str]:
 
 
 def other_speeds() -> list[str]:
-    """Return negatives, recommending and preparing beside what they are compared with."""
+    """Return negatives and recommending beside what they are compared with."""
     tables = load("speed")["tables"]
     rows = [[f"negatives, {name}, one thread", f"{low:g} to {high:g} million a second",
              f"RecBole 1.2.1: {least} to {most} times slower"]
@@ -262,11 +262,7 @@ def other_speeds() -> list[str]:
     (_, product), _, (_, top), (_, whole) = tables["recommending"]["rows"]
     rows.append(["10 best of 100,000 items for 100,000 users", f"{top} s; with model and JSON Lines {whole} s",
                  f"bare product in NumPy: {product} s"])
-    (_, read, read_memory), (_, prepared, memory), (_, pandas, pandas_memory) = tables["preparing"]["rows"]
-    rows.append(["`prepare`, CSV of 10,000,000 rows, one thread",
-                 f"{read} s to read, {prepared} s in all, {memory} GiB",
-                 f"`pandas.read_csv`, parsing alone: {pandas} s, {pandas_memory} GiB"])
-    made = "`python benchmarks/sampling.py` (Xeon), `recommending.py` and `preparing.py` (Zen 5)"
+    made = "`python benchmarks/sampling.py` (Xeon) and `recommending.py` (Zen 5)"
     return markdown(["", "tslrec-min", "for comparison"], rows) + source(
         tables["recommending"] | {"machine": "two cores", "date": "2026-11-23 to 28"}, made)
 
@@ -296,7 +292,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     **{name.replace("_", "-"): partial(make, name) for make, names in (
         (LM, ("finetuning_speed", "finetuning_ratio", "finetuning_costs", "memory_of_stages", "embedding_beauty",
               "quantisations", "quantisations_downstream", "models")),
-        (SPEED, ("ranking", "epoch", "processes", "bench", "gate", "mkl", "softmax_loss")),
+        (SPEED, ("ranking", "ranking_parts", "preparing", "encoders", "epoch", "training_steps", "processes", "bench",
+                 "gate", "mkl", "softmax_loss")),
         (EX, ("coresets", "instances", "neighbours", "held_out", "probing", "validation", "beauty_trials", "vectors",
               "llama_engine"))) for name in names},
 }
