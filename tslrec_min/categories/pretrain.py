@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from ..configs import PretrainConfig
 from ..data.dataset import Dataset, load_dataset
 from ..recommenders.artifact import save_recommender
-from ..recommenders.batching import fitting_max_len
+from ..recommenders.batching import with_max_len
 from ..recommenders.training import trained
 from ..runtime.progress import step
 from ..storage.artifacts import Recipe, write_json
@@ -39,8 +39,7 @@ def pretrain(dataset_path: Path, out: Path, config: PretrainConfig, *, device: t
         TslrecError: see `trained` and `k_means`.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
-    if not config.max_len:
-        config = replace(config, max_len=fitting_max_len(dataset.training().lengths))
+    config = with_max_len(config, dataset.training().lengths)
     recipe = Recipe("pretrain", asdict(config), {"dataset": dataset_hash}, config.seed)
     if is_trained(out, recipe, existing):
         return

@@ -15,15 +15,18 @@ more weight. On MovieLens-100K that cost a tenth of the validation NDCG@10.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..configs import RecommenderConfig
 from ..data.csr import owners
 from ..runtime.validation import Int64Array, as_int64, as_offsets, check_length, check_range, threads_for, whole_number
 from ._batching import hide_items, pad_rows
 
+Config = TypeVar("Config", bound=RecommenderConfig)
 Items = NDArray[np.int32] | NDArray[np.int64]
 _PART_ITEMS = 1024
 """Padding above which a batch is split: running the model once more costs about as much."""
@@ -82,6 +85,16 @@ def fitting_max_len(lengths: ArrayLike) -> int:
         lengths: int [U], of the training histories.
     """
     return next((size for size in _MAX_LENS if np.mean(np.asarray(lengths) > size) <= _LONGER_SHARE), _MAX_LENS[-1])
+
+
+def with_max_len(config: Config, lengths: ArrayLike) -> Config:
+    """Return the configuration with a `max_len` that fits the histories, if its own is 0; see `fitting_max_len`.
+
+    Args:
+        config: of a recommender.
+        lengths: int [U], of the training histories.
+    """
+    return config if config.max_len else replace(config, max_len=fitting_max_len(lengths))
 
 
 def window_phases(indptr: ArrayLike, max_len: int, random: np.random.Generator) -> Int64Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ..storage.checkpoints import Checkpointing, is_trained, training_artifact
 from ..storage.existing import Existing
 from .adapters.controls import controlled
 from .artifact import COLD_ROWS, save_recommender
-from .batching import fitting_max_len
+from .batching import with_max_len
 from .counting.artifact import counted, save_counting
 from .counting.base import Knowledge
 from .models import SequentialRecommender
@@ -65,8 +65,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
     embeddings = None if embeddings_path is None else load_item_embeddings(
         embeddings_path, dataset, config.vectors, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
     inputs = {"dataset": dataset_hash, **(embeddings.hashes if embeddings else {})}
-    if not config.max_len:
-        config = replace(config, max_len=fitting_max_len(dataset.training().lengths))
+    config = with_max_len(config, dataset.training().lengths)
     if embeddings is None and config.model in CONTENT_MODELS:
         raise TslrecError(f"--model {config.model} compares item embeddings; give them with --embeddings")
     first = None

@@ -16,7 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from ..storage.artifacts import (
 from ..storage.atomic import replace_file
 from ..storage.checkpoints import Checkpointing, remove_checkpoint
 from ..storage.existing import Existing
-from .batching import fitting_max_len
+from .batching import with_max_len
 from .search_space import candidates, searched
 from .training import trained
 
@@ -99,8 +99,7 @@ def tune(dataset_path: Path, out: Path, config: TuneConfig, *, embeddings_path: 
     dataset, dataset_hash = load_dataset(dataset_path)
     embeddings = None if embeddings_path is None else load_item_embeddings(
         embeddings_path, dataset, config.vectors, ids_path=embedding_ids, ignore_unknown=ignore_unknown)
-    if not config.max_len:
-        config = replace(config, max_len=fitting_max_len(dataset.training().lengths))
+    config = with_max_len(config, dataset.training().lengths)
     recipe = Recipe("tune", asdict(config), {"dataset": dataset_hash, **(embeddings.hashes if embeddings else {})},
                     config.seed)
     states = out.parent / f".{out.name}.trials"
