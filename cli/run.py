@@ -41,8 +41,8 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     """Run the whole chain on SOURCE: your interactions, a .toml file that describes the chain, or quickstart.
 
     A file or folder of interactions, as for tslrec prepare, gets the built-in configuration for few or for many items a
-    user, which take longer than quickstart's and reach more. The options of tslrec prepare, such as the column names,
-    override those of the configuration.
+    user. Both are for larger data than quickstart's, and take longer. The options of tslrec prepare, such as the column
+    names, override those of the configuration.
 
     Every stage has its own folder. When the command is repeated, finished stages are kept unless their inputs or their
     part of the configuration changed. At the end tables compare recommenders without training, with item ids only, with
@@ -73,8 +73,9 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
     preparing = from_mapping(PrepareConfig, values, "")
     if own:
         data, config = source, config_for(source, items, preparing, out)
-    config = replace(config, stages={**config.stages, "prepare": preparing},
-                     serving=config.serving if serving is None else serving)
+    else:
+        config = replace(config, stages={**config.stages, "prepare": preparing})
+    config = replace(config, serving=config.serving if serving is None else serving)
     result = run_chain(config, out, data=data, items=items, device_name=device, threads=threads, jobs=jobs)
     if as_json:
         click.echo(json.dumps(result))
