@@ -27,6 +27,13 @@ def gradients(call: Callable[[list[torch.Tensor]], torch.Tensor], tensors: list[
     return [out.detach(), *torch.autograd.grad((out * weights).sum(), leaves)]
 
 
+def _error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Return the largest difference, as a share of the largest number (of 1, if that is smaller)."""
+    if not exact.numel():
+        return 0.0
+    return float((found - exact).abs().max() / exact.abs().max().clamp(min=1.0))
+
+
 class Draws:
     """Dropout of a fixed mask in torch, as `packed` draws it."""
 
@@ -77,10 +84,11 @@ def test_parts_of_a_block_are_torchs(count: int, width: int, inner: int, threads
         packed._SLICE_NUMBERS = slice_numbers
         for plain, tensors, kernel in cases:
             wanted = gradients(plain, tensors, torch.float64)
+            # A row of equal numbers has hardly a norm, and its gradient loses digits: in torch's float32 as well.
+            lost = max(_error(found, exact) for found, exact
+                       in zip(gradients(plain, tensors, torch.float32), wanted, strict=True))
             for found, exact in zip(gradients(kernel, tensors, torch.float32), wanted, strict=True):
-                scale = max(1.0, float(exact.abs().max())) if exact.numel() else 1.0
-                torch.testing.assert_close(found / scale, (exact / scale).float(), atol=1e-4 if width < 3 else 3e-5,
-                                           rtol=1e-4)
+                assert _error(found, exact) <= 3e-5 + 8 * lost
     finally:
         torch.set_num_threads(threads_before)
         packed._SLICE_NUMBERS = slices
