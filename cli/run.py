@@ -28,15 +28,15 @@ _NAMES = ("quickstart", *DATASETS)
               help="File or folder of interactions, in place of the configuration's source.")
 @click.option("--items", type=GivenPath("give the file with the item titles"),
               help="File with the item titles.  [default: the one beside the interactions]")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of recommenders trained at "
-              "the same time. They share --threads; on a CPU, one job per thread is faster than a single job.")
+@click.option("--jobs", type=click.IntRange(1), help="Number of recommenders trained at the same time. They share "
+              "--threads; on a CPU, one job per thread is faster than a single job.  [default: as SOURCE says, else 1]")
 @click.option("--serving/--no-serving", default=None, help="At the end, make the best arm again from all items, for "
               "recommendations.  [default: as SOURCE says, else yes]")
 @device_option
 @threads_option
 @json_option
 @given_options(PrepareConfig, "prepare")
-def run(source: Path, out: Path | None, data: Path | None, items: Path | None, jobs: int, serving: bool | None,
+def run(source: Path, out: Path | None, data: Path | None, items: Path | None, jobs: int | None, serving: bool | None,
         device: str, threads: int, as_json: bool, prepare: Mapping[str, Any]) -> None:
     """Run the whole chain on SOURCE: your interactions, a .toml file that describes the chain, or quickstart.
 

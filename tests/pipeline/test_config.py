@@ -30,11 +30,13 @@ def test_arms_of_a_run_have_adapters_and_controls(tmp_path: Path) -> None:
 
 def test_problems_of_single_keys_are_named_together(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
-    config.write_text('source = 1\nitems = 2\nencoder = 3\nserving = 1\nseeds = [0, 0]\ncolour = 1\n[[arms]]\n')
+    config.write_text('source = 1\nitems = 2\nencoder = 3\nserving = 1\njobs = 0\nseeds = [0, 0]\n'
+                      'colour = 1\n[[arms]]\n')
     with pytest.raises(TslrecError) as caught:
         load_run_config(config)
     for message in ("source: expected a built-in", "items: expected a file", "encoder: expected a model",
-                    "serving: 1 is neither true nor false", "seeds: [0, 0] has duplicates", "unknown key 'colour'"):
+                    "serving: 1 is neither true nor false", "jobs: 0 is not an integer from 1",
+                    "seeds: [0, 0] has duplicates", "unknown key 'colour'"):
         assert message in str(caught.value)
     for seeds in ("[]", "[-1]", "[true]", "0"):
         config.write_text(f"seeds = {seeds}\n[[arms]]\n")

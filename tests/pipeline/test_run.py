@@ -89,7 +89,9 @@ def test_several_jobs_make_the_same_sums(summed: Path, tmp_path: Path) -> None:
     shutil.copytree(summed / "out", tmp_path / "out")
     for name in ("train", "evaluate", "serving", "serving-parts"):
         shutil.rmtree(tmp_path / "out" / name)
-    assert made(tmp_path / "out", summed / "run.toml", jobs=2, threads=1) == [
+    config = tmp_path / "run.toml"
+    config.write_text("jobs = 2\n" + (summed / "run.toml").read_text())
+    assert made(tmp_path / "out", config, threads=2) == [
         "train/1-popularity", "train/3-ids-0", "train/3-ids-1", "train/2-titles", "train/4-system-0",
         "train/4-system-1", "evaluate", "serving-parts/transitions", "serving-parts/content-tfidf",
         "serving-parts/3-ids-0", "serving"]

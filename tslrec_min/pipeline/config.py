@@ -18,7 +18,7 @@ _SECTIONS: dict[str, type] = {
     "prepare": configs.PrepareConfig, "pretrain": configs.PretrainConfig, "finetune": configs.FinetuneConfig,
     "embed": configs.EmbedConfig, "train": TrainConfig, "evaluate": configs.EvaluateConfig}
 _ADAPTER_KEYS = {item.name for item in fields(AdapterConfig)}
-_KEYS = ("source", "items", "encoder", "serving", "seeds", "arms", *_SECTIONS)
+_KEYS = ("source", "items", "encoder", "serving", "jobs", "seeds", "arms", *_SECTIONS)
 ENCODER = "all-minilm-l6-v2"
 
 
@@ -33,6 +33,8 @@ class RunConfig:
     """Model of the arms with embeddings of an encoder."""
     serving: bool
     """Whether the best arm is made again from all items at the end."""
+    jobs: int
+    """Number of recommenders trained at the same time, unless there are fewer threads."""
     seeds: list[int]
     arms: list[Arm]
     stages: Mapping[str, Any] = field(repr=False)
@@ -84,10 +86,13 @@ def load_run_config(path: Path) -> RunConfig:
     serving = values.get("serving", True)
     if not isinstance(serving, bool):
         problems.append(f"serving: {serving!r} is neither true nor false")
+    jobs = values.get("jobs", 1)
+    if type(jobs) is not int or jobs < 1:
+        problems.append(f"jobs: {jobs!r} is not an integer from 1")
     if problems:
         raise TslrecError(f"{path}: " + "; ".join(problems))
-    return RunConfig(values.get("source"), values.get("items"), values.get("encoder", ENCODER), serving, seeds, arms,
-                     stages)
+    return RunConfig(values.get("source"), values.get("items"), values.get("encoder", ENCODER), serving, jobs, seeds,
+                     arms, stages)
 
 
 def _refit_problems(arms: Sequence[Arm], stages: Mapping[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ _ITEMS_A_CATEGORY = 4
 
 
 def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path | None = None,
-        device_name: str = "cpu", threads: int = 1, jobs: int = 1) -> dict[str, Any]:
+        device_name: str = "cpu", threads: int = 1, jobs: int | None = None) -> dict[str, Any]:
     """Run the chain.
 
     Args:
@@ -45,7 +45,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         items: file with titles that replaces the configuration's.
         device_name: torch device.
         threads: number of threads.
-        jobs: number of recommenders trained at the same time, in separate processes that share the threads.
+        jobs: number of recommenders trained at the same time, in separate processes that share the threads; None: as
+            the configuration says, but not more than threads.
 
     Returns:
         ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``best``, the arm that
@@ -66,6 +67,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
     compute: dict[str, Any] = {"device": start_torch(device_name, threads), "threads": threads,
                                "existing": Existing.REUSE}
+    jobs = min(config.jobs, threads) if jobs is None else jobs
     settings, raw = config.stages, find_raw(config, data, items)  # before a folder is created
     wanted = embeddings_of(config.arms)
     model = settings["finetune"].model

@@ -83,23 +83,26 @@ class Runner:
             running = {pool.submit(_train_alone, self.out / name, **arguments, **own): name
                        for name, arguments in trainings.items()}
             self._describe(f"{jobs} trainings at a time")
+            expected = sum(self.expected.get(name, 0) for name in trainings if not before[name]) * self.pace
+            if expected >= _SAID_SECONDS:
+                note(f"train, {jobs} at a time: about {_duration(expected)}, as a rough guess")
             try:
                 for future in as_completed(running):
                     future.result()
-                    self._account(running[future], before[running[future]])
+                    self._account(running[future], before[running[future]], jobs)
             except BaseException:  # trainings that have started run to their end; the others do not start
                 pool.shutdown(cancel_futures=True)
                 raise
         order = {name: place for place, name in enumerate(trainings)}
         self.stages.sort(key=lambda stage: order.get(stage["name"], -1))  # in the order of the list, not of their ends
 
-    def _account(self, name: str, before: str) -> None:
+    def _account(self, name: str, before: str, jobs: int = 1) -> None:
         record, made = read_json(self.out / name / "config.json"), self._record(name) != before
         self.stages.append({"name": name, "made": made} | {
             key: record[key] for key in ("wall_seconds", "peak_memory_mib", "hash")})
         seconds = self.expected.pop(name, None)
         if made and seconds is not None:
-            self.took += record["wall_seconds"]
+            self.took += record["wall_seconds"] / jobs  # expected is the time with all threads
             self.expected_of_made += seconds
         self.bar.update()
 
