@@ -172,7 +172,7 @@ def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
     columns = list(dict.fromkeys((metric, group) for _, metric, group in tests))
     names = [metric.upper() if group == "all" else f"{group} {metric.upper()}" for metric, group in columns]
     header = [text for name in names for text in (name, "p (Holm)")]
-    rows = [[arm, *(text for column in columns for text in _lift(tests[arm, *column]))]
+    rows = [[arm, *(text for column in columns for text in lift_cells(tests[arm, *column]))]
             for arm in dict.fromkeys(arm for arm, _, _ in tests)]
     notes = [f"p: paired {comparisons[0]['test']} test over users, with Holm's correction for all {len(comparisons)} "
              "comparisons; * p < .05, ** p < .01, *** p < .001"]
@@ -183,7 +183,8 @@ def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
     return Sheet(f"lift over {comparisons[0]['baseline']}", ["", *header], rows, notes)
 
 
-def _lift(test: Mapping[str, Any]) -> tuple[str, str]:
+def lift_cells(test: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the difference of a comparison and its corrected p-value with stars, as the cells of a table."""
     from ..ranking.significance import stars
 
     lift = f"{test['difference']:+.4f}" if test["relative"] is None else f"{test['relative']:+.1%}"

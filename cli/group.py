@@ -21,6 +21,7 @@ from .gguf import gguf
 from .interrupts import INTERRUPTED, interruptible
 from .prepare import prepare
 from .pretrain import pretrain
+from .probe import probe
 from .recommend import recommend
 from .report import report
 from .run import run
@@ -84,7 +85,7 @@ def main() -> None:
     """
 
 
-for _command in (prepare, pretrain, finetune, embed, train, tune, fuse, evaluate, compare, report, recommend, similar,
-                 export, run, bench, gguf):
+for _command in (prepare, pretrain, finetune, embed, probe, train, tune, fuse, evaluate, compare, report, recommend,
+                 similar, export, run, bench, gguf):
     main.add_command(_command)
 complete(main, "tslrec")

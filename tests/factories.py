@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from hypothesis import reject
 
 from tslrec_min import api
-from tslrec_min.api import fusing, serving, tuning
+from tslrec_min.api import fusing, probing, serving, tuning
 from tslrec_min.cli import main
 from tslrec_min.configs import FinetuneConfig, PrepareConfig, PretrainConfig
 from tslrec_min.data.build import build_dataset
@@ -197,7 +197,7 @@ class Steps:
 
 def api_functions() -> list[str]:
     """Names of the functions, in the order of the files."""
-    return [name for home in (api, serving, fusing, tuning) for name, value in vars(home).items()
+    return [name for home in (api, serving, fusing, tuning, probing) for name, value in vars(home).items()
             if inspect.isfunction(value) and value.__module__ == home.__name__ and not name.startswith("_")]
 
 

@@ -8,7 +8,8 @@ LONGER_THAN = 40
 """Lines. Shorter modules are tested with what uses them."""
 ELSEWHERE = {
     "api/test_api.py": ("__init__.py", "api/results.py"),  # the package offers what the API does, with its results
-    "configs/test_configs.py": ("configs/language_model.py", "configs/prepare.py", "configs/train.py"),
+    "configs/test_configs.py": ("configs/evaluate.py", "configs/language_model.py", "configs/prepare.py",
+                                "configs/train.py"),
     "test_config_fields.py": ("errors.py",),  # messages that name several problems at once
     "robustness/test_kernel_inputs.py": ("runtime/validation.py",),  # it checks what kernels are given
     "llm/test_packed_decoder.py": ("llm/projections.py",),  # parts of its layers

@@ -1,8 +1,8 @@
 """LLM-enhanced sequential recommendation for small machines: TSLRec (arXiv 2406.00333).
 
 It exports the functions of `tslrec_min.api`: `prepare`, `pretrain`, `finetune`, `embed`, `train`, `evaluate`,
-`recommend`, `similar`, `fuse`, `tune`. Torch, transformers and llama_cpp are only loaded by the functions that need
-them.
+`recommend`, `similar`, `fuse`, `tune`, `probe`. Torch, transformers and llama_cpp are only loaded by the functions
+that need them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # importing it from typing takes longer than all of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from .api import embed, evaluate, finetune, fuse, prepare, pretrain, recommend, similar, train, tune
+    from .api import embed, evaluate, finetune, fuse, prepare, pretrain, probe, recommend, similar, train, tune
     from .errors import TslrecError
     from .runtime.progress import set_verbosity
 
@@ -31,8 +31,8 @@ if find_spec(f"{__name__}.ranking._ranking") is None:
 ask_processor()  # before torch is imported
 
 _HOME = {"TslrecError": "errors", "set_verbosity": "runtime.progress"}
-__all__ = ["TslrecError", "embed", "evaluate", "finetune", "fuse", "prepare", "pretrain", "recommend",
-           "set_verbosity", "similar", "train", "tune"]
+__all__ = ["TslrecError", "embed", "evaluate", "finetune", "fuse", "prepare", "pretrain", "probe",
+           "recommend", "set_verbosity", "similar", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

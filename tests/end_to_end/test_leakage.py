@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,20 +22,25 @@ from tslrec_min.configs import (
     FinetuneConfig,
     PrepareConfig,
     PretrainConfig,
+    ProbeConfig,
     TrainConfig,
     TuneConfig,
 )
 from tslrec_min.data.dataset import SPLITS, load_dataset
 from tslrec_min.data.prepare import prepare
+from tslrec_min.evaluation import probe as probing
 from tslrec_min.evaluation.evaluate import evaluate
+from tslrec_min.evaluation.probe import probe
 from tslrec_min.finetuning.samples import make_samples
 from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.ranking.metrics import COLD_METRICS
+from tslrec_min.recommenders.counting.artifact import CLASSES, counted
 from tslrec_min.recommenders.counting.base import Knowledge
 from tslrec_min.recommenders.counting.itemknn import ItemKNN
 from tslrec_min.recommenders.counting.transitions import Transitions
 from tslrec_min.recommenders.fuse import fuse
+from tslrec_min.recommenders.fusion.fit import Features, fitted
 from tslrec_min.recommenders.fusion.parts import WORDS, Part
 from tslrec_min.recommenders.train import train
 from tslrec_min.recommenders.tune import tune
@@ -259,3 +265,53 @@ def test_sums_and_what_is_counted_learn_from_training_items_and_choose_by_valida
         counted = [model.maker(Knowledge(data.training(), data.n_items, 0, data.evaluation("validation"), None, 1))(
             constants).arrays() for data in (same, other)]
         assert all(np.array_equal(values, counted[1][name]) for name, values in counted[0].items())
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
+def test_probing_learns_nothing_from_test_items_and_only_constants_from_validation_items(
+        cycle_raw: Path, tmp_path: Path, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test items change no constant, no weight, and no figure but those by test targets. Validation items change
+    constants and weights, but with the same constants what is counted and mapped is the same.
+    """
+    if split == "temporal":
+        sources = {"same": write_timed_cycle(tmp_path / "a"), "validation": write_timed_cycle(tmp_path / "b", 16_000),
+                   "test": write_timed_cycle(tmp_path / "c", 18_000)}
+    else:
+        sources = {"same": cycle_raw, "validation": write_with_others(cycle_raw, tmp_path / "b", -2),
+                   "test": write_with_others(cycle_raw, tmp_path / "c", -1)}
+    learned: dict[str, list[dict[str, np.ndarray]]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    first_constants = {model: {name: values[0] for name, values in CLASSES[model].grid.items()} for model in CLASSES}
+    weights: dict[tuple[str, str], list[bytes]] = {}
+
+    def watched_count(model: str, known: Knowledge) -> Any:
+        learned.setdefault(current[0], []).append(CLASSES[model].maker(known)(first_constants[model]).arrays())
+        return counted(model, known)
+
+    def watched_fit(features: Features) -> np.ndarray:
+        numbers = fitted(features)
+        weights.setdefault(current, []).append(numbers.tobytes())
+        return numbers
+
+    monkeypatch.setattr(probing, "counted", watched_count)
+    monkeypatch.setattr(probing, "fitted", watched_fit)
+    for name, source in sources.items():
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0, split=split))
+        write_random_embeddings(tmp_path / f"{name}-embed", load_dataset(tmp_path / name)[0])
+        for ranked in SPLITS:
+            current = name, ranked
+            config = ProbeConfig(split=ranked, cca=True, control="shuffled", resamples=50)
+            found[current] = probe(tmp_path / name, {"a": tmp_path / f"{name}-embed"}, config, threads=1)
+    of_same, of_test = (found[name, "validation"] for name in ("same", "test"))
+    for part in ("rows", "comparisons", "groups"):
+        assert of_same[part] == of_test[part]
+    constants = {key: [row["constants"] for row in report["rows"]] for key, report in found.items()}
+    for ranked in SPLITS:
+        assert constants["test", ranked] == constants["same", "validation"]
+        assert weights["test", ranked] == weights["same", ranked] == weights["same", "validation"]
+    assert found["test", "test"]["rows"] != found["same", "test"]["rows"]
+    assert found["validation", "validation"]["rows"] != of_same["rows"]
+    assert len(learned["same"]) == 10  # transitions and four sets, twice
+    for name in ("test", "validation"):
+        for mine, theirs in zip(learned["same"], learned[name], strict=True):
+            assert all(np.array_equal(values, theirs[key]) for key, values in mine.items())

@@ -25,6 +25,7 @@ from ..storage.existing import Existing
 from . import arguments as arguments
 from .arguments import StrPath
 from .fusing import fuse as fuse
+from .probing import probe as probe
 from .results import Embeddings, Result, category_rows, item_rows, training_rows
 from .serving import recommend as recommend
 from .serving import similar as similar

@@ -82,3 +82,12 @@ def arms(runs: StrPath | Sequence[StrPath] | Mapping[str, StrPath | Sequence[Str
     if isinstance(runs, Mapping):
         return {name: [Path(path) for path in several(paths)] for name, paths in runs.items()}
     return parse_arms([os.fspath(run) for run in several(runs)])
+
+
+def vector_sets(given: StrPath | Sequence[StrPath] | Mapping[str, StrPath]) -> dict[str, Path]:
+    """Return the item embeddings to probe; raise TslrecError if there are none, or two have the same name."""
+    from ..evaluation.arms import parse_sets
+
+    if isinstance(given, Mapping):
+        return {str(name): Path(path) for name, path in given.items()}
+    return parse_sets([os.fspath(path) for path in several(given)])

@@ -7,7 +7,7 @@ its help is written once, here. Importing this folder is cheap: it loads none of
 from __future__ import annotations
 
 from ..config_fields import MAX_SEED
-from .evaluate import EvaluateConfig
+from .evaluate import EvaluateConfig, ProbeConfig
 from .language_model import LOSSES, QUANTS, TEXTS, EmbedConfig, FinetuneConfig
 from .prepare import FORMATS, PREPARED_SPLITS, PrepareConfig
 from .train import (
@@ -34,6 +34,6 @@ VECTOR_FORMATS = ("npy", "parquet", "word2vec", "recbole")
 __all__ = [
     "ADAPTERS", "AdapterConfig", "BLOCKS", "CONTENT_MODELS", "CONTROLS", "COUNTING_MODELS", "EmbedConfig",
     "EvaluateConfig", "FORMATS", "FinetuneConfig", "LOSSES", "MAX_SEED", "MODELS", "PREPARED_SPLITS",
-    "PrepareConfig", "PretrainConfig", "QUANTS", "RECOMMENDATION_FORMATS", "RECOMMENDER_LOSSES", "REFITS",
-    "RecommenderConfig", "SAMPLINGS", "TEXTS", "TrainConfig", "TuneConfig", "VECTORS", "VECTOR_FORMATS",
+    "PrepareConfig", "PretrainConfig", "ProbeConfig", "QUANTS", "RECOMMENDATION_FORMATS", "RECOMMENDER_LOSSES",
+    "REFITS", "RecommenderConfig", "SAMPLINGS", "TEXTS", "TrainConfig", "TuneConfig", "VECTORS", "VECTOR_FORMATS",
 ]

@@ -1,4 +1,4 @@
-"""Names of arms on the command line: FOLDER or NAME=FOLDER."""
+"""Names of arms, and of item embeddings, on the command line: FOLDER or NAME=FOLDER."""
 
 from __future__ import annotations
 
@@ -42,3 +42,26 @@ def check_arms(arms: Mapping[str, Sequence[Path]]) -> None:
             raise TslrecError(f"the arm {name!r} has no run; give its folders, one for each seed")
         if len({path.resolve() for path in paths}) < len(paths):
             raise TslrecError(f"the arm {name!r} has the same run twice")
+
+
+def parse_sets(specifications: Sequence[str]) -> dict[str, Path]:
+    """Parse the folders and files of item embeddings; without a name, one is called like its folder or file.
+
+    Raises:
+        TslrecError: there is none, or two have the same name.
+    """
+    sets: dict[str, Path] = {}
+    for name, path in map(parse_named_folder, specifications):
+        name = path.resolve().name if name is None else name
+        if name in sets:
+            raise TslrecError(f"two sets of item embeddings are called {name!r}; give them names: NAME={path}")
+        sets[name] = path
+    check_sets(sets)
+    return sets
+
+
+def check_sets(sets: Mapping[str, Path]) -> None:
+    """Raise TslrecError if there are no item embeddings."""
+    if not sets:
+        raise TslrecError("there are no item embeddings to probe; give at least one folder that tslrec embed wrote, or "
+                          "a file of vectors")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..configs import EvaluateConfig
-from ..data.dataset import Dataset, load_dataset
+from ..data.dataset import Dataset, Evaluation, load_dataset
 from ..errors import TslrecError
 from ..ranking.ranks import Ranks
 from ..recommenders.learned import common_histories, learned_from
@@ -81,10 +81,7 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
                config: EvaluateConfig, list_vectors: np.ndarray | None, device: torch.device, threads: int
                ) -> tuple[dict[str, Any], dict[str, dict[str, list[Ranks]]], UserGroups]:
     """Return the report, the ranks by protocol, arm and run, and the users' groups."""
-    asked = dataset.evaluation(config.split)
-    if not len(asked.users):
-        raise TslrecError(f"no user of the data set has a {config.split} target: histories have fewer than 3 items, or "
-                          "no user has interactions after the training period; prepare more interactions")
+    asked = targets_of(dataset, config.split)
     seen = asked.seen(dataset.n_items)
     left_out = {"filtered": seen, "unfiltered": None}
     ranks: dict[str, dict[str, list[Ranks]]] = {protocol: {} for protocol in left_out}
@@ -112,3 +109,16 @@ def _evaluated(dataset: Dataset, dataset_hash: str, runs: Mapping[str, Sequence[
     if cold:
         report["cold"] = cold.report(runs, cold_ranks, threads)
     return report, ranks, groups
+
+
+def targets_of(dataset: Dataset, split: str) -> Evaluation:
+    """Return the targets of a split.
+
+    Raises:
+        TslrecError: there is none.
+    """
+    asked = dataset.evaluation(split)
+    if not len(asked.users):
+        raise TslrecError(f"no user of the data set has a {split} target: histories have fewer than 3 items, or no "
+                          "user has interactions after the training period; prepare more interactions")
+    return asked

@@ -137,7 +137,6 @@ def _comparisons(runs: Mapping[str, Sequence[Ranks]], tail: BoolArray, config: E
     if config.test == "none":
         return []
     baseline, *others = runs
-    test = paired_permutation_test if config.test == "permutation" else paired_bootstrap
     groups = {"all": np.ones_like(tail)} | ({"tail": tail} if tail.any() else {})
     wanted = [(name, group) for group in groups for name in tested if group == "all" or name.startswith("hr@")]
     values = {name: {arm: np.mean([metric_values(run, name) for run in of_arm], axis=0)
@@ -146,15 +145,35 @@ def _comparisons(runs: Mapping[str, Sequence[Ranks]], tail: BoolArray, config: E
     for arm in others:
         for name, group in wanted:
             ours, theirs = (values[name][which][groups[group]] for which in (arm, baseline))
-            result = asdict(test(ours, theirs, n_resamples=config.resamples, seed=config.seed))
-            del result["mean_difference"]
-            comparisons.append({
-                "arm": arm, "baseline": baseline, "metric": name, "group": group, "test": config.test,
-                "difference": float(ours.mean() - theirs.mean()),
-                "relative": float(ours.mean() / theirs.mean() - 1) if theirs.mean() else None} | result)
-    corrected = holm([comparison["p_value"] for comparison in comparisons])
-    return [comparison | {"p_holm": float(p_value)}
-            for comparison, p_value in zip(comparisons, corrected, strict=True)]
+            comparisons.append({"arm": arm, "baseline": baseline, "metric": name, "group": group}
+                               | compared(ours, theirs, config))
+    return corrected(comparisons)
+
+
+def compared(ours: np.ndarray, theirs: np.ndarray, config: EvaluateConfig) -> dict[str, Any]:
+    """Test the difference of a metric of the same users between two arms.
+
+    Args:
+        ours: float [E], the arm's.
+        theirs: float [E], the baseline's.
+        config: the paired test, not ``none``.
+
+    Returns:
+        ``test``, ``difference``, ``relative`` (None if the baseline's mean is 0), ``p_value``, and of a bootstrap the
+        interval.
+    """
+    test = paired_permutation_test if config.test == "permutation" else paired_bootstrap
+    result = asdict(test(ours, theirs, n_resamples=config.resamples, seed=config.seed))
+    del result["mean_difference"]
+    return {"test": config.test, "difference": float(ours.mean() - theirs.mean()),
+            "relative": float(ours.mean() / theirs.mean() - 1) if theirs.mean() else None} | result
+
+
+def corrected(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return comparisons with ``p_holm``, their p-values corrected together."""
+    p_values = holm([comparison["p_value"] for comparison in comparisons])
+    return [{**comparison, "p_holm": float(p_value)}
+            for comparison, p_value in zip(comparisons, p_values, strict=True)]
 
 
 def report_of(split: str, data: Mapping[str, Any], run_names: Mapping[str, Sequence[str]],

@@ -143,13 +143,7 @@ def fitted_sum(dataset: Dataset, scorers: Sequence[Scorer], names: Sequence[str]
     Raises:
         TslrecError: there are not two validation targets, so that no weights could be tried on other users.
     """
-    asked = sampled(dataset.evaluation("validation"), _USERS)
-    if len(asked.users) < 2:
-        raise TslrecError(f"the data set has {len(asked.users)} validation targets; weights need at least 2: prepare "
-                          "more interactions")
-    seen = asked.seen(dataset.n_items)
-    step(f"scoring the candidates of {len(asked.users)} users")
-    features = Features.of(candidates_of(scorers, asked, seen, threads), occurrences)
+    features = features_of(dataset, scorers, occurrences, threads)
     with progress(len(names) + 1, "fuse", "fit") as bar:
         weights, whole = as_weights(fitted(features)), cross_validated(features)
         bar.update()
@@ -163,4 +157,24 @@ def fitted_sum(dataset: Dataset, scorers: Sequence[Scorer], names: Sequence[str]
               "without_it": float(without[place].mean()),
               "weights": dict(zip(map(str, _SHOWN_FREQUENCIES), shown[place].tolist(), strict=True))}
              for place, name in enumerate(names)]
-    return weights, {"validation_ndcg@10": float(whole.mean()), "users": len(asked.users), "parts": parts}
+    return weights, {"validation_ndcg@10": float(whole.mean()), "users": len(features.target), "parts": parts}
+
+
+def features_of(dataset: Dataset, scorers: Sequence[Scorer], occurrences: np.ndarray, threads: int) -> Features:
+    """Return what weights are fitted on, of a sample of the validation targets; see `fitted_sum`.
+
+    Args:
+        dataset: whose validation targets are asked for.
+        scorers: the parts.
+        occurrences: int64 [I+1], training interactions of every item.
+        threads: threads of the kernels.
+
+    Raises:
+        TslrecError: there are not two validation targets.
+    """
+    asked = sampled(dataset.evaluation("validation"), _USERS)
+    if len(asked.users) < 2:
+        raise TslrecError(f"the data set has {len(asked.users)} validation targets; weights need at least 2: prepare "
+                          "more interactions")
+    step(f"scoring the candidates of {len(asked.users)} users")
+    return Features.of(candidates_of(scorers, asked, asked.seen(dataset.n_items), threads), occurrences)

@@ -95,8 +95,7 @@ def train(dataset_path: Path, out: Path, config: TrainConfig, *, embeddings_path
 def _count(dataset: Dataset, config: TrainConfig, embeddings: ItemEmbeddings | None, out: Path, recipe: Recipe,
            threads: int, existing: Existing) -> None:
     """Write a recommender without training; under torchrun every process makes the whole of it, and one writes."""
-    known = Knowledge(dataset.training(), dataset.n_items, dataset.cold.n_items if dataset.cold else 0,
-                      dataset.evaluation("validation"), embeddings, threads)
+    known = Knowledge.of(dataset, embeddings, threads)
     with write_artifact(out, recipe, overwrite=existing.overwrites, keep=distributed.rank() == 0) as folder:
         distributed.wait_for_all()  # until all processes have checked `out`
         step(f"{out}: choosing the constants of {config.model}")

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ...data.dataset import Evaluation, Histories
+from ...data.dataset import Dataset, Evaluation, Histories
 from ...item_vectors.load import ItemEmbeddings
 from ...ranking.metrics import metric_values
 from ...ranking.scores import Scores
@@ -34,6 +34,12 @@ class Knowledge:
     embeddings: ItemEmbeddings | None
     """Item embeddings, for ``content``."""
     threads: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, embeddings: ItemEmbeddings | None, threads: int) -> Self:
+        """Return what may be known of a data set: its training histories, and validation targets for constants."""
+        return cls(dataset.training(), dataset.n_items, dataset.cold.n_items if dataset.cold else 0,
+                   dataset.evaluation("validation"), embeddings, threads)
 
     @property
     def counts(self) -> np.ndarray:
