@@ -121,8 +121,8 @@ def _order_of_ids(names: Sequence[str]) -> np.ndarray:
 
     Texts are in the order of their bytes in UTF-8, without NUL, and these of numbers made of eight of them each.
     """
-    lengths = np.fromiter((len(name) if name.isdecimal() else 0 for name in names), np.int64, len(names))
-    group = np.where(lengths > 0, lengths, np.iinfo(np.int64).max)
+    lengths, numeric = np.array(list(map(len, names)), np.int64), np.array(list(map(str.isdecimal, names)), bool)
+    group = np.where(numeric, lengths, np.iinfo(np.int64).max)
     encoded = list(map(str.encode, names))
     longest = max(map(len, encoded), default=0)
     if longest > _LONGEST_IN_WORDS:

@@ -184,5 +184,5 @@ def _times(keys: Int64Array, dtype: np.dtype[Any]) -> np.ndarray:
 def _joined(names: Sequence[str]) -> tuple[bytes, Int64Array]:
     """Return names in UTF-8, one after the other, and where each begins, int64 [n + 1]."""
     text = "".join(names)
-    lengths = [len(name) if text.isascii() else len(name.encode()) for name in names]
+    lengths = list(map(len, names if text.isascii() else map(str.encode, names)))
     return text.encode() or b"\n", offsets(lengths)

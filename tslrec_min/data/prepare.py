@@ -54,7 +54,7 @@ def prepare(source: Path | Source, out: Path, config: PrepareConfig, *, items: P
     hashed = begun(lambda: inputs.update(
         {name: sha256_of_file(file.path)
          for name, file in (("interactions", files.interactions), ("items", files.items)) if file}))
-    if existing.reuses:
+    if existing.reuses and out.exists():  # else there is nothing to compare the hashes with
         hashed()
 
     def make() -> tuple[Dataset, dict[str, Any]]:

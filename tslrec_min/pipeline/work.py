@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ..configs import COUNTING_MODELS, FinetuneConfig, RecommenderConfig
-from ..data.dataset import load_dataset
+from ..data.item_table import load_item_table
 from ..errors import TslrecError
 from ..llm.gguf.reader import read_gguf
 from ..llm.resolve import ResolvedModel, resolve_model
@@ -47,7 +47,7 @@ class Work:
     @classmethod
     def of(cls, dataset: Path, device: torch.device) -> Work:
         """Read a data set artifact, and measure the speed of torch's threads on a device."""
-        known, titles = read_json(dataset / "dataset.json"), load_dataset(dataset)[0].titles
+        known, titles = read_json(dataset / "dataset.json"), load_item_table(dataset / "items.tsv")[1]
         return cls(known["users"], known["items"], known["interactions"], sum(map(len, titles)) / max(1, len(titles)),
                    product_speed(device))
 

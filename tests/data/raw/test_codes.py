@@ -51,3 +51,13 @@ def test_ids_of_any_length_and_script() -> None:
     assert codes.look_up(["between", names[-1]]).tolist() == [half, half + 1]
     assert codes.look_up(cells(names)).tolist() == [*range(half), *range(half + 2, len(names) + 1), half + 1]
     assert codes.names() == [*names[:half], "between", names[-1], *names[half:-1]]
+
+
+def test_the_latest_ids_can_be_forgotten() -> None:
+    codes = ColumnCodes()
+    codes.look_up(["a", "b"])
+    known = len(codes)
+    assert codes.look_up(cells(["c", "b", "d"])).tolist() == [2, 1, 3] and len(codes) == 4
+    codes.truncate(known)
+    assert len(codes) == 2 and codes.names() == ["a", "b"]
+    assert codes.look_up(["d", "c"]).tolist() == [2, 3]

@@ -59,6 +59,14 @@ class ColumnCodes:
             raise ValueError("a column has an id that can't be one")
         return codes
 
+    def __len__(self) -> int:
+        """Return the number of ids."""
+        return max(len(self._codes), len(self._table))
+
+    def truncate(self, count: int) -> None:
+        """Forget all ids but the first `count`; the others must come from columns of cells."""
+        self._table.truncate(min(count, len(self._table)))
+
     def names(self) -> list[str]:
         """Return all ids by code."""
         return self._names(0) + list(islice(self._codes, len(self._table), None))

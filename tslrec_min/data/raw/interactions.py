@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...configs import PrepareConfig
 from ...errors import TslrecError
+from ...runtime.background import begun
 from ..interaction_rows import UserRows, repeated_rows, rows_by_user
 from .ascii_columns import Cells
 from .codes import ColumnCodes
@@ -117,10 +119,25 @@ class Collector:
         if self.window and times is not None:
             kept = (times >= self.window[0]) & (times < self.window[1])
             chunk, times = chunk.where(kept), times[kept]
-        users, items = (self._codes(chunk, role) for role in ("user", "item"))
+        users, items = self._users_and_items(chunk)
         self._parts.append((users, items) if times is None else (users, items, times))
         self.below_min_rating += n_rows - n_rated
         self.outside_window += n_rated - len(chunk)
+
+    def _users_and_items(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        """Return the codes of both, int32 [n] each; columns of bytes are looked up at the same time."""
+        if not all(isinstance(chunk.columns[role], Cells) for role in ("user", "item")):
+            return self._codes(chunk, "user"), self._codes(chunk, "item")
+        known = len(self.items)
+        items = begun(partial(self._codes, chunk, "item"))
+        try:
+            users = self._codes(chunk, "user")
+        except ValueError:  # then no item of these rows counts
+            with contextlib.suppress(ValueError):
+                items()
+            self.items.truncate(known)
+            raise
+        return users, items()
 
     def _codes(self, chunk: Chunk, role: str) -> np.ndarray:
         values, codes = chunk.columns[role], self.users if role == "user" else self.items
