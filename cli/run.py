@@ -15,6 +15,7 @@ from ..configs import PrepareConfig
 from ..data.builtin import DATASETS
 from .formats import formatted
 from .options import PATH, GivenPath, device_option, given_options, json_option, threads_option
+from .probe import probe_text
 from .tables import print_costs, print_finetuning, print_neighbours, print_next_commands, print_stages
 
 _NAMES = ("quickstart", *DATASETS)
@@ -86,6 +87,9 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
         print_finetuning(out / "finetune", as_json=False)
         print_neighbours(result["category_neighbours"])
         click.echo()
+    if result["probe"]:
+        click.echo("Item embeddings before any recommender is trained on them:")
+        click.echo(f"{probe_text(result['probe'])}\n")
     click.echo(formatted(result["evaluation"], "table"))
     click.echo()
     print_costs(result["seconds"])

@@ -14,7 +14,7 @@ from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.errors import TslrecError
 from tslrec_min.evaluation.evaluate import evaluate
-from tslrec_min.evaluation.probe import VectorSet, probe, reached, vector_sets
+from tslrec_min.evaluation.probe import VectorSet, make_probe, probe, reached, vector_sets
 from tslrec_min.item_vectors.artifact import write_embeddings, write_preferences
 from tslrec_min.ranking.significance import holm
 from tslrec_min.recommenders.counting.transitions import Transitions
@@ -22,6 +22,7 @@ from tslrec_min.recommenders.fuse import Part, fuse
 from tslrec_min.recommenders.load import load_scorer
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, read_json, write_artifact
+from tslrec_min.storage.existing import Existing
 
 from ..factories import N_ITEMS, write_cycle, write_random_embeddings
 
@@ -188,3 +189,16 @@ def test_what_cannot_be_probed_is_said(noisy: Path, tmp_path: Path) -> None:
     write_random_embeddings(tmp_path / "two", load_dataset(tmp_path / "untested")[0])
     with pytest.raises(TslrecError, match="no user of the data set has a validation target"):
         probe(tmp_path / "untested", {"a": tmp_path / "two"}, FAST, threads=1)
+
+
+def test_an_artifact_holds_the_report_and_is_kept(noisy: Path, tmp_path: Path) -> None:
+    sets, out = {name: noisy / name for name in ("random", "circle")}, tmp_path / "probe"
+    make_probe(noisy / "dataset", sets, FAST, out, threads=1, existing=Existing.REUSE)
+    written = (out / "metrics.json").stat().st_mtime_ns
+    assert read_json(out / "metrics.json") == probe(noisy / "dataset", sets, FAST, threads=1)
+    make_probe(noisy / "dataset", sets, FAST, out, threads=1, existing=Existing.REUSE)
+    assert (out / "metrics.json").stat().st_mtime_ns == written
+    make_probe(noisy / "dataset", dict(reversed(sets.items())), FAST, out, threads=1, existing=Existing.REUSE)
+    assert [row["name"] for row in read_json(out / "metrics.json")["rows"]][1] == "circle, states"
+    with pytest.raises(TslrecError, match="already"):
+        make_probe(noisy / "dataset", sets, FAST, out, threads=1)

@@ -17,7 +17,9 @@ from ..tiny_encoder import make_tiny_encoder
 def test_editing_the_configuration_redoes_what_depends_on_it(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
     config = write_run(tmp_path, cycle_raw, llm)
     config.write_text(config.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
-    run(load_run_config(config), tmp_path / "out")
+    probed = run(load_run_config(config), tmp_path / "out")["probe"]
+    assert [row["name"] for row in probed["rows"]][:4] == [
+        "transitions", "untuned", "tuned, states", "tuned, preferences"]
     config.write_text(config.read_text().replace("parity_prompts = 8", "parity_prompts = 10"))
     made = {stage["name"]: stage["made"] for stage in run(load_run_config(config), tmp_path / "out")["stages"]}
     assert made["finetune"] and not made["pretrain"] and not made["dataset"] and not made["train/1-ids-0"]
@@ -47,6 +49,7 @@ def test_all_kinds_of_arms_are_made_once_and_kept(summed: Path) -> None:
         "popularity": 1, "titles": 1, "ids": 2, "system": 2}
     assert result["best"] == "system" and result["advice"].startswith("Use system: ")
     assert result["seconds"].keys() == result["evaluation"]["arms"].keys() and not result["category_neighbours"]
+    assert result["probe"] is None
 
 
 def test_only_the_encoder_gets_the_prefix(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:

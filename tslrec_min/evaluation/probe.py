@@ -10,7 +10,7 @@ the vectors tell something.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from ..recommenders.fusion.scorer import FusedScorer
 from ..recommenders.fusion.standardised import values_at
 from ..recommenders.scorer import Scorer, ranks_alone
 from ..runtime.progress import progress, step
+from ..storage.artifacts import Recipe, is_current, open_artifact, write_artifact, write_json
+from ..storage.existing import Existing
 from .arms import check_sets
 from .evaluate import targets_of
 from .summary import BoolArray, compared, corrected, user_groups
@@ -111,6 +113,28 @@ def probe(dataset_path: Path, sets: Mapping[str, Path], config: ProbeConfig, *, 
             "groups": {"head_share": config.head_share, "users": {name: int(users.sum())
                                                                   for name, users in groups.items()}},
             "resamples": config.resamples, "rows": rows, "comparisons": corrected(comparisons)}
+
+
+def make_probe(dataset_path: Path, embeddings: Mapping[str, Path], config: ProbeConfig, out: Path, *, threads: int,
+               existing: Existing = Existing.REFUSE) -> None:
+    """Write the artifact ``probe``, whose metrics.json is the report of `probe`.
+
+    Args:
+        dataset_path, config, threads: as for `probe`.
+        embeddings: name -> embed artifact; the first one is the baseline.
+        out: folder to write.
+        existing: what to do with an artifact at `out`.
+
+    Raises:
+        TslrecError: as `probe`.
+    """
+    inputs = {name: open_artifact(path, "embed").hash for name, path in embeddings.items()}
+    recipe = Recipe("probe", asdict(config) | {"embeddings": list(embeddings)},
+                    {"dataset": open_artifact(dataset_path, "dataset").hash} | inputs, config.seed)
+    if existing.reuses and is_current(out, recipe):
+        return
+    with write_artifact(out, recipe, overwrite=existing.overwrites) as folder:
+        write_json(folder / "metrics.json", probe(dataset_path, embeddings, config, threads=threads))
 
 
 def vector_sets(sets: Mapping[str, Path], config: ProbeConfig) -> Iterator[VectorSet]:

@@ -6,12 +6,12 @@ interrupted or edited run only repeats what is necessary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configs import EmbedConfig, PrepareConfig, PretrainConfig
+from ..configs import EmbedConfig, PrepareConfig, PretrainConfig, ProbeConfig
 from ..data.builtin import resolve_dataset
 from ..errors import TslrecError
 from ..llm.resolve import is_built_in, resolve_model
@@ -50,8 +50,9 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
     Returns:
         ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``best``, the arm that
-        it names, ``seconds`` to make one run of each arm, ``stages`` with time and memory of each, and
-        ``category_neighbours`` by folder of item embeddings.
+        it names, ``seconds`` to make one run of each arm, ``stages`` with time and memory of each,
+        ``category_neighbours`` by folder of item embeddings, and ``probe`` (the contents of probe/metrics.json; None
+        without fine-tuning or titles).
 
     Raises:
         TslrecError: a stage fails (finished stages are kept), or another run is using `out`.
@@ -62,6 +63,7 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     from ..embedding.tfidf import embed_tfidf
     from ..evaluation.advice import advice, best_arm
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.probe import make_probe
     from ..finetuning.finetune import finetune
     from ..llm.prompts import template_of
 
@@ -92,10 +94,16 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     with sole_run(out), progress(len(before) + plan.count + 1, "", "stage", even=False) as bar:
         runner = Runner(out, bar)
         runner("dataset", before.pop("dataset"))
+        compared = _compared(wanted, out)
+        bar.total = (bar.total or 0) + bool(compared)
         work = Work.of(dataset, compute["device"])
-        runner.expect(work.of_stages([*before, "evaluate"], config) | work.of_recommenders(plan))
+        runner.expect(work.of_stages([*before, *["probe"] * bool(compared), "evaluate"], config)
+                      | work.of_recommenders(plan))
         for name, make in before.items():
             runner(name, make)
+        if compared:
+            runner("probe", lambda path: make_probe(dataset, compared, ProbeConfig(), path, threads=threads,
+                                                    existing=Existing.REUSE))
         runner.make(plan, jobs, compute)
         runner("evaluate", lambda path: evaluate(dataset, plan.runs, settings["evaluate"], out=path, **compute))
         evaluation, scores = read_json(out / "evaluate" / "metrics.json"), plan.validation_scores()
@@ -109,7 +117,19 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         EMBEDDED[kind]: category_neighbours(dataset, pretrained, out / EMBEDDED[kind])
         for kind in ("untuned", "tuned") if kind in wanted}
     return {"evaluation": evaluation, "advice": advice(evaluation, scores), "best": best, "seconds": plan.seconds(),
-            "stages": runner.stages, "category_neighbours": neighbours}
+            "stages": runner.stages, "category_neighbours": neighbours,
+            "probe": read_json(out / "probe" / "metrics.json") if compared else None}
+
+
+def _compared(wanted: Collection[str], out: Path) -> dict[str, Path]:
+    """Return the item embeddings that fine-tuned ones are probed with: those of the same model before it first.
+
+    There are none without fine-tuning, and none without titles, where all items have the same vector.
+    """
+    known = read_json(out / "dataset" / "dataset.json")
+    if "tuned" not in wanted or known["blank_titles"] == known["items"]:
+        return {}
+    return {kind: out / EMBEDDED[kind] for kind in ("untuned", "encoder", "tuned") if kind in wanted}
 
 
 def _fitting(config: PretrainConfig, dataset: Path) -> PretrainConfig:

@@ -1,7 +1,7 @@
 """How long the stages of a run will take, roughly: their matrix products, at the speed that this machine has.
 
 Counted are the terms that grow with the data. Each kind of stage reaches a share of the speed of a large product; the
-shares were measured with the quickstart and with Amazon Beauty, on two cores with AVX2. A training that may stop early
+shares were measured with the quickstart, MovieLens-1M and Amazon Beauty, on two cores with AVX2. A training that may stop early
 is taken to need two thirds of its epochs.
 """
 
@@ -25,7 +25,7 @@ from .trainings import Recommenders
 
 _OTHER_SECONDS, _OTHER_SECONDS_A_MILLION = 2.0, 20.0
 """Of a stage without matrix products to speak of, such as a count or a sum, and more for a million interactions."""
-_TRAINING_SHARE, _FINETUNING_SHARE, _EMBEDDING_SHARE = 0.25, 0.75, 0.9
+_LOSS_SHARE, _BLOCK_SHARE, _FINETUNING_SHARE, _EMBEDDING_SHARE = 0.8, 0.35, 0.75, 0.9
 _PROMPT_TOKENS, _CHARACTERS_A_TOKEN = 6, 4
 """Tokens of a prompt beside its titles, and characters of a title in a token."""
 _ENCODER_WEIGHTS = 11e6
@@ -93,7 +93,8 @@ def training(config: RecommenderConfig, work: Work) -> float:
     layer = 3 * config.units * (config.width + config.units) if recurrent else 12 * config.width**2
     targets = max(0, work.interactions - 3 * work.users)
     epochs = config.epochs if config.patience >= config.epochs else config.epochs * 2 / 3
-    return epochs * targets * 6 * (work.items * config.width + config.blocks * layer) / _TRAINING_SHARE
+    return epochs * targets * 6 * (work.items * config.width / _LOSS_SHARE
+                                     + config.blocks * layer / _BLOCK_SHARE)
 
 
 def finetuning(config: FinetuneConfig, weights: float, work: Work) -> float:

@@ -28,7 +28,9 @@ EMBEDS = ("embed-tfidf", "embed-encoder", "embed-untuned", "embed")
 """Roles of embed artifacts: of the titles' words, an encoder, a language model, and that model fine-tuned."""
 PART, SERVING = "part", "serving"
 """Roles of train artifacts that are no arms: parts of sums, and what learned from everything."""
-ROLES = ("dataset", "pretrain", "finetune", *EMBEDS, PART, "train", "evaluate", SERVING)
+PROBE = "probe"
+"""Role of the figures of item embeddings without training."""
+ROLES = ("dataset", "pretrain", "finetune", *EMBEDS, PROBE, PART, "train", "evaluate", SERVING)
 """All roles, in the order of a run."""
 _SEVERAL = ("train", PART, SERVING)
 ITEM_VECTORS = {role: (role, "states") for role in EMBEDS} | {"preferences": ("embed", "preferences")}

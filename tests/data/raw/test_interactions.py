@@ -20,7 +20,8 @@ def test_the_first_of_equal_rows_stays(rows: list[tuple[int, int, int]]) -> None
     assert found.duplicates == len(rows) - len(kept)
 
 
-@given(st.lists(st.tuples(*[st.sampled_from(["a", "bb", "c" * 20, ""])] * 2), min_size=1, max_size=40), st.integers(1, 9))
+@given(st.lists(st.tuples(*[st.sampled_from(["a", "bb", "c" * 20, ""])] * 2), min_size=1, max_size=40),
+       st.integers(1, 9))
 def test_columns_of_bytes_give_the_ids_of_columns_of_text(rows: list[tuple[str, str]], size: int) -> None:
     found = []
     for as_bytes in (True, False):

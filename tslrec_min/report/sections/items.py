@@ -8,15 +8,17 @@ import numpy as np
 from markupsafe import Markup
 
 from ...embedding.quality import chance_share
-from ..collect import EMBEDS, Run, Spread
+from ..collect import EMBEDS, PROBE, Run, Spread
 from ..drawing import dot
 from ..figures import category_colors, category_sizes, item_map
-from ..text import quoted
+from ..text import p_value, quoted, short, signed_share
 
 _EXAMPLES = 5
 _WHEN = {"embed-tfidf": "by words (TF-IDF)", "embed-encoder": "of an encoder",
          "embed-untuned": "before fine-tuning", "embed": "after fine-tuning",
          "preferences": "after fine-tuning, as preferences"}
+_PROBED = {"NDCG@10": "ndcg@10", "HR@10": "hr@10", "tail HR@10": "tail_hr@10",
+           "reachable users' NDCG@10": "reachable_ndcg@10", "other users' NDCG@10": "unreachable_ndcg@10"}
 _MADE_OF = {"preferences": " (what the head makes of the embeddings)"}
 
 
@@ -53,8 +55,25 @@ def maps(run: Run, name: str, most: int) -> dict[str, Any] | None:
                "length of vectors, mean ± deviation": "{norm_mean:.2f} ± {norm_std:.2f}",
                "different prompts": "{different_prompts:,}", "titles cut": "{titles_cut:,}", "tokens": "{tokens:,}"}
     rows = [[label, *(figure.format(**about) for about in described.values())] for label, figure in figures.items()]
-    return {"header": ["", *(_WHEN[role] for role in described)], "rows": rows} | (
+    return {"header": ["", *(_WHEN[role] for role in described)], "rows": rows, "probe": _probe(run)} | (
         {"pictures": None} if run.dataset is None else _pictures(run, run.dataset.n_items, name, most))
+
+
+def _probe(run: Run) -> dict[str, Any] | None:
+    """Return the table of `evaluation.probe`, and what it is of; None without it."""
+    report = run.file(PROBE, "metrics.json")
+    if report is None:
+        return None
+    tests = {test["arm"]: test for test in report["comparisons"]}
+    rows = []
+    for row in report["rows"]:
+        figures = ["" if row[key] is None else short(row[key]) for key in _PROBED.values()]
+        test = tests.get(row["name"])
+        lift = ["", ""] if test is None else [
+            "" if test["relative"] is None else signed_share(test["relative"]), p_value(test["p_holm"])]
+        rows.append([row["name"], *figures, *lift])
+    return {"header": ["", *_PROBED, "NDCG@10 over the first of its kind", "p (Holm)"], "rows": rows,
+            "split": report["split"], "users": report["groups"]["users"]}
 
 
 def _pictures(run: Run, n_items: int, name: str, most: int) -> dict[str, Any]:
