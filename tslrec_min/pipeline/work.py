@@ -1,8 +1,8 @@
 """How long the stages of a run will take, roughly: their matrix products, at the speed that this machine has.
 
 Counted are the terms that grow with the data. Each kind of stage reaches a share of the speed of a large product; the
-shares were measured with the quickstart, MovieLens-1M and Amazon Beauty, on two cores with AVX2. A training that may stop early
-is taken to need two thirds of its epochs.
+shares were measured with the quickstart, MovieLens-1M and Amazon Beauty, on two cores with AVX2. A training that may
+stop early is taken to need two thirds of its epochs.
 """
 
 from __future__ import annotations
