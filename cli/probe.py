@@ -37,10 +37,10 @@ def probe(dataset: Path, embeddings: tuple[str, ...], config: ProbeConfig, threa
     summed with --model transitions, as tslrec fuse does. Constants and weights are chosen by validation targets,
     nothing else is learned from them, and nothing at all from test targets.
 
-    The table also has NDCG@10 of the users that transitions can reach, as the target has followed an item of their
-    history in training, and of the others, for whom only the vectors tell something. NDCG@10 of every set is compared
-    with that of the first one by a paired permutation test over users, alone and in the sums, with Holm's correction
-    for all comparisons.
+    The table also has NDCG@10 of the users that transitions can reach, as the target has followed one of their
+    last items in training, and of the others, for whom only the vectors tell something. NDCG@10 of every set is
+    compared with that of the first one by a paired permutation test over users, alone and in the sums, with Holm's
+    correction for all comparisons.
 
     \b
     Examples:
@@ -71,6 +71,7 @@ def probe_text(report: Mapping[str, Any]) -> str:
     """Return a report of `evaluation.probe.probe` as a table with notes."""
     data, groups, users = report["data"], report["groups"], report["groups"]["users"]
     tests = {test["arm"]: test for test in report["comparisons"]}
+    last = "" if groups["items_read"] is None else f" last {groups['items_read']}"
     header = ["", *_COLUMNS.values(), *(["lift", "p (Holm)"] if tests else [])]
     rows = []
     for row in report["rows"]:
@@ -79,7 +80,7 @@ def probe_text(report: Mapping[str, Any]) -> str:
         rows.append([row["name"], *figures, *(lift if tests else ())])
     lines = [f"{report['split']}: {data['evaluated_users']:,} users, {data['items']:,} items, full ranking, seen items "
              f"left out; split {data['split_hash'][:16]}", table(header, rows),
-             f"reachable: in training, the target has followed an item of the user's history within "
+             f"reachable: in training, the target has followed one of the user's{last} items within "
              f"{report['rows'][0]['constants']['places']:g} places ({users['reachable']:,} users); unreachable: it has "
              f"not ({users['unreachable']:,})",
              f"tail: the target is not among the {groups['head_share']:.0%} of the items that are most popular "

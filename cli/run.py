@@ -30,7 +30,8 @@ _NAMES = ("quickstart", *DATASETS)
 @click.option("--items", type=GivenPath("give the file with the item titles"),
               help="File with the item titles.  [default: the one beside the interactions]")
 @click.option("--jobs", type=click.IntRange(1), help="Number of recommenders trained at the same time. They share "
-              "--threads; on a CPU, one job per thread is faster than a single job.  [default: as SOURCE says, else 1]")
+              "--threads; on a CPU, one job per thread is faster than a single job.  [default: as SOURCE says, but at "
+              "most --threads; 1 on a GPU]")
 @click.option("--serving/--no-serving", default=None, help="At the end, make the best arm again from all items, for "
               "recommendations.  [default: as SOURCE says, else yes]")
 @device_option
@@ -92,6 +93,6 @@ def run(source: Path, out: Path | None, data: Path | None, items: Path | None, j
         click.echo(f"{probe_text(result['probe'])}\n")
     click.echo(formatted(result["evaluation"], "table"))
     click.echo()
-    print_costs(result["seconds"])
+    print_costs(result["seconds"], result["jobs"])
     click.echo(f"\n{result['advice']}")
     print_next_commands(out, result["stages"], result["best"])

@@ -195,10 +195,12 @@ def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     click.echo(table(("stage", "seconds", "peak MiB", ""), [*rows, ("all", f"{total:.1f}", f"{peak:.0f}", "")]))
 
 
-def print_costs(seconds: Mapping[str, float]) -> None:
-    """Print how long a run of every arm took."""
+def print_costs(seconds: Mapping[str, float], jobs: int) -> None:
+    """Print how long a run of every arm took; of networks, `jobs` were trained at the same time."""
     click.echo(table(("arm, with its parts and embeddings", "seconds a run"),
                      [(arm, f"{took:.0f}") for arm, took in seconds.items()]))
+    if jobs > 1:
+        click.echo(f"networks were trained {jobs} at a time and shared the threads; one alone takes less time")
 
 
 def print_next_commands(out: Path, stages: Sequence[Mapping[str, Any]], best: str) -> None:

@@ -17,6 +17,7 @@ from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.evaluation.probe import VectorSet, make_probe, probe, reached, vector_sets
 from tslrec_min.item_vectors.artifact import write_embeddings, write_preferences
 from tslrec_min.ranking.significance import holm
+from tslrec_min.recommenders.counting.base import Knowledge, items_read
 from tslrec_min.recommenders.counting.transitions import Transitions
 from tslrec_min.recommenders.fuse import Part, fuse
 from tslrec_min.recommenders.load import load_scorer
@@ -24,7 +25,7 @@ from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, read_json, write_artifact
 from tslrec_min.storage.existing import Existing
 
-from ..factories import N_ITEMS, write_cycle, write_random_embeddings
+from ..factories import N_ITEMS, dataset_of, write_cycle, write_random_embeddings
 
 CPU = torch.device("cpu")
 FAST = ProbeConfig(resamples=200)
@@ -189,6 +190,21 @@ def test_what_cannot_be_probed_is_said(noisy: Path, tmp_path: Path) -> None:
     write_random_embeddings(tmp_path / "two", load_dataset(tmp_path / "untested")[0])
     with pytest.raises(TslrecError, match="no user of the data set has a validation target"):
         probe(tmp_path / "untested", {"a": tmp_path / "two"}, FAST, threads=1)
+
+
+def test_transitions_reach_no_further_back_than_they_read() -> None:
+    dataset = dataset_of([[0, 7, 1, 2], [0, 1, 2, 3, 4, 5, 7, 6]])  # in training 7 has followed 0 alone
+    asked, made = dataset.evaluation("validation"), Transitions.maker(Knowledge.of(dataset, None, 1))
+    assert items_read(0.01) == 2 and items_read(0.95) == 135 and items_read(1.0) is None
+    for decay, expected in ((0.95, [True, True]), (0.01, [True, False])):
+        scorer = made({"places": 1, "tau": 1.0, "decay": decay, "popularity": 0.0})
+        assert reached(scorer, asked, 1).tolist() == expected
+
+
+def test_rows_have_different_names(noisy: Path) -> None:
+    for name in ("transitions", "transitions + a"):
+        with pytest.raises(TslrecError, match="two rows would have the same name"):
+            probe(noisy / "dataset", {"a": noisy / "random", name: noisy / "random"}, FAST, threads=1)
 
 
 def test_an_artifact_holds_the_report_and_is_kept(noisy: Path, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tslrec_min.configs import PretrainConfig
 from tslrec_min.pipeline.config import load_run_config
-from tslrec_min.pipeline.run import _fitting, run
+from tslrec_min.pipeline.run import _compared, _fitting, run
 from tslrec_min.storage.artifacts import read_json, write_json
 
 from ..factories import hashes, write_run
@@ -92,13 +93,24 @@ def test_several_jobs_make_the_same_sums(summed: Path, tmp_path: Path) -> None:
     shutil.copytree(summed / "out", tmp_path / "out")
     for name in ("train", "evaluate", "serving", "serving-parts"):
         shutil.rmtree(tmp_path / "out" / name)
-    config = tmp_path / "run.toml"
-    config.write_text("jobs = 2\n" + (summed / "run.toml").read_text())
-    assert made(tmp_path / "out", config, threads=2) == [
+    assert made(tmp_path / "out", summed / "run.toml", jobs=2, threads=1) == [
         "train/1-popularity", "train/3-ids-0", "train/3-ids-1", "train/2-titles", "train/4-system-0",
         "train/4-system-1", "evaluate", "serving-parts/transitions", "serving-parts/content-tfidf",
         "serving-parts/3-ids-0", "serving"]
     assert hashes(tmp_path / "out") == hashes(summed / "out")
+
+
+def test_no_more_jobs_than_threads(summed: Path) -> None:
+    config = replace(load_run_config(summed / "run.toml"), jobs=3)
+    assert [run(config, summed / "out", threads=threads)["jobs"] for threads in (1, 2)] == [1, 2]
+
+
+def test_item_embeddings_of_equal_texts_are_not_probed(tmp_path: Path) -> None:
+    for folder, different in (("embed-untuned", 1), ("embed-encoder", 1), ("embed", 2)):
+        (tmp_path / folder).mkdir()
+        write_json(tmp_path / folder / "embed.json", {"different_prompts": different})
+    assert _compared({"tfidf", "encoder", "untuned", "tuned"}, tmp_path) == {"tuned": tmp_path / "embed"}
+    assert _compared({"tfidf", "encoder", "untuned"}, tmp_path) == {}, "nothing is fine-tuned"
 
 
 def test_a_changed_part_makes_its_sums_again(summed: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_training_grows_with_its_epochs_targets_and_items() -> None:
     assert training(replace(config, epochs=20, patience=20), KNOWN) == 2 * once
     assert training(replace(config, epochs=15), KNOWN) == pytest.approx(once), "a training that may stop early"
     assert training(config, replace(KNOWN, interactions=9700)) == pytest.approx(2 * once)
-    assert training(config, replace(KNOWN, items=2000)) > 1.3 * once
+    assert training(config, replace(KNOWN, items=10_000)) > 2 * once
     assert training(TrainConfig(model="transitions"), KNOWN) == 0
 
 

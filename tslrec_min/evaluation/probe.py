@@ -3,8 +3,8 @@
 Each set of vectors is scored as the model ``content`` (`recommenders.counting.content`): by the cosine to the user's
 last items. It is scored alone, and in a sum with ``transitions``, which shows what the vectors add to counts of the
 histories. Counts and maps come from training histories; a few constants and weights are chosen by validation targets.
-Counts only find items that have followed one of the user's. Users whose target has are *reachable*; for the others only
-the vectors tell something.
+Counts only find items that have followed one of the user's last. Users whose target has are *reachable*; for the others
+only the vectors tell something.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..ranking.metrics import metric_values
 from ..ranking.ranks import Ranks
 from ..recommenders.adapters.controls import controlled
 from ..recommenders.counting.artifact import counted
-from ..recommenders.counting.base import Knowledge
+from ..recommenders.counting.base import Knowledge, items_read
 from ..recommenders.fuse import features_of
 from ..recommenders.fusion.fit import as_weights, fitted
 from ..recommenders.fusion.scorer import FusedScorer
@@ -82,21 +82,26 @@ def probe(dataset_path: Path, sets: Mapping[str, Path], config: ProbeConfig, *, 
         threads: kernel threads.
 
     Returns:
-        ``split``; ``data``; ``groups``: the share of head items, and group -> number of users, of which ``reachable``
-        have a target with evidence in transitions; ``resamples``; ``rows``: transitions, every set, and the sum of
+        ``split``; ``data``; ``groups``: the share of head items, the number of a history's last items that
+        transitions read (None: all), and group -> number of users, of which ``reachable`` have a target with evidence
+        in transitions; ``resamples``; ``rows``: transitions, every set, and the sum of
         transitions and every set, with what they are, figures, and constants (None of a sum); ``comparisons`` of every
         set's NDCG@10 with the first one's, alone and in the sums, with p-values corrected together.
 
     Raises:
-        TslrecError: an input is missing, damaged or of another data set, all vectors of a set are the same, or there
-            are no targets.
+        TslrecError: an input is missing, damaged or of another data set, all vectors of a set are the same, two rows
+            would have the same name, or there are no targets.
     """
     check_sets(sets)
     dataset, _ = load_dataset(dataset_path)
     asked = targets_of(dataset, config.split)
     chosen = list(vector_sets(sets, config))
+    names = [OPPONENT, *(_row(given, beside)["name"] for given in chosen for beside in (False, True))]
+    if len(set(names)) < len(names):
+        raise TslrecError(f"two rows would have the same name: {', '.join(names)}; give other names: NAME=PATH")
     for given in chosen:  # what can't be read is found before the first is scored; not all are kept in memory
-        given.read(dataset, config.seed)
+        if (given.model, given.control) == ("content", "none"):
+            given.read(dataset, config.seed)
     transitions, metrics = counted(OPPONENT, Knowledge.of(dataset, None, threads))
     groups = {"tail": ~user_groups(dataset, asked, config.head_share).head,
               "reachable": reached(transitions, asked, threads)}
@@ -110,8 +115,8 @@ def probe(dataset_path: Path, sets: Mapping[str, Path], config: ProbeConfig, *, 
                  for described, (ranks, constants) in zip(chosen, runs, strict=True)]
         comparisons += _comparisons([row["name"] for row in rows[-len(runs):]], [ranks for ranks, _ in runs], config)
     return {"split": config.split, "data": dataset.statistics() | {"evaluated_users": len(asked.users)},
-            "groups": {"head_share": config.head_share, "users": {name: int(users.sum())
-                                                                  for name, users in groups.items()}},
+            "groups": {"head_share": config.head_share, "items_read": items_read(metrics["constants"]["decay"]),
+                       "users": {name: int(users.sum()) for name, users in groups.items()}},
             "resamples": config.resamples, "rows": rows, "comparisons": corrected(comparisons)}
 
 
@@ -128,7 +133,7 @@ def make_probe(dataset_path: Path, embeddings: Mapping[str, Path], config: Probe
     Raises:
         TslrecError: as `probe`.
     """
-    inputs = {name: open_artifact(path, "embed").hash for name, path in embeddings.items()}
+    inputs = {f"embeddings {name}": open_artifact(path, "embed").hash for name, path in embeddings.items()}
     recipe = Recipe("probe", asdict(config) | {"embeddings": list(embeddings)},
                     {"dataset": open_artifact(dataset_path, "dataset").hash} | inputs, config.seed)
     if existing.reuses and is_current(out, recipe):
@@ -151,7 +156,9 @@ def vector_sets(sets: Mapping[str, Path], config: ProbeConfig) -> Iterator[Vecto
 
 
 def reached(transitions: Scorer, asked: Evaluation, threads: int) -> BoolArray:
-    """Return whether each target has evidence: in training it has followed an item of the history, bool [E].
+    """Return whether each target has evidence: in training it has followed an item that transitions read, bool [E].
+
+    They read a history's last items, as far as the decay of their weights lets them count.
 
     Args:
         transitions: the recommender, whose sparse scores are its evidence.

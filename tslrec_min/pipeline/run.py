@@ -46,13 +46,13 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         device_name: torch device.
         threads: number of threads.
         jobs: number of recommenders trained at the same time, in separate processes that share the threads; None: as
-            the configuration says, but not more than threads.
+            the configuration says, but not more than threads, and one on a GPU.
 
     Returns:
         ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``best``, the arm that
         it names, ``seconds`` to make one run of each arm, ``stages`` with time and memory of each,
         ``category_neighbours`` by folder of item embeddings, and ``probe`` (the contents of probe/metrics.json; None
-        without fine-tuning or titles).
+        without fine-tuning, or if all items have the same text), and ``jobs``.
 
     Raises:
         TslrecError: a stage fails (finished stages are kept), or another run is using `out`.
@@ -69,7 +69,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
 
     compute: dict[str, Any] = {"device": start_torch(device_name, threads), "threads": threads,
                                "existing": Existing.REUSE}
-    jobs = min(config.jobs, threads) if jobs is None else jobs
+    if jobs is None:  # several would share a GPU's memory
+        jobs = min(config.jobs, threads) if compute["device"].type == "cpu" else 1
     settings, raw = config.stages, find_raw(config, data, items)  # before a folder is created
     wanted = embeddings_of(config.arms)
     model = settings["finetune"].model
@@ -94,14 +95,13 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     with sole_run(out), progress(len(before) + plan.count + 1, "", "stage", even=False) as bar:
         runner = Runner(out, bar)
         runner("dataset", before.pop("dataset"))
-        compared = _compared(wanted, out)
-        bar.total = (bar.total or 0) + bool(compared)
         work = Work.of(dataset, compute["device"])
-        runner.expect(work.of_stages([*before, *["probe"] * bool(compared), "evaluate"], config)
-                      | work.of_recommenders(plan))
+        runner.expect(work.of_stages([*before, "evaluate"], config) | work.of_recommenders(plan))
         for name, make in before.items():
             runner(name, make)
-        if compared:
+        if compared := _compared(wanted, out):
+            bar.total = (bar.total or 0) + 1
+            runner.expect({"probe": work.of_probe(len(compared))})
             runner("probe", lambda path: make_probe(dataset, compared, ProbeConfig(), path, threads=threads,
                                                     existing=Existing.REUSE))
         runner.make(plan, jobs, compute)
@@ -118,18 +118,19 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
         for kind in ("untuned", "tuned") if kind in wanted}
     return {"evaluation": evaluation, "advice": advice(evaluation, scores), "best": best, "seconds": plan.seconds(),
             "stages": runner.stages, "category_neighbours": neighbours,
-            "probe": read_json(out / "probe" / "metrics.json") if compared else None}
+            "probe": read_json(out / "probe" / "metrics.json") if compared else None, "jobs": jobs}
 
 
 def _compared(wanted: Collection[str], out: Path) -> dict[str, Path]:
     """Return the item embeddings that fine-tuned ones are probed with: those of the same model before it first.
 
-    There are none without fine-tuning, and none without titles, where all items have the same vector.
+    There are none without fine-tuning, and none where all items have the same text, and so the same vector.
     """
-    known = read_json(out / "dataset" / "dataset.json")
-    if "tuned" not in wanted or known["blank_titles"] == known["items"]:
+    folders = {kind: out / EMBEDDED[kind] for kind in ("untuned", "encoder", "tuned") if kind in wanted}
+    if "tuned" not in folders:
         return {}
-    return {kind: out / EMBEDDED[kind] for kind in ("untuned", "encoder", "tuned") if kind in wanted}
+    return {kind: folder for kind, folder in folders.items()
+            if read_json(folder / "embed.json")["different_prompts"] > 1}
 
 
 def _fitting(config: PretrainConfig, dataset: Path) -> PretrainConfig:

@@ -72,7 +72,8 @@ class Runner:
 
     def _train_all(self, trainings: Mapping[str, dict[str, Any]], jobs: int, compute: dict[str, Any]) -> None:
         """Run trainings (name of the folder -> arguments), `jobs` at a time in processes that share the threads."""
-        if jobs == 1:
+        jobs = min(jobs, len(trainings))  # one alone gets all threads
+        if jobs <= 1:
             for name, arguments in trainings.items():
                 self(name, partial(make_run, **arguments, **compute))
             return

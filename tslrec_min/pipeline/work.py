@@ -25,6 +25,8 @@ from .trainings import Recommenders
 
 _OTHER_SECONDS, _OTHER_SECONDS_A_MILLION = 2.0, 20.0
 """Of a stage without matrix products to speak of, such as a count or a sum, and more for a million interactions."""
+_PROBE_SECONDS_A_MILLION = 0.08
+"""More to probe a set of item embeddings, for a million scores of a user and an item."""
 _LOSS_SHARE, _BLOCK_SHARE, _FINETUNING_SHARE, _EMBEDDING_SHARE = 0.8, 0.35, 0.75, 0.9
 _PROMPT_TOKENS, _CHARACTERS_A_TOKEN = 6, 4
 """Tokens of a prompt beside its titles, and characters of a title in a token."""
@@ -69,6 +71,10 @@ class Work:
         trained = {name: training(arguments["config"], self) / self.speed
                    for name, arguments in recommenders.trained.items()}
         return {**dict.fromkeys((*recommenders.alone, *recommenders.sums), self._other()), **trained}
+
+    def of_probe(self, sets: int) -> float:
+        """Return the seconds of probing some sets of item embeddings; that of a fine-tuned model counts as three."""
+        return (sets + 2) * (_OTHER_SECONDS + _PROBE_SECONDS_A_MILLION * self.users * self.items / 1e6)
 
     def _other(self) -> float:
         return _OTHER_SECONDS + _OTHER_SECONDS_A_MILLION * self.interactions / 1e6

@@ -255,6 +255,8 @@ def _run(name: str, artifacts: Sequence[Artifact], failed_parity: Mapping[str, A
                  and artifact.record["inputs"].get(kind, stages[kind][0].hash) != stages[kind][0].hash]
         if other:
             left_out.append(f"{artifact.path.name}: was made from another {other[0]} artifact than the one shown")
+        elif role == PROBE and not _of_shown_embeddings(artifact, stages):
+            left_out.append(f"{artifact.path.name}: was made from other item embeddings than those shown")
         elif stages[role] and role not in _SEVERAL:
             raise TslrecError(f"the run {name!r} has two {role} artifacts, {stages[role][0].path} and {artifact.path}; "
                               "give one of them, or give each run as a folder of its own")
@@ -262,6 +264,12 @@ def _run(name: str, artifacts: Sequence[Artifact], failed_parity: Mapping[str, A
             stages[role].append(artifact)
     _set_parts_apart(stages)
     return Run(name, stages, left_out, None if stages["finetune"] else failed_parity)
+
+
+def _of_shown_embeddings(probe: Artifact, stages: Mapping[str, Sequence[Artifact]]) -> bool:
+    """Return whether the item embeddings of a probe are among those shown; without any it stands for itself."""
+    shown = {artifact.hash for role in EMBEDS for artifact in stages[role]}
+    return not shown or all(value in shown for name, value in probe.record["inputs"].items() if name != "dataset")
 
 
 def _set_parts_apart(stages: dict[str, list[Artifact]]) -> None:

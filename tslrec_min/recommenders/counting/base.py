@@ -89,13 +89,19 @@ class CountingScorer(Scorer):
         """Rebuild a recommender from `arrays` and its constants."""
 
 
+def items_read(decay: float) -> int | None:
+    """Return how many of the last items of a history have a weight, see `recency_weights`; None: all."""
+    return None if decay >= 1 else 1 + int(np.log(1e-3) / np.log(decay))
+
+
 def recency_weights(histories: Histories, decay: float) -> tuple[Histories, np.ndarray]:
     """Return the recent parts of histories, and a weight of each item, float64 [N].
 
     The weight of an item is decay^age, age counted in items from the end, divided by the sum over the history. Items
     whose weight would be below a thousandth of the last one's are left out.
     """
-    recent = histories if decay >= 1 else histories.last(1 + int(np.log(1e-3) / np.log(decay)))
+    count = items_read(decay)
+    recent = histories if count is None else histories.last(count)
     ages = np.repeat(recent.indptr[1:], recent.lengths) - 1 - np.arange(len(recent.items))
     weights = decay ** ages.astype(np.float64)
     sums = np.add.reduceat(np.append(weights, 0), recent.indptr[:-1]) if len(recent) else weights

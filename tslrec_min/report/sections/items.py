@@ -73,7 +73,8 @@ def _probe(run: Run) -> dict[str, Any] | None:
             "" if test["relative"] is None else signed_share(test["relative"]), p_value(test["p_holm"])]
         rows.append([row["name"], *figures, *lift])
     return {"header": ["", *_PROBED, "NDCG@10 over the first of its kind", "p (Holm)"], "rows": rows,
-            "split": report["split"], "users": report["groups"]["users"]}
+            "split": report["split"], "users": report["groups"]["users"], "tests": len(tests),
+            "items_read": report["groups"]["items_read"]}
 
 
 def _pictures(run: Run, n_items: int, name: str, most: int) -> dict[str, Any]:

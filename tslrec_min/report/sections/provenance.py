@@ -14,6 +14,7 @@ from ...configs import (
     FinetuneConfig,
     PrepareConfig,
     PretrainConfig,
+    ProbeConfig,
     TrainConfig,
 )
 from ...storage.artifacts import Artifact
@@ -21,7 +22,8 @@ from ..collect import EMBEDS, PART, Run
 from ..text import duration, hash_code, quoted, setting, strong
 
 _CONFIGS: dict[str, type] = {"dataset": PrepareConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig,
-                             "embed": EmbedConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
+                             "embed": EmbedConfig, "train": TrainConfig, "evaluate": EvaluateConfig,
+                             "probe": ProbeConfig}
 _STAGES = dict.fromkeys(EMBEDS, "embed") | {PART: "train, part of a sum"}
 """Role of an artifact -> its stage as shown, where they differ."""
 
