@@ -8,6 +8,7 @@ import pytest
 from tslrec_min.pipeline.config import load_run_config
 from tslrec_min.pipeline.trainings import Trainings
 from tslrec_min.report.collect import collect
+from tslrec_min.storage.artifacts import Recipe, open_artifact, write_artifact
 
 from ..factories import tslrec
 from .factories import headings, parsed
@@ -61,6 +62,17 @@ def test_stages_of_another_data_set_are_left_out_and_named(whole: Path, cycle: P
     root = parsed((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert headings(root) == ["Summary", "Data set", "How it was made"]
     assert "pretrain: was made from another dataset artifact than the one shown" in "".join(root.itertext())
+
+
+def test_figures_of_other_item_embeddings_are_left_out(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    inputs = {"dataset": open_artifact(whole / "dataset", "dataset").hash, "embeddings tuned": 64 * "0"}
+    with write_artifact(tmp_path / "run" / "probe", Recipe("probe", {}, inputs), overwrite=True):
+        pass
+    run, = collect([str(tmp_path / "run")])
+    assert run.left_out == ["probe: was made from other item embeddings than those shown"] and not run.stages["probe"]
+    run, = collect([str(tmp_path / "run" / "probe")])
+    assert run.stages["probe"] and not run.left_out, "alone it stands for itself"
 
 
 def test_artifacts_of_a_run_without_a_language_model_have_their_roles(summed: Path) -> None:
