@@ -22,7 +22,7 @@ ELSEWHERE = {
     "storage/test_checkpoints.py": ("storage/resumable.py",),  # runs that are resumed
     "embedding/test_store.py": ("embedding/plan.py", "cli/embed.py"),  # one run, shared out and resumed
     # A page has all sections:
-    "report/test_report.py": ("report/sections/accuracy.py", "report/sections/items.py", "cli/report.py"),
+    "report/test_report.py": ("report/sections/accuracy.py", "cli/report.py"),
     # The suite runs them:
     "bench/test_suite.py": ("bench/chain.py", "bench/kernels.py", "bench/stages.py", "bench/tiny_model.py"),
     "recommenders/models/test_models.py": ("recommenders/models/backbone.py",

@@ -30,8 +30,8 @@ def test_run_survives_kill_and_repeats_itself(cycle_raw: Path, llm: Path, tmp_pa
     config = write_run(tmp_path, cycle_raw, llm, pretrain_epochs=30)
     output_of(command(config, tmp_path / "whole"))
     expected = hashes(tmp_path / "whole")
-    # dataset, two embeds, pretrain, finetune; three arms of two seeds; evaluate, serving
-    assert len(expected) == 5 + 6 + 2
+    # dataset, two embeds, pretrain, finetune; probe; three arms of two seeds; evaluate, serving
+    assert len(expected) == 5 + 1 + 6 + 2
 
     out = tmp_path / "killed"
     for stage, at_work in (("pretrain", ".pretrain.tmp-*"), ("embed", ".embed.shards")):
