@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from .tables import mean_and_deviation, table
+from .tables import mean_and_deviation, short, table
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 CSV_COLUMNS = ("arm", "metric", "protocol", "group", "users", "mean", "std", "n_runs", "relative", "p", "p_holm",
@@ -127,7 +127,7 @@ def _cold_sheet(cold: Mapping[str, Any]) -> Sheet:
     columns = [(among, metric) for among in ("all", "cold") for metric in COLD_METRICS]
     rows = [[arm, *("-" if "reason" in values else mean_and_deviation(values[among][metric])
                     for among, metric in columns)] for arm, values in cold["arms"].items()]
-    rows += [[label, *(_short(cold[order][among][metric]) for among, metric in columns)]
+    rows += [[label, *(short(cold[order][among][metric]) for among, metric in columns)]
              for label, order in (("(popularity)", "popularity"), ("(random order)", "random"))]
     notes = ["-: an adapter that has vectors only for training items"] if any(
         "reason" in values for values in cold["arms"].values()) else []
@@ -178,7 +178,7 @@ def _lift_sheet(report: Mapping[str, Any]) -> Sheet:
              "comparisons; * p < .05, ** p < .01, *** p < .001"]
     least = min(1, len(comparisons) / (1 + report["resamples"]))
     if least >= 0.001:
-        notes.append(f"with {report['resamples']:,} resamples no p is below {_short(least)}: *** needs more "
+        notes.append(f"with {report['resamples']:,} resamples no p is below {short(least)}: *** needs more "
                      "--resamples")
     return Sheet(f"lift over {comparisons[0]['baseline']}", ["", *header], rows, notes)
 
@@ -188,11 +188,7 @@ def lift_cells(test: Mapping[str, Any]) -> tuple[str, str]:
     from ..ranking.significance import stars
 
     lift = f"{test['difference']:+.4f}" if test["relative"] is None else f"{test['relative']:+.1%}"
-    return lift, _short(test["p_holm"]) + stars(test["p_holm"]).ljust(3)
-
-
-def _short(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".")
+    return lift, short(test["p_holm"]) + stars(test["p_holm"]).ljust(3)
 
 
 def _brief(report: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from ..storage.artifacts import expect_artifact
 from ..storage.atomic import output_files
 from .formats import lift_cells
 from .options import DATASET, PATH, VECTORS_PATH, config_options, json_option, start_torch, threads_option
-from .tables import table
+from .tables import short, table
 
 _COLUMNS = {"ndcg@10": "NDCG@10", "hr@10": "HR@10", "tail_hr@10": "tail HR@10", "reachable_ndcg@10": "reachable NDCG",
             "unreachable_ndcg@10": "unreachable NDCG"}
@@ -75,7 +75,7 @@ def probe_text(report: Mapping[str, Any]) -> str:
     header = ["", *_COLUMNS.values(), *(["lift", "p (Holm)"] if tests else [])]
     rows = []
     for row in report["rows"]:
-        figures = ["-" if row[key] is None else f"{row[key]:.4f}".replace("0.", ".") for key in _COLUMNS]
+        figures = ["-" if row[key] is None else short(row[key]) for key in _COLUMNS]
         lift = lift_cells(tests[row["name"]]) if row["name"] in tests else ("", "")
         rows.append([row["name"], *figures, *(lift if tests else ())])
     lines = [f"{report['split']}: {data['evaluated_users']:,} users, {data['items']:,} items, full ranking, seen items "

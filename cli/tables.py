@@ -182,8 +182,12 @@ def print_neighbours(shares: Mapping[str, Mapping[str, float]]) -> None:
 
 def mean_and_deviation(values: Mapping[str, Any]) -> str:
     """Return the mean of a metric and, for several runs, its standard deviation."""
-    deviation = f"±{values['std']:.4f}".replace("0.", ".") if len(values["runs"]) > 1 else ""
-    return f"{values['mean']:.4f}".replace("0.", ".") + deviation
+    return short(values["mean"]) + (f"±{short(values['std'])}" if len(values["runs"]) > 1 else "")
+
+
+def short(value: float) -> str:
+    """Return a metric's value or a p-value without the zero before the point: .1082."""
+    return f"{value:.4f}".replace("0.", ".")
 
 
 def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:

@@ -214,6 +214,15 @@ def test_test_items_do_not_change_how_long_a_refit_is(cycle_raw: Path, tmp_path:
     assert learned[0] == learned[1]
 
 
+def sources_that_differ(cycle_raw: Path, folder: Path, split: str) -> dict[str, Path]:
+    """Return interactions, and the same with other validation and with other test items."""
+    if split == "temporal":
+        return {"same": write_timed_cycle(folder / "a"), "validation": write_timed_cycle(folder / "b", 16_000),
+                "test": write_timed_cycle(folder / "c", 18_000)}
+    return {"same": cycle_raw, "validation": write_with_others(cycle_raw, folder / "b", -2),
+            "test": write_with_others(cycle_raw, folder / "c", -1)}
+
+
 def test_a_search_does_not_look_at_test_items(cycle_raw: Path, tmp_path: Path) -> None:
     found = {}
     for name, place in (("same", None), ("test", -1), ("validation", -2)):
@@ -231,12 +240,7 @@ def test_sums_and_what_is_counted_learn_from_training_items_and_choose_by_valida
         cycle_raw: Path, tmp_path: Path, split: str) -> None:
     """Test items change no file; validation items change constants, weights and figures, but nothing that is counted.
     """
-    if split == "temporal":
-        sources = {"same": write_timed_cycle(tmp_path / "a"), "validation": write_timed_cycle(tmp_path / "b", 16_000),
-                   "test": write_timed_cycle(tmp_path / "c", 18_000)}
-    else:
-        sources = {"same": cycle_raw, "validation": write_with_others(cycle_raw, tmp_path / "b", -2),
-                   "test": write_with_others(cycle_raw, tmp_path / "c", -1)}
+    sources = sources_that_differ(cycle_raw, tmp_path, split)
     learned: dict[str, dict[str, tuple[str, bytes]]] = {}
     weights: dict[str, bytes] = {}
     for name, source in sources.items():
@@ -262,9 +266,8 @@ def test_sums_and_what_is_counted_learn_from_training_items_and_choose_by_valida
     same, other = (load_dataset(tmp_path / name)[0] for name in ("same", "validation"))
     for model, constants in ((ItemKNN, {"shrinkage": 10.0, "neighbours": 50}), (Transitions, {
             "places": 2, "tau": 1.0, "popularity": 0.1})):
-        counted = [model.maker(Knowledge(data.training(), data.n_items, 0, data.evaluation("validation"), None, 1))(
-            constants).arrays() for data in (same, other)]
-        assert all(np.array_equal(values, counted[1][name]) for name, values in counted[0].items())
+        mine, theirs = (model.maker(Knowledge.of(data, None, 1))(constants).arrays() for data in (same, other))
+        assert all(np.array_equal(values, theirs[name]) for name, values in mine.items())
 
 
 @pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
@@ -273,12 +276,7 @@ def test_probing_learns_nothing_from_test_items_and_only_constants_from_validati
     """Test items change no constant, no weight, and no figure but those by test targets. Validation items change
     constants and weights, but with the same constants what is counted and mapped is the same.
     """
-    if split == "temporal":
-        sources = {"same": write_timed_cycle(tmp_path / "a"), "validation": write_timed_cycle(tmp_path / "b", 16_000),
-                   "test": write_timed_cycle(tmp_path / "c", 18_000)}
-    else:
-        sources = {"same": cycle_raw, "validation": write_with_others(cycle_raw, tmp_path / "b", -2),
-                   "test": write_with_others(cycle_raw, tmp_path / "c", -1)}
+    sources = sources_that_differ(cycle_raw, tmp_path, split)
     learned: dict[str, list[dict[str, np.ndarray]]] = {}
     found: dict[tuple[str, str], dict[str, Any]] = {}
     first_constants = {model: {name: values[0] for name, values in CLASSES[model].grid.items()} for model in CLASSES}

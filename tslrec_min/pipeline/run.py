@@ -51,8 +51,8 @@ def run(config: RunConfig, out: Path, *, data: Path | None = None, items: Path |
     Returns:
         ``evaluation`` (the contents of evaluate/metrics.json), ``advice`` in a sentence or two, ``best``, the arm that
         it names, ``seconds`` to make one run of each arm, ``stages`` with time and memory of each,
-        ``category_neighbours`` by folder of item embeddings, and ``probe`` (the contents of probe/metrics.json; None
-        without fine-tuning, or if all items have the same text), and ``jobs``.
+        ``category_neighbours`` by folder of item embeddings, ``probe`` (the contents of probe/metrics.json; None
+        without fine-tuning, or if all items have the same text), and ``jobs``, as taken.
 
     Raises:
         TslrecError: a stage fails (finished stages are kept), or another run is using `out`.

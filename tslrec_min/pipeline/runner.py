@@ -44,8 +44,8 @@ class Runner:
         """Run one stage into the folder `name`."""
         self._describe(name)
         before = self._record(name)
-        if not before and self.expected.get(name, 0) >= _SAID_SECONDS:
-            note(f"{name}: about {_duration(self.expected[name] * self.pace)}, as a rough guess")
+        if not before:
+            self._say(name, self.expected.get(name, 0))
         work(self.out / name)
         self._account(name, before)
 
@@ -61,6 +61,11 @@ class Runner:
     def _describe(self, text: str) -> None:
         left = sum(self.expected.values()) * self.pace
         self.bar.set_description(f"{text} (about {_duration(left)} left)" if left >= _SAID_SECONDS else text)
+
+    def _say(self, what: str, seconds: float) -> None:
+        """Say how long something longer will take that is expected to take so many seconds."""
+        if seconds >= _SAID_SECONDS:
+            note(f"{what}: about {_duration(seconds * self.pace)}, as a rough guess")
 
     def make(self, recommenders: Recommenders, jobs: int, compute: dict[str, Any]) -> None:
         """Make recommenders, training `jobs` at a time."""
@@ -84,9 +89,8 @@ class Runner:
             running = {pool.submit(_train_alone, self.out / name, **arguments, **own): name
                        for name, arguments in trainings.items()}
             self._describe(f"{jobs} trainings at a time")
-            expected = sum(self.expected.get(name, 0) for name in trainings if not before[name]) * self.pace
-            if expected >= _SAID_SECONDS:
-                note(f"train, {jobs} at a time: about {_duration(expected)}, as a rough guess")
+            self._say(f"train, {jobs} at a time", sum(self.expected.get(name, 0) for name in trainings
+                                                      if not before[name]))
             try:
                 for future in as_completed(running):
                     future.result()

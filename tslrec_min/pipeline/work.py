@@ -99,8 +99,7 @@ def training(config: RecommenderConfig, work: Work) -> float:
     layer = 3 * config.units * (config.width + config.units) if recurrent else 12 * config.width**2
     targets = max(0, work.interactions - 3 * work.users)
     epochs = config.epochs if config.patience >= config.epochs else config.epochs * 2 / 3
-    return epochs * targets * 6 * (work.items * config.width / _LOSS_SHARE
-                                     + config.blocks * layer / _BLOCK_SHARE)
+    return epochs * targets * 6 * (work.items * config.width / _LOSS_SHARE + config.blocks * layer / _BLOCK_SHARE)
 
 
 def finetuning(config: FinetuneConfig, weights: float, work: Work) -> float:
