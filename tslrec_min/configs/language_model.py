@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..config_fields import MAX_SEED, SET, option
 
+OBJECTIVES = ("categories", "residual")
 LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
 QUANTS = {"F16": 0.998, "BF16": 0.995, "Q8_0": 0.995, "Q6_K": 0.98, "Q5_K_M": 0.97, "Q4_K_M": 0.95, "Q4_0": 0.93}
@@ -21,6 +22,17 @@ class FinetuneConfig:
 
     model: str = option("smollm2-135m", "Base model: an alias, a .gguf file, a Hugging Face folder or hub id. ALIAS:N "
                         "or FILE.gguf:N uses only its first N layers, which is faster.")
+    objective: str = option("categories", "What is learned. categories: the users' distributions over latent "
+                            "categories. residual: by items, as virtual users, their categories and, of what counts of "
+                            "transitions leave open, the next item of every history; embed then also writes projected "
+                            "vectors.", choices=OBJECTIVES)
+    offset: str = option("transitions", "What is known of the next item beside popularity: counts of transitions, "
+                         "without the user's own, so that vectors learn what these leave open; or nothing.",
+                         choices=("transitions", "none"), only_for={"objective": ("residual",)})
+    projection: int = option(192, "Maximum number of dimensions of the projected vectors.", low=1,
+                             only_for={"objective": ("residual",)})
+    items_per_step: int = option(512, "Maximum number of items per optimiser step, at most an eighth of the items.",
+                                 low=1, only_for={"objective": ("residual",)})
     loss: str = option("kl", "Loss between the head's output and the preference distribution.", choices=LOSSES)
     target: str = option("shown", "Compute the preference distribution from the titles shown in the prompt, or from "
                          "the whole training history.", choices=("shown", "history"))

@@ -35,6 +35,13 @@ def parity_prompts(dataset: Dataset, of_users: Sequence[TokenPrompt], tokenizer:
     return users + template.tokenize_all([[texts[item]] for item in items], tokenizer)
 
 
+def some_users(dataset: Dataset, config: FinetuneConfig) -> list[np.ndarray]:
+    """Return what prompts show of a few random users, for the parity check: int64 [n] each."""
+    shown = dataset.training().last(config.max_history)
+    users = np.random.default_rng(config.seed).permutation(np.flatnonzero(shown.lengths))
+    return [shown.of(user) for user in users[:config.parity_prompts // 2]]
+
+
 def merge(model: str, adapter: Path, target: Path) -> None:
     """Merge an adapter, a folder in PEFT's format, into its base model in float32, and write an f16 GGUF to `target`.
 
@@ -108,11 +115,8 @@ def verify(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str
     dataset, _ = load_dataset(dataset_path)
     tuned = open_tuned(finetune_path)
     config = tuned.config
-    shown = dataset.training().last(config.max_history)
     tokenizer = load_tokenizer(tuned.quantised)
-    users = np.random.default_rng(config.seed).permutation(np.flatnonzero(shown.lengths))
-    shown_items = [shown.of(user) for user in users[:config.parity_prompts // 2]]
-    of_users = history_prompts(dataset, shown_items, tuned.template, tokenizer)
+    of_users = history_prompts(dataset, some_users(dataset, config), tuned.template, tokenizer)
     prompts = parity_prompts(dataset, of_users, tokenizer, tuned.template, config)
     reference = TorchEngine(load_tuned(tuned).network).embed(prompts)
     return _compared(tuned.artifact.path, config.quant, prompts, reference, {}, threads)

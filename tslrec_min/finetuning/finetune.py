@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..categories.artifact import load_categories
+from ..categories.artifact import Categories, load_categories
 from ..configs import FinetuneConfig
-from ..data.dataset import load_dataset
+from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..llm.encoders import encoder_of
+from ..llm.gguf.tokenizer import TextTokenizer
 from ..llm.lora import add_lora, save_adapter
 from ..llm.model import load_language_model
-from ..llm.prompts import template_of
+from ..llm.prompts import PromptTemplate, TokenPrompt, template_of
 from ..llm.resolve import resolve_model
 from ..runtime import distributed
 from ..runtime.device import resolve_precision
 from ..runtime.progress import step
 from ..storage.artifacts import Recipe, write_json
-from ..storage.checkpoints import is_trained, training_artifact
+from ..storage.checkpoints import Checkpointing, is_trained, training_artifact
 from ..storage.existing import Existing
 from ..storage.tensors import save_tensors
-from .conversion import convert, parity_prompts
+from .conversion import convert, parity_prompts, some_users
 from .head import PreferenceModel
-from .samples import make_samples
+from .item_samples import make_item_samples
+from .item_training import ItemModel, fine_tune_items
+from .projection import FILE as PROJECTION_FILE
+from .samples import history_prompts, make_samples
 from .training import fine_tune, held_out_loss
+
+_Learned = tuple[dict[str, Any], list[TokenPrompt], dict[str, torch.Tensor]]
+"""Metrics, prompts of users for the parity check, and tensors that are stored beside the head."""
 
 
 def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: FinetuneConfig, *, device: torch.device,
@@ -71,22 +79,20 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
                  layers=range(n_layers - (config.lora_layers or n_layers), n_layers))
         model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
-        samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
-                               context_length=network.config.max_position_embeddings)
-        step(f"fine-tuning on {len(samples.training)} samples")
-        metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing)
-        metrics |= samples.report | {"precision": str(dtype).removeprefix("torch.")}
-        if samples.held_out_instances is not None:
-            metrics["held_out_instance_loss"] = held_out_loss(model, samples.held_out_instances, config)
+        learn = _learn_items if config.objective == "residual" else _learn_users
+        metrics, shown, tensors = learn(model, dataset, categories, language_model.tokenizer, template, config,
+                                        network.config.max_position_embeddings, checkpointing, threads)
+        metrics |= {"objective": config.objective, "precision": str(dtype).removeprefix("torch.")}
         if distributed.rank() != 0:
             return
         write_json(folder / "metrics.json", metrics)
         save_adapter(network, folder / "adapter", alpha=config.lora_alpha, dropout=config.lora_dropout,
                      base_model=config.model)
         save_tensors(folder / "head.safetensors", model.linear_head())
+        if tensors:
+            save_tensors(folder / PROJECTION_FILE, tensors)
         template.save(folder / "prompt.json")
-        prompts = parity_prompts(dataset, samples.held_out.prompts + samples.training.prompts,
-                                 language_model.tokenizer, template, config)
+        prompts = parity_prompts(dataset, shown, language_model.tokenizer, template, config)
         del model, network, language_model  # loaded again in float32
         report = convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
         evidence = out.with_name(out.name + ".parity.json")
@@ -97,3 +103,27 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
             raise TslrecError("the GGUF files differ too much from the model; mean cosines of their states: "
                               f"{', '.join(cosines)}; choose a finer quantisation; {evidence} has all figures")
         evidence.unlink(missing_ok=True)  # of an earlier failure
+
+
+def _learn_users(model: PreferenceModel, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer,
+                 template: PromptTemplate, config: FinetuneConfig, context_length: int,
+                 checkpointing: Checkpointing | None, threads: int) -> _Learned:
+    """Learn users' categories; return the metrics, prompts of users, and no further tensors."""
+    samples = make_samples(dataset, categories, tokenizer, template, config, context_length=context_length)
+    step(f"fine-tuning on {len(samples.training)} samples")
+    metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing) | samples.report
+    if samples.held_out_instances is not None:
+        metrics["held_out_instance_loss"] = held_out_loss(model, samples.held_out_instances, config)
+    return metrics, samples.held_out.prompts + samples.training.prompts, {}
+
+
+def _learn_items(model: PreferenceModel, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer,
+                 template: PromptTemplate, config: FinetuneConfig, context_length: int,
+                 checkpointing: Checkpointing | None, threads: int) -> _Learned:
+    """Learn next items; return the metrics, prompts of some users, and the projection."""
+    samples = make_item_samples(dataset, categories, tokenizer, template, config, context_length=context_length)
+    step(f"fine-tuning on {len(samples.items)} items, {len(samples.training)} places of histories")
+    with_items = ItemModel(model, dataset.n_items, config.projection)
+    metrics = fine_tune_items(with_items, samples, config, threads=threads, checkpointing=checkpointing)
+    users = some_users(dataset, config)
+    return metrics | samples.report, history_prompts(dataset, users, template, tokenizer), with_items.projection()

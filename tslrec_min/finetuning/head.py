@@ -52,7 +52,11 @@ class PreferenceModel(nn.Module):
 
     def forward(self, prompts: list[TokenPrompt]) -> torch.Tensor:
         """Return the head's outputs, float32 [B, K]."""
-        return self.head((self.decoder.pooled_states(prompts) - self.mean) / self.scale)
+        return self.preferences(self.decoder.pooled_states(prompts))
+
+    def preferences(self, states: torch.Tensor) -> torch.Tensor:
+        """Return the head's outputs for pooled states, float32 [B, D]: float32 [B, K]."""
+        return self.head((states - self.mean) / self.scale)
 
     def linear_head(self) -> dict[str, torch.Tensor]:
         """Return the head on the plain pooled state: ``weight`` float32 [K, D] and ``bias`` [K]."""
@@ -61,7 +65,12 @@ class PreferenceModel(nn.Module):
 
 
 def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
-    """Split samples into parts of at most `batch_tokens` tokens, prompts of similar length together.
+    """Split samples as `rows_of_parts` does."""
+    return [samples.take(rows) for rows in rows_of_parts(samples, batch_tokens)]
+
+
+def rows_of_parts(samples: Samples, batch_tokens: int) -> list[np.ndarray]:
+    """Return the rows, int64, of parts of at most `batch_tokens` tokens, prompts of similar length together.
 
     Only attention batches prompts, and except in its CPU kernel it pads them to the longest.
     """
@@ -80,4 +89,4 @@ def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
             total = 0
         parts[-1].append(row)
         total += lengths[row]
-    return [samples.take(np.array(part)) for part in parts]
+    return [np.array(part) for part in parts]

@@ -99,11 +99,7 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
     maker = _Maker(dataset, categories, tokenizer, template, config, context_length)
     training, shown = maker.training, maker.shown
     preferences = maker.preferences(shown)
-    users = np.flatnonzero(shown.lengths)
-    if len(users) < 4:
-        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
-    n_held_out = max(2, round(config.holdout * len(users)))
-    held_out, available = np.split(np.random.default_rng(config.seed).permutation(users), [n_held_out])
+    held_out, available = drawn_users(shown, config)
     trained = _chosen(shown, preferences, available, config)
     of_held_out = maker.samples([shown.of(user) for user in held_out], preferences[held_out])
     of_instances = None
@@ -115,7 +111,7 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
                                                      last_only=True))
     else:
         seen = maker.windows(0)
-        virtual = _virtual_targets(training, available, categories, config) if config.virtual_users else None
+        virtual = virtual_targets(training, available, categories, config) if config.virtual_users else None
         samples = maker.of_epoch(trained, virtual, 0)
         longest = config.max_history * (config.max_title_tokens + _TOKENS_BESIDE_TITLE)
         if config.window == "random" and longest > context_length:
@@ -180,7 +176,21 @@ def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) 
     return histories.windows(starts, kept)
 
 
-def _virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig
+def drawn_users(shown: Histories, config: FinetuneConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the held-out users, int64, and return them and the others in random order.
+
+    Raises:
+        TslrecError: there are too few users with items to show.
+    """
+    users = np.flatnonzero(shown.lengths)
+    if len(users) < 4:
+        raise TslrecError(f"fine-tuning needs at least 4 users with training items; the data set has {len(users)}")
+    n_held_out = max(2, round(config.holdout * len(users)))
+    held_out, available = np.split(np.random.default_rng(config.seed).permutation(users), [n_held_out])
+    return held_out, available
+
+
+def virtual_targets(training: Histories, users: np.ndarray, categories: Categories, config: FinetuneConfig
                      ) -> tuple[np.ndarray, np.ndarray]:
     """Return the items that `users` have, [n], and the targets of their virtual users, float32 [n, K].
 

@@ -26,7 +26,7 @@ from .losses import constant_loss, preference_loss
 from .samples import Samples
 
 _WARMUP_SHARE = 0.1
-_CLIP_NORM = 1.0
+CLIP_NORM = 1.0
 
 
 @torch.no_grad()
@@ -130,8 +130,8 @@ class FinetuningRun(ResumableTraining):
             loss = of_users.sum() / len(rows)
             loss.backward()
             total += loss.detach()
-        scale = _scale(number, self.steps_per_epoch * config.epochs)
-        self.update(total, _CLIP_NORM, [config.learning_rate * scale, config.head_learning_rate * scale])
+        scale = scale_of(number, self.steps_per_epoch * config.epochs)
+        self.update(total, CLIP_NORM, [config.learning_rate * scale, config.head_learning_rate * scale])
 
     def check(self) -> None:
         """Compute the held-out loss, and keep the weights if it is the lowest.
@@ -160,7 +160,7 @@ class FinetuningRun(ResumableTraining):
         self.losses, self.checks = progress["losses"], progress["checks"]
 
 
-def _scale(number: int, total: int) -> float:
+def scale_of(number: int, total: int) -> float:
     """Return the learning rate of a step as a share of the highest: linear warm-up, then a cosine to zero."""
     warmup = max(1, round(_WARMUP_SHARE * total))
     if number < warmup:

@@ -24,7 +24,8 @@ from .base import CountingScorer, Knowledge, summed_rows
 from .pairs import transition_counts
 from .search import Constants
 
-_DISTANCE_EXPONENT = 0.5
+DISTANCE_EXPONENT = 0.5
+"""A transition over d places counts d to the power of minus this."""
 
 
 class Transitions(CountingScorer):
@@ -51,7 +52,7 @@ class Transitions(CountingScorer):
 
         @cache
         def counted(places: float) -> SparseRows:
-            return transition_counts(known.training, known.n_items, int(places), _DISTANCE_EXPONENT)
+            return transition_counts(known.training, known.n_items, int(places), DISTANCE_EXPONENT)
 
         @lru_cache(maxsize=1)  # decay and popularity are varied last, and change nothing of it
         def evidence(places: float, tau: float) -> SparseRows:

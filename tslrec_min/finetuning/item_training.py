@@ -1,0 +1,317 @@
+"""Fine-tuning by items: every item is a virtual user of one item, and users are sums of their items' vectors.
+
+A step reads a batch of items. The loss of next items (`next_item_loss`) takes all items of the catalogue as candidates:
+those of the batch by what the model makes of them now, the others by their states when they were last read. So an epoch
+reads every title once, where user-level samples read it once for every user who has it. The same states learn what the
+head of latent categories says of an item (`samples`), so that both are learned in one pass.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..configs import FinetuneConfig
+from ..data.csr import offsets, ranges
+from ..errors import TslrecError
+from ..runtime import distributed
+from ..runtime.progress import progress, step
+from ..storage.checkpoints import Checkpointing
+from ..storage.resumable import ResumableTraining
+from .head import PreferenceModel, rows_of_parts
+from .item_samples import ItemSamples
+from .losses import preference_loss
+from .next_item_loss import next_item_loss
+from .projection import Projection
+from .samples import Samples
+from .training import CLIP_NORM, scale_of
+
+_PLACES = 6000
+"""Places of histories that a step learns from: a third foretell an item of the batch, a third read one."""
+_HELD_OUT_PLACES = 4000
+_FITTED_PLACES = 2000
+_FACTOR_RATE = 0.01
+_START_SHARPNESS = 13.0
+_ORDER, _DRAWN, _CHECKED = 11, 12, 13
+"""Random streams."""
+
+
+class ItemModel(nn.Module):
+    """A language model with a head of categories (`PreferenceModel`) and a projection for next items."""
+
+    bank: torch.Tensor
+    """float32 [I+1, D]: every item's state when it was last read; row 0 is padding."""
+
+    def __init__(self, base: PreferenceModel, n_items: int, width: int) -> None:
+        """Take a model on its device, the number of items I and of dimensions d of the projected vectors."""
+        super().__init__()
+        self.base, device = base, base.mean.device
+        self.width = min(width, base.mean.numel(), max(n_items - 1, 1))
+        self.weight = nn.Parameter(torch.zeros(self.width, base.mean.numel(), device=device))
+        self.bias = nn.Parameter(torch.zeros(self.width, device=device))
+        self.factors = nn.Parameter(torch.zeros(3, device=device))  # log s, b, q
+        self.register_buffer("bank", torch.zeros(n_items + 1, base.mean.numel(), device=device))
+
+    def projected(self, states: torch.Tensor) -> torch.Tensor:
+        """Return the vectors e of states, float32 [n, D]: float32 [n, d], of length 1."""
+        return nn.functional.normalize(states @ self.weight.T + self.bias, dim=1)
+
+    @torch.no_grad()
+    def table(self) -> torch.Tensor:
+        """Return the vectors of all items, float32 [I+1, d], by their states in the bank."""
+        table = self.projected(self.bank)
+        table[0] = 0
+        return table
+
+    @torch.no_grad()
+    def values(self) -> torch.Tensor:
+        """Return s, b and q, float32 [3]."""
+        return torch.cat([self.factors[:1].exp(), self.factors[1:]])
+
+    @torch.no_grad()
+    def read(self, items: Samples, batch_tokens: int) -> None:
+        """Fill the bank; the processes share the items."""
+        own = distributed.share(np.arange(len(items)))
+        self.bank.zero_()
+        shared = items.take(own)
+        for rows in rows_of_parts(shared, batch_tokens):
+            places = torch.from_numpy(own[rows] + 1).to(self.bank.device)
+            self.bank[places] = self.base.decoder.pooled_states(shared.take(rows).prompts)
+        distributed.sum_over_processes([self.bank])
+
+    def projection(self) -> dict[str, torch.Tensor]:
+        """Return the projection as it is stored: ``weight`` float32 [d, D] and ``bias`` [d]."""
+        return {"weight": self.weight.detach().cpu(), "bias": self.bias.detach().cpu()}
+
+
+def fine_tune_items(model: ItemModel, samples: ItemSamples, config: FinetuneConfig, *, threads: int,
+                    checkpointing: Checkpointing | None = None) -> dict[str, Any]:
+    """Train a new model in place, and keep the weights of the best held-out check.
+
+    Args:
+        model, samples, config: the model, the catalogue and the settings.
+        threads: of the kernel that adds up counts.
+        checkpointing: where to save the state and resume an interrupted training; None: nowhere.
+
+    Returns:
+        The loss of held-out users' next items, in nats: by popularity alone (``baseline``), by counts (``counts``),
+        before (``untuned``) and after training (``best``), all checks, and the training losses.
+
+    Raises:
+        TslrecError: the loss is not finite.
+    """
+    run = ItemTuning(model, samples, config, threads)
+    run.resume(checkpointing)
+    with progress(len(samples.items) * config.epochs, "finetune", "item", initial=run.items_read) as bar:
+        while not run.finished:
+            if not run.checks:
+                run.start()
+                run.check()
+            run.learn()
+            bar.update(run.items_read - bar.n)
+            if run.check_is_due:
+                run.check()
+                bar.set_postfix(held_out=f"{run.checks[-1]['loss']:.4f}", counts=f"{run.counts:.4f}")
+                step(f"finetune: {run.items_read} items read, loss of held-out users' next items "
+                     f"{run.checks[-1]['loss']:.4f}, untuned {run.checks[0]['loss']:.4f}, counts {run.counts:.4f}, "
+                     f"popularity {run.baseline:.4f}")
+            run.save(checkpointing)
+    model.load_state_dict(run.best, strict=False)
+    lowest = min(check["loss"] for check in run.checks)
+    scale, evidence, popularity = model.values().tolist()
+    return {"loss": "next item", "baseline": run.baseline, "counts": run.counts, "untuned": run.checks[0]["loss"],
+            "best": lowest, "improvement": 1 - lowest / run.baseline, "sharpness": scale, "weight_of_counts": evidence,
+            "weight_of_popularity": popularity, "checks": run.checks, "training_losses": run.losses}
+
+
+class ItemTuning(ResumableTraining):
+    """The state of a fine-tuning by items."""
+
+    name = "fine-tuning"
+    model: ItemModel
+
+    def __init__(self, model: ItemModel, samples: ItemSamples, config: FinetuneConfig, threads: int) -> None:
+        base = model.base
+        own = [model.weight, model.bias, *base.head.parameters()]
+        super().__init__(model, [*base.lora, *own, model.factors], [
+            {"params": list(base.lora)}, {"params": own}, {"params": [model.factors]}], config.seed,
+            base.mean.device, weight_decay=0.0, betas=(0.9, 0.98))
+        self.samples, self.config, self.threads = samples, config, threads
+        self.steps_per_epoch = math.ceil(len(samples.items) / self.items_a_step)
+        self.baseline = self.counts = math.nan
+        self.checks: list[dict[str, float]] = []
+        training = samples.training
+        self._foretelling = _Places.grouped(training.targets, np.arange(len(training)), training.n_items)
+        contexts, _ = training.contexts(np.arange(len(training)))
+        self._reading = _Places.grouped(contexts.items, np.repeat(np.arange(len(training)), contexts.lengths),
+                                   training.n_items)
+
+    @property
+    def items_a_step(self) -> int:
+        """Number of items of a batch."""
+        return min(self.config.items_per_step, max(1, len(self.samples.items) // 8))
+
+    @property
+    def items_read(self) -> int:
+        """Number of items read so far, repeats included."""
+        epoch, steps = self.place()
+        return epoch * len(self.samples.items) + min(steps * self.items_a_step, len(self.samples.items))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the last `patience` checks brought no improvement."""
+        since_best = len(self.checks) - 1 - int(np.argmin([check["loss"] for check in self.checks] or [0]))
+        return self.place()[0] >= self.config.epochs or since_best >= self.config.patience
+
+    @property
+    def check_is_due(self) -> bool:
+        """Whether to compute the held-out loss after the last step."""
+        return self.place()[1] % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
+
+    def start(self) -> None:
+        """Read all items, start the projection and the head from their states, and fit the weights of the counts."""
+        model, items, config = self.model, self.samples.items, self.config
+        step(f"reading {len(items)} items")
+        model.base.start(items, config.loss, config.batch_tokens)
+        model.read(items, config.batch_tokens)
+        start = Projection.start(model.bank[1:].cpu().numpy(), model.width)
+        with torch.no_grad():
+            model.weight[:len(start.weight)] = torch.from_numpy(start.weight).to(model.weight)
+            model.bias[:len(start.bias)] = torch.from_numpy(start.bias).to(model.bias)
+            model.factors[1:] = self._weights_of_counts()
+        rows = self._checked_places()
+        table = torch.zeros(len(model.bank), 1, device=self.device)  # no vectors: the scores are those of counts
+        for name, weights in (("baseline", (0.0, 1.0)), ("counts", model.factors[1:].tolist())):
+            factors = torch.tensor([1.0, *weights])
+            found = next_item_loss(self.samples.held_out, rows, np.ones(len(rows)), table, factors,
+                                   threads=self.threads)
+            setattr(self, name, found.loss / max(len(rows), 1))
+        with torch.no_grad():
+            model.factors[0] = math.log(_START_SHARPNESS)
+
+    def _weights_of_counts(self) -> torch.Tensor:
+        """Return the b and q that foretell next items best without vectors, float32 [2]."""
+        training = self.samples.training
+        rows = np.random.default_rng([self.config.seed, _CHECKED]).permutation(len(training))[:_FITTED_PLACES]
+        weights = torch.tensor([float(training.evidence is not None), 0.1], requires_grad=True)
+        table = torch.zeros(len(self.model.bank), 1, device=self.device)
+        optimiser = torch.optim.LBFGS([weights], max_iter=10, line_search_fn="strong_wolfe")
+
+        def loss() -> float:
+            factors = torch.cat([torch.ones(1), weights.detach()])
+            found = next_item_loss(training, rows, np.ones(len(rows)), table, factors, threads=self.threads)
+            weights.grad = found.factors[1:].cpu() / len(rows)
+            return found.loss / len(rows)
+
+        optimiser.step(loss)  # type: ignore[arg-type] # torch's annotation lacks plain numbers
+        return weights.detach()
+
+    def learn(self) -> None:
+        """Learn from one batch of items, part by part, and update."""
+        number, config, model = len(self.losses), self.config, self.model
+        epoch, steps = self.place()
+        order = np.random.default_rng([config.seed, _ORDER, epoch]).permutation(len(self.samples.items))
+        batch = order[steps * self.items_a_step:(steps + 1) * self.items_a_step]
+        rows, weights = self._drawn(batch + 1, np.random.default_rng([config.seed, _DRAWN, number]))
+        factors = model.values()
+        found = next_item_loss(self.samples.training, rows, weights, model.table(), factors, threads=self.threads)
+        self.seed_step(number)  # LoRA's dropout is torch's
+        self.optimiser.zero_grad(set_to_none=True)
+        # The batch stands for the catalogue, so that rates don't depend on its size.
+        by_item = found.table * (len(self.samples.items) / len(batch) / weights.sum())
+        if distributed.rank() == 0:
+            model.factors.grad = found.factors / weights.sum()
+            model.factors.grad[0] *= factors[0]  # of its logarithm
+        total = torch.zeros(1, device=self.device)
+        total += found.loss / weights.sum() * (distributed.rank() == 0)
+        read = torch.zeros(len(batch), model.bank.shape[1], device=self.device)
+        own = distributed.share(np.arange(len(batch)))
+        items = self.samples.items.take(batch[own])
+        for part in rows_of_parts(items, config.batch_tokens):
+            places = torch.from_numpy(own[part]).to(self.device)
+            states = model.base.decoder.pooled_states(items.take(part).prompts)
+            of_items = preference_loss(model.base.preferences(states), items.preferences[part].to(self.device),
+                                       config.loss).sum() / len(batch)
+            ahead = (model.projected(states) * by_item[torch.from_numpy(batch[own[part]] + 1).to(self.device)]).sum()
+            (of_items + ahead).backward()
+            read[places] = states.detach()
+        distributed.sum_over_processes([read])
+        model.bank[torch.from_numpy(batch + 1).to(self.device)] = read
+        scale = scale_of(number, self.steps_per_epoch * config.epochs)
+        self.update(total, CLIP_NORM, [config.learning_rate * scale, config.head_learning_rate * scale,
+                                       _FACTOR_RATE * scale])
+
+    def check(self) -> None:
+        """Compute the held-out loss, and keep the weights if it is the lowest.
+
+        Raises:
+            TslrecError: the loss is not finite.
+        """
+        held_out, rows = self.samples.held_out, self._checked_places()
+        found = next_item_loss(held_out, rows, np.ones(len(rows)), self.model.table(), self.model.values(),
+                               threads=self.threads)
+        loss, = distributed.of_first_process([found.loss / max(len(rows), 1)], self.device)
+        if not math.isfinite(loss):
+            raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
+        if not self.checks or loss < min(check["loss"] for check in self.checks):
+            self.keep(self.model.named_parameters())
+        self.checks.append({"step": len(self.losses), "loss": loss})
+
+    def place(self) -> tuple[int, int]:
+        """Return the number of full epochs, and of steps since."""
+        return divmod(len(self.losses), self.steps_per_epoch)
+
+    def progress(self) -> dict[str, Any]:
+        """Return the losses, the checks and what held-out users lose without vectors."""
+        return {"losses": self.losses, "checks": self.checks, "without_vectors": [self.baseline, self.counts]}
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Continue from what `progress` returned."""
+        self.losses, self.checks = progress["losses"], progress["checks"]
+        self.baseline, self.counts = progress["without_vectors"]
+
+    def _checked_places(self) -> np.ndarray:
+        """Return the places of held-out users that checks are made on, the same in all, int64."""
+        places = np.arange(len(self.samples.held_out))
+        return np.random.default_rng([self.config.seed, _CHECKED]).permutation(places)[:_HELD_OUT_PLACES]
+
+    def _drawn(self, items: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the places of a step, int64 [n], and their weights, float64 [n], by which they stand for all places.
+
+        Places that foretell an item of the batch, that only read one, and others: the others' gradient by the batch is
+        that of candidates, which is small and alike, so that few of them are enough.
+        """
+        foretelling = np.zeros(len(self.samples.training), np.bool_)
+        foretelling[self._foretelling.of_items(items)] = True
+        reading = np.zeros_like(foretelling)
+        reading[self._reading.of_items(items)] = True
+        drawn = []
+        for kind in (foretelling, reading & ~foretelling, ~reading & ~foretelling):
+            places = np.flatnonzero(kind)
+            taken = random.choice(places, min(_PLACES // 3, len(places)), replace=False)
+            drawn.append((taken, np.full(len(taken), len(places) / max(len(taken), 1))))
+        rows, weights = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
+        return rows, weights
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The places that each item occurs at, in one way or another."""
+
+    indptr: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def grouped(cls, items: np.ndarray, places: np.ndarray, n_items: int) -> _Places:
+        """Group places, int64 [M], by their items, integers [M] of 1..I."""
+        order = np.argsort(items, kind="stable")
+        return cls(offsets(np.bincount(items, minlength=n_items + 1)), places[order])
+
+    def of_items(self, items: np.ndarray) -> np.ndarray:
+        """Return the places of some items, int64."""
+        return self.places[ranges(self.indptr[items], self.indptr[items + 1] - self.indptr[items])]
