@@ -118,8 +118,8 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 vectors_option = click.option(
     "--vectors", "kind", type=click.Choice(VECTORS[1:]), default="states", show_default=True,
-    help="Which embeddings of a fine-tuned model to use: hidden states, preferences predicted by its head, or both "
-         "concatenated, as for tslrec train.")
+    help="Which embeddings of a fine-tuned model to use: hidden states, preferences predicted by its head, both "
+         "concatenated, or projected vectors, as for tslrec train.")
 
 
 def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

@@ -15,7 +15,7 @@ from tslrec_min.data.prepare import prepare
 from tslrec_min.errors import TslrecError
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.evaluation.probe import VectorSet, make_probe, probe, reached, vector_sets
-from tslrec_min.item_vectors.artifact import write_embeddings, write_preferences
+from tslrec_min.item_vectors.artifact import PREFERENCES, write_derived, write_embeddings
 from tslrec_min.ranking.significance import holm
 from tslrec_min.recommenders.counting.base import Knowledge, items_read
 from tslrec_min.recommenders.counting.transitions import Transitions
@@ -41,7 +41,7 @@ def write_circle(folder: Path, path: Path) -> Path:
     with write_artifact(folder, Recipe("embed", {}, {})) as temporary:
         write_embeddings(temporary, [(np.arange(len(places)), vectors.astype(np.float32))], dataset)
         random = np.random.default_rng(0)
-        write_preferences(temporary, 5, lambda states: random.normal(size=(len(states), 5)).astype(np.float32))
+        write_derived(temporary, PREFERENCES, 5, lambda states: random.normal(size=(len(states), 5)).astype(np.float32))
     return folder
 
 

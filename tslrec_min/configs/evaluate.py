@@ -30,8 +30,8 @@ class ProbeConfig:
     split: str = option("validation", "Targets to rank. Read the figures of test once, when all choices are made.",
                         choices=("validation", "test"))
     vectors: str = option("each", "Which embeddings of a fine-tuned model to score: hidden states, preferences "
-                          "predicted by its head, both concatenated, or each of the three. All other embeddings are "
-                          "states.", choices=("each", *VECTORS[1:]))
+                          "predicted by its head, both concatenated, projected vectors, or each that there is. All "
+                          "other embeddings are states.", choices=("each", *VECTORS[1:]))
     cca: bool = option(False, "Also score the model content-cca: a linear map of the same vectors, learned from the "
                        "items of training histories. What fine-tuning brings has to be compared with it.")
     control: str = option("none", "Also score the same vectors shuffled among the items: what these reach is no "

@@ -24,7 +24,7 @@ RECOMMENDER_LOSSES = ("ce", "sampled", "bce", "gbce")
 _NEGATIVE_LOSSES = RECOMMENDER_LOSSES[1:]
 REFITS = ("none", "validation", "all")
 SAMPLINGS = ("uniform", "popularity", "shared", "batch")
-VECTORS = ("auto", "states", "preferences", "both")
+VECTORS = ("auto", "states", "preferences", "both", "projected")
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,9 @@ class AdapterConfig:
                           "or with a projection (gate).", choices=ADAPTERS)
     vectors: str = option("auto", "Which embeddings the adapter uses. states: the language model's hidden states. "
                           "preferences: square roots of the latent-category probabilities that its head predicts. "
-                          "both: the two concatenated, with equal variance. auto: both for a fine-tuned model, else "
-                          "states.", choices=VECTORS, only_for={"adapter": SET}, also_for={"model": CONTENT_MODELS})
+                          "both: the two concatenated, with equal variance. projected: vectors tuned on next items. "
+                          "auto: projected if there are any, else both for a fine-tuned model, else states.",
+                          choices=VECTORS, only_for={"adapter": SET}, also_for={"model": CONTENT_MODELS})
     pca_width: int = option(0, "Number of principal components that the projection uses (0 = all).", low=0,
                             only_for={"adapter": _WITH_COMPONENTS})
     id_width: int | None = option(None, "Number of columns, the last ones, that item ids are added to. Default: half "

@@ -18,15 +18,18 @@ from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..finetuning.artifact import open_tuned
 from ..finetuning.preference_head import PreferenceHead
+from ..finetuning.projection import Projection
 from ..item_vectors.artifact import (
     BLOCK,
     KEY_WORDS,
+    PREFERENCES,
+    PROJECTED,
     OlderEmbeddings,
     describe_embeddings,
     open_older,
     save_prompt_keys,
+    write_derived,
     write_embeddings,
-    write_preferences,
 )
 from ..llm.encoders import encoder_of
 from ..llm.engines.engine import BatchedEngine
@@ -63,7 +66,8 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
 
     Args:
         dataset_path, finetune_path: artifacts.
-        out: folder of the artifact: item_embeddings.npy, item_preferences.npy, items.txt, prompts.npy, embed.json.
+        out: folder of the artifact: item_embeddings.npy, item_preferences.npy, items.txt, prompts.npy, embed.json,
+            and item_projected.npy of a model tuned on next items.
         config: engine settings.
         device: of the torch engine.
         threads: of llama.cpp.
@@ -82,7 +86,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
     _refuse_prefix(config, "a fine-tuned model")
     job = _Job(*load_dataset(dataset_path), out, config, PromptReading(tuned.template, tuned.quantised),
                {"finetune": tuned.artifact.hash}, lambda: tuned_engine(tuned, config, device, threads),
-               PreferenceHead.load(tuned))
+               PreferenceHead.load(tuned), Projection.load(tuned))
     return _embed(job, existing, append_to, part)
 
 
@@ -130,6 +134,8 @@ class _Job:
     engine: Callable[[], AbstractContextManager[BatchedEngine]]
     head: PreferenceHead | None = None
     """Of a fine-tuned model."""
+    projection: Projection | None = None
+    """Of a model tuned on next items."""
 
 
 def _embed(job: _Job, existing: Existing, append_to: Path | None, part: Part) -> int:
@@ -238,4 +244,6 @@ def _assemble(folder: Path, job: _Job, store: ShardStore, prompts: ItemPrompts, 
     write_embeddings(folder, blocks(), job.dataset)
     save_prompt_keys(folder, prompts.keys)
     if job.head:
-        write_preferences(folder, len(job.head.bias), job.head.vectors)
+        write_derived(folder, PREFERENCES, len(job.head.bias), job.head.vectors)
+    if job.projection:
+        write_derived(folder, PROJECTED, len(job.projection.bias), job.projection.vectors)

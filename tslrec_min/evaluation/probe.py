@@ -19,7 +19,7 @@ import numpy as np
 from ..configs import VECTORS, EvaluateConfig, ProbeConfig
 from ..data.dataset import Dataset, Evaluation, load_dataset
 from ..errors import TslrecError
-from ..item_vectors.artifact import PREFERENCES
+from ..item_vectors.artifact import PREFERENCES, PROJECTED
 from ..item_vectors.formats import ids_beside
 from ..item_vectors.load import ItemEmbeddings, load_item_embeddings
 from ..ranking.metrics import metric_values
@@ -51,7 +51,7 @@ class VectorSet:
     path: Path
     """Embed artifact, or file of vectors."""
     kind: str
-    """``states``, ``preferences`` or ``both``."""
+    """``states``, ``preferences``, ``both`` or ``projected``."""
     model: str = "content"
     """``content`` or ``content-cca``."""
     control: str = "none"
@@ -146,7 +146,8 @@ def vector_sets(sets: Mapping[str, Path], config: ProbeConfig) -> Iterator[Vecto
     """Yield what is scored of every path, given with its name; first its vectors as they are."""
     for name, path in sets.items():
         several = config.vectors == "each" and (path / PREFERENCES).is_file()
-        for kind in VECTORS[1:] if several else ("states" if config.vectors == "each" else config.vectors,):
+        each = [kind for kind in VECTORS[1:] if kind != "projected" or (path / PROJECTED).is_file()]
+        for kind in each if several else ("states" if config.vectors == "each" else config.vectors,):
             given = VectorSet(f"{name}, {kind}" if several else name, path, kind)
             for control in dict.fromkeys(("none", config.control)):
                 label = given.name + f", {control}" * (control != "none")

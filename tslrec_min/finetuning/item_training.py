@@ -36,7 +36,7 @@ _PLACES = 6000
 _HELD_OUT_PLACES = 4000
 _FITTED_PLACES = 2000
 _FACTOR_RATE = 0.01
-_START_SHARPNESS = 13.0
+_START_SHARPNESS, _LEAST_SHARPNESS = 13.0, 8.0
 _ORDER, _DRAWN, _CHECKED = 11, 12, 13
 """Random streams."""
 
@@ -71,7 +71,7 @@ class ItemModel(nn.Module):
     @torch.no_grad()
     def values(self) -> torch.Tensor:
         """Return s, b and q, float32 [3]."""
-        return torch.cat([self.factors[:1].exp(), self.factors[1:]])
+        return _plain(self.factors)
 
     @torch.no_grad()
     def read(self, items: Samples, batch_tokens: int) -> None:
@@ -118,13 +118,13 @@ def fine_tune_items(model: ItemModel, samples: ItemSamples, config: FinetuneConf
                 run.check()
                 bar.set_postfix(held_out=f"{run.checks[-1]['loss']:.4f}", counts=f"{run.counts:.4f}")
                 step(f"finetune: {run.items_read} items read, loss of held-out users' next items "
-                     f"{run.checks[-1]['loss']:.4f}, untuned {run.checks[0]['loss']:.4f}, counts {run.counts:.4f}, "
+                     f"{run.checks[-1]['loss']:.4f}, untuned {run.untuned:.4f}, counts {run.counts:.4f}, "
                      f"popularity {run.baseline:.4f}")
             run.save(checkpointing)
     model.load_state_dict(run.best, strict=False)
     lowest = min(check["loss"] for check in run.checks)
     scale, evidence, popularity = model.values().tolist()
-    return {"loss": "next item", "baseline": run.baseline, "counts": run.counts, "untuned": run.checks[0]["loss"],
+    return {"loss": "next item", "baseline": run.baseline, "counts": run.counts, "untuned": run.untuned,
             "best": lowest, "improvement": 1 - lowest / run.baseline, "sharpness": scale, "weight_of_counts": evidence,
             "weight_of_popularity": popularity, "checks": run.checks, "training_losses": run.losses}
 
@@ -143,7 +143,7 @@ class ItemTuning(ResumableTraining):
             base.mean.device, weight_decay=0.0, betas=(0.9, 0.98))
         self.samples, self.config, self.threads = samples, config, threads
         self.steps_per_epoch = math.ceil(len(samples.items) / self.items_a_step)
-        self.baseline = self.counts = math.nan
+        self.baseline = self.counts = self.untuned = math.nan
         self.checks: list[dict[str, float]] = []
         training = samples.training
         self._foretelling = _Places.grouped(training.targets, np.arange(len(training)), training.n_items)
@@ -183,33 +183,37 @@ class ItemTuning(ResumableTraining):
         with torch.no_grad():
             model.weight[:len(start.weight)] = torch.from_numpy(start.weight).to(model.weight)
             model.bias[:len(start.bias)] = torch.from_numpy(start.bias).to(model.bias)
-            model.factors[1:] = self._weights_of_counts()
-        rows = self._checked_places()
-        table = torch.zeros(len(model.bank), 1, device=self.device)  # no vectors: the scores are those of counts
-        for name, weights in (("baseline", (0.0, 1.0)), ("counts", model.factors[1:].tolist())):
-            factors = torch.tensor([1.0, *weights])
-            found = next_item_loss(self.samples.held_out, rows, np.ones(len(rows)), table, factors,
-                                   threads=self.threads)
-            setattr(self, name, found.loss / max(len(rows), 1))
+        none = torch.zeros(len(model.bank), 1, device=self.device)  # no vectors: the scores are those of counts
+        self.baseline = self._held_out_loss(none, torch.tensor([1.0, 0.0, 1.0]))
+        self.counts = self._held_out_loss(none, _plain(self._fitted(none, 0.0)))
         with torch.no_grad():
-            model.factors[0] = math.log(_START_SHARPNESS)
+            model.factors.copy_(self._fitted(model.table(), math.log(_START_SHARPNESS)))
+        self.untuned = self._held_out_loss(model.table(), model.values())
+        with torch.no_grad():  # a flat softmax has little gradient by the vectors
+            model.factors[0] = model.factors[0].clamp_min(math.log(_LEAST_SHARPNESS))
 
-    def _weights_of_counts(self) -> torch.Tensor:
-        """Return the b and q that foretell next items best without vectors, float32 [2]."""
+    def _fitted(self, table: torch.Tensor, sharpness: float) -> torch.Tensor:
+        """Return log s, b and q with which a table foretells next items best, float32 [3], from a first log s on."""
         training = self.samples.training
         rows = np.random.default_rng([self.config.seed, _CHECKED]).permutation(len(training))[:_FITTED_PLACES]
-        weights = torch.tensor([float(training.evidence is not None), 0.1], requires_grad=True)
-        table = torch.zeros(len(self.model.bank), 1, device=self.device)
-        optimiser = torch.optim.LBFGS([weights], max_iter=10, line_search_fn="strong_wolfe")
+        factors = torch.tensor([sharpness, float(training.evidence is not None), 0.1], requires_grad=True)
+        optimiser = torch.optim.LBFGS([factors], max_iter=10, line_search_fn="strong_wolfe")
 
         def loss() -> float:
-            factors = torch.cat([torch.ones(1), weights.detach()])
-            found = next_item_loss(training, rows, np.ones(len(rows)), table, factors, threads=self.threads)
-            weights.grad = found.factors[1:].cpu() / len(rows)
+            now = _plain(factors)
+            found = next_item_loss(training, rows, np.ones(len(rows)), table, now, threads=self.threads)
+            factors.grad = found.factors.cpu() * torch.tensor([float(now[0]), 1, 1]) / len(rows)
             return found.loss / len(rows)
 
         optimiser.step(loss)  # type: ignore[arg-type] # torch's annotation lacks plain numbers
-        return weights.detach()
+        return factors.detach()
+
+    def _held_out_loss(self, table: torch.Tensor, factors: torch.Tensor) -> float:
+        """Return the mean loss at some places of held-out users, the same in all checks."""
+        held_out = self.samples.held_out
+        rows = np.random.default_rng([self.config.seed, _CHECKED]).permutation(len(held_out))[:_HELD_OUT_PLACES]
+        found = next_item_loss(held_out, rows, np.ones(len(rows)), table, factors, threads=self.threads)
+        return found.loss / max(len(rows), 1)
 
     def learn(self) -> None:
         """Learn from one batch of items, part by part, and update."""
@@ -252,10 +256,8 @@ class ItemTuning(ResumableTraining):
         Raises:
             TslrecError: the loss is not finite.
         """
-        held_out, rows = self.samples.held_out, self._checked_places()
-        found = next_item_loss(held_out, rows, np.ones(len(rows)), self.model.table(), self.model.values(),
-                               threads=self.threads)
-        loss, = distributed.of_first_process([found.loss / max(len(rows), 1)], self.device)
+        loss = self._held_out_loss(self.model.table(), self.model.values())
+        loss, = distributed.of_first_process([loss], self.device)
         if not math.isfinite(loss):
             raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
         if not self.checks or loss < min(check["loss"] for check in self.checks):
@@ -267,18 +269,13 @@ class ItemTuning(ResumableTraining):
         return divmod(len(self.losses), self.steps_per_epoch)
 
     def progress(self) -> dict[str, Any]:
-        """Return the losses, the checks and what held-out users lose without vectors."""
-        return {"losses": self.losses, "checks": self.checks, "without_vectors": [self.baseline, self.counts]}
+        """Return the losses, the checks and the losses of held-out users before training."""
+        return {"losses": self.losses, "checks": self.checks, "before": [self.baseline, self.counts, self.untuned]}
 
     def restore(self, progress: dict[str, Any]) -> None:
         """Continue from what `progress` returned."""
         self.losses, self.checks = progress["losses"], progress["checks"]
-        self.baseline, self.counts = progress["without_vectors"]
-
-    def _checked_places(self) -> np.ndarray:
-        """Return the places of held-out users that checks are made on, the same in all, int64."""
-        places = np.arange(len(self.samples.held_out))
-        return np.random.default_rng([self.config.seed, _CHECKED]).permutation(places)[:_HELD_OUT_PLACES]
+        self.baseline, self.counts, self.untuned = progress["before"]
 
     def _drawn(self, items: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw the places of a step, int64 [n], and their weights, float64 [n], by which they stand for all places.
@@ -297,6 +294,11 @@ class ItemTuning(ResumableTraining):
             drawn.append((taken, np.full(len(taken), len(places) / max(len(taken), 1))))
         rows, weights = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
         return rows, weights
+
+
+def _plain(factors: torch.Tensor) -> torch.Tensor:
+    """Return s, b and q from log s, b and q, float32 [3]."""
+    return torch.cat([factors[:1].exp(), factors[1:]]).detach()
 
 
 @dataclass(frozen=True)

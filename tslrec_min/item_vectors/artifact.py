@@ -23,8 +23,8 @@ BLOCK = 1024
 """Rows read or copied at once."""
 _SAMPLED_PAIRS = 10_000
 STATES, ITEMS, _PROMPTS = "item_embeddings.npy", "items.txt", "prompts.npy"
-PREFERENCES = "item_preferences.npy"
-"""Only for fine-tuned models."""
+PREFERENCES, PROJECTED = "item_preferences.npy", "item_projected.npy"
+"""Only for fine-tuned models; projected vectors only for those that were tuned on next items."""
 _NOT_SETTINGS = ("dataset", "appended_to", "shard_size", "batch_tokens", "autotune", "gpu_layers", "torch_precision")
 """Settings that may differ when appending, as they change states by rounding only. For torch_precision,
 `OlderEmbeddings.check_precision` compares the precision in use."""
@@ -150,16 +150,17 @@ def _short(value: Any) -> str:
     return repr(value) if len(repr(value)) <= 50 else f"{repr(value)[:16]}..."
 
 
-def write_preferences(folder: Path, n_categories: int, of_states: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Write item_preferences.npy, float32 [I+C+1, K] with a zero row 0, from the states that `write_embeddings` wrote.
+def write_derived(folder: Path, name: str, width: int, of_states: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Write vectors made from the states that `write_embeddings` wrote, float32 [I+C+1, k] with a zero row 0.
 
     Args:
         folder: folder of the artifact.
-        n_categories: K.
-        of_states: pooled states, float32 [n, D] -> preferences, float32 [n, K].
+        name: of the file, `PREFERENCES` or `PROJECTED`.
+        width: k.
+        of_states: pooled states, float32 [n, D] -> vectors, float32 [n, k].
     """
     n_items = len(open_memmap(folder / STATES, "r")) - 1
-    _allocate(folder / PREFERENCES, (n_items + 1, n_categories))
+    _allocate(folder / name, (n_items + 1, width))
     for start in range(0, n_items, BLOCK):
         block = of_states(_rows(folder / STATES, slice(start, start + BLOCK)))
-        open_memmap(folder / PREFERENCES, "r+")[start + 1: start + 1 + len(block)] = block
+        open_memmap(folder / name, "r+")[start + 1: start + 1 + len(block)] = block

@@ -15,7 +15,7 @@ from ..errors import TslrecError, some_of
 from ..runtime.progress import note
 from ..storage.arrays import load_array
 from ..storage.artifacts import open_artifact, sha256_of_file
-from .artifact import ITEMS, PREFERENCES, STATES
+from .artifact import ITEMS, PREFERENCES, PROJECTED, STATES
 from .formats import read_vectors
 
 
@@ -29,6 +29,8 @@ class ItemEmbeddings:
     """float32 [I+C+1, D]; row i is item i, row 0 is padding."""
     n_cold: int = 0
     """C; also 0 if cold items have no rows."""
+    compared: bool = False
+    """Whether the vectors were learned so that their cosines foretell next items: `content` takes them as they are."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """Inputs of a recipe: the hash of the artifact, or of the file and the file of its ids."""
 
@@ -53,7 +55,8 @@ def load_item_embeddings(path: Path, dataset: Dataset, kind: str = "states", *, 
     Args:
         path: folder or file.
         dataset: the items.
-        kind: which of an artifact's embeddings, one of `configs.VECTORS`; ``auto`` or ``states`` for a file.
+        kind: which of an artifact's embeddings, one of `configs.VECTORS`; ``auto`` or ``states`` for a file. ``auto``:
+            projected vectors if there are any, else states and preferences, or states alone.
         ids_path: the ids of an .npy file, see `formats.read_vectors`.
         ignore_unknown: leave out a file's items that are not in the data set, and note their number.
 
@@ -64,16 +67,18 @@ def load_item_embeddings(path: Path, dataset: Dataset, kind: str = "states", *, 
     if path.is_dir():
         refuse_file_options(path, ids_path, ignore_unknown)
         artifact = open_artifact(path, "embed")
+        if kind == "auto" and (artifact.path / PROJECTED).is_file():
+            kind = "projected"
         rows = _rows_of_artifact(artifact.path, everything, dataset.n_items, kind)
         hashes = {"embeddings": artifact.hash}
     else:
-        if kind in ("preferences", "both"):
+        if kind not in ("auto", "states"):
             raise TslrecError(f"{path} is a file of vectors; --vectors {kind} is for folders of tslrec embed")
         ids, vectors = read_vectors(path, ids_path)
         rows = _aligned(path, ids, vectors, everything.item_ids, ignore_unknown)
         files = {"embeddings": path} | ({} if ids_path is None else {"embedding_ids": ids_path})
         hashes = {name: sha256_of_file(file) for name, file in files.items()}
-    return ItemEmbeddings(everything.item_ids, rows, everything.n_items - dataset.n_items, hashes)
+    return ItemEmbeddings(everything.item_ids, rows, everything.n_items - dataset.n_items, kind == "projected", hashes)
 
 
 def refuse_file_options(path: Path, ids_path: Path | None, ignore_unknown: bool) -> None:
@@ -91,6 +96,11 @@ def _rows_of_artifact(path: Path, dataset: Dataset, n_known: int, kind: str) -> 
     if ids != list(dataset.item_ids):
         raise TslrecError(f"the embeddings {path} are for other items: {_difference(ids, dataset.item_ids)}; run "
                           "tslrec embed on this data set")
+    if kind == "projected":
+        if not (path / PROJECTED).is_file():
+            raise TslrecError(f"{path} has no projected vectors, which need a model tuned on next items (tslrec "
+                              "finetune --objective residual); use --vectors states")
+        return _checked(path / PROJECTED, dataset)
     if not (path / PREFERENCES).is_file():
         if kind not in ("auto", "states"):
             raise TslrecError(f"{path} has only states, as preferences need a fine-tuned model (tslrec embed "

@@ -100,8 +100,8 @@ def _misfits(embeddings: Any, train: TrainConfig, own: Mapping[str, Any]) -> lis
     elif (embeddings == "none") != (train.adapter == "none"):
         problems.append(f"embeddings {embeddings!r} with the adapter {train.adapter!r}; an arm has both or neither "
                         f"(adapters: {', '.join(ADAPTERS)})")
-    if embeddings != "tuned" and train.vectors in ("preferences", "both"):
-        problems.append(f"vectors {train.vectors!r} need a fine-tuned model's head; the embeddings {embeddings!r} only "
+    if embeddings != "tuned" and train.vectors not in ("auto", "states"):
+        problems.append(f"vectors {train.vectors!r} need a fine-tuned model; the embeddings {embeddings!r} only "
                         "have states")
     if "seed" in own:
         problems.append("seed: the seeds are those of all arms; give them in `seeds`")

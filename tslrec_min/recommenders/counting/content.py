@@ -4,8 +4,9 @@
 
 e_i: principal components of the item embeddings, each divided by the square root of its standard deviation
 (*half-whitened*: a few directions that all texts share no longer dominate, as full whitening would make noise dominate;
-Huang et al., "WhiteningBERT", 2021, whiten fully), scaled to length 1. w_j falls geometrically with the age of h_j.
-Cold items have vectors as all others.
+Huang et al., "WhiteningBERT", 2021, whiten fully), scaled to length 1. Vectors that were tuned to be compared
+(`finetuning.projection`) are taken as they are. w_j falls geometrically with the age of h_j. Cold items have vectors as
+all others.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ class Content(CountingScorer):
             TslrecError: there are no item embeddings.
         """
         embeddings = embeddings_for(known, "content")
-        vectors, cold = half_whitened(embeddings.known, embeddings.cold)
+        if embeddings.compared:
+            vectors, cold = unit_rows(embeddings.known), unit_rows(embeddings.cold)
+        else:
+            vectors, cold = half_whitened(embeddings.known, embeddings.cold)
         return lambda constants: cls(vectors, cold, constants)
 
     def arrays(self) -> dict[str, np.ndarray]:
