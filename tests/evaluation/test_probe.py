@@ -41,7 +41,8 @@ def write_circle(folder: Path, path: Path) -> Path:
     with write_artifact(folder, Recipe("embed", {}, {})) as temporary:
         write_embeddings(temporary, [(np.arange(len(places)), vectors.astype(np.float32))], dataset)
         random = np.random.default_rng(0)
-        write_derived(temporary, PREFERENCES, 5, lambda states: random.normal(size=(len(states), 5)).astype(np.float32))
+        write_derived(temporary, PREFERENCES, 5,
+                      lambda states, _: random.normal(size=(len(states), 5)).astype(np.float32))
     return folder
 
 

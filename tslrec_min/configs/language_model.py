@@ -31,7 +31,7 @@ class FinetuneConfig:
                          choices=("transitions", "none"), only_for={"objective": ("residual",)})
     projection: int = option(192, "Maximum number of dimensions of the projected vectors.", low=1,
                              only_for={"objective": ("residual",)})
-    items_per_step: int = option(512, "Maximum number of items per optimiser step, at most an eighth of the items.",
+    items_per_step: int = option(128, "Maximum number of items per optimiser step, at most an eighth of the items.",
                                  low=1, only_for={"objective": ("residual",)})
     loss: str = option("kl", "Loss between the head's output and the preference distribution.", choices=LOSSES)
     target: str = option("shown", "Compute the preference distribution from the titles shown in the prompt, or from "
@@ -74,7 +74,8 @@ class FinetuneConfig:
                                "accumulated up to the batch size. Lower values need less memory.", low=1)
     checkpointing: bool = option(False, "Gradient checkpointing: keep only each layer's input for the backward pass "
                                  "and recompute the rest. Less memory, a third more time.")
-    learning_rate: float = option(5e-4, "Peak learning rate of AdamW for the LoRA weights.", low=0)
+    learning_rate: float = option(5e-4, "Peak learning rate of AdamW for the LoRA weights. With 0 and --objective residual "
+                                  "the language model stays as it is, and only what reads its states is trained.", low=0)
     head_learning_rate: float = option(1.5e-3, "Peak learning rate of the linear head.", low=0)
     lora_layers: int = option(0, "Number of last layers that get LoRA (0 = all). Layers below them need no backward "
                               "pass.", low=0)

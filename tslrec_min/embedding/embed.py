@@ -243,7 +243,9 @@ def _assemble(folder: Path, job: _Job, store: ShardStore, prompts: ItemPrompts, 
 
     write_embeddings(folder, blocks(), job.dataset)
     save_prompt_keys(folder, prompts.keys)
-    if job.head:
-        write_derived(folder, PREFERENCES, len(job.head.bias), job.head.vectors)
-    if job.projection:
-        write_derived(folder, PROJECTED, len(job.projection.bias), job.projection.vectors)
+    head, projection = job.head, job.projection
+    if head:
+        write_derived(folder, PREFERENCES, len(head.bias), lambda states, _: head.vectors(states))
+    if projection:
+        write_derived(folder, PROJECTED, len(projection.bias),
+                      lambda states, items: projection.vectors(states, prompts.of(items)))

@@ -28,6 +28,7 @@ from ..storage.tensors import save_tensors
 from .conversion import convert, parity_prompts, some_users
 from .head import PreferenceModel
 from .item_samples import make_item_samples
+from .item_tokens import ItemTokens
 from .item_training import ItemModel, fine_tune_items
 from .projection import FILE as PROJECTION_FILE
 from .samples import history_prompts, make_samples
@@ -123,7 +124,7 @@ def _learn_items(model: PreferenceModel, dataset: Dataset, categories: Categorie
     """Learn next items; return the metrics, prompts of some users, and the projection."""
     samples = make_item_samples(dataset, categories, tokenizer, template, config, context_length=context_length)
     step(f"fine-tuning on {len(samples.items)} items, {len(samples.training)} places of histories")
-    with_items = ItemModel(model, dataset.n_items, config.projection)
+    with_items = ItemModel(model, ItemTokens.of(samples.items.prompts), config.projection)
     metrics = fine_tune_items(with_items, samples, config, threads=threads, checkpointing=checkpointing)
     users = some_users(dataset, config)
     return metrics | samples.report, history_prompts(dataset, users, template, tokenizer), with_items.projection()

@@ -25,48 +25,53 @@ from ..storage.checkpoints import Checkpointing
 from ..storage.resumable import ResumableTraining
 from .head import PreferenceModel, rows_of_parts
 from .item_samples import ItemSamples
+from .item_tokens import ItemTokens
 from .losses import preference_loss
 from .next_item_loss import next_item_loss
 from .projection import Projection
 from .samples import Samples
 from .training import CLIP_NORM, scale_of
 
-_PLACES = 6000
+_PLACES = 2400
 """Places of histories that a step learns from: a third foretell an item of the batch, a third read one."""
 _HELD_OUT_PLACES = 4000
 _FITTED_PLACES = 2000
 _FACTOR_RATE = 0.01
+_TOKEN_DROPOUT = 0.3
 _START_SHARPNESS, _LEAST_SHARPNESS = 13.0, 8.0
 _ORDER, _DRAWN, _CHECKED = 11, 12, 13
 """Random streams."""
 
 
 class ItemModel(nn.Module):
-    """A language model with a head of categories (`PreferenceModel`) and a projection for next items."""
+    """A language model with a head of categories (`PreferenceModel`) and the map of `projection` for next items."""
 
     bank: torch.Tensor
     """float32 [I+1, D]: every item's state when it was last read; row 0 is padding."""
 
-    def __init__(self, base: PreferenceModel, n_items: int, width: int) -> None:
-        """Take a model on its device, the number of items I and of dimensions d of the projected vectors."""
+    def __init__(self, base: PreferenceModel, tokens: ItemTokens, width: int) -> None:
+        """Take a model on its device, the items' tokens and the number of dimensions d of the projected vectors."""
         super().__init__()
-        self.base, device = base, base.mean.device
+        self.base, device, n_items = base, base.mean.device, len(tokens.indptr) - 1
+        self.item_tokens = tokens
         self.width = min(width, base.mean.numel(), max(n_items - 1, 1))
         self.weight = nn.Parameter(torch.zeros(self.width, base.mean.numel(), device=device))
         self.bias = nn.Parameter(torch.zeros(self.width, device=device))
+        self.tokens = nn.Parameter(torch.zeros(len(tokens.ids), self.width, device=device))
         self.factors = nn.Parameter(torch.zeros(3, device=device))  # log s, b, q
         self.register_buffer("bank", torch.zeros(n_items + 1, base.mean.numel(), device=device))
+        self._places = torch.from_numpy(tokens.places).to(device)
+        self._starts = torch.from_numpy(tokens.indptr[:-1]).to(device)
+        self._token_weights = torch.from_numpy(tokens.weights[tokens.places]).to(device)
 
-    def projected(self, states: torch.Tensor) -> torch.Tensor:
-        """Return the vectors e of states, float32 [n, D]: float32 [n, d], of length 1."""
-        return nn.functional.normalize(states @ self.weight.T + self.bias, dim=1)
-
-    @torch.no_grad()
-    def table(self) -> torch.Tensor:
-        """Return the vectors of all items, float32 [I+1, d], by their states in the bank."""
-        table = self.projected(self.bank)
-        table[0] = 0
-        return table
+    def table(self, states: torch.Tensor, token_dropout: float = 0.0) -> torch.Tensor:
+        """Return the vectors of all items, float32 [I+1, d], by their states, float32 [I+1, D]; row 0 is zero."""
+        projected = states[1:] @ self.weight.T + self.bias
+        if len(self.tokens):
+            kept = nn.functional.dropout(self._token_weights, token_dropout, training=token_dropout > 0)
+            projected = projected + nn.functional.embedding_bag(self._places, self.tokens, self._starts, mode="sum",
+                                                                per_sample_weights=kept)
+        return nn.functional.pad(nn.functional.normalize(projected, dim=1), (0, 0, 1, 0))
 
     @torch.no_grad()
     def values(self) -> torch.Tensor:
@@ -74,19 +79,25 @@ class ItemModel(nn.Module):
         return _plain(self.factors)
 
     @torch.no_grad()
-    def read(self, items: Samples, batch_tokens: int) -> None:
-        """Fill the bank; the processes share the items."""
+    def start(self, items: Samples, config: FinetuneConfig) -> None:
+        """Read all items, the processes sharing them, and start the head and the projection from their states."""
+        self.base.start(items, config.loss, config.batch_tokens)
         own = distributed.share(np.arange(len(items)))
         self.bank.zero_()
         shared = items.take(own)
-        for rows in rows_of_parts(shared, batch_tokens):
+        for rows in rows_of_parts(shared, config.batch_tokens):
             places = torch.from_numpy(own[rows] + 1).to(self.bank.device)
             self.bank[places] = self.base.decoder.pooled_states(shared.take(rows).prompts)
         distributed.sum_over_processes([self.bank])
+        start = Projection.start(self.bank[1:].cpu().numpy(), self.width, self.item_tokens)
+        self.weight[:len(start.weight)] = torch.from_numpy(start.weight).to(self.weight)
+        self.bias[:len(start.bias)] = torch.from_numpy(start.bias).to(self.bias)
 
     def projection(self) -> dict[str, torch.Tensor]:
-        """Return the projection as it is stored: ``weight`` float32 [d, D] and ``bias`` [d]."""
-        return {"weight": self.weight.detach().cpu(), "bias": self.bias.detach().cpu()}
+        """Return the tensors of `Projection`, as they are stored."""
+        return {"weight": self.weight.detach().cpu(), "bias": self.bias.detach().cpu(),
+                "token_ids": torch.from_numpy(self.item_tokens.ids),
+                "token_weights": torch.from_numpy(self.item_tokens.weights), "tokens": self.tokens.detach().cpu()}
 
 
 def fine_tune_items(model: ItemModel, samples: ItemSamples, config: FinetuneConfig, *, threads: int,
@@ -137,7 +148,7 @@ class ItemTuning(ResumableTraining):
 
     def __init__(self, model: ItemModel, samples: ItemSamples, config: FinetuneConfig, threads: int) -> None:
         base = model.base
-        own = [model.weight, model.bias, *base.head.parameters()]
+        own = [model.weight, model.bias, model.tokens, *base.head.parameters()]
         super().__init__(model, [*base.lora, *own, model.factors], [
             {"params": list(base.lora)}, {"params": own}, {"params": [model.factors]}], config.seed,
             base.mean.device, weight_decay=0.0, betas=(0.9, 0.98))
@@ -174,22 +185,18 @@ class ItemTuning(ResumableTraining):
         return self.place()[1] % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
 
     def start(self) -> None:
-        """Read all items, start the projection and the head from their states, and fit the weights of the counts."""
-        model, items, config = self.model, self.samples.items, self.config
-        step(f"reading {len(items)} items")
-        model.base.start(items, config.loss, config.batch_tokens)
-        model.read(items, config.batch_tokens)
-        start = Projection.start(model.bank[1:].cpu().numpy(), model.width)
-        with torch.no_grad():
-            model.weight[:len(start.weight)] = torch.from_numpy(start.weight).to(model.weight)
-            model.bias[:len(start.bias)] = torch.from_numpy(start.bias).to(model.bias)
+        """Start the model from the items' states, and compute what held-out users lose before training."""
+        step(f"reading {len(self.samples.items)} items")
+        model = self.model
+        model.start(self.samples.items, self.config)
         none = torch.zeros(len(model.bank), 1, device=self.device)  # no vectors: the scores are those of counts
         self.baseline = self._held_out_loss(none, torch.tensor([1.0, 0.0, 1.0]))
         self.counts = self._held_out_loss(none, _plain(self._fitted(none, 0.0)))
         with torch.no_grad():
-            model.factors.copy_(self._fitted(model.table(), math.log(_START_SHARPNESS)))
-        self.untuned = self._held_out_loss(model.table(), model.values())
-        with torch.no_grad():  # a flat softmax has little gradient by the vectors
+            table = model.table(model.bank)
+            model.factors.copy_(self._fitted(table, math.log(_START_SHARPNESS)))
+            self.untuned = self._held_out_loss(table, model.values())
+            # a flat softmax has little gradient by the vectors
             model.factors[0] = model.factors[0].clamp_min(math.log(_LEAST_SHARPNESS))
 
     def _fitted(self, table: torch.Tensor, sharpness: float) -> torch.Tensor:
@@ -222,41 +229,51 @@ class ItemTuning(ResumableTraining):
         order = np.random.default_rng([config.seed, _ORDER, epoch]).permutation(len(self.samples.items))
         batch = order[steps * self.items_a_step:(steps + 1) * self.items_a_step]
         rows, weights = self._drawn(batch + 1, np.random.default_rng([config.seed, _DRAWN, number]))
-        factors = model.values()
-        found = next_item_loss(self.samples.training, rows, weights, model.table(), factors, threads=self.threads)
-        self.seed_step(number)  # LoRA's dropout is torch's
+        self.seed_step(number, shared=True)  # tokens are left out alike in all processes
         self.optimiser.zero_grad(set_to_none=True)
+        factors, states = model.values(), model.bank.clone().requires_grad_(True)
+        table = model.table(states, _TOKEN_DROPOUT)
+        found = next_item_loss(self.samples.training, rows, weights, table.detach(), factors, threads=self.threads)
+        share = 1 / distributed.world_size()  # all processes compute the same; their sum is taken
+        table.backward(found.table * (share / weights.sum()))
+        model.factors.grad = found.factors * (share / weights.sum())
+        model.factors.grad[0] *= factors[0]  # of its logarithm
+        total = torch.full((1,), found.loss / weights.sum() * share, device=self.device)
+        assert states.grad is not None
         # The batch stands for the catalogue, so that rates don't depend on its size.
-        by_item = found.table * (len(self.samples.items) / len(batch) / weights.sum())
-        if distributed.rank() == 0:
-            model.factors.grad = found.factors / weights.sum()
-            model.factors.grad[0] *= factors[0]  # of its logarithm
-        total = torch.zeros(1, device=self.device)
-        total += found.loss / weights.sum() * (distributed.rank() == 0)
-        read = torch.zeros(len(batch), model.bank.shape[1], device=self.device)
+        by_state = states.grad[torch.from_numpy(batch + 1).to(self.device)] * (len(states) - 1) / len(batch) / share
+        del states, table, found
+        self.seed_step(number)  # LoRA's dropout is torch's
+        read = torch.zeros_like(by_state)
         own = distributed.share(np.arange(len(batch)))
         items = self.samples.items.take(batch[own])
         for part in rows_of_parts(items, config.batch_tokens):
             places = torch.from_numpy(own[part]).to(self.device)
-            states = model.base.decoder.pooled_states(items.take(part).prompts)
-            of_items = preference_loss(model.base.preferences(states), items.preferences[part].to(self.device),
+            now = self._states(batch[own[part]] + 1, items.take(part))
+            of_items = preference_loss(model.base.preferences(now), items.preferences[part].to(self.device),
                                        config.loss).sum() / len(batch)
-            ahead = (model.projected(states) * by_item[torch.from_numpy(batch[own[part]] + 1).to(self.device)]).sum()
-            (of_items + ahead).backward()
-            read[places] = states.detach()
+            (of_items + (now * by_state[places]).sum()).backward()
+            read[places] = now.detach()
         distributed.sum_over_processes([read])
         model.bank[torch.from_numpy(batch + 1).to(self.device)] = read
         scale = scale_of(number, self.steps_per_epoch * config.epochs)
         self.update(total, CLIP_NORM, [config.learning_rate * scale, config.head_learning_rate * scale,
                                        _FACTOR_RATE * scale])
 
+    def _states(self, numbers: np.ndarray, items: Samples) -> torch.Tensor:
+        """Return the states of some items, [n, D], with a graph if the language model is trained."""
+        if not self.config.learning_rate:
+            return self.model.bank[torch.from_numpy(numbers).to(self.device)]
+        return self.model.base.decoder.pooled_states(items.prompts)
+
+    @torch.no_grad()
     def check(self) -> None:
         """Compute the held-out loss, and keep the weights if it is the lowest.
 
         Raises:
             TslrecError: the loss is not finite.
         """
-        loss = self._held_out_loss(self.model.table(), self.model.values())
+        loss = self._held_out_loss(self.model.table(self.model.bank), self.model.values())
         loss, = distributed.of_first_process([loss], self.device)
         if not math.isfinite(loss):
             raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")

@@ -150,17 +150,19 @@ def _short(value: Any) -> str:
     return repr(value) if len(repr(value)) <= 50 else f"{repr(value)[:16]}..."
 
 
-def write_derived(folder: Path, name: str, width: int, of_states: Callable[[np.ndarray], np.ndarray]) -> None:
+def write_derived(folder: Path, name: str, width: int, of_states: Callable[[np.ndarray, range], np.ndarray]
+                  ) -> None:
     """Write vectors made from the states that `write_embeddings` wrote, float32 [I+C+1, k] with a zero row 0.
 
     Args:
         folder: folder of the artifact.
         name: of the file, `PREFERENCES` or `PROJECTED`.
         width: k.
-        of_states: pooled states, float32 [n, D] -> vectors, float32 [n, k].
+        of_states: pooled states, float32 [n, D], and the items' numbers from 0 -> vectors, float32 [n, k].
     """
     n_items = len(open_memmap(folder / STATES, "r")) - 1
     _allocate(folder / name, (n_items + 1, width))
     for start in range(0, n_items, BLOCK):
-        block = of_states(_rows(folder / STATES, slice(start, start + BLOCK)))
+        items = range(start, min(start + BLOCK, n_items))
+        block = of_states(_rows(folder / STATES, slice(items.start, items.stop)), items)
         open_memmap(folder / name, "r+")[start + 1: start + 1 + len(block)] = block

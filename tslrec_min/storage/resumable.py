@@ -46,10 +46,10 @@ class ResumableTraining:
         """Restore what `progress` returned."""
         raise NotImplementedError
 
-    def seed_step(self, step: int) -> None:
-        """Seed torch for a step, counted from 0, in this process."""
-        torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + step * distributed.world_size() + distributed.rank())
-                          % 2**63)
+    def seed_step(self, step: int, *, shared: bool = False) -> None:
+        """Seed torch for a step, counted from 0, in this process, or with `shared` alike in all."""
+        own = step * distributed.world_size() + (0 if shared else distributed.rank())
+        torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + own) % 2**63)
 
     def update(self, loss: torch.Tensor, clip_norm: float, rates: Sequence[float]) -> None:
         """End a step after its backward passes: add up the processes' parts, clip the gradient and move the weights.
