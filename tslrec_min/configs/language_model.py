@@ -35,7 +35,8 @@ class FinetuneConfig:
                                  low=1, only_for={"objective": ("residual",)})
     loss: str = option("kl", "Loss between the head's output and the preference distribution.", choices=LOSSES)
     target: str = option("shown", "Compute the preference distribution from the titles shown in the prompt, or from "
-                         "the whole training history.", choices=("shown", "history"))
+                         "the whole training history.", choices=("shown", "history"),
+                         only_for={"objective": ("categories",)})
     pooling: str = option("mean", "Hidden state for the head and the embeddings: that of the last token, or the mean "
                           "over the tokens of the titles.", choices=("last", "mean"))
     prompt_prefix: str = option("A person liked these items, oldest first:", "Text before the titles.")
@@ -53,29 +54,33 @@ class FinetuneConfig:
                          choices=("recent", "random"), only_for={"level": ("user",)})
     virtual_users: float = option(0.0, "Also train on virtual users, whose history is a single item, as in embed. "
                                   "Number per epoch, as a fraction of the items; redrawn every epoch.",
-                                  low=0, high=1, only_for={"level": ("user",)})
+                                  low=0, high=1, only_for={"objective": ("categories",), "level": ("user",)})
     virtual_target: str = option("users", "Target of a virtual user. users: mean preference distribution of the "
                                  "training users who have the item. windows: the same over the parts of their "
                                  "histories, of --max-history items, that contain it. category: the item's own latent "
                                  "category.", choices=("users", "windows", "category"),
-                                 only_for={"level": ("user",), "virtual_users": SET})
+                                 only_for={"level": ("user",), "virtual_users": SET},
+                                 also_for={"objective": ("residual",)})
     level: str = option("user", "What a training sample is: a user, or an instance, which is the items before an "
                         "interaction and the category of its item (as in other methods; for comparing costs).",
-                        choices=("user", "instance"))
-    users: int = option(0, "Maximum number of training users (0 = all).", low=0)
+                        choices=("user", "instance"), only_for={"objective": ("categories",)})
+    users: int = option(0, "Maximum number of training users (0 = all).", low=0,
+                        only_for={"objective": ("categories",)})
     select: str = option("random", "How training users are selected: at random, or to cover all items and latent "
                          "categories.", choices=("random", "coverage"), only_for={"users": SET})
     holdout: float = option(0.1, "Fraction of the users held out to measure the loss.", low=0.01, high=0.5)
     epochs: int = option(1, "Maximum number of epochs.", low=1)
     patience: int = option(2, "Stop after this many checks on held-out users without a better loss.", low=1)
     checks: int = option(2, "Number of checks on held-out users per epoch.", low=1)
-    batch_size: int = option(16, "Number of users per optimiser step.", low=1)
+    batch_size: int = option(16, "Number of users per optimiser step.", low=1,
+                             only_for={"objective": ("categories",)})
     batch_tokens: int = option(1024, "Maximum number of tokens in a forward and backward pass; gradients are "
                                "accumulated up to the batch size. Lower values need less memory.", low=1)
     checkpointing: bool = option(False, "Gradient checkpointing: keep only each layer's input for the backward pass "
                                  "and recompute the rest. Less memory, a third more time.")
-    learning_rate: float = option(5e-4, "Peak learning rate of AdamW for the LoRA weights. With 0 and --objective residual "
-                                  "the language model stays as it is, and only what reads its states is trained.", low=0)
+    learning_rate: float = option(5e-4, "Peak learning rate of AdamW for the LoRA weights. 0 with --objective "
+                                  "residual: the language model stays as it is, and only what reads its states is "
+                                  "trained.", low=0)
     head_learning_rate: float = option(1.5e-3, "Peak learning rate of the linear head.", low=0)
     lora_layers: int = option(0, "Number of last layers that get LoRA (0 = all). Layers below them need no backward "
                               "pass.", low=0)

@@ -6,8 +6,8 @@ next items.
 h is the item's state, t the different tokens of its text, g_t their inverse document frequency. B [d, D] and the
 tokens' vectors u_t are trained with the language model. B starts as the half-whitened principal components of the
 states before fine-tuning, the vectors of ``content`` (`recommenders.counting.content`), and u_t at 0, so that training
-starts from what needs none. A state says what a text means, and blurs its words; what a brand or a rare word tells of the next
-item is learned directly (a wide and a deep part; Cheng et al., arXiv 1606.07792).
+starts from what needs none. A state says what a text means, and blurs its words; what a brand or a rare word tells of
+the next item is learned directly (a wide and a deep part; Cheng et al., arXiv 1606.07792).
 """
 
 from __future__ import annotations
