@@ -22,6 +22,7 @@ from tslrec_min.finetuning.samples import Samples, make_samples
 from tslrec_min.finetuning.training import fine_tune
 from tslrec_min.llm.lora import add_lora
 from tslrec_min.llm.model import load_language_model
+from tslrec_min.llm.packed_decoder import PackedDecoder
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.storage import checkpoints
 from tslrec_min.storage.artifacts import open_artifact, read_json
@@ -92,7 +93,8 @@ def test_windows_are_drawn_once_an_epoch(cycle: Path, pretrained: Path, llm: Pat
         return samples.training.epoch(epoch)
 
     add_lora(base.network, rank=2, alpha=4.0)
-    fine_tune(PreferenceModel(base.network, 4), replace(samples.training, redraw=redraw), samples.held_out, config)
+    model = PreferenceModel(PackedDecoder(base.network), 4)
+    fine_tune(model, replace(samples.training, redraw=redraw), samples.held_out, config)
     assert drawn == [1, 2]
 
 

@@ -80,7 +80,7 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
     """
     tuned = open_tuned(finetune_path)
     _refuse_prefix(config, "a fine-tuned model")
-    job = _Job(*load_dataset(dataset_path), out, config, PromptReading(tuned.template, tuned.quantised),
+    job = _Job(*load_dataset(dataset_path), out, config, PromptReading(tuned.template, tuned.tokenizer_model),
                {"finetune": tuned.artifact.hash}, lambda: tuned_engine(tuned, config, device, threads),
                PreferenceHead.load(tuned))
     return _embed(job, existing, append_to, part)

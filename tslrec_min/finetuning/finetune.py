@@ -11,11 +11,7 @@ from ..categories.artifact import load_categories
 from ..configs import FinetuneConfig
 from ..data.dataset import load_dataset
 from ..errors import TslrecError
-from ..llm.encoders import encoder_of
 from ..llm.lora import add_lora, save_adapter
-from ..llm.model import load_language_model
-from ..llm.prompts import template_of
-from ..llm.resolve import resolve_model
 from ..runtime import distributed
 from ..runtime.device import resolve_precision
 from ..runtime.progress import step
@@ -25,6 +21,7 @@ from ..storage.existing import Existing
 from ..storage.tensors import save_tensors
 from .conversion import convert, parity_prompts
 from .head import PreferenceModel
+from .kinds import kind_of
 from .samples import make_samples
 from .training import fine_tune, held_out_loss
 
@@ -35,24 +32,21 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
 
     Args:
         dataset_path, pretrain_path: artifacts of one data set.
-        out: folder of the artifact: adapter/, head.safetensors, prompt.json, metrics.json, model-f16.gguf,
-            model-<quant>.gguf, parity.json.
+        out: folder of the artifact: adapter/, head.safetensors, metrics.json, model-f16.gguf, model-<quant>.gguf,
+            parity.json, and prompt.json or, of an encoder, encoder.json and tokenizer.json.
         config: model, prompt and training settings.
         device: where to train.
         threads: of quantisation and llama.cpp.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
 
     Raises:
-        TslrecError: an input is missing or damaged, or the GGUF's states differ too much from the model's; then
-            ``<out>.parity.json`` keeps the figures.
+        TslrecError: an input is missing or damaged, the model is of a kind that can't be fine-tuned, or the GGUF's
+            states differ too much from the model's; then ``<out>.parity.json`` keeps the figures.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     categories, pretrain_hash = load_categories(pretrain_path, dataset, dataset_hash)
-    template, base = template_of(config), resolve_model(config.model)
-    encoder = encoder_of(base)
-    if encoder and not encoder.causal:
-        raise TslrecError(f"{config.model} is an encoder ({encoder.architecture}), and fine-tuning needs a causal "
-                          "decoder, such as smollm2-135m; tslrec embed --model takes an encoder as it is")
+    base, kind = kind_of(config.model)
+    template = kind.prompts(config)
     recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
                                                  "model": base.hash}, config.seed)
     if is_trained(out, recipe, existing):
@@ -62,7 +56,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         step(f"loading {config.model}")
         # Loaded in this dtype, not cast to it: a cast would round the rotary frequencies too.
         dtype = resolve_precision(config.precision, device)
-        language_model = load_language_model(base, dtype=dtype)
+        language_model = kind.load(base, dtype)
         network = language_model.network.to(device)
         n_layers = network.config.num_hidden_layers
         if config.lora_layers > n_layers:
@@ -70,9 +64,9 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
                               f"{n_layers}, or 0 for all layers")
         add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
                  layers=range(n_layers - (config.lora_layers or n_layers), n_layers))
-        model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
+        model = PreferenceModel(kind.reader(network, checkpointing=config.checkpointing), categories.n_categories)
         samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
-                               context_length=network.config.max_position_embeddings)
+                               context_length=kind.context_length(network))
         step(f"fine-tuning on {len(samples.training)} samples")
         metrics = fine_tune(model, samples.training, samples.held_out, config, checkpointing=checkpointing)
         metrics |= samples.report | {"precision": str(dtype).removeprefix("torch.")}
@@ -84,11 +78,11 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         save_adapter(network, folder / "adapter", alpha=config.lora_alpha, dropout=config.lora_dropout,
                      base_model=config.model)
         save_tensors(folder / "head.safetensors", model.linear_head())
-        template.save(folder / "prompt.json")
+        kind.save(folder, base, config)
         prompts = parity_prompts(dataset, samples.held_out.prompts + samples.training.prompts,
                                  language_model.tokenizer, template, config)
         del model, network, language_model  # loaded again in float32
-        report = convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
+        report = convert(base, kind, folder / "adapter", folder, config.quant, prompts, threads=threads)
         evidence = out.with_name(out.name + ".parity.json")
         write_json(folder / "parity.json" if report["passed"] else evidence, report)
         if not report["passed"]:
