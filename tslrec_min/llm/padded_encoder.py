@@ -9,11 +9,13 @@ similar length waste little.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .encoders import Encoder
 from .prompts import TokenPrompt
@@ -40,9 +42,8 @@ class PaddedEncoder:
         self._group_texts = _CPU_TEXTS if network.device.type == "cpu" else self._group_tokens
         self._padding = int(getattr(network.config, "pad_token_id", None) or 0)
         if checkpointing:
-            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            for layer in network.encoder.layer:
-                layer.training = True  # of this module alone, which asks for it; dropout is in others
+            for layer in network.encoder.layer:  # transformers' own way is for networks in training mode, with dropout
+                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
     def pooled_states(self, prompts: Sequence[TokenPrompt]) -> torch.Tensor:
         """Return the vectors of at least one text, float32 [B, D], of length 1 if the encoder's are.
