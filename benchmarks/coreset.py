@@ -31,6 +31,7 @@ from tslrec_min.finetuning.training import fine_tune
 from tslrec_min.llm.engines.torch_engine import TorchEngine
 from tslrec_min.llm.lora import add_lora, merge_lora
 from tslrec_min.llm.model import load_language_model
+from tslrec_min.llm.packed_decoder import PackedDecoder
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.recommenders.training import trained
 from tslrec_min.runtime.device import resolve_precision
@@ -117,7 +118,7 @@ def run(dataset: Dataset, categories: Categories, config: FinetuneConfig, option
     layers = network.config.num_hidden_layers
     add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha,
              layers=range(layers - (config.lora_layers or layers), layers))
-    model = PreferenceModel(network, categories.n_categories)
+    model = PreferenceModel(PackedDecoder(network), categories.n_categories)
     samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
                            context_length=network.config.max_position_embeddings)
     started = time.perf_counter()

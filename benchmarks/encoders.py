@@ -32,6 +32,7 @@ from tslrec_min.llm.encoders import encoder_of
 from tslrec_min.llm.engines.llama_encoder import LlamaEncoder
 from tslrec_min.llm.engines.llama_tokenizer import LlamaTokenizer
 from tslrec_min.llm.engines.torch_encoder import TorchEncoder
+from tslrec_min.llm.model import load_encoder
 from tslrec_min.llm.resolve import resolve_model
 
 TYPES = {"F16": 0.999, "BF16": 0.999, "Q8_0": 0.99}
@@ -65,7 +66,7 @@ def main() -> None:
              for name in arguments.types.split(",")}
     engines: dict[str, Any] = {f"LlamaEncoder {name}": LlamaEncoder(
         path, encoder, threads=arguments.threads, batch_tokens=arguments.batch_tokens) for name, path in files.items()}
-    engines["TorchEncoder"] = TorchEncoder(model.path, encoder)
+    engines["TorchEncoder"] = TorchEncoder(load_encoder(model.path), encoder)
     vectors: dict[str, np.ndarray] = {}
     processor_seconds: dict[str, list[float]] = {}
 
@@ -87,7 +88,7 @@ def main() -> None:
     works |= {name: kept(name, lambda engine=engine: read_and_embed(engine)) for name, engine in engines.items()}
     rates = {name: len(titles) / seconds for name, seconds in medians(works, arguments.repeats, 0.2).items()}
     prompts = TitleReading(encoder, "", model).tokenize(titles)
-    alone = TorchEncoder(model.path, encoder, batch_tokens=1).embed(prompts)
+    alone = TorchEncoder(load_encoder(model.path), encoder, batch_tokens=1).embed(prompts)
     cosines = {name: compare_states(alone, found) for name, found in vectors.items()}
     spent = {name: statistics.median(values[1:]) for name, values in processor_seconds.items()}
     print(table(("engine", "titles/s", f"of {_PEER}", "ms of processor time a title", f"of {_PEER}", "mean cosine",

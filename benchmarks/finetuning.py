@@ -108,9 +108,10 @@ def ours(network: Any, training: Any, held_out: Any, config: Any, n_categories: 
     from tslrec_min.finetuning.head import PreferenceModel
     from tslrec_min.finetuning.training import FinetuningRun
     from tslrec_min.llm.lora import add_lora
+    from tslrec_min.llm.packed_decoder import PackedDecoder
 
     add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha)
-    run = FinetuningRun(PreferenceModel(network, n_categories), training, held_out, config)
+    run = FinetuningRun(PreferenceModel(PackedDecoder(network), n_categories), training, held_out, config)
     begin = time.perf_counter()
     while not run.epoch:
         run.learn()

@@ -65,6 +65,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from tslrec_min.finetuning.training import FinetuningRun
     from tslrec_min.llm.lora import add_lora
     from tslrec_min.llm.model import load_language_model
+    from tslrec_min.llm.packed_decoder import PackedDecoder
     from tslrec_min.llm.prompts import template_of
     from tslrec_min.runtime.device import resolve_precision
 
@@ -78,8 +79,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     layers = model.network.config.num_hidden_layers
     add_lora(model.network, rank=config.lora_rank, alpha=config.lora_alpha,
              layers=range(layers - (config.lora_layers or layers), layers))
-    run = FinetuningRun(PreferenceModel(model.network, categories.n_categories, checkpointing=config.checkpointing),
-                        samples.training, samples.held_out, config)
+    decoder = PackedDecoder(model.network, checkpointing=config.checkpointing)
+    run = FinetuningRun(PreferenceModel(decoder, categories.n_categories), samples.training, samples.held_out, config)
     run.learn()
     begin, before = time.perf_counter(), run.users_seen
     while not run.epoch:

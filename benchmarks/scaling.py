@@ -78,11 +78,12 @@ def reading(n_tokens: int) -> Callable[[], object]:
 
     from tslrec_min.finetuning.head import PreferenceModel
     from tslrec_min.llm.lora import add_lora
+    from tslrec_min.llm.packed_decoder import PackedDecoder
     from tslrec_min.llm.prompts import TokenPrompt
 
     network = small_llama()
     add_lora(network, rank=8, alpha=16.0)
-    model = PreferenceModel(network, 32)
+    model = PreferenceModel(PackedDecoder(network), 32)
     random = np.random.default_rng(0)
     prompts = [TokenPrompt(tuple(random.integers(0, 1000, n_tokens).tolist()), 1, n_tokens)
                for _ in range(1024 // n_tokens)]

@@ -99,6 +99,22 @@ def tuned(cycle: Path, pretrained: Path, llm: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="session")
+def encoder(cycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder that knows the words of the cycle data, so that no two items read alike."""
+    from .tiny_encoder import make_tiny_encoder, make_wordpiece_tokenizer
+
+    tokenizer = make_wordpiece_tokenizer(also=load_dataset(cycle)[0].titles)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder") / "tiny", tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tuned_encoder(cycle: Path, pretrained: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned-encoder") / "finetune"
+    finetune(cycle, pretrained, out, config_for(encoder), device=CPU, threads=1)
+    return out
+
+
+@pytest.fixture(scope="session")
 def cold(cycle_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data set artifact of the cycle data with 5 of 24 items cold."""
     out = tmp_path_factory.mktemp("cold") / "dataset"

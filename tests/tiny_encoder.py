@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,16 @@ ENCODERS: dict[str, tuple[type[PreTrainedModel], dict[str, object]]] = {
 }
 
 
-def make_wordpiece_tokenizer(*, lowercase: bool = True) -> Tokenizer:
-    """Make a tokenizer like BERT's, with whole words, parts of words and all letters of `TITLES` but a few."""
+def make_wordpiece_tokenizer(*, lowercase: bool = True, also: Sequence[str] = ()) -> Tokenizer:
+    """Make a tokenizer like BERT's, with whole words, parts of words and all letters of `TITLES` but a few.
+
+    `also`: more texts to learn from.
+    """
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.train_from_iterator(
-        [title for title in TITLES if "हिन्दी" not in title and "[" not in title],
+        [*(title for title in TITLES if "हिन्दी" not in title and "[" not in title), *also],
         trainers.WordPieceTrainer(vocab_size=400, special_tokens=SPECIAL, show_progress=False))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])

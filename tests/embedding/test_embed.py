@@ -30,13 +30,19 @@ from tslrec_min.finetuning.artifact import F16_FILE, open_tuned
 from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.item_vectors.artifact import PREFERENCES
 from tslrec_min.item_vectors.load import load_item_embeddings
+from tslrec_min.llm.encoders import Encoder
 from tslrec_min.llm.engines.llama_engine import LlamaEngine
+from tslrec_min.llm.gguf.tokenizer import load_tokenizer
+from tslrec_min.llm.lora import load_adapter
+from tslrec_min.llm.model import load_encoder
 from tslrec_min.llm.prompts import PromptTemplate, template_of
+from tslrec_min.llm.title_list import TitleList
 from tslrec_min.recommenders.train import train
 from tslrec_min.storage.artifacts import Recipe, open_artifact, read_json, write_artifact
 from tslrec_min.storage.existing import Existing
 
 from ..factories import N_ITEMS, config_for, write_cycle
+from ..tiny_encoder import expected_vectors
 from ..tiny_llm import make_tiny_llm
 from .factories import CONFIG, command, embed, files, interrupt, shards
 
@@ -51,8 +57,10 @@ def test_other_weights_under_the_same_name_are_refused(cycle: Path, pretrained: 
         embed_tuned(cycle, tmp_path / "ft", tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
 
 
-def test_both_engines_embed_alike_and_last_item_keeps_its_vector(cycle: Path, tuned: Path, tmp_path: Path) -> None:
-    dataset, _ = load_dataset(cycle)
+@pytest.mark.parametrize("kind", ["tuned", "tuned_encoder"])
+def test_both_engines_embed_alike_and_last_item_keeps_its_vector(cycle: Path, tmp_path: Path, kind: str,
+                                                                 request: pytest.FixtureRequest) -> None:
+    tuned, (dataset, _) = request.getfixturevalue(kind), load_dataset(cycle)
     vectors = {}
     for engine in ("llama", "torch"):
         embed_tuned(cycle, tuned, tmp_path / engine, EmbedConfig(engine=engine), device=CPU, threads=1)
@@ -65,6 +73,66 @@ def test_both_engines_embed_alike_and_last_item_keeps_its_vector(cycle: Path, tu
     assert nearest[-1] == N_ITEMS - 1
     summary = read_json(tmp_path / "llama" / "embed.json")
     assert summary["different_prompts"] == N_ITEMS and summary["catalogue_hash"] == dataset.catalogue_hash()
+
+
+def test_a_fine_tuned_encoder_embeds_as_it_learned(cycle: Path, pretrained: Path, encoder: Path, tuned_encoder: Path,
+                                                   tmp_path: Path) -> None:
+    dataset, _ = load_dataset(cycle)
+    embed_tuned(cycle, tuned_encoder, tmp_path / "e", EmbedConfig(engine="torch"), device=CPU, threads=1)
+    states, found = (load_item_embeddings(tmp_path / "e", dataset, kind).known[1:] for kind in ("states",
+                                                                                               "preferences"))
+    network, head = load_encoder(encoder), load_file(tuned_encoder / "head.safetensors")
+    load_adapter(network, tuned_encoder / "adapter")
+    prompts = TitleList(Encoder.load(tuned_encoder / "encoder.json")).tokenize_all(
+        [[title] for title in dataset.titles], load_tokenizer(encoder))
+    expected = expected_vectors(network.eval(), prompts, "mean", True)
+    np.testing.assert_allclose(states, expected, atol=1e-5)
+    outputs = torch.softmax(torch.from_numpy(expected) @ head["weight"].T + head["bias"], dim=1)
+    np.testing.assert_allclose(np.square(found), outputs, atol=1e-4)
+    shares = category_neighbours(cycle, pretrained, tmp_path / "e")
+    assert min(shares["preferences"], shares["share"]) > 0
+
+
+@pytest.mark.parametrize("engine", ["llama", "torch"])
+def test_a_fine_tuned_encoder_shares_resumes_and_appends(cycle: Path, catalogue: Path, tuned_encoder: Path,
+                                                         tmp_path: Path, engine: str) -> None:
+    config = EmbedConfig(engine=engine, shard_size=5)
+
+    def embed_items(dataset: Path, out: Path, config: EmbedConfig = config, **options: object) -> int:
+        return embed_tuned(dataset, tuned_encoder, out, config, device=CPU, threads=1, **options)  # type: ignore[arg-type]
+
+    assert embed_items(cycle, tmp_path / "whole") == 0
+    assert embed_items(cycle, tmp_path / "parts", part=Part(1, 2)) > 0
+    assert embed_items(cycle, tmp_path / "parts", part=Part(0, 2)) == 0
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+    embed_items(catalogue, tmp_path / "more", append_to=tmp_path / "whole")
+    about = read_json(tmp_path / "more" / "embed.json")
+    assert (about["kept"], about["computed"]) == (21, 3)
+    older, newer = vectors_by_id(tmp_path / "whole"), vectors_by_id(tmp_path / "more")
+    assert all(np.array_equal(older[f"i{item}"], newer[f"i{item}"]) for item in range(4, 24))
+    assert np.array_equal(newer["i3"], newer["new2"]) and np.array_equal(newer["new1"], older["i0"])
+    if engine == "llama":
+        embed_items(cycle, tmp_path / "half", replace(config, quant="F16"))
+        halves, exact = np.load(tmp_path / "half" / "item_embeddings.npy"), np.load(
+            tmp_path / "whole" / "item_embeddings.npy")
+        assert 0.99 < (halves[1:] * exact[1:]).sum(axis=1).min() < 1 - 1e-6
+
+
+def test_embedding_with_a_fine_tuned_encoder_needs_no_torch_and_no_base(cycle: Path, tuned_encoder: Path,
+                                                                        tmp_path: Path) -> None:
+    recipe = open_artifact(tuned_encoder, "finetune").record
+    with write_artifact(tmp_path / "ft", Recipe("finetune", recipe["config"] | {"model": "gone"}, {})) as folder:
+        for name in ("model-f16.gguf", "model-Q8_0.gguf", "head.safetensors", "encoder.json", "tokenizer.json"):
+            shutil.copy(tuned_encoder / name, folder / name)
+    words = ["embed", cycle, "--finetuned", tmp_path / "ft", "-o", tmp_path / "e", "--threads", 1]
+    program = (f"import sys; from tslrec_min.cli import main\nmain({[*map(str, words)]}, standalone_mode=False)\n"
+               "sys.exit(str({'torch', 'transformers'} & sys.modules.keys() or 0))")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == "0\n", done.stderr
+    embed_tuned(cycle, tuned_encoder, tmp_path / "whole", EmbedConfig(), device=CPU, threads=1)
+    assert np.array_equal(*(np.load(tmp_path / name / "item_embeddings.npy") for name in ("e", "whole")))
+    with pytest.raises(TslrecError, match="gone"):
+        embed_tuned(cycle, tmp_path / "ft", tmp_path / "t", EmbedConfig(engine="torch"), device=CPU, threads=1)
 
 
 def test_a_folder_of_transformers_can_be_embedded_untuned(cycle: Path, llm: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from tslrec_min.configs import EmbedConfig, PrepareConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.data.prepare import prepare
 from tslrec_min.embedding.embed import embed_tuned
-from tslrec_min.embedding.reading import TitleReading
+from tslrec_min.embedding.reading import PromptReading, TitleReading
 from tslrec_min.embedding.store import Part
 from tslrec_min.errors import TslrecError
+from tslrec_min.finetuning.artifact import open_tuned
 from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.llm.encoders import encoder_of
 from tslrec_min.llm.resolve import resolve_model
@@ -111,9 +112,18 @@ def test_parts_make_the_whole_and_known_titles_are_kept(titled: Path, tmp_path: 
         embed(titled, folder, tmp_path / "p", TORCH, append_to=tmp_path / "e")
 
 
+def test_a_fine_tuned_encoder_reads_an_item_as_the_base_does(titled: Path, tuned_encoder: Path) -> None:
+    tuned, (dataset, _) = open_tuned(tuned_encoder), load_dataset(titled)
+    ours, base = PromptReading(tuned.template, tuned.tokenizer_model), reading(Path(tuned.config.model))
+    assert ours.tokenize(ours.texts(dataset)) == base.tokenize(base.texts(dataset))
+    assert ours.counts(ours.texts(dataset)) == {"titles_cut": 0}
+    assert ours.described()["encoder"] == asdict(base.encoder) | {"max_title_tokens": 48, "text": "title",
+                                                                  "fields": ()}
+
+
 def test_a_prefix_is_for_encoders_only(cycle: Path, llm: Path, tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(TslrecError, match="--prefix 'query: ' is only for encoders, .*a decoder, reads a prompt"):
         embed(cycle, llm, tmp_path / "e", replace(TORCH, prefix="query: "))
-    with pytest.raises(TslrecError, match="a fine-tuned model reads a prompt: leave the prefix out"):
+    with pytest.raises(TslrecError, match="a fine-tuned model reads what it was tuned with: leave the prefix out"):
         embed_tuned(cycle, tuned, tmp_path / "e", replace(TORCH, prefix="query: "), device="cpu", threads=1)
     assert not (tmp_path / "e").exists()

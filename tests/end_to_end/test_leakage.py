@@ -31,6 +31,7 @@ from tslrec_min.data.prepare import prepare
 from tslrec_min.evaluation import probe as probing
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.evaluation.probe import probe
+from tslrec_min.finetuning.kinds import kind_of
 from tslrec_min.finetuning.samples import make_samples
 from tslrec_min.llm.gguf.tokenizer import load_tokenizer
 from tslrec_min.llm.prompts import template_of
@@ -51,7 +52,8 @@ from ..factories import COLD, N_ITEMS, PRETRAIN, SMALL, config_for, write_random
 CPU = torch.device("cpu")
 
 
-def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Path, tmp_path: Path) -> None:
+def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Path, encoder: Path, tmp_path: Path
+                                                       ) -> None:
     """DESIGN: V, c, p_u and the prompts must not depend on validation or test items."""
     changed = tmp_path / "changed"
     shutil.copytree(cycle_raw, changed)
@@ -66,11 +68,13 @@ def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Pat
         pretrain(tmp_path / name, tmp_path / f"{name}-pre", PRETRAIN, device=CPU, threads=1)
         dataset, dataset_hash = load_dataset(tmp_path / name)
         categories, _ = load_categories(tmp_path / f"{name}-pre", dataset, dataset_hash)
-        config = config_for(llm)
-        samples = make_samples(dataset, categories, load_tokenizer(llm), template_of(config), config,
-                               context_length=1024)
-        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels,
-                        (samples.training, samples.held_out),
+        samples = []
+        for model in (llm, encoder):
+            config, (_, kind) = config_for(model), kind_of(str(model))
+            made = make_samples(dataset, categories, load_tokenizer(model), kind.prompts(config), config,
+                                context_length=1024)
+            samples += [made.training, made.held_out]
+        learned.append((load_file(tmp_path / f"{name}-pre" / "model.safetensors"), categories.labels, samples,
                         dataset.split_hash()))
     (table_a, labels_a, samples_a, hash_a), (table_b, labels_b, samples_b, hash_b) = learned
     assert hash_a != hash_b

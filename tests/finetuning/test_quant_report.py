@@ -78,6 +78,14 @@ def test_downstream_is_what_embed_and_train_would_give(cycle: Path, tuned: Path,
         assert ndcg["runs"][1] == pytest.approx(metrics["validation_ndcg@10"], abs=1e-6)
 
 
+def test_the_report_is_of_encoders_too(cycle: Path, tuned_encoder: Path) -> None:
+    result = report(cycle, tuned_encoder, "--quants", "F16,Q8_0", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["quants"]
+    assert 0.999 < found["Q8_0"]["mean_cosine"] < found["F16"]["mean_cosine"]
+    assert 0 < found["Q8_0"]["size_mib"] < found["F16"]["size_mib"]
+
+
 def test_the_table_has_a_row_for_every_model(cycle: Path, tuned: Path) -> None:
     result = report(cycle, tuned, "--quants", "Q4_0,F16", "--items", 5)
     assert result.exit_code == 0, result.output

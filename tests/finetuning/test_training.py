@@ -22,6 +22,7 @@ from tslrec_min.finetuning.samples import Samples, make_samples
 from tslrec_min.finetuning.training import fine_tune
 from tslrec_min.llm.lora import add_lora
 from tslrec_min.llm.model import load_language_model
+from tslrec_min.llm.packed_decoder import PackedDecoder
 from tslrec_min.llm.prompts import template_of
 from tslrec_min.storage import checkpoints
 from tslrec_min.storage.artifacts import open_artifact, read_json
@@ -34,12 +35,13 @@ SMALL = {"max_history": 6, "batch_size": 8, "parity_prompts": 8, "checks": 2, "e
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_resumed_fine_tuning_ends_as_an_uninterrupted_one(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path,
+@pytest.mark.parametrize(("kind", "dropout"), [("llm", 0.0), ("llm", 0.2), ("encoder", 0.2)])
+def test_a_resumed_fine_tuning_ends_as_an_uninterrupted_one(cycle: Path, pretrained: Path, tmp_path: Path, kind: str,
                                                             monkeypatch: pytest.MonkeyPatch, dropout: float,
-                                                            capfd: pytest.CaptureFixture[str]) -> None:
+                                                            capfd: pytest.CaptureFixture[str],
+                                                            request: pytest.FixtureRequest) -> None:
     torch.set_num_threads(1)
-    config = FinetuneConfig(model=str(llm), lora_dropout=dropout, **SMALL)
+    config = FinetuneConfig(model=str(request.getfixturevalue(kind)), lora_dropout=dropout, **SMALL)
     monkeypatch.setattr(checkpoints, "Checkpointing", partial(Checkpointing, seconds=0.0))  # after every step
     taken = []
     for out, most in (("whole", math.inf), ("parts", 2), ("parts", 9), ("parts", math.inf)):
@@ -55,11 +57,14 @@ def test_a_resumed_fine_tuning_ends_as_an_uninterrupted_one(cycle: Path, pretrai
     assert "resuming after 1 epochs and 4 steps" in capfd.readouterr().err
 
 
-def test_lora_on_the_last_layers_alone(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "matrices", "layer"), [("llm", 14, ".layers.1."), ("encoder", 12, ".layer.1.")])
+def test_lora_on_the_last_layers_alone(cycle: Path, pretrained: Path, tmp_path: Path, kind: str, matrices: int,
+                                       layer: str, request: pytest.FixtureRequest) -> None:
+    llm = request.getfixturevalue(kind)
     config = FinetuneConfig(model=str(llm), lora_layers=1, **SMALL)
     finetune(cycle, pretrained, tmp_path / "ft", config, device=CPU, threads=1)
     adapter = load_file(tmp_path / "ft" / "adapter" / "adapter_model.safetensors")
-    assert len(adapter) == 14 and all(".layers.1." in name for name in adapter)
+    assert len(adapter) == matrices and all(layer in name for name in adapter)
     assert read_json(tmp_path / "ft" / "adapter" / "adapter_config.json")["layers_to_transform"] == [1]
     metrics = read_json(tmp_path / "ft" / "metrics.json")
     assert metrics["best"] < metrics["baseline"]
@@ -69,9 +74,10 @@ def test_lora_on_the_last_layers_alone(cycle: Path, pretrained: Path, llm: Path,
     assert not (tmp_path / "x").exists()
 
 
-def test_checkpointing_changes_nothing_but_the_memory(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path
-                                                      ) -> None:
-    found = []
+@pytest.mark.parametrize("kind", ["llm", "encoder"])
+def test_checkpointing_changes_nothing_but_the_memory(cycle: Path, pretrained: Path, tmp_path: Path, kind: str,
+                                                      request: pytest.FixtureRequest) -> None:
+    llm, found = request.getfixturevalue(kind), []
     for checkpointing in (False, True):
         out = tmp_path / str(checkpointing)
         finetune(cycle, pretrained, out, FinetuneConfig(model=str(llm), checkpointing=checkpointing, **SMALL),
@@ -92,7 +98,8 @@ def test_windows_are_drawn_once_an_epoch(cycle: Path, pretrained: Path, llm: Pat
         return samples.training.epoch(epoch)
 
     add_lora(base.network, rank=2, alpha=4.0)
-    fine_tune(PreferenceModel(base.network, 4), replace(samples.training, redraw=redraw), samples.held_out, config)
+    model = PreferenceModel(PackedDecoder(base.network), 4)
+    fine_tune(model, replace(samples.training, redraw=redraw), samples.held_out, config)
     assert drawn == [1, 2]
 
 

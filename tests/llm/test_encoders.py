@@ -99,3 +99,17 @@ def test_parts_that_cannot_be_computed_are_refused(tmp_path: Path, name: str, co
     (folder / name).write_text(json.dumps(contents))
     with pytest.raises(TslrecError, match=message):
         encoder_of(resolve_model(folder))
+
+
+def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
+    encoder = Encoder("bert", "cls", normalised=False, max_tokens=40)
+    encoder.save(tmp_path / "encoder.json")
+    assert Encoder.load(tmp_path / "encoder.json") == encoder
+    stored = json.loads((tmp_path / "encoder.json").read_text())
+    for change in ({"pooling": "max"}, {"max_tokens": 0}, {"max_tokens": "40"}, {"normalised": 1}, {"colour": 1}):
+        (tmp_path / "encoder.json").write_text(json.dumps(stored | change))
+        with pytest.raises(TslrecError, match="encoder.json is not the description of an encoder"):
+            Encoder.load(tmp_path / "encoder.json")
+    (tmp_path / "encoder.json").write_text("[]")
+    with pytest.raises(TslrecError, match="is not the description"):
+        Encoder.load(tmp_path / "encoder.json")

@@ -11,10 +11,20 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.llm.lora import TARGETS, LoraLinear, add_lora, load_adapter, lora_layers, merge_lora, save_adapter
-from tslrec_min.llm.model import load_language_model
+from tslrec_min.llm.lora import (
+    BERT_TARGETS,
+    TARGETS,
+    LoraLinear,
+    add_lora,
+    load_adapter,
+    lora_layers,
+    merge_lora,
+    save_adapter,
+)
+from tslrec_min.llm.model import load_encoder, load_language_model
 from tslrec_min.storage.artifacts import read_json
 
+from ..tiny_encoder import make_tiny_encoder
 from ..tiny_llm import make_tiny_llm
 
 TOKENS = torch.tensor([[5, 6, 7, 8, 9]])
@@ -130,3 +140,73 @@ def test_an_adapter_can_not_ask_for_memory(llm: Path, tmp_path: Path, change: di
     (tmp_path / "adapter_config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(TslrecError, match=message):
         load_adapter(load_language_model(llm).network, tmp_path)
+
+
+def encoder_with_lora(folder: Path, layers: list[int] | None = None) -> nn.Module:
+    network = load_encoder(folder)
+    torch.manual_seed(0)
+    add_lora(network, rank=3, alpha=6.0, layers=layers)
+    for layer in lora_layers(network).values():
+        nn.init.normal_(layer.lora_B, std=0.1)
+    return network.eval()
+
+
+def encoder_states(network: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return network(TOKENS).last_hidden_state
+
+
+@pytest.mark.parametrize("layers", [None, [1]])
+def test_bert_has_lora_on_all_linear_layers_but_the_pooler(tmp_path: Path, layers: list[int] | None) -> None:
+    folder = make_tiny_encoder(tmp_path / "bert")
+    network = encoder_with_lora(folder, layers)
+    assert sorted(lora_layers(network)) == sorted(
+        f"encoder.layer.{layer}.{name}" for layer in layers or (0, 1) for name in (
+            "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+            "intermediate.dense", "output.dense"))
+    before = encoder_states(network)
+    assert not torch.allclose(before, encoder_states(load_encoder(folder)), atol=1e-2)
+    save_adapter(network, tmp_path / "adapter", alpha=6.0, dropout=0.0, base_model=str(folder))
+    config = read_json(tmp_path / "adapter" / "adapter_config.json")
+    assert (config["task_type"], config["layers_to_transform"]) == ("FEATURE_EXTRACTION", layers)
+    again = load_encoder(folder)
+    load_adapter(again, tmp_path / "adapter")
+    assert torch.equal(encoder_states(again.eval()), before)
+    merge_lora(again)
+    torch.testing.assert_close(encoder_states(again), before, atol=1e-4, rtol=1e-4)
+    assert again.state_dict().keys() == load_encoder(folder).state_dict().keys()
+
+
+@pytest.mark.parametrize("layers", [None, [1]])
+def test_peft_reads_our_adapter_of_an_encoder(tmp_path: Path, layers: list[int] | None) -> None:
+    peft = pytest.importorskip("peft")
+    folder = make_tiny_encoder(tmp_path / "bert")
+    ours = encoder_with_lora(folder, layers)
+    save_adapter(ours, tmp_path / "adapter", alpha=6.0, dropout=0.0, base_model=str(folder))
+    theirs = peft.PeftModel.from_pretrained(load_encoder(folder), tmp_path / "adapter").eval()
+    assert type(theirs).__name__ == "PeftModelForFeatureExtraction"
+    adapted = [name for name, _ in theirs.named_modules() if name.endswith(".lora_A.default")]
+    assert len(adapted) == len(lora_layers(ours)) and not any("pooler" in name for name in adapted)
+    torch.testing.assert_close(encoder_states(theirs), encoder_states(ours), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("targets", [list(BERT_TARGETS), ["query", "value"],
+                                     r"encoder\.layer\.1\..*(query|output\.dense)"])
+def test_we_read_an_adapter_of_peft_for_an_encoder(tmp_path: Path, targets: list[str] | str) -> None:
+    peft = pytest.importorskip("peft")
+    folder = make_tiny_encoder(tmp_path / "bert")
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=targets, init_lora_weights=False)
+    theirs = peft.get_peft_model(load_encoder(folder), config).eval()
+    theirs.save_pretrained(tmp_path / "adapter")
+    ours = load_encoder(folder)
+    load_adapter(ours, tmp_path / "adapter")
+    torch.testing.assert_close(encoder_states(ours.eval()), encoder_states(theirs), atol=1e-5, rtol=1e-4)
+
+
+def test_an_adapter_of_the_pooler_is_refused(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    folder = make_tiny_encoder(tmp_path / "bert")
+    config = peft.LoraConfig(r=3, target_modules=["query", "dense"])
+    peft.get_peft_model(load_encoder(folder), config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(TslrecError, match="adapts other layers .*, of BERT query, .*pooler.dense"):
+        load_adapter(load_encoder(folder), tmp_path / "adapter")

@@ -22,6 +22,7 @@ from ..finetuning.samples import make_samples
 from ..llm.engines.llama_engine import LlamaEngine
 from ..llm.lora import add_lora
 from ..llm.model import load_language_model
+from ..llm.packed_decoder import PackedDecoder
 from ..recommenders.adapters import build_adapter
 from ..recommenders.artifact import load_recommender
 from ..recommenders.batching import history_batch
@@ -82,7 +83,7 @@ def _fine_tuning(chain: Chain, dataset: Dataset, dataset_hash: str, effort: Effo
     categories, _ = load_categories(chain.folder / "pretrain", dataset, dataset_hash)
     language_model = load_language_model(config.model)
     add_lora(language_model.network, rank=config.lora_rank, alpha=config.lora_alpha)
-    model = PreferenceModel(language_model.network, categories.n_categories)
+    model = PreferenceModel(PackedDecoder(language_model.network), categories.n_categories)
     template = open_tuned(chain.folder / "finetune").template
     samples = make_samples(dataset, categories, language_model.tokenizer, template, config,
                            context_length=language_model.network.config.max_position_embeddings).training

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..configs import QUANTS
 from ..errors import TslrecError
 from ..finetuning.parity import compare_states
-from ..llm.encoders import POOLINGS, Encoder
+from ..llm.encoders import Encoder
 from ..llm.gguf.tokenizer import tokenizer_from_file
 from ..llm.prompts import TokenPrompt
 from ..llm.resolve import ResolvedModel
@@ -56,12 +56,10 @@ def _write(model: ResolvedModel, encoder: Encoder, path: Path) -> None:
     if encoder.architecture != "bert":
         raise TslrecError(f"{model.name} is an encoder of type {encoder.architecture!r}; tslrec converts only 'bert' "
                           "for llama.cpp: use --engine torch, or give the model as a .gguf")
-    from ..llm.gguf.bert import write_bert
-    from ..llm.model import load_encoder
+    from ..llm.model import load_encoder_model
 
     step(f"writing {path.name}")
-    _, description = tokenizer_from_file(str(model.path / "tokenizer.json"))
-    write_bert(path, load_encoder(model.path), description, pooling=POOLINGS[encoder.pooling], name=model.name)
+    load_encoder_model(model, encoder).write_f16(path)
     _check(model, encoder, path, "F16", threads=1)
 
 
@@ -77,11 +75,12 @@ def _check(model: ResolvedModel, encoder: Encoder, path: Path, quant: str, *, th
     """Remove a file, and raise TslrecError, if its vectors of some titles are not those of the model in float32."""
     from ..llm.engines.llama_encoder import LlamaEncoder
     from ..llm.engines.torch_encoder import TorchEncoder
+    from ..llm.model import load_encoder
 
     tokenizer, _ = tokenizer_from_file(str(model.path / "tokenizer.json"))
     prompts = [TokenPrompt(tuple(ids), 0, len(ids)) for ids in tokenizer.encode_all(_TITLES)
                if len(ids) <= encoder.max_tokens]
-    reference = TorchEncoder(model.path, encoder).embed(prompts)
+    reference = TorchEncoder(load_encoder(model.path), encoder).embed(prompts)
     with LlamaEncoder(path, encoder, threads=threads) as engine:
         cosine = compare_states(reference, engine.embed(prompts))["mean_cosine"]
     if cosine < QUANTS[quant]:

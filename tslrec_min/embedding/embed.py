@@ -83,8 +83,8 @@ def embed_tuned(dataset_path: Path, finetune_path: Path, out: Path, config: Embe
         TslrecError: an input is missing or damaged, or `append_to` was made by another model, template or engine.
     """
     tuned = open_tuned(finetune_path)
-    _refuse_prefix(config, "a fine-tuned model")
-    job = _Job(*load_dataset(dataset_path), out, config, PromptReading(tuned.template, tuned.quantised),
+    _refuse_prefix(config, "a fine-tuned model reads what it was tuned with")
+    job = _Job(*load_dataset(dataset_path), out, config, PromptReading(tuned.template, tuned.tokenizer_model),
                {"finetune": tuned.artifact.hash}, lambda: tuned_engine(tuned, config, device, threads),
                PreferenceHead.load(tuned), Projection.load(tuned))
     return _embed(job, existing, append_to, part)
@@ -102,7 +102,7 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
     base = resolve_model(model, also=(TFIDF,))
     encoder = encoder_of(base)
     if encoder is None:
-        _refuse_prefix(config, f"{base.name}, a decoder,")
+        _refuse_prefix(config, f"{base.name}, a decoder, reads a prompt")
     reading: Reading = TitleReading(encoder, config.prefix, base) if encoder else PromptReading(template, base)
 
     def engine() -> AbstractContextManager[BatchedEngine]:
@@ -114,10 +114,10 @@ def embed_base(dataset_path: Path, model: str, template: PromptTemplate, out: Pa
     return _embed(job, existing, append_to, part)
 
 
-def _refuse_prefix(config: EmbedConfig, model: str) -> None:
+def _refuse_prefix(config: EmbedConfig, reason: str) -> None:
     if config.prefix:
-        raise TslrecError(f"--prefix {config.prefix!r} is only for encoders, which read the title alone; {model} reads "
-                          "a prompt: leave the prefix out")
+        raise TslrecError(f"--prefix {config.prefix!r} is only for encoders, as they are, which read the title alone; "
+                          f"{reason}: leave the prefix out")
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,27 @@ def tuned_engine(tuned: TunedModel, config: EmbedConfig, device: torch.device | 
     if config.engine == "llama":
         half = tuned.artifact.path / F16_FILE
         stored = {"auto": tuned.quantised, "F16": half}.get(config.quant)
-        return _llama(stored or half, None if stored else config.quant, config, threads)
+        return _tuned_llama(tuned, stored or half, None if stored else config.quant, config, threads)
+    return _tuned_torch(tuned, config, device)
+
+
+def _tuned_torch(tuned: TunedModel, config: EmbedConfig, device: Any) -> BatchedEngine:
     from ..finetuning.artifact import load_tuned
     from ..llm.lora import merge_lora
+    from ..runtime.device import resolve_precision
 
-    model = load_tuned(tuned)
-    merge_lora(model.network)
-    return _torch(model.network, config, device)
+    network = load_tuned(tuned).network
+    merge_lora(network)
+    return tuned.kind.torch_engine(network, device=device, batch_tokens=config.batch_tokens,
+                                   dtype=resolve_precision(config.torch_precision, device))
+
+
+@contextmanager
+def _tuned_llama(tuned: TunedModel, path: Path, quant: str | None, config: EmbedConfig, threads: int
+                 ) -> Iterator[BatchedEngine]:
+    with _quantised(path, quant, threads) as path, tuned.kind.llama_engine(
+            path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens) as engine:
+        yield engine
 
 
 def base_engine(base: ResolvedModel, config: EmbedConfig, device: torch.device | str, threads: int
@@ -102,10 +116,12 @@ def _torch_encoder(base: ResolvedModel, encoder: Encoder, config: EmbedConfig, d
         raise TslrecError(f"{base.path} is the .gguf file of an encoder, which only llama.cpp reads; use --engine "
                           "llama, or give its folder in the format of transformers")
     from ..llm.engines.torch_encoder import TorchEncoder
+    from ..llm.model import load_encoder
     from ..runtime.device import resolve_precision
 
-    return TorchEncoder(base.path, encoder, device=device, batch_tokens=config.batch_tokens,
-                        dtype=resolve_precision(config.torch_precision, device))
+    # Loaded in this dtype, not cast to it: a cast would round rotary frequencies too.
+    network = load_encoder(base.path, resolve_precision(config.torch_precision, device))
+    return TorchEncoder(network, encoder, device=device, batch_tokens=config.batch_tokens)
 
 
 def _torch(network: Any, config: EmbedConfig, device: Any) -> TorchEngine:
@@ -125,10 +141,9 @@ def _llama(source: Path | ResolvedModel, quant: str | None, config: EmbedConfig,
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
         path = source if isinstance(source, Path) else Path(folder) / F16_FILE
         if not isinstance(source, Path):
-            from ..finetuning.conversion import write_f16
             from ..llm.model import load_language_model
 
-            write_f16(path, load_language_model(source))
+            load_language_model(source).write_f16(path)
         with _quantised(path, quant, threads) as path, LlamaEngine(
                 path, threads=threads, gpu_layers=config.gpu_layers, batch_tokens=config.batch_tokens) as engine:
             yield engine

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..data.dataset import Dataset
 from ..llm.encoders import Encoder
 from ..llm.gguf.tokenizer import TextTokenizer, load_tokenizer
-from ..llm.prompts import UNTITLED, PromptTemplate, TokenPrompt, item_texts
+from ..llm.prompts import UNTITLED, Prompts, TokenPrompt, item_texts
 from ..llm.resolve import ResolvedModel
+from ..llm.title_list import text_prompts
 
 if TYPE_CHECKING:
     from ..llm.engines.llama_tokenizer import LlamaTokenizer
@@ -36,9 +37,9 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class PromptReading:
-    """Every item as a virtual user whose history is that item, for decoders."""
+    """Every item as a virtual user whose history is that item, for decoders and fine-tuned encoders."""
 
-    template: PromptTemplate
+    template: Prompts
     model: Path | ResolvedModel
     """Whose tokenizer is used; it is loaded when it is needed."""
 
@@ -47,8 +48,8 @@ class PromptReading:
         return load_tokenizer(self.model)
 
     def described(self) -> dict[str, Any]:
-        """Return the template."""
-        return {"template": asdict(self.template)}
+        """Return the template, or what an encoder reads."""
+        return self.template.described()
 
     def texts(self, dataset: Dataset) -> list[str]:
         """Return what the template shows of every item.
@@ -99,15 +100,7 @@ class TitleReading:
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenPrompt]:
         """Return the prompts of texts; long ones are cut to the encoder's `max_tokens`, and keep their last tokens."""
-        most, ends = self.encoder.max_tokens, self._tokenizer.eos
-        cut = (tuple(ids) if len(ids) <= most else (*ids[:most - len(ends)], *ends)
-               for ids in self._tokenizer.encode_all(texts))
-        return [TokenPrompt(ids, *self._span(len(ids))) for ids in cut]
-
-    def _span(self, length: int) -> tuple[int, int]:
-        """Return the tokens to pool: all, as engines of encoders pool, or those that are a causal model's pooling."""
-        spans = {"last": (length - 1, length), "cls": (0, 1)}
-        return spans.get(self.encoder.pooling, (0, length)) if self.encoder.causal else (0, length)
+        return text_prompts(texts, self.encoder, self._tokenizer)
 
     def counts(self, texts: Sequence[str]) -> dict[str, int]:
         """Return the number of texts that are cut, and of blank titles."""

@@ -10,23 +10,20 @@ import numpy as np
 
 from ..configs import QUANTS, FinetuneConfig
 from ..data.dataset import Dataset, load_dataset
-from ..llm.engines.llama_engine import LlamaEngine
-from ..llm.engines.torch_engine import TorchEngine
 from ..llm.gguf.quantization import quantize
 from ..llm.gguf.tokenizer import TextTokenizer, load_tokenizer
-from ..llm.gguf.writer import write_gguf
 from ..llm.lora import load_adapter, merge_lora
-from ..llm.model import LanguageModel, load_language_model
-from ..llm.prompts import PromptTemplate, TokenPrompt, item_texts
+from ..llm.prompts import Prompts, TokenPrompt, item_texts
 from ..llm.resolve import ResolvedModel
 from ..runtime.progress import step
 from .artifact import F16_FILE, load_tuned, open_tuned, quantised_name
+from .kinds import Kind, kind_of
 from .parity import compare_states
 from .samples import history_prompts
 
 
 def parity_prompts(dataset: Dataset, of_users: Sequence[TokenPrompt], tokenizer: TextTokenizer,
-                   template: PromptTemplate, config: FinetuneConfig) -> list[TokenPrompt]:
+                   template: Prompts, config: FinetuneConfig) -> list[TokenPrompt]:
     """Return real prompts for the parity check: the first of those of users, and as many of items."""
     users = list(of_users[:config.parity_prompts // 2])
     n_items = min(config.parity_prompts - len(users), dataset.n_items)
@@ -48,23 +45,20 @@ def merge(model: str, adapter: Path, target: Path) -> None:
     Raises:
         TslrecError: the adapter doesn't fit the model, or a merged weight is not finite.
     """
-    base = load_language_model(model)
+    source, kind = kind_of(model)
+    base = kind.load(source)
     load_adapter(base.network, adapter)
     merge_lora(base.network)
-    write_f16(target, base)
+    base.write_f16(target)
 
 
-def write_f16(target: Path, model: LanguageModel) -> None:
-    """Write a model as an f16 GGUF file."""
-    write_gguf(target, model.network, model.network.config.to_dict(), model.metadata)
-
-
-def convert(model: str | ResolvedModel, adapter: Path, folder: Path, quant: str, prompts: Sequence[TokenPrompt], *,
-            threads: int) -> dict[str, Any]:
+def convert(source: ResolvedModel, kind: Kind, adapter: Path, folder: Path, quant: str, prompts: Sequence[TokenPrompt],
+            *, threads: int) -> dict[str, Any]:
     """Merge an adapter as `merge` does, quantise the result, and compare both GGUF files with HF + LoRA on `prompts`.
 
     Args:
-        model, adapter: as for `merge`.
+        source, kind: the base model, and what it is.
+        adapter: as for `merge`.
         folder: where model-f16.gguf and model-<quant>.gguf are written.
         quant: quantisation.
         prompts: real prompts.
@@ -77,27 +71,27 @@ def convert(model: str | ResolvedModel, adapter: Path, folder: Path, quant: str,
         TslrecError: as `merge`.
     """
     step("computing the states of the model with LoRA")
-    base = load_language_model(model)
+    base = kind.load(source)
     load_adapter(base.network, adapter)
-    reference = TorchEngine(base.network).embed(prompts)
+    reference = kind.torch_engine(base.network).embed(prompts)
     merge_lora(base.network)
-    merged = TorchEngine(base.network).embed(prompts)
+    merged = kind.torch_engine(base.network).embed(prompts)
     step(f"writing {F16_FILE}")
-    write_f16(folder / F16_FILE, base)
+    base.write_f16(folder / F16_FILE)
     del base
     if quant != "F16":
         step(f"quantising to {quant}")
         quantize(folder / F16_FILE, folder / quantised_name(quant), quant, threads=threads)
-    return _compared(folder, quant, prompts, reference, {"merged": merged}, threads)
+    return _compared(kind, folder, quant, prompts, reference, {"merged": merged}, threads)
 
 
-def _compared(folder: Path, quant: str, prompts: Sequence[TokenPrompt], reference: np.ndarray,
+def _compared(kind: Kind, folder: Path, quant: str, prompts: Sequence[TokenPrompt], reference: np.ndarray,
               others: dict[str, np.ndarray], threads: int) -> dict[str, Any]:
     """Compare the states of HF + LoRA, float32 [n, D], with those of `others` and of the GGUF files."""
     states = dict(others)
     for name in dict.fromkeys(("F16", quant)):
         step(f"computing the states of the GGUF file {name}")
-        with LlamaEngine(folder / quantised_name(name), threads=threads) as engine:
+        with kind.llama_engine(folder / quantised_name(name), threads=threads) as engine:
             states[name] = engine.embed(prompts)
     comparisons = {name: compare_states(reference, other) for name, other in states.items()}
     thresholds = {kind: QUANTS[kind] for kind in ("F16", quant)}
@@ -115,8 +109,8 @@ def verify(dataset_path: Path, finetune_path: Path, *, threads: int) -> dict[str
     dataset, _ = load_dataset(dataset_path)
     tuned = open_tuned(finetune_path)
     config = tuned.config
-    tokenizer = load_tokenizer(tuned.quantised)
+    tokenizer = load_tokenizer(tuned.tokenizer_model)
     of_users = history_prompts(dataset, some_users(dataset, config), tuned.template, tokenizer)
     prompts = parity_prompts(dataset, of_users, tokenizer, tuned.template, config)
-    reference = TorchEngine(load_tuned(tuned).network).embed(prompts)
-    return _compared(tuned.artifact.path, config.quant, prompts, reference, {}, threads)
+    reference = tuned.kind.torch_engine(load_tuned(tuned).network).embed(prompts)
+    return _compared(tuned.kind, tuned.artifact.path, config.quant, prompts, reference, {}, threads)

@@ -12,12 +12,9 @@ from ..categories.artifact import Categories, load_categories
 from ..configs import FinetuneConfig
 from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
-from ..llm.encoders import encoder_of
 from ..llm.gguf.tokenizer import TextTokenizer
 from ..llm.lora import add_lora, save_adapter
-from ..llm.model import load_language_model
-from ..llm.prompts import PromptTemplate, TokenPrompt, template_of
-from ..llm.resolve import resolve_model
+from ..llm.prompts import Prompts, TokenPrompt
 from ..runtime import distributed
 from ..runtime.device import resolve_precision
 from ..runtime.progress import step
@@ -30,6 +27,7 @@ from .head import PreferenceModel
 from .item_samples import make_item_samples
 from .item_tokens import ItemTokens
 from .item_training import ItemModel, fine_tune_items
+from .kinds import kind_of
 from .projection import FILE as PROJECTION_FILE
 from .samples import history_prompts, make_samples
 from .training import fine_tune, held_out_loss
@@ -44,24 +42,21 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
 
     Args:
         dataset_path, pretrain_path: artifacts of one data set.
-        out: folder of the artifact: adapter/, head.safetensors, prompt.json, metrics.json, model-f16.gguf,
-            model-<quant>.gguf, parity.json.
+        out: folder of the artifact: adapter/, head.safetensors, metrics.json, model-f16.gguf, model-<quant>.gguf,
+            parity.json, and prompt.json or, of an encoder, encoder.json and tokenizer.json.
         config: model, prompt and training settings.
         device: where to train.
         threads: of quantisation and llama.cpp.
         existing: what to do with an artifact at `out`: refuse, overwrite or reuse.
 
     Raises:
-        TslrecError: an input is missing or damaged, or the GGUF's states differ too much from the model's; then
-            ``<out>.parity.json`` keeps the figures.
+        TslrecError: an input is missing or damaged, the model is of a kind that can't be fine-tuned, or the GGUF's
+            states differ too much from the model's; then ``<out>.parity.json`` keeps the figures.
     """
     dataset, dataset_hash = load_dataset(dataset_path)
     categories, pretrain_hash = load_categories(pretrain_path, dataset, dataset_hash)
-    template, base = template_of(config), resolve_model(config.model)
-    encoder = encoder_of(base)
-    if encoder and not encoder.causal:
-        raise TslrecError(f"{config.model} is an encoder ({encoder.architecture}), and fine-tuning needs a causal "
-                          "decoder, such as smollm2-135m; tslrec embed --model takes an encoder as it is")
+    base, kind = kind_of(config.model)
+    template = kind.prompts(config)
     recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
                                                  "model": base.hash}, config.seed)
     if is_trained(out, recipe, existing):
@@ -71,7 +66,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         step(f"loading {config.model}")
         # Loaded in this dtype, not cast to it: a cast would round the rotary frequencies too.
         dtype = resolve_precision(config.precision, device)
-        language_model = load_language_model(base, dtype=dtype)
+        language_model = kind.load(base, dtype)
         network = language_model.network.to(device)
         n_layers = network.config.num_hidden_layers
         if config.lora_layers > n_layers:
@@ -79,10 +74,10 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
                               f"{n_layers}, or 0 for all layers")
         add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
                  layers=range(n_layers - (config.lora_layers or n_layers), n_layers))
-        model = PreferenceModel(network, categories.n_categories, checkpointing=config.checkpointing)
+        model = PreferenceModel(kind.reader(network, checkpointing=config.checkpointing), categories.n_categories)
         learn = _learn_items if config.objective == "residual" else _learn_users
         metrics, shown, tensors = learn(model, dataset, categories, language_model.tokenizer, template, config,
-                                        network.config.max_position_embeddings, checkpointing, threads)
+                                        kind.context_length(network), checkpointing, threads)
         metrics |= {"objective": config.objective, "precision": str(dtype).removeprefix("torch.")}
         if distributed.rank() != 0:
             return
@@ -92,10 +87,10 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         save_tensors(folder / "head.safetensors", model.linear_head())
         if tensors:
             save_tensors(folder / PROJECTION_FILE, tensors)
-        template.save(folder / "prompt.json")
+        kind.save(folder, base, config)
         prompts = parity_prompts(dataset, shown, language_model.tokenizer, template, config)
         del model, network, language_model  # loaded again in float32
-        report = convert(base, folder / "adapter", folder, config.quant, prompts, threads=threads)
+        report = convert(base, kind, folder / "adapter", folder, config.quant, prompts, threads=threads)
         evidence = out.with_name(out.name + ".parity.json")
         write_json(folder / "parity.json" if report["passed"] else evidence, report)
         if not report["passed"]:
@@ -107,7 +102,7 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
 
 
 def _learn_users(model: PreferenceModel, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer,
-                 template: PromptTemplate, config: FinetuneConfig, context_length: int,
+                 template: Prompts, config: FinetuneConfig, context_length: int,
                  checkpointing: Checkpointing | None, threads: int) -> _Learned:
     """Learn users' categories; return the metrics, prompts of users, and no further tensors."""
     samples = make_samples(dataset, categories, tokenizer, template, config, context_length=context_length)
@@ -119,7 +114,7 @@ def _learn_users(model: PreferenceModel, dataset: Dataset, categories: Categorie
 
 
 def _learn_items(model: PreferenceModel, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer,
-                 template: PromptTemplate, config: FinetuneConfig, context_length: int,
+                 template: Prompts, config: FinetuneConfig, context_length: int,
                  checkpointing: Checkpointing | None, threads: int) -> _Learned:
     """Learn next items; return the metrics, prompts of some users, and the projection."""
     samples = make_item_samples(dataset, categories, tokenizer, template, config, context_length=context_length)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..llm.lora import lora_layers
-from ..llm.packed_decoder import PackedDecoder
 from ..llm.prompts import TokenPrompt
 from .losses import constant_outputs
 from .samples import Samples
 
 _STANDARDISED_ON = 64
+
+
+class PooledStates(Protocol):
+    """What reads prompts: a `PackedDecoder` or a `PaddedEncoder`."""
+
+    network: Any
+    """The transformers model, on its device."""
+
+    def pooled_states(self, prompts: Sequence[TokenPrompt]) -> torch.Tensor:
+        """Return the pooled states of prompts, float32 [B, D], with a graph to the LoRA layers."""
 
 
 class PreferenceModel(nn.Module):
@@ -29,12 +39,12 @@ class PreferenceModel(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, network: Any, n_categories: int, *, checkpointing: bool = False) -> None:
-        """Take a network with its LoRA layers, on its device; see `PackedDecoder`."""
+    def __init__(self, reader: PooledStates, n_categories: int) -> None:
+        """Take what reads prompts, with its LoRA layers."""
         super().__init__()
-        width, device = network.config.hidden_size, network.device
-        self.decoder = PackedDecoder(network, checkpointing=checkpointing)
-        self.lora = nn.ParameterList(matrix for layer in lora_layers(network).values()
+        width, device = reader.network.config.hidden_size, reader.network.device
+        self.reader = reader  # no module: the network's own weights are none of this model's
+        self.lora = nn.ParameterList(matrix for layer in lora_layers(reader.network).values()
                                      for matrix in (layer.lora_A, layer.lora_B))
         self.head = nn.Linear(width, n_categories, device=device)
         self.register_buffer("mean", torch.zeros(width, device=device))
@@ -44,7 +54,7 @@ class PreferenceModel(nn.Module):
     def start(self, samples: Samples, loss: str, batch_tokens: int) -> None:
         """Fix the standardisation on the first users and make the head predict the mean preference for everyone."""
         first = samples.take(np.arange(min(_STANDARDISED_ON, len(samples))))
-        states = torch.cat([self.decoder.pooled_states(part.prompts) for part in parts_of(first, batch_tokens)])
+        states = torch.cat([self.reader.pooled_states(part.prompts) for part in parts_of(first, batch_tokens)])
         self.mean.copy_(states.mean(dim=0))
         self.scale.copy_(states.std(dim=0, unbiased=False).clamp_min(1e-4 * states.abs().mean()))
         nn.init.zeros_(self.head.weight)
@@ -52,7 +62,7 @@ class PreferenceModel(nn.Module):
 
     def forward(self, prompts: list[TokenPrompt]) -> torch.Tensor:
         """Return the head's outputs, float32 [B, K]."""
-        return self.preferences(self.decoder.pooled_states(prompts))
+        return self.preferences(self.reader.pooled_states(prompts))
 
     def preferences(self, states: torch.Tensor) -> torch.Tensor:
         """Return the head's outputs for pooled states, float32 [B, D]: float32 [B, K]."""

@@ -14,7 +14,7 @@ from ..configs import FinetuneConfig
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 from ..llm.gguf.tokenizer import TextTokenizer
-from ..llm.prompts import PromptTemplate
+from ..llm.prompts import Prompts
 from .next_items import NextItems
 from .samples import Samples, drawn_users, history_prompts, virtual_targets
 
@@ -32,7 +32,7 @@ class ItemSamples:
     """The part of metrics.json about the samples; JSON-able."""
 
 
-def make_item_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
+def make_item_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: Prompts,
                       config: FinetuneConfig, *, context_length: int) -> ItemSamples:
     """Draw the held-out users, as `samples.make_samples` does, and make the samples from training histories only.
 

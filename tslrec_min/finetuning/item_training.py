@@ -87,7 +87,7 @@ class ItemModel(nn.Module):
         shared = items.take(own)
         for rows in rows_of_parts(shared, config.batch_tokens):
             places = torch.from_numpy(own[rows] + 1).to(self.bank.device)
-            self.bank[places] = self.base.decoder.pooled_states(shared.take(rows).prompts)
+            self.bank[places] = self.base.reader.pooled_states(shared.take(rows).prompts)
         distributed.sum_over_processes([self.bank])
         start = Projection.start(self.bank[1:].cpu().numpy(), self.width, self.item_tokens)
         self.weight[:len(start.weight)] = torch.from_numpy(start.weight).to(self.weight)
@@ -264,7 +264,7 @@ class ItemTuning(ResumableTraining):
         """Return the states of some items, [n, D], with a graph if the language model is trained."""
         if not self.config.learning_rate:
             return self.model.bank[torch.from_numpy(numbers).to(self.device)]
-        return self.model.base.decoder.pooled_states(items.prompts)
+        return self.model.base.reader.pooled_states(items.prompts)
 
     @torch.no_grad()
     def check(self) -> None:

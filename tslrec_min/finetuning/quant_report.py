@@ -17,14 +17,12 @@ from ..data.dataset import Dataset, load_dataset
 from ..errors import TslrecError
 from ..item_vectors.load import of_kind
 from ..llm.engines.engine import BatchedEngine
-from ..llm.engines.llama_engine import LlamaEngine
-from ..llm.engines.torch_engine import TorchEngine
 from ..llm.gguf.quantization import LLAMA_TYPES, quantize
 from ..llm.gguf.tokenizer import load_tokenizer
 from ..llm.lora import merge_lora
 from ..llm.prompts import TokenPrompt, item_texts
 from ..recommenders.training import trained
-from .artifact import F16_FILE, load_tuned, open_tuned
+from .artifact import F16_FILE, TunedModel, load_tuned, open_tuned
 from .parity import compare_states
 from .preference_head import PreferenceHead
 
@@ -72,7 +70,7 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     sample = np.arange(compared) * dataset.n_items // compared
     embedded = np.arange(dataset.n_items) if downstream else sample
     texts = item_texts(dataset, tuned.template)
-    prompts = tuned.template.tokenize_all([[texts[item]] for item in embedded], load_tokenizer(tuned.quantised))
+    prompts = tuned.template.tokenize_all([[texts[item]] for item in embedded], load_tokenizer(tuned.tokenizer_model))
 
     def outcome(states: np.ndarray, seconds: float) -> dict[str, Any]:
         ndcg = {} if downstream is None else {
@@ -82,27 +80,27 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     rows = np.searchsorted(embedded, sample)  # of the states
     network = load_tuned(tuned).network
     merge_lora(network)
-    with TorchEngine(network, device=device) as engine:
+    with tuned.kind.torch_engine(network, device=device) as engine:
         reference, seconds = _timed(engine, prompts, _WARM_UP)
     del network, engine
     report: dict[str, Any] = {"items": compared, "embedded_items": len(embedded), "threads": threads,
                               "reference": outcome(reference, seconds), "quants": {}}
     for quant in dict.fromkeys(quants):
-        states, seconds, size = _quantised(tuned.artifact.path / F16_FILE, quant, prompts, gpu_layers, threads)
+        states, seconds, size = _quantised(tuned, quant, prompts, gpu_layers, threads)
         report["quants"][quant] = {"size_mib": size / 2**20, **compare_states(reference[rows], states[rows]),
                                    **outcome(states, seconds)}
     return report
 
 
-def _quantised(source: Path, quant: str, prompts: Sequence[TokenPrompt], gpu_layers: int, threads: int
+def _quantised(tuned: TunedModel, quant: str, prompts: Sequence[TokenPrompt], gpu_layers: int, threads: int
                ) -> tuple[np.ndarray, float, int]:
     """Return the states of a quantisation, the seconds they took, and the bytes of its file."""
     with tempfile.TemporaryDirectory(prefix="tslrec-") as folder:
-        path = source
+        path = source = tuned.artifact.path / F16_FILE
         if quant != "F16":
             path = Path(folder) / f"{quant}.gguf"
             quantize(source, path, quant, threads=threads)
-        with LlamaEngine(path, threads=threads, gpu_layers=gpu_layers) as engine:
+        with tuned.kind.llama_engine(path, threads=threads, gpu_layers=gpu_layers) as engine:
             return *_timed(engine, prompts, _WARM_UP * threads), path.stat().st_size
 
 

@@ -22,7 +22,7 @@ from ..configs import FinetuneConfig
 from ..data.dataset import Dataset, Histories
 from ..errors import TslrecError
 from ..llm.gguf.tokenizer import TextTokenizer
-from ..llm.prompts import PromptTemplate, TokenPrompt, item_texts
+from ..llm.prompts import Prompts, TokenPrompt, item_texts
 from .coreset import choose, user_features
 
 _TOKENS_BESIDE_TITLE = 32
@@ -80,14 +80,14 @@ class SampleSplit:
     """The part of metrics.json about the samples; JSON-able."""
 
 
-def history_prompts(dataset: Dataset, histories: Sequence[np.ndarray], template: PromptTemplate,
+def history_prompts(dataset: Dataset, histories: Sequence[np.ndarray], template: Prompts,
                     tokenizer: TextTokenizer) -> list[TokenPrompt]:
     """Return the prompts of `histories`, int64 [n] each."""
     texts = item_texts(dataset, template)
     return template.tokenize_all([[texts[item - 1] for item in history] for history in histories], tokenizer)
 
 
-def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
+def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: Prompts,
                  config: FinetuneConfig, *, context_length: int) -> SampleSplit:
     """Draw the held-out users, choose the training users and make their samples, from training histories only.
 
@@ -127,7 +127,7 @@ def make_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokeni
 class _Maker:
     """Makes samples from training histories."""
 
-    def __init__(self, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: PromptTemplate,
+    def __init__(self, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: Prompts,
                  config: FinetuneConfig, context_length: int) -> None:
         self.training = dataset.training()
         self.shown = self.training.last(config.max_history)
@@ -264,7 +264,7 @@ def _coverage(seen: Histories, preferences: np.ndarray, trained: np.ndarray, ava
             "items_covered": items / all_items, "categories_covered": kinds / all_kinds}
 
 
-def _cut_titles(dataset: Dataset, seen: Histories, users: np.ndarray, template: PromptTemplate,
+def _cut_titles(dataset: Dataset, seen: Histories, users: np.ndarray, template: Prompts,
                 tokenizer: TextTokenizer) -> dict[str, int]:
     """Count the different item texts that are too long for the template, in the catalogue and in prompts."""
     texts = item_texts(dataset, template)

@@ -12,12 +12,12 @@ are those that sentence-transformers' ``encode`` returns for the text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import TslrecError
-from ..storage.artifacts import read_json
+from ..storage.artifacts import read_json, write_json
 from .gguf.names import ARCHITECTURES
 from .gguf.reader import gguf_reader, layers_of
 from .resolve import ResolvedModel
@@ -51,6 +51,24 @@ class Encoder:
     """Maximum number of tokens of a text, special tokens included; longer ones are cut."""
     causal: bool = False
     """Whether a token sees only those before it."""
+
+    def save(self, path: Path) -> None:
+        """Write the description as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Encoder:
+        """Read what `save` wrote.
+
+        Raises:
+            TslrecError: the file is missing, or is no description of an encoder.
+        """
+        stored = read_json(path)
+        kinds = {item.name: {"str": str, "int": int, "bool": bool}[str(item.type)] for item in fields(cls)}
+        if (not isinstance(stored, dict) or {name: type(value) for name, value in stored.items()} != kinds
+                or stored["pooling"] not in POOLINGS or stored["max_tokens"] < 1):
+            raise TslrecError(f"{path} is not the description of an encoder; make the folder again")
+        return cls(**stored)
 
 
 def encoder_of(model: ResolvedModel) -> Encoder | None:

@@ -21,12 +21,15 @@ from ..storage.artifacts import read_json, write_json
 from ..storage.tensors import load_tensors, save_tensors
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Names of the adapted linear layers. Embeddings and norms are never adapted: GGUF adapters and merges lose them."""
+"""Names of a decoder's adapted linear layers. Embeddings and norms are never adapted: GGUF adapters and merges lose
+them."""
+BERT_TARGETS = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
+"""Ends of the names of BERT's adapted linear layers. The pooler, which no vector reads, is not among them."""
 _UNSUPPORTED = ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern", "fan_in_fan_out", "modules_to_save")
 """Options of PEFT that change the update or what is adapted; an adapter that uses one is refused."""
 _PEFT_PREFIX = "base_model.model."
 _PEFT_TENSOR = re.compile(re.escape(_PEFT_PREFIX) + r"(.+)\.lora_[AB]\.weight")
-_LAYER = re.compile(r"\.layers\.(\d+)\.")  # as PEFT finds the layers of ``layers_to_transform``
+_LAYER = re.compile(r"\.layers?\.(\d+)\.")  # as PEFT finds the layers of ``layers_to_transform``
 
 
 class LoraLinear(nn.Module):
@@ -44,7 +47,8 @@ class LoraLinear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Apply the layer to float [..., in]; returns float [..., out] in the dtype of `inputs`."""
-        low = self.dropout(inputs) @ self.lora_A.to(inputs.dtype).T  # [..., r]
+        read = self.dropout(inputs) if torch.is_grad_enabled() else inputs
+        low = read @ self.lora_A.to(inputs.dtype).T  # [..., r]
         return self.base(inputs) + low @ (self.scaling * self.lora_B).to(inputs.dtype).T
 
     def delta(self) -> torch.Tensor:
@@ -60,14 +64,14 @@ def add_lora(network: nn.Module, *, rank: int, alpha: float, dropout: float = 0.
         rank: r.
         alpha: the update is scaled by alpha / r.
         dropout: rate, before A.
-        layers: numbers of the decoder layers to adapt, from 0; None: all.
+        layers: numbers of the layers to adapt, from 0; None: all.
 
     Raises:
         TslrecError: it has no target layer.
     """
     chosen = [name for name in _targets(network) if layers is None or _layer_of(name) in layers]
     if not chosen:
-        raise TslrecError(f"the model has none of the linear layers {', '.join(TARGETS)}")
+        raise TslrecError(f"the model has none of the linear layers {', '.join((*TARGETS, *BERT_TARGETS))}")
     _wrap(network, chosen, rank, alpha, dropout)
 
 
@@ -106,10 +110,13 @@ def save_adapter(network: nn.Module, folder: Path, *, alpha: float, dropout: flo
     rank = next(iter(layers.values())).lora_A.shape[0]
     numbers = {_layer_of(name) for name in layers}
     some = None if numbers == {_layer_of(name) for name in _targets(network)} else sorted(numbers)
+    task, targets, pattern = (("FEATURE_EXTRACTION", BERT_TARGETS, "layer")
+                              if any(_is_one_of(name, BERT_TARGETS) for name in layers) else
+                              ("CAUSAL_LM", TARGETS, "layers"))
     write_json(folder / "adapter_config.json", {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_model, "r": rank,
+        "peft_type": "LORA", "task_type": task, "base_model_name_or_path": base_model, "r": rank,
         "lora_alpha": alpha, "lora_dropout": dropout, "bias": "none",
-        "target_modules": list(TARGETS), "layers_to_transform": some, "layers_pattern": some and "layers",
+        "target_modules": list(targets), "layers_to_transform": some, "layers_pattern": some and pattern,
         "fan_in_fan_out": False, "inference_mode": True, "use_rslora": False, "use_dora": False,
     })
 
@@ -117,7 +124,7 @@ def save_adapter(network: nn.Module, folder: Path, *, alpha: float, dropout: flo
 def load_adapter(network: nn.Module, folder: Path) -> None:
     """Give `network` the LoRA layers of an adapter in PEFT's format, in place.
 
-    The adapter may adapt some of the target layers (`TARGETS`) only, as PEFT's ``target_modules`` and
+    The adapter may adapt some of the target layers (`TARGETS`, `BERT_TARGETS`) only, as PEFT's ``target_modules`` and
     ``layers_to_transform`` allow.
 
     Raises:
@@ -140,8 +147,8 @@ def load_adapter(network: nn.Module, folder: Path) -> None:
     differing = sorted(parameters.keys() ^ tensors.keys())
     if differing or not tensors:
         raise TslrecError(f"the adapter {folder} is for another model, or adapts other layers than "
-                          f"{', '.join(TARGETS)}: {len(differing)} tensors differ" + (
-                              f", the first is {differing[0]}" if differing else ""))
+                          f"{', '.join(TARGETS)}, of BERT {', '.join(BERT_TARGETS)}: {len(differing)} tensors "
+                          f"differ" + (f", the first is {differing[0]}" if differing else ""))
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise TslrecError(f"the adapter {folder} is for another model: {name} is {list(tensors[name].shape)}; "
@@ -174,7 +181,7 @@ def _adapted(network: nn.Module, config: Mapping[str, Any], tensors: Iterable[st
     if isinstance(targets, str):  # a pattern; the names of the tensors say what it matches
         return {match[1] for match in map(_PEFT_TENSOR.fullmatch, tensors) if match} & set(_targets(network))
     numbers = [numbers] if isinstance(numbers, int) else numbers
-    return {name for name in _targets(network) if name.rpartition(".")[2] in targets
+    return {name for name in _targets(network) if _is_one_of(name, targets)
             and (numbers is None or _layer_of(name) in numbers)}
 
 
@@ -189,7 +196,7 @@ def _wrap(network: nn.Module, names: Collection[str], rank: int, alpha: float, d
 
 
 def _layer_of(name: str) -> int:
-    """Return the number of the decoder layer that a module is in, or -1."""
+    """Return the number of the layer that a module is in, or -1."""
     match = _LAYER.search(f".{name}")
     return int(match[1]) if match else -1
 
@@ -197,7 +204,12 @@ def _layer_of(name: str) -> int:
 def _targets(network: nn.Module) -> list[str]:
     """Return the names of the layers that can have LoRA, whether they have it or not."""
     return [name for name, layer in network.named_modules()
-            if isinstance(layer, nn.Linear | LoraLinear) and name.rpartition(".")[2] in TARGETS]
+            if isinstance(layer, nn.Linear | LoraLinear) and _is_one_of(name, (*TARGETS, *BERT_TARGETS))]
+
+
+def _is_one_of(name: str, targets: Iterable[str]) -> bool:
+    """Return whether a layer's name is one of `targets` or ends in one, as PEFT reads ``target_modules``."""
+    return any(f".{name}".endswith(f".{target}") for target in targets)
 
 
 def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:

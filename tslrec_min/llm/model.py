@@ -17,10 +17,13 @@ from safetensors import safe_open
 
 from ..errors import TslrecError, first_line
 from ..storage.artifacts import read_json
+from .encoders import POOLINGS, Encoder
+from .gguf.bert import check_bert, write_bert
 from .gguf.metadata import Metadata, value
 from .gguf.names import ARCHITECTURES, architecture_of_config, plain_config
 from .gguf.reader import read_gguf
 from .gguf.tokenizer import TextTokenizer, metadata_from_tokenizer, tokenizer_from_file, tokenizer_from_metadata
+from .gguf.writer import write_gguf
 from .resolve import ResolvedModel, resolve_model
 
 
@@ -34,6 +37,28 @@ class LanguageModel:
     metadata: Metadata
     """Tokenizer and description for a GGUF file."""
     source: ResolvedModel
+
+    def write_f16(self, target: Path) -> None:
+        """Write the model as an f16 GGUF file."""
+        write_gguf(target, self.network, self.network.config.to_dict(), self.metadata)
+
+
+@dataclass(frozen=True)
+class EncoderModel:
+    """A BERT encoder with everything that is needed to write it."""
+
+    network: Any
+    """The transformers model, in eval mode."""
+    tokenizer: TextTokenizer
+    description: dict[str, Any]
+    """The parsed tokenizer.json."""
+    encoder: Encoder
+    source: ResolvedModel
+
+    def write_f16(self, target: Path) -> None:
+        """Write the model as an f16 GGUF file; raises TslrecError, see `gguf.bert.write_bert`."""
+        write_bert(target, self.network, self.description, pooling=POOLINGS[self.encoder.pooling],
+                   name=self.source.name)
 
 
 def load_language_model(spec: str | Path | ResolvedModel, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
@@ -144,6 +169,18 @@ def load_encoder(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     if missing:
         raise TslrecError(f"{folder} lacks the weights {', '.join(missing[:3])}; get or save the model again")
     return network.eval()
+
+
+def load_encoder_model(source: ResolvedModel, encoder: Encoder, dtype: torch.dtype = torch.float32) -> EncoderModel:
+    """Load an encoder of type ``bert`` and its tokenizer from a folder.
+
+    Raises:
+        TslrecError: the folder is damaged, or llama.cpp can't compute such a model.
+    """
+    tokenizer, description = tokenizer_from_file(str(source.path / "tokenizer.json"))
+    network = load_encoder(source.path, dtype)
+    check_bert(network, description)
+    return EncoderModel(network, tokenizer, description, encoder, source)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class PackedDecoder:
             network: `LanguageModel.network`, with or without LoRA layers.
             checkpointing: keep only each layer's input for the backward pass, and compute the rest again there.
         """
-        base = network.model
+        self.network, base = network, network.model
         self._embedding, self._rotary = base.embed_tokens, base.rotary_emb
         self._norm = Norm(base.norm, network.config)
         buffers = ProductBuffers()

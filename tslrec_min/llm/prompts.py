@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..config_fields import from_mapping
 from ..configs import FinetuneConfig
@@ -40,6 +40,27 @@ class TokenPrompt:
     """End of the span, exclusive."""
 
 
+class Prompts(Protocol):
+    """How a model reads histories: a decoder by a `PromptTemplate`, an encoder by a `title_list.TitleList`."""
+
+    @property
+    def text(self) -> str:
+        """What is shown of an item; see `item_texts`."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Item columns shown if text is ``fields``."""
+
+    def described(self) -> dict[str, Any]:
+        """Return what prompts depend on beside items and tokenizer, JSON-able, by a name."""
+
+    def tokenize_all(self, histories: Sequence[Sequence[str]], tokenizer: Any) -> list[TokenPrompt]:
+        """Make the prompts of histories: texts of items, oldest first, at least one in each."""
+
+    def cut(self, titles: Iterable[str], tokenizer: Any) -> dict[str, str]:
+        """Return the texts of items that have too many tokens, each with its shortened text."""
+
+
 @dataclass(frozen=True)
 class PromptTemplate:
     """The text around the titles, and which tokens are pooled."""
@@ -64,9 +85,11 @@ class PromptTemplate:
             raise TslrecError(f"the prompt's text {texts!r} is not UTF-8, or has half of a surrogate pair")
         if "{title}" not in self.item:
             raise TslrecError(f"the item text {self.item!r} lacks {{title}}")
-        if (self.text == "fields") != bool(self.fields):
-            raise TslrecError(f"--text {self.text} with the columns {', '.join(self.fields) or '(none)'}; name columns "
-                              "by --text-fields for --text fields, and for that alone")
+        check_fields(self.text, self.fields)
+
+    def described(self) -> dict[str, Any]:
+        """Return all of it by the name ``template``, JSON-able."""
+        return {"template": asdict(self)}
 
     def tokenize_all(self, histories: Sequence[Sequence[str]], tokenizer: Tokenizer) -> list[TokenPrompt]:
         """Make the prompts of histories.
@@ -82,7 +105,7 @@ class PromptTemplate:
             raise TslrecError("a prompt needs at least one title; got none")
         titles = dict.fromkeys(title for history in histories for title in history)
         cut = self.cut(titles, tokenizer)
-        pieces = {title: self.item.replace("{title}", cut.get(title) or _clean(title)) for title in titles}
+        pieces = {title: self.item.replace("{title}", cut.get(title) or clean(title)) for title in titles}
         items = ["".join(pieces[title] for title in history) for history in histories]
         encoded = tokenizer.encode_all_with_offsets([self.prefix + text + self.suffix for text in items])
         # Whole texts are encoded: the tokens of a text differ from those of its parts.
@@ -91,15 +114,7 @@ class PromptTemplate:
 
     def cut(self, titles: Iterable[str], tokenizer: Tokenizer) -> dict[str, str]:
         """Return the titles that have too many tokens, each with its shortened text."""
-        # A token has at least one byte, so most titles need not be encoded.
-        long = {title: text for title in titles if len((text := _clean(title)).encode()) > self.max_title_tokens}
-        shown: dict[str, str] = {}
-        encoded = tokenizer.encode_all_with_offsets(list(long.values()))
-        for (title, text), (_, offsets) in zip(long.items(), encoded, strict=True):
-            ends = [stop for start, stop in offsets if stop > start]
-            if len(ends) > self.max_title_tokens:
-                shown[title] = text[: ends[self.max_title_tokens - 1]].rstrip()
-        return shown
+        return cut_titles(titles, self.max_title_tokens, tokenizer)
 
     def _prompt(self, token_ids: list[int], offsets: list[tuple[int, int]], length: int) -> TokenPrompt:
         """Return a prompt whose items are the `length` characters after the prefix."""
@@ -138,18 +153,43 @@ _OPTIONS = {"prefix": "prompt_prefix", "item": "prompt_item", "suffix": "prompt_
 """Fields of `PromptTemplate` that `FinetuneConfig` has under other names."""
 
 
-def _clean(title: str) -> str:
+def clean(title: str) -> str:
+    """Return a title on one line, without blanks around it; a blank one is ``(untitled)``."""
     return " ".join(title.split()) or UNTITLED
+
+
+def cut_titles(titles: Iterable[str], most: int, tokenizer: Tokenizer) -> dict[str, str]:
+    """Return the titles that have more than `most` tokens, each with its first `most` ones as a text."""
+    # A token has at least one byte, so most titles need not be encoded.
+    long = {title: text for title in titles if len((text := clean(title)).encode()) > most}
+    shown: dict[str, str] = {}
+    encoded = tokenizer.encode_all_with_offsets(list(long.values()))
+    for (title, text), (_, offsets) in zip(long.items(), encoded, strict=True):
+        ends = [stop for start, stop in offsets if stop > start]
+        if len(ends) > most:
+            shown[title] = text[: ends[most - 1]].rstrip()
+    return shown
+
+
+def check_fields(text: str, fields: tuple[str, ...]) -> None:
+    """Raise TslrecError unless columns are given for the text ``fields``, and for that alone."""
+    if (text == "fields") != bool(fields):
+        raise TslrecError(f"--text {text} with the columns {', '.join(fields) or '(none)'}; name columns by "
+                          "--text-fields for --text fields, and for that alone")
 
 
 def template_of(config: FinetuneConfig) -> PromptTemplate:
     """Return the prompt template that a configuration describes."""
-    fields = tuple(name.strip() for name in config.text_fields.split(",") if name.strip())
     return PromptTemplate(config.prompt_prefix, config.prompt_item, config.prompt_suffix, config.pooling,
-                          config.max_title_tokens, config.text, fields)
+                          config.max_title_tokens, config.text, fields_of(config))
 
 
-def item_texts(dataset: Dataset, template: PromptTemplate) -> list[str]:
+def fields_of(config: FinetuneConfig) -> tuple[str, ...]:
+    """Return the item columns that a configuration names."""
+    return tuple(name.strip() for name in config.text_fields.split(",") if name.strip())
+
+
+def item_texts(dataset: Dataset, template: Prompts) -> list[str]:
     """Return the text of every item in prompts, [I].
 
     By ``template.text``: ``title``; ``fields``: the title and, in brackets, the columns ``template.fields`` that are

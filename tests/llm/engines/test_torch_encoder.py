@@ -13,6 +13,7 @@ from transformers import AutoModel
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.encoders import encoder_of
 from tslrec_min.llm.engines.torch_encoder import TorchEncoder
+from tslrec_min.llm.model import load_encoder
 from tslrec_min.llm.prompts import TokenPrompt
 from tslrec_min.llm.resolve import resolve_model
 
@@ -28,7 +29,7 @@ def test_it_follows_the_definition(tmp_path: Path, kind: str, pooling: str, norm
     prompts = encoder_prompts(folder)
     expected = expected_vectors(AutoModel.from_pretrained(folder).eval(), prompts, pooling, normalised)
     for batch_tokens in (1, 60, 0):
-        with TorchEncoder(folder, encoder, batch_tokens=batch_tokens) as engine:
+        with TorchEncoder(load_encoder(folder), encoder, batch_tokens=batch_tokens) as engine:
             vectors = engine.embed(prompts)
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
@@ -39,7 +40,7 @@ def test_bfloat16_vectors_are_near_those_of_float32_and_pooled_in_float32(tmp_pa
     encoder = encoder_of(resolve_model(folder))
     assert encoder is not None
     prompts = encoder_prompts(folder)
-    exact, half = (TorchEncoder(folder, encoder, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    exact, half = (TorchEncoder(load_encoder(folder, dtype), encoder) for dtype in (torch.float32, torch.bfloat16))
     assert half.describe()["precision"] == "bfloat16"
     cosines = (exact.embed(prompts) * half.embed(prompts)).sum(axis=1)
     assert 0.995 < cosines.min() < 1 and np.abs(np.linalg.norm(half.embed(prompts), axis=1) - 1).max() < 1e-6
@@ -53,12 +54,13 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     state = load_file(weights)
     save_file({name: tensor for name, tensor in state.items() if "layer.1.output" not in name}, weights)
     with pytest.raises(TslrecError, match="lacks the weights encoder.layer.1.output"):
-        TorchEncoder(folder, encoder)
+        load_encoder(folder)
     save_file({name: tensor for name, tensor in state.items() if "pooler" not in name}, weights)
-    assert TorchEncoder(folder, encoder).embed([TokenPrompt((2, 5, 3), 0, 3)]).shape == (1, 64)  # nothing reads it
+    engine = TorchEncoder(load_encoder(folder), encoder)
+    assert engine.embed([TokenPrompt((2, 5, 3), 0, 3)]).shape == (1, 64)  # nothing reads the pooler
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(TslrecError, match="can't be loaded"):
-        TorchEncoder(folder, encoder)
+        load_encoder(folder)
     weights.unlink()
     with pytest.raises(TslrecError, match="has no .*safetensors"):
-        TorchEncoder(folder, encoder)
+        load_encoder(folder)

@@ -11,7 +11,7 @@ import torch
 from gguf import GGUFReader, TokenType
 
 from tslrec_min.errors import TslrecError
-from tslrec_min.llm.gguf.bert import write_bert
+from tslrec_min.llm.gguf.bert import check_bert, write_bert
 from tslrec_min.llm.gguf.tokenizer import tokenizer_from_file
 from tslrec_min.llm.model import load_encoder
 
@@ -93,6 +93,8 @@ def test_other_tokenizers_are_refused(tmp_path: Path, part: str, value: object, 
     changed = description | {part: value} | ({} if message else {"added_tokens": []})
     with pytest.raises(TslrecError, match=message or r"lacks \[CLS\], \[UNK\], \[SEP\], \[PAD\], \[MASK\]"):
         write_bert(tmp_path / "bert.gguf", load_encoder(folder), changed, pooling=1, name="model")
+    with pytest.raises(TslrecError, match=message or r"lacks \[CLS\]"):
+        check_bert(load_encoder(folder), changed)
 
 
 def test_weights_that_are_not_finite_or_missing_leave_no_file(tmp_path: Path) -> None:

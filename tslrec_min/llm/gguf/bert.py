@@ -68,14 +68,27 @@ def write_bert(path: Path, network: Any, description: Mapping[str, Any], *, pool
             not finite or too large for float16.
     """
     config, state = network.config.to_dict(), network.state_dict()
-    for key, expected in _IMPLIED.items():
-        if config.get(key, expected) != expected:
-            raise _refused(f"the model has {key} = {config[key]!r}, where llama.cpp computes {expected!r}")
-    tokens = _tokens_metadata(description, config["vocab_size"])
+    tensors, tokens = _tensors(network), _tokens_metadata(description, config["vocab_size"])
     keys = {key.gguf: number(key.kind(config[key.hf])) for key in _KEYS}
     keys |= {"attention.causal": value(False), "pooling_type": number(pooling)}
     metadata = {"general.name": value(name), "general.type": value("model"), **tokens,
                 "tokenizer.ggml.token_type_count": number(config["type_vocab_size"])}
+    write_file(path, ARCHITECTURE, keys, metadata,
+               [file_tensor(gguf, state, hf, entry, config) for hf, gguf, entry in tensors])
+
+
+def check_bert(network: Any, description: Mapping[str, Any]) -> None:
+    """Raise TslrecError if `write_bert` could not write a model, but for the numbers in its weights."""
+    _tensors(network)
+    _tokens_metadata(description, network.config.vocab_size)
+
+
+def _tensors(network: Any) -> list[tuple[str, str, TensorName]]:
+    """Return transformers' and GGUF's name of every tensor with its entry; refuse a model that computes otherwise."""
+    config, state = network.config.to_dict(), network.state_dict()
+    for key, expected in _IMPLIED.items():
+        if config.get(key, expected) != expected:
+            raise _refused(f"the model has {key} = {config[key]!r}, where llama.cpp computes {expected!r}")
     expected_tensors = [(entry.hf.format(i=layer), entry.gguf.format(i=layer), entry) for entry in _TENSORS
                         for layer in range(config["num_hidden_layers"] if "{i}" in entry.hf else 1)]
     extra = sorted(hf for hf in state.keys() - {hf for hf, _, _ in expected_tensors} if not hf.startswith("pooler."))
@@ -83,12 +96,11 @@ def write_bert(path: Path, network: Any, description: Mapping[str, Any], *, pool
     if missing or extra:
         raise _refused(f"the model lacks {len(missing)} tensors ({', '.join(missing[:3])}) and has {len(extra)} "
                        f"unknown ones ({', '.join(extra[:3])})")
-    write_file(path, ARCHITECTURE, keys, metadata,
-               [file_tensor(gguf, state, hf, entry, config) for hf, gguf, entry in expected_tensors])
+    return expected_tensors
 
 
 def _refused(reason: str) -> TslrecError:
-    return TslrecError(f"{reason}; use --engine torch, or give the model as a .gguf")
+    return TslrecError(f"{reason}; use --engine torch to embed with the model as it is, or give it as a .gguf")
 
 
 def _tokens_metadata(description: Mapping[str, Any], size: int) -> Metadata:
