@@ -51,7 +51,7 @@ class FinetuneConfig:
     max_history: int = option(16, "Maximum number of titles in a prompt.", low=1)
     window: str = option("recent", "Titles shown of a longer history: the most recent ones, or a random window that is "
                          "redrawn every epoch. Held-out users always show the most recent ones.",
-                         choices=("recent", "random"), only_for={"level": ("user",)})
+                         choices=("recent", "random"), only_for={"objective": ("categories",), "level": ("user",)})
     virtual_users: float = option(0.0, "Also train on virtual users, whose history is a single item, as in embed. "
                                   "Number per epoch, as a fraction of the items; redrawn every epoch.",
                                   low=0, high=1, only_for={"objective": ("categories",), "level": ("user",)})
