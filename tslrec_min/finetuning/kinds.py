@@ -85,9 +85,11 @@ class DecoderKind(Kind):
 
     def load(self, source: ResolvedModel, dtype: torch.dtype | None = None) -> LanguageModel:
         """Load the base model."""
+        import torch
+
         from ..llm.model import load_language_model
 
-        return load_language_model(source, **({} if dtype is None else {"dtype": dtype}))
+        return load_language_model(source, dtype=dtype or torch.float32)
 
     def reader(self, network: Any, *, checkpointing: bool = False) -> PooledStates:
         """Return the packed forward pass."""
@@ -132,9 +134,11 @@ class EncoderKind(Kind):
 
     def load(self, source: ResolvedModel, dtype: torch.dtype | None = None) -> EncoderModel:
         """Load the base model."""
+        import torch
+
         from ..llm.model import load_encoder_model
 
-        return load_encoder_model(source, self.encoder, **({} if dtype is None else {"dtype": dtype}))
+        return load_encoder_model(source, self.encoder, dtype or torch.float32)
 
     def reader(self, network: Any, *, checkpointing: bool = False) -> PooledStates:
         """Return the padded forward pass."""
