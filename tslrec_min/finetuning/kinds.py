@@ -173,22 +173,22 @@ class EncoderKind(Kind):
 
 
 def kind_of(model: str | ResolvedModel) -> tuple[ResolvedModel, Kind]:
-    """Find a model that can be fine-tuned.
+    """Find a model that can be fine-tuned; a causal encoder is read with a prompt, as any decoder.
 
     Raises:
         TslrecError: there is no such model, or it is an encoder that llama.cpp, or torch, can't compute.
     """
     source = resolve_model(model)
     encoder = encoder_of(source)
-    if encoder is None:
+    if encoder is None or encoder.causal:
         return source, DecoderKind()
     if source.kind == "gguf":
         raise TslrecError(f"{source.path} is the .gguf file of an encoder, which torch can't train; give its folder in "
                           "the format of transformers")
-    if encoder.causal or encoder.architecture != "bert":
-        raise TslrecError(f"{source.name} is {'a causal' if encoder.causal else 'an'} encoder of type "
-                          f"{encoder.architecture!r}; fine-tuning takes decoders and encoders of type 'bert', such as "
-                          "all-minilm-l6-v2. tslrec embed --model takes it as it is")
+    if encoder.architecture != "bert":
+        raise TslrecError(f"{source.name} is an encoder of type {encoder.architecture!r}; fine-tuning takes decoders "
+                          "and encoders of type 'bert', such as all-minilm-l6-v2. tslrec embed --model takes it as it "
+                          "is")
     return source, EncoderKind(encoder)
 
 
