@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
+from tslrec_min.cli import main
 from tslrec_min.configs import EmbedConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.embedding.embed import embed_tuned
@@ -68,8 +70,11 @@ def test_counts_are_an_offset_that_leaves_less_to_learn(cycle: Path, pretrained:
 
 def test_without_a_learning_rate_the_language_model_stays_as_it_is(cycle: Path, pretrained: Path, llm: Path,
                                                                    tmp_path: Path) -> None:
-    config = config_for(llm, epochs=3, **{**ITEMS, "learning_rate": 0.0})
-    finetune(cycle, pretrained, tmp_path / "ft", config, device=CPU, threads=1)
+    words = ["finetune", cycle, pretrained, "-o", tmp_path / "ft", "--model", llm, "--objective", "residual",
+             "--epochs", 3, "--learning-rate", 0, "--quant", "F16", "--parity-prompts", 8, "--patience", 99]
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert "54 users with 594 next items; 24 items" in done.stdout and "popularity 2.8370" in done.stdout
     adapter = load_file(tmp_path / "ft" / "adapter" / "adapter_model.safetensors")
     assert not any(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
     metrics = read_json(tmp_path / "ft" / "metrics.json")
