@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from ..config_fields import MAX_SEED, SET, option
 
-OBJECTIVES = ("categories", "residual")
+OBJECTIVES = ("categories", "residual", "two-level")
+_OF_USERS = ("categories", "two-level")
+"""Objectives whose samples are users."""
 LOSSES = ("kl", "ce", "mse")
 TEXTS = ("title", "fields", "id")
 QUANTS = {"F16": 0.998, "BF16": 0.995, "Q8_0": 0.995, "Q6_K": 0.98, "Q5_K_M": 0.97, "Q4_K_M": 0.95, "Q4_0": 0.93}
@@ -24,19 +26,23 @@ class FinetuneConfig:
                         "or FILE.gguf:N uses only its first N layers, which is faster.")
     objective: str = option("categories", "What is learned. categories: the users' distributions over latent "
                             "categories. residual: by items, as virtual users, their categories and, of what counts of "
-                            "transitions leave open, the next item of every history; embed then also writes projected "
+                            "transitions leave open, the next item of every history. two-level: by users, their "
+                            "categories and, at the end of every title of a prompt, the category of the next one and "
+                            "which item of it; of decoders only. After the last two, embed also writes projected "
                             "vectors.", choices=OBJECTIVES)
     offset: str = option("transitions", "What is known of the next item beside popularity: counts of transitions, "
                          "without the user's own, so that vectors learn what these leave open; or nothing.",
                          choices=("transitions", "none"), only_for={"objective": ("residual",)})
     projection: int = option(192, "Maximum number of dimensions of the projected vectors.", low=1,
-                             only_for={"objective": ("residual",)})
+                             only_for={"objective": ("residual", "two-level")})
+    next_item_weight: float = option(1.0, "Weight of next titles beside the users' categories in the loss.", low=0,
+                                     only_for={"objective": ("two-level",)})
     items_per_step: int = option(128, "Maximum number of items per optimiser step, at most an eighth of the items.",
                                  low=1, only_for={"objective": ("residual",)})
     loss: str = option("kl", "Loss between the head's output and the preference distribution.", choices=LOSSES)
     target: str = option("shown", "Compute the preference distribution from the titles shown in the prompt, or from "
                          "the whole training history.", choices=("shown", "history"),
-                         only_for={"objective": ("categories",)})
+                         only_for={"objective": _OF_USERS})
     pooling: str = option("mean", "Hidden state for the head and the embeddings: that of the last token, or the mean "
                           "over the tokens of the titles.", choices=("last", "mean"))
     prompt_prefix: str = option("A person liked these items, oldest first:", "Text before the titles.")
@@ -51,10 +57,10 @@ class FinetuneConfig:
     max_history: int = option(16, "Maximum number of titles in a prompt.", low=1)
     window: str = option("recent", "Titles shown of a longer history: the most recent ones, or a random window that is "
                          "redrawn every epoch. Held-out users always show the most recent ones.",
-                         choices=("recent", "random"), only_for={"objective": ("categories",), "level": ("user",)})
+                         choices=("recent", "random"), only_for={"objective": _OF_USERS, "level": ("user",)})
     virtual_users: float = option(0.0, "Also train on virtual users, whose history is a single item, as in embed. "
                                   "Number per epoch, as a fraction of the items; redrawn every epoch.",
-                                  low=0, high=1, only_for={"objective": ("categories",), "level": ("user",)})
+                                  low=0, high=1, only_for={"objective": _OF_USERS, "level": ("user",)})
     virtual_target: str = option("users", "Target of a virtual user. users: mean preference distribution of the "
                                  "training users who have the item. windows: the same over the parts of their "
                                  "histories, of --max-history items, that contain it. category: the item's own latent "
@@ -65,7 +71,7 @@ class FinetuneConfig:
                         "interaction and the category of its item (as in other methods; for comparing costs).",
                         choices=("user", "instance"), only_for={"objective": ("categories",)})
     users: int = option(0, "Maximum number of training users (0 = all).", low=0,
-                        only_for={"objective": ("categories",)})
+                        only_for={"objective": _OF_USERS})
     select: str = option("random", "How training users are selected: at random, or to cover all items and latent "
                          "categories.", choices=("random", "coverage"), only_for={"users": SET})
     holdout: float = option(0.1, "Fraction of the users held out to measure the loss.", low=0.01, high=0.5)
@@ -73,7 +79,7 @@ class FinetuneConfig:
     patience: int = option(2, "Stop after this many checks on held-out users without a better loss.", low=1)
     checks: int = option(2, "Number of checks on held-out users per epoch.", low=1)
     batch_size: int = option(16, "Number of users per optimiser step.", low=1,
-                             only_for={"objective": ("categories",)})
+                             only_for={"objective": _OF_USERS})
     batch_tokens: int = option(1024, "Maximum number of tokens in a forward and backward pass; gradients are "
                                "accumulated up to the batch size. Lower values need less memory.", low=1)
     checkpointing: bool = option(False, "Gradient checkpointing: keep only each layer's input for the backward pass "

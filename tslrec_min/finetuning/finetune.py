@@ -24,13 +24,15 @@ from ..storage.existing import Existing
 from ..storage.tensors import save_tensors
 from .conversion import convert, parity_prompts, some_users
 from .head import PreferenceModel
-from .item_samples import make_item_samples
+from .item_samples import item_prompts, make_item_samples
 from .item_tokens import ItemTokens
 from .item_training import ItemModel, fine_tune_items
 from .kinds import kind_of
+from .next_titles import ItemGroups
 from .projection import FILE as PROJECTION_FILE
 from .samples import history_prompts, make_samples
 from .training import fine_tune, held_out_loss
+from .two_level import TwoLevelModel, check_two_level, fine_tune_two_level
 
 _Learned = tuple[dict[str, Any], list[TokenPrompt], dict[str, torch.Tensor]]
 """Metrics, prompts of users for the parity check, and tensors that are stored beside the head."""
@@ -56,6 +58,8 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
     dataset, dataset_hash = load_dataset(dataset_path)
     categories, pretrain_hash = load_categories(pretrain_path, dataset, dataset_hash)
     base, kind = kind_of(config.model)
+    if config.objective == "two-level":
+        check_two_level(config, kind)
     template = kind.prompts(config)
     recipe = Recipe("finetune", asdict(config), {"dataset": dataset_hash, "pretrain": pretrain_hash,
                                                  "model": base.hash}, config.seed)
@@ -75,9 +79,9 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
         add_lora(network, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
                  layers=range(n_layers - (config.lora_layers or n_layers), n_layers))
         model = PreferenceModel(kind.reader(network, checkpointing=config.checkpointing), categories.n_categories)
-        learn = _learn_items if config.objective == "residual" else _learn_users
-        metrics, shown, tensors = learn(model, dataset, categories, language_model.tokenizer, template, config,
-                                        kind.context_length(network), checkpointing, threads)
+        metrics, shown, tensors = _LEARN[config.objective](
+            model, dataset, categories, language_model.tokenizer, template, config, kind.context_length(network),
+            checkpointing, threads)
         metrics |= {"objective": config.objective, "precision": str(dtype).removeprefix("torch.")}
         if distributed.rank() != 0:
             return
@@ -123,3 +127,19 @@ def _learn_items(model: PreferenceModel, dataset: Dataset, categories: Categorie
     metrics = fine_tune_items(with_items, samples, config, threads=threads, checkpointing=checkpointing)
     users = some_users(dataset, config)
     return metrics | samples.report, history_prompts(dataset, users, template, tokenizer), with_items.projection()
+
+
+def _learn_two_levels(model: PreferenceModel, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer,
+                      template: Prompts, config: FinetuneConfig, context_length: int,
+                      checkpointing: Checkpointing | None, threads: int) -> _Learned:
+    """Learn users' categories and next titles; return the metrics, prompts of users, and the projection."""
+    samples = make_samples(dataset, categories, tokenizer, template, config, context_length=context_length)
+    items = item_prompts(dataset, tokenizer, template, context_length)
+    step(f"fine-tuning on {len(samples.training)} samples and their next titles")
+    with_items = TwoLevelModel(model, ItemTokens.of(items), config.projection)
+    metrics = fine_tune_two_level(with_items, samples, items, ItemGroups.of(categories.labels, categories.n_categories),
+                                  dataset, config, checkpointing=checkpointing)
+    return metrics | samples.report, samples.held_out.prompts + samples.training.prompts, with_items.projection()
+
+
+_LEARN = {"categories": _learn_users, "residual": _learn_items, "two-level": _learn_two_levels}

@@ -76,15 +76,15 @@ class PreferenceModel(nn.Module):
 
 def parts_of(samples: Samples, batch_tokens: int) -> list[Samples]:
     """Split samples as `rows_of_parts` does."""
-    return [samples.take(rows) for rows in rows_of_parts(samples, batch_tokens)]
+    return [samples.take(rows) for rows in rows_of_parts(samples.prompts, batch_tokens)]
 
 
-def rows_of_parts(samples: Samples, batch_tokens: int) -> list[np.ndarray]:
+def rows_of_parts(prompts: Sequence[TokenPrompt], batch_tokens: int) -> list[np.ndarray]:
     """Return the rows, int64, of parts of at most `batch_tokens` tokens, prompts of similar length together.
 
     Only attention batches prompts, and except in its CPU kernel it pads them to the longest.
     """
-    lengths = np.array([prompt.pool_stop for prompt in samples.prompts])
+    lengths = np.array([prompt.pool_stop for prompt in prompts])
     order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     if not len(ends):

@@ -14,7 +14,7 @@ from ..configs import FinetuneConfig
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 from ..llm.gguf.tokenizer import TextTokenizer
-from ..llm.prompts import Prompts
+from ..llm.prompts import Prompts, TokenPrompt
 from .next_items import NextItems
 from .samples import Samples, drawn_users, history_prompts, virtual_targets
 
@@ -32,6 +32,22 @@ class ItemSamples:
     """The part of metrics.json about the samples; JSON-able."""
 
 
+def item_prompts(dataset: Dataset, tokenizer: TextTokenizer, template: Prompts, context_length: int
+                 ) -> list[TokenPrompt]:
+    """Return the prompt of every item as a virtual user of one item, [I].
+
+    Raises:
+        TslrecError: a prompt is longer than the model can read.
+    """
+    prompts = history_prompts(dataset, [np.array([item]) for item in range(1, dataset.n_items + 1)], template,
+                              tokenizer)
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    if longest > context_length:
+        raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most {context_length}; lower "
+                          "--max-title-tokens")
+    return prompts
+
+
 def make_item_samples(dataset: Dataset, categories: Categories, tokenizer: TextTokenizer, template: Prompts,
                       config: FinetuneConfig, *, context_length: int) -> ItemSamples:
     """Draw the held-out users, as `samples.make_samples` does, and make the samples from training histories only.
@@ -47,12 +63,7 @@ def make_item_samples(dataset: Dataset, categories: Categories, tokenizer: TextT
     targets = np.tile(preferences[users].mean(axis=0), (dataset.n_items, 1)).astype(np.float32)
     known, of_known = virtual_targets(training, users, categories, config)
     targets[known - 1] = of_known
-    prompts = history_prompts(dataset, [np.array([item]) for item in range(1, dataset.n_items + 1)], template,
-                              tokenizer)
-    longest = max(len(prompt.token_ids) for prompt in prompts)
-    if longest > context_length:
-        raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most {context_length}; lower "
-                          "--max-title-tokens")
+    prompts = item_prompts(dataset, tokenizer, template, context_length)
     items = Samples(prompts, torch.from_numpy(targets))
     counted = config.offset == "transitions"
     places = NextItems.of(training, dataset.n_items, users, with_counts=counted)

@@ -28,7 +28,7 @@ from .item_samples import ItemSamples
 from .item_tokens import ItemTokens
 from .losses import preference_loss
 from .next_item_loss import next_item_loss
-from .projection import Projection
+from .projected_items import ProjectedItems
 from .samples import Samples
 from .training import CLIP_NORM, scale_of
 
@@ -43,61 +43,24 @@ _ORDER, _DRAWN, _CHECKED = 11, 12, 13
 """Random streams."""
 
 
-class ItemModel(nn.Module):
-    """A language model with a head of categories (`PreferenceModel`) and the map of `projection` for next items."""
-
-    bank: torch.Tensor
-    """float32 [I+1, D]: every item's state when it was last read; row 0 is padding."""
+class ItemModel(ProjectedItems):
+    """A language model that learns the catalogue's items, with the factors of `next_items`."""
 
     def __init__(self, base: PreferenceModel, tokens: ItemTokens, width: int) -> None:
-        """Take a model on its device, the items' tokens and the number of dimensions d of the projected vectors."""
-        super().__init__()
-        self.base, device, n_items = base, base.mean.device, len(tokens.indptr) - 1
-        self.item_tokens = tokens
-        self.width = min(width, base.mean.numel(), max(n_items - 1, 1))
-        self.weight = nn.Parameter(torch.zeros(self.width, base.mean.numel(), device=device))
-        self.bias = nn.Parameter(torch.zeros(self.width, device=device))
-        self.tokens = nn.Parameter(torch.zeros(len(tokens.ids), self.width, device=device))
-        self.factors = nn.Parameter(torch.zeros(3, device=device))  # log s, b, q
-        self.register_buffer("bank", torch.zeros(n_items + 1, base.mean.numel(), device=device))
-        self._places = torch.from_numpy(tokens.places).to(device)
-        self._starts = torch.from_numpy(tokens.indptr[:-1]).to(device)
-        self._token_weights = torch.from_numpy(tokens.weights[tokens.places]).to(device)
-
-    def table(self, states: torch.Tensor, token_dropout: float = 0.0) -> torch.Tensor:
-        """Return the vectors of all items, float32 [I+1, d], by their states, float32 [I+1, D]; row 0 is zero."""
-        projected = states[1:] @ self.weight.T + self.bias
-        if len(self.tokens):
-            kept = nn.functional.dropout(self._token_weights, token_dropout, training=token_dropout > 0)
-            projected = projected + nn.functional.embedding_bag(self._places, self.tokens, self._starts, mode="sum",
-                                                                per_sample_weights=kept)
-        return nn.functional.pad(nn.functional.normalize(projected, dim=1), (0, 0, 1, 0))
+        """Take what `ProjectedItems` takes."""
+        super().__init__(base, tokens, width)
+        self.factors = nn.Parameter(torch.zeros(3, device=base.mean.device))  # log s, b, q
 
     @torch.no_grad()
     def values(self) -> torch.Tensor:
         """Return s, b and q, float32 [3]."""
         return _plain(self.factors)
 
-    @torch.no_grad()
     def start(self, items: Samples, config: FinetuneConfig) -> None:
-        """Read all items, the processes sharing them, and start the head and the projection from their states."""
+        """Read all items, and start the head and the projection from their states."""
         self.base.start(items, config.loss, config.batch_tokens)
-        own = distributed.share(np.arange(len(items)))
-        self.bank.zero_()
-        shared = items.take(own)
-        for rows in rows_of_parts(shared, config.batch_tokens):
-            places = torch.from_numpy(own[rows] + 1).to(self.bank.device)
-            self.bank[places] = self.base.reader.pooled_states(shared.take(rows).prompts)
-        distributed.sum_over_processes([self.bank])
-        start = Projection.start(self.bank[1:].cpu().numpy(), self.width, self.item_tokens)
-        self.weight[:len(start.weight)] = torch.from_numpy(start.weight).to(self.weight)
-        self.bias[:len(start.bias)] = torch.from_numpy(start.bias).to(self.bias)
-
-    def projection(self) -> dict[str, torch.Tensor]:
-        """Return the tensors of `Projection`, as they are stored."""
-        return {"weight": self.weight.detach().cpu(), "bias": self.bias.detach().cpu(),
-                "token_ids": torch.from_numpy(self.item_tokens.ids),
-                "token_weights": torch.from_numpy(self.item_tokens.weights), "tokens": self.tokens.detach().cpu()}
+        self.read(items.prompts, config.batch_tokens)
+        self.start_projection()
 
 
 def fine_tune_items(model: ItemModel, samples: ItemSamples, config: FinetuneConfig, *, threads: int,
@@ -148,7 +111,7 @@ class ItemTuning(ResumableTraining):
 
     def __init__(self, model: ItemModel, samples: ItemSamples, config: FinetuneConfig, threads: int) -> None:
         base = model.base
-        own = [model.weight, model.bias, model.tokens, *base.head.parameters()]
+        own = [*model.map_parameters, *base.head.parameters()]
         super().__init__(model, [*base.lora, *own, model.factors], [
             {"params": list(base.lora)}, {"params": own}, {"params": [model.factors]}], config.seed,
             base.mean.device, weight_decay=0.0, betas=(0.9, 0.98))
@@ -247,7 +210,7 @@ class ItemTuning(ResumableTraining):
         read = torch.zeros_like(by_state)
         own = distributed.share(np.arange(len(batch)))
         items = self.samples.items.take(batch[own])
-        for part in rows_of_parts(items, config.batch_tokens):
+        for part in rows_of_parts(items.prompts, config.batch_tokens):
             places = torch.from_numpy(own[part]).to(self.device)
             now = self._states(batch[own[part]] + 1, items.take(part))
             of_items = preference_loss(model.base.preferences(now), items.preferences[part].to(self.device),

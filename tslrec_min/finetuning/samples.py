@@ -43,6 +43,8 @@ class Samples:
     """Makes the samples of an epoch, if epochs differ; these are the samples of epoch 0."""
     n_virtual: int = 0
     """Number of virtual users; they come last."""
+    shown: tuple[np.ndarray, ...] = ()
+    """The items that each prompt shows, oldest first, integers [t]; empty if it is not known."""
 
     def __len__(self) -> int:
         """Return the number of samples n."""
@@ -50,7 +52,8 @@ class Samples:
 
     def take(self, rows: np.ndarray) -> Samples:
         """Return some of the samples, int64 [n]."""
-        return Samples([self.prompts[row] for row in rows], self.preferences[torch.from_numpy(rows)])
+        return Samples([self.prompts[row] for row in rows], self.preferences[torch.from_numpy(rows)],
+                       shown=tuple(self.shown[row] for row in rows) if self.shown else ())
 
     def epoch(self, number: int) -> Samples:
         """Return the samples of epoch 0, 1, ...: the same number, in the same order of users."""
@@ -152,7 +155,7 @@ class _Maker:
         if longest > self._context_length:
             raise TslrecError(f"the longest prompt has {longest} tokens, the model reads at most "
                               f"{self._context_length}; lower --max-history or --max-title-tokens")
-        return Samples(prompts, torch.from_numpy(targets))
+        return Samples(prompts, torch.from_numpy(targets), shown=tuple(items))
 
     def of_epoch(self, users: np.ndarray, virtual: tuple[np.ndarray, np.ndarray] | None, number: int) -> Samples:
         """Make the samples of an epoch: those of `users`, and of `virtual` ones drawn for this epoch."""
@@ -165,7 +168,7 @@ class _Maker:
         drawn = drawn[:max(1, round(self._config.virtual_users * len(known)))]
         of_items = self.samples([known[row:row + 1] for row in drawn], targets[drawn])
         return Samples(samples.prompts + of_items.prompts, torch.cat([samples.preferences, of_items.preferences]),
-                       redraw, len(of_items))
+                       redraw, len(of_items), samples.shown + of_items.shown)
 
 
 def random_windows(histories: Histories, length: int, *, seed: int, epoch: int) -> Histories:

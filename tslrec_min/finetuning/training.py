@@ -10,10 +10,13 @@ are ours.
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..configs import FinetuneConfig
 from ..errors import TslrecError
@@ -56,40 +59,61 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
         TslrecError: the loss is not finite.
     """
     run = FinetuningRun(model, training, held_out, config)
-    run.resume(checkpointing)
-    with progress(len(training) * config.epochs, "finetune", "user", initial=run.users_seen) as bar:
-        while not run.finished:
-            run.learn()
-            bar.update(run.users_seen - bar.n)
-            if run.check_is_due:
-                run.check()
-                bar.set_postfix(held_out=f"{run.checks[-1]['loss']:.4f}", baseline=f"{run.baseline:.4f}")
-                step(f"finetune: {run.users_seen} users seen, {config.loss} of held-out users "
-                     f"{run.checks[-1]['loss']:.4f}, constant predictor {run.baseline:.4f}")
-            run.save(checkpointing)
-    model.load_state_dict(run.best, strict=False)
-    lowest = min(check["loss"] for check in run.checks)
-    return {"loss": config.loss, "baseline": run.baseline, "best": lowest,
-            "improvement": 1 - lowest / run.baseline if run.baseline else 0.0,
-            "held_out_users": len(held_out), "checks": run.checks, "training_losses": run.losses}
+    return run.finish(checkpointing)
 
 
 class FinetuningRun(ResumableTraining):
     """The state of a fine-tuning; `losses` are those of all steps."""
 
     name = "fine-tuning"
-    model: PreferenceModel
 
-    def __init__(self, model: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig) -> None:
-        model.start(training, config.loss, config.batch_tokens)
-        super().__init__(model, list(model.parameters()), [{"params": list(model.lora)},
-                                                           {"params": list(model.head.parameters())}],
-                         config.seed, model.mean.device, weight_decay=0.0)
-        self.training, self.held_out, self.config = training, held_out, config
-        self.baseline = constant_loss(held_out.preferences, training.mean_preference, config.loss).mean().item()
+    def __init__(self, base: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig, *,
+                 whole: nn.Module | None = None, groups: Sequence[Sequence[nn.Parameter]] | None = None) -> None:
+        """Start the head.
+
+        Args:
+            base, training, held_out, config: as in `fine_tune`.
+            whole: the model that `base` is a part of, if it is one.
+            groups: its parameters, one group for each of `rates`.
+        """
+        base.start(training, config.loss, config.batch_tokens)
+        groups = groups or [list(base.lora), list(base.head.parameters())]
+        super().__init__(whole or base, [parameter for group in groups for parameter in group],
+                         [{"params": group} for group in groups], config.seed, base.mean.device, weight_decay=0.0)
+        self.base, self.training, self.held_out, self.config = base, training, held_out, config
+        self.measure, self.baseline = config.loss, constant_loss(
+            held_out.preferences, training.mean_preference, config.loss).mean().item()
         self.steps_per_epoch = math.ceil(len(training) / config.batch_size)
         self.checks: list[dict[str, float]] = []
         self._drawn, self._drawn_for = training, 0  # samples, and their epoch
+        self._tokens, self._seconds = 0, 0.0
+
+    def finish(self, checkpointing: Checkpointing | None) -> dict[str, Any]:
+        """Train to the end, from a checkpoint if there is one, load the best weights, and return `fine_tune`'s result.
+
+        Raises:
+            TslrecError: the loss is not finite.
+        """
+        self.resume(checkpointing)
+        with progress(len(self.training) * self.config.epochs, "finetune", "user", initial=self.users_seen) as bar:
+            while not self.finished:
+                self.learn()
+                bar.update(self.users_seen - bar.n)
+                if self.check_is_due:
+                    self.check()
+                    bar.set_postfix(held_out=f"{self.checks[-1]['loss']:.4f}", baseline=f"{self.baseline:.4f}")
+                    step(f"finetune: {self.users_seen} users seen, {self._tokens / self._seconds:.0f} tokens/s, "
+                         f"{self.measure} of held-out users {self.described_check()}")
+                self.save(checkpointing)
+        self.model.load_state_dict(self.best, strict=False)
+        lowest = min(check["loss"] for check in self.checks)
+        return {"loss": self.measure, "baseline": self.baseline, "best": lowest,
+                "improvement": 1 - lowest / self.baseline if self.baseline else 0.0,
+                "held_out_users": len(self.held_out), "checks": self.checks, "training_losses": self.losses}
+
+    def described_check(self) -> str:
+        """Return the last check as text, beside the baseline."""
+        return f"{self.checks[-1]['loss']:.4f}, constant predictor {self.baseline:.4f}"
 
     @property
     def epoch(self) -> int:
@@ -114,24 +138,45 @@ class FinetuningRun(ResumableTraining):
         return self.place()[1] % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
 
     def learn(self) -> None:
-        """Learn from one batch, part by part, and update."""
-        number, config = len(self.losses), self.config
+        """Learn from one batch and update."""
+        began, number, config = time.monotonic(), len(self.losses), self.config
         epoch, steps = self.place()
         order = np.random.default_rng((config.seed, epoch)).permutation(len(self.training))
         rows = order[steps * config.batch_size:(steps + 1) * config.batch_size]
         if self._drawn_for != epoch:
             self._drawn, self._drawn_for = self.training.epoch(epoch), epoch
-        self.seed_step(number)  # LoRA's dropout is torch's
         self.optimiser.zero_grad(set_to_none=True)
-        total = torch.zeros(1, device=self.device)
         own = self._drawn.take(distributed.share(rows))
-        for part in parts_of(own, config.batch_tokens):
-            of_users = preference_loss(self.model(part.prompts), part.preferences.to(total.device), config.loss)
-            loss = of_users.sum() / len(rows)
+        total = self.gradient(own, len(rows))
+        scale = scale_of(number, self.steps_per_epoch * config.epochs)
+        self.update(total, CLIP_NORM, [rate * scale for rate in self.rates])
+        self._tokens += own.tokens
+        self._seconds += time.monotonic() - began
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Highest learning rate of each group of parameters."""
+        return self.config.learning_rate, self.config.head_learning_rate
+
+    def gradient(self, samples: Samples, n_batch: int) -> torch.Tensor:
+        """Compute the gradient of this process's share of a batch, part by part, and return its loss, float [1].
+
+        Args:
+            samples: the share.
+            n_batch: number of samples of the whole batch, over which the loss is a mean.
+        """
+        self.seed_step(len(self.losses))  # LoRA's dropout is torch's
+        total = torch.zeros(1, device=self.device)
+        for part in parts_of(samples, self.config.batch_tokens):
+            of_users = preference_loss(self.base(part.prompts), part.preferences.to(total.device), self.config.loss)
+            loss = of_users.sum() / n_batch
             loss.backward()
             total += loss.detach()
-        scale = scale_of(number, self.steps_per_epoch * config.epochs)
-        self.update(total, CLIP_NORM, [config.learning_rate * scale, config.head_learning_rate * scale])
+        return total
+
+    def held_out_losses(self) -> dict[str, float]:
+        """Return the held-out ``loss``, and figures beside it by their names."""
+        return {"loss": held_out_loss(self.base, self.held_out, self.config)}
 
     def check(self) -> None:
         """Compute the held-out loss, and keep the weights if it is the lowest.
@@ -139,13 +184,14 @@ class FinetuningRun(ResumableTraining):
         Raises:
             TslrecError: the loss is not finite.
         """
-        loss = held_out_loss(self.model, self.held_out, self.config)
-        loss, = distributed.of_first_process([loss], self.device)
+        found = self.held_out_losses()
+        found = dict(zip(found, distributed.of_first_process(list(found.values()), self.device), strict=True))
+        loss = found["loss"]
         if not math.isfinite(loss):
             raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
         if not self.checks or loss < min(check["loss"] for check in self.checks):
             self.keep(self.model.named_parameters())
-        self.checks.append({"step": len(self.losses), "loss": loss})
+        self.checks.append({"step": len(self.losses), **found})
 
     def place(self) -> tuple[int, int]:
         """Return the number of full epochs, and of steps since."""

@@ -99,7 +99,7 @@ def _rows_of_artifact(path: Path, dataset: Dataset, n_known: int, kind: str) -> 
     if kind == "projected":
         if not (path / PROJECTED).is_file():
             raise TslrecError(f"{path} has no projected vectors, which need a model tuned on next items (tslrec "
-                              "finetune --objective residual); use --vectors states")
+                              "finetune --objective residual or two-level); use --vectors states")
         return _checked(path / PROJECTED, dataset)
     if not (path / PREFERENCES).is_file():
         if kind not in ("auto", "states"):

@@ -1,6 +1,6 @@
 """The forward pass that fine-tuning uses: decoder-only language models on prompts laid end to end, without padding.
 
-    prompts -> pack -> token ids [T] -> states [T, D] -> layers -> final norm -> pooled states [B, D]
+    prompts -> pack -> token ids [T] -> states [T, D] -> layers -> final norm -> pooled states [B, D] or [N, D]
     layer:   x + out_proj(attention(qkv_proj(norm(x)))), then x + down_proj(gated(gate_up_proj(norm(x))))
 
 transformers loads a network; this module runs its weights through a leaner forward pass of the same mathematics. The
@@ -11,6 +11,7 @@ shares no code with training.
 - The tokens that all prompts begin with are computed once per batch, with their gradient.
 - Projections that read the same input are one product, LoRA included (`projections`).
 - Outputs of norms and of the gated activation are not kept for the backward pass but computed again.
+- A model that reads from left to right gives, in the same pass, the state of every beginning of a prompt.
 - On a CPU only the embedding look-up and the matrix products have the dtype of the weights, as under autocast; the rest
   is float32 (`elementwise`, `attention`).
 
@@ -49,21 +50,36 @@ class PackedPrompts:
     positions: torch.Tensor
     """int64 [1, T]; position of each token in its prompt."""
     spans: torch.Tensor
-    """float32 [B, T]: the weight of each token in a prompt's pooled state."""
+    """float32 [N, T]: the weight of each token in a state, that of a prompt's pooled state, or of a beginning's."""
     layout: PromptLayout
 
 
-def pack(prompts: Sequence[TokenPrompt], device: torch.device) -> PackedPrompts:
-    """Lay at least one prompt end to end; tokens after a span change nothing in a causal model and are left out."""
+def pack(prompts: Sequence[TokenPrompt], device: torch.device, stops: Sequence[Sequence[int]] | None = None
+         ) -> PackedPrompts:
+    """Lay at least one prompt end to end; tokens after a span change nothing in a causal model and are left out.
+
+    Args:
+        prompts: B prompts.
+        device: of the result.
+        stops: where the states of each prompt end, see `PackedDecoder.prefix_states`; None: at the ends of the spans.
+    """
+    if stops is None:
+        stops = [(prompt.pool_stop,) for prompt in prompts]
     # Pooled tokens are not shared, so that spans lie in the prompts' own tokens.
     shared = min(shared_prefix(prompts), *(prompt.pool_start for prompt in prompts))
     layout = prompt_layout(shared, [prompt.pool_stop - shared for prompt in prompts], device)
     token_ids = list(prompts[0].token_ids[:shared])
-    spans = torch.zeros(len(prompts), len(layout.packed))
-    for row, prompt in enumerate(prompts):
-        begin = len(token_ids) - shared + prompt.pool_start
+    spans = torch.zeros(sum(map(len, stops)), len(layout.packed))
+    row = 0
+    for prompt, own_stops in zip(prompts, stops, strict=True):
+        before = len(token_ids) - shared
         token_ids += prompt.token_ids[shared:prompt.pool_stop]
-        spans[row, begin:len(token_ids)] = 1 / (prompt.pool_stop - prompt.pool_start)
+        for stop in own_stops:
+            if not prompt.pool_start < stop <= prompt.pool_stop:
+                raise ValueError(f"a state ends at token {stop}; expected {prompt.pool_start + 1} to "
+                                 f"{prompt.pool_stop}, in the pooled span")
+            spans[row, before + prompt.pool_start:before + stop] = 1 / (stop - prompt.pool_start)
+            row += 1
     positions = layout.packed[None] % layout.shape[1]
     return PackedPrompts(torch.tensor(token_ids).to(device), positions, spans.to(device), layout)
 
@@ -98,7 +114,27 @@ class PackedDecoder:
 
         Layers below the first one with LoRA are computed without a graph.
         """
-        batch = pack(prompts, self._embedding.weight.device)
+        return self._states(pack(prompts, self._embedding.weight.device))
+
+    def prefix_states(self, prompts: Sequence[TokenPrompt], stops: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return means of each prompt's states from the start of its span to several stops, as `pooled_states` does.
+
+        A token's state depends on no later one, so that each is the pooled state of a prompt that ends there.
+
+        Args:
+            prompts: B prompts.
+            stops: of each prompt, ends within its span, exclusive, such as `TokenPrompt.title_stops`.
+
+        Returns:
+            float32 [N, D], those of the first prompt first.
+
+        Raises:
+            ValueError: a stop is not in the span.
+        """
+        return self._states(pack(prompts, self._embedding.weight.device, stops))
+
+    def _states(self, batch: PackedPrompts) -> torch.Tensor:
+        """Return the states of a batch's spans, float32 [N, D]."""
         with torch.no_grad():
             states = self._embedding(batch.token_ids)  # [T, D]
             if states.device.type == "cpu":

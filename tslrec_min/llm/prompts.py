@@ -7,7 +7,7 @@ The same template serves user-level fine-tuning (many titles) and item embedding
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +38,10 @@ class TokenPrompt:
     """First token of the span."""
     pool_stop: int
     """End of the span, exclusive."""
+    title_stops: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """End of each title's tokens, exclusive; the last one is `pool_stop`. Tokens that lie in the next title are not
+    before it, so that the states there know nothing of what follows; a title without a token of its own ends where the
+    one before it does. Empty if not the titles are pooled. Models read prompts that differ in it alike."""
 
 
 class Prompts(Protocol):
@@ -109,24 +113,37 @@ class PromptTemplate:
         items = ["".join(pieces[title] for title in history) for history in histories]
         encoded = tokenizer.encode_all_with_offsets([self.prefix + text + self.suffix for text in items])
         # Whole texts are encoded: the tokens of a text differ from those of its parts.
-        return [self._prompt(token_ids, offsets, len(text))
-                for text, (token_ids, offsets) in zip(items, encoded, strict=True)]
+        return [self._prompt(token_ids, offsets, [len(pieces[title]) for title in history])
+                for history, (token_ids, offsets) in zip(histories, encoded, strict=True)]
 
     def cut(self, titles: Iterable[str], tokenizer: Tokenizer) -> dict[str, str]:
         """Return the titles that have too many tokens, each with its shortened text."""
         return cut_titles(titles, self.max_title_tokens, tokenizer)
 
-    def _prompt(self, token_ids: list[int], offsets: list[tuple[int, int]], length: int) -> TokenPrompt:
-        """Return a prompt whose items are the `length` characters after the prefix."""
+    def _prompt(self, token_ids: list[int], offsets: list[tuple[int, int]], lengths: list[int]) -> TokenPrompt:
+        """Return a prompt whose items have so many characters each, after the prefix."""
         if not token_ids:
             raise TslrecError("the prompt has no tokens; give the template some text")
         if self.pooling == "last":
             return TokenPrompt(tuple(token_ids), len(token_ids) - 1, len(token_ids))
-        begin, end = len(self.prefix), len(self.prefix) + length
+        begin, end = len(self.prefix), len(self.prefix) + sum(lengths)
         inside = [index for index, (start, stop) in enumerate(offsets) if stop > begin and start < end]
         if not inside:
             raise TslrecError("the titles give no tokens to pool; check the item text of the template")
-        return TokenPrompt(tuple(token_ids), inside[0], inside[-1] + 1)
+        return TokenPrompt(tuple(token_ids), inside[0], inside[-1] + 1, self._title_stops(inside, offsets, lengths))
+
+    def _title_stops(self, inside: list[int], offsets: list[tuple[int, int]], lengths: list[int]) -> tuple[int, ...]:
+        """Return `TokenPrompt.title_stops`, given the tokens of the items."""
+        stops, place, end = [], 0, len(self.prefix)
+        common = self.item.index("{title}")  # characters with which every item begins
+        for length in lengths[:-1]:
+            end += length
+            # a token may hold the last letter of a title and a line break, but nothing of the next title
+            while (place < len(inside) and offsets[inside[place]][0] < end
+                   and offsets[inside[place]][1] <= end + common):
+                place += 1
+            stops.append(inside[place - 1] + 1 if place else inside[0])
+        return (*stops, inside[-1] + 1)
 
     def save(self, path: Path) -> None:
         """Write the template as JSON."""
