@@ -24,7 +24,7 @@ from tslrec_min.finetuning.head import PreferenceModel
 from tslrec_min.finetuning.item_samples import item_prompts
 from tslrec_min.finetuning.item_tokens import ItemTokens
 from tslrec_min.finetuning.next_titles import ItemGroups
-from tslrec_min.finetuning.samples import SampleSplit, make_samples
+from tslrec_min.finetuning.samples import make_samples
 from tslrec_min.finetuning.two_level import TwoLevelModel, TwoLevelRun
 from tslrec_min.llm.lora import add_lora
 from tslrec_min.llm.model import load_language_model
