@@ -112,6 +112,14 @@ def print_finetuning(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(metrics | {"parity": parity}))
         return
+    if metrics.get("objective") == "residual":
+        click.echo(f"{out}: loss of next items of {metrics['held_out_users']} held-out users {metrics['best']:.4f}; "
+                   f"untuned {metrics['untuned']:.4f}, counts {metrics['counts']:.4f}, popularity "
+                   f"{metrics['baseline']:.4f}{_cost(out)}")
+        click.echo(f"learned from {metrics['training_users']:,} users with {metrics['training_places']:,} next items; "
+                   f"{metrics['training_samples']:,} items, {metrics['training_tokens']:,} tokens")
+        print_parity(parity)
+        return
     click.echo(f"{out}: {metrics['loss']} on {metrics['held_out_users']} held-out users {metrics['best']:.4f}; "
                f"constant predictor {metrics['baseline']:.4f}: {metrics['improvement']:.1%} less{_cost(out)}")
     click.echo(f"learned from {metrics['training_users']:,} of {metrics['available_users']:,} users "

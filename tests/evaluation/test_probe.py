@@ -15,7 +15,7 @@ from tslrec_min.data.prepare import prepare
 from tslrec_min.errors import TslrecError
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.evaluation.probe import VectorSet, make_probe, probe, reached, vector_sets
-from tslrec_min.item_vectors.artifact import PREFERENCES, write_derived, write_embeddings
+from tslrec_min.item_vectors.artifact import PREFERENCES, PROJECTED, write_derived, write_embeddings
 from tslrec_min.ranking.significance import holm
 from tslrec_min.recommenders.counting.base import Knowledge, items_read
 from tslrec_min.recommenders.counting.transitions import Transitions
@@ -32,8 +32,8 @@ FAST = ProbeConfig(resamples=200)
 FIGURES = ("ndcg@10", "hr@10", "tail_hr@10", "reachable_ndcg@10", "unreachable_ndcg@10")
 
 
-def write_circle(folder: Path, path: Path) -> Path:
-    """Write vectors on a circle, neighbours of the cycle beside each other, and preferences that are all noise."""
+def write_circle(folder: Path, path: Path, *, projected: bool = False) -> Path:
+    """Write vectors on a circle, neighbours of the cycle beside each other, and noise as preferences and projected."""
     dataset, _ = load_dataset(path)
     places = np.array([int(item[1:]) for item in dataset.with_cold_items().item_ids])
     angles = 2 * np.pi * places / N_ITEMS
@@ -41,8 +41,9 @@ def write_circle(folder: Path, path: Path) -> Path:
     with write_artifact(folder, Recipe("embed", {}, {})) as temporary:
         write_embeddings(temporary, [(np.arange(len(places)), vectors.astype(np.float32))], dataset)
         random = np.random.default_rng(0)
-        write_derived(temporary, PREFERENCES, 5,
-                      lambda states, _: random.normal(size=(len(states), 5)).astype(np.float32))
+        for name in (PREFERENCES, PROJECTED)[:1 + projected]:
+            write_derived(temporary, name, 5,
+                          lambda states, _: random.normal(size=(len(states), 5)).astype(np.float32))
     return folder
 
 
@@ -136,13 +137,18 @@ def test_the_circle_finds_the_next_item_and_shuffled_it_does_not(cycle: Path, tm
     assert all(row["unreachable_ndcg@10"] is None for row in probed["rows"])
 
 
-def test_what_is_scored_of_a_set(noisy: Path) -> None:
+def test_what_is_scored_of_a_set(noisy: Path, tmp_path: Path) -> None:
     sets = {"a": noisy / "circle", "b": noisy / "random"}
     names = [given.name for given in vector_sets(sets, ProbeConfig(cca=True, control="shuffled", vectors="states"))]
     assert names == [f"{name}{control}{model}" for name in sets for control in ("", ", shuffled")
                      for model in ("", ", CCA")]
     kinds = [given.kind for given in vector_sets(sets, ProbeConfig())]
     assert kinds == ["states", "preferences", "both", "states"]
+    tuned = write_circle(tmp_path / "tuned", noisy / "dataset", projected=True)
+    given = list(vector_sets({"a": tuned}, ProbeConfig()))
+    assert [one.kind for one in given] == ["states", "preferences", "both", "projected"]
+    dataset, _ = load_dataset(noisy / "dataset")
+    assert [one.read(dataset, 0).compared for one in given] == [False, False, False, True]
 
 
 def test_the_control_is_the_same_vectors_of_other_items(noisy: Path) -> None:

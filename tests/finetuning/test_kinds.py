@@ -25,14 +25,18 @@ from ..tiny_llm import make_tiny_llm
 def test_other_encoders_are_refused(tmp_path: Path) -> None:
     bert = make_tiny_encoder(tmp_path / "bert")
     other = make_tiny_encoder(tmp_path / "other", kind="roberta")
-    causal = make_tiny_llm(tmp_path / "causal", architecture="qwen3")
-    write_modules(causal, "last")
     for path, message in ((save_bert(bert, tmp_path / "bert.gguf"), "bert.gguf is the .gguf file of an encoder"),
                           (other, "other is an encoder of type 'roberta'; fine-tuning takes decoders and encoders of"),
-                          (causal, "causal is a causal encoder of type 'qwen3'"),
                           (tmp_path / "nothing", "does not exist")):
         with pytest.raises(TslrecError, match=message):
             kind_of(str(path))
+
+
+def test_a_causal_encoder_is_read_as_any_decoder(tmp_path: Path) -> None:
+    causal = make_tiny_llm(tmp_path / "causal", architecture="qwen3")
+    write_modules(causal, "last")
+    source, kind = kind_of(str(causal))
+    assert source.path == causal and isinstance(kind, DecoderKind)
 
 
 def test_kinds_of_models_and_of_artifacts_agree(llm: Path, tuned: Path, encoder: Path, tuned_encoder: Path) -> None:

@@ -39,6 +39,10 @@ def test_fine_tuning_grows_with_users_titles_and_the_model() -> None:
     assert finetuning(replace(config, users=500), 1e6, KNOWN) == once, "no more than there are"
     assert finetuning(replace(config, virtual_users=1.0), 1e6, KNOWN) > once
     assert finetuning(config, 1e6, replace(KNOWN, title_characters=2000)) < 10 * once, "long titles are cut"
+    by_items = replace(config, objective="residual")
+    frozen = finetuning(replace(by_items, learning_rate=0.0), 1e6, KNOWN)
+    read = finetuning(by_items, 1e6, KNOWN) - frozen
+    assert frozen > 0 and finetuning(by_items, 3e6, KNOWN) == pytest.approx(frozen + 3 * read)
     assert embedding(config, 1e6, KNOWN) < once
 
 

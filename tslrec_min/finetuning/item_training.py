@@ -32,7 +32,7 @@ from .projected_items import ProjectedItems
 from .samples import Samples
 from .training import CLIP_NORM, scale_of
 
-_PLACES = 2400
+PLACES = 2400
 """Places of histories that a step learns from: a third foretell an item of the batch, a third read one."""
 _HELD_OUT_PLACES = 4000
 _FITTED_PLACES = 2000
@@ -270,7 +270,7 @@ class ItemTuning(ResumableTraining):
         drawn = []
         for kind in (foretelling, reading & ~foretelling, ~reading & ~foretelling):
             places = np.flatnonzero(kind)
-            taken = random.choice(places, min(_PLACES // 3, len(places)), replace=False)
+            taken = random.choice(places, min(PLACES // 3, len(places)), replace=False)
             drawn.append((taken, np.full(len(taken), len(places) / max(len(taken), 1))))
         rows, weights = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
         return rows, weights

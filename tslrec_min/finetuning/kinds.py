@@ -85,9 +85,11 @@ class DecoderKind(Kind):
 
     def load(self, source: ResolvedModel, dtype: torch.dtype | None = None) -> LanguageModel:
         """Load the base model."""
+        import torch
+
         from ..llm.model import load_language_model
 
-        return load_language_model(source, **({} if dtype is None else {"dtype": dtype}))
+        return load_language_model(source, dtype=dtype or torch.float32)
 
     def reader(self, network: Any, *, checkpointing: bool = False) -> PooledStates:
         """Return the packed forward pass."""
@@ -132,9 +134,11 @@ class EncoderKind(Kind):
 
     def load(self, source: ResolvedModel, dtype: torch.dtype | None = None) -> EncoderModel:
         """Load the base model."""
+        import torch
+
         from ..llm.model import load_encoder_model
 
-        return load_encoder_model(source, self.encoder, **({} if dtype is None else {"dtype": dtype}))
+        return load_encoder_model(source, self.encoder, dtype or torch.float32)
 
     def reader(self, network: Any, *, checkpointing: bool = False) -> PooledStates:
         """Return the padded forward pass."""
@@ -169,22 +173,22 @@ class EncoderKind(Kind):
 
 
 def kind_of(model: str | ResolvedModel) -> tuple[ResolvedModel, Kind]:
-    """Find a model that can be fine-tuned.
+    """Find a model that can be fine-tuned; a causal encoder is read with a prompt, as any decoder.
 
     Raises:
         TslrecError: there is no such model, or it is an encoder that llama.cpp, or torch, can't compute.
     """
     source = resolve_model(model)
     encoder = encoder_of(source)
-    if encoder is None:
+    if encoder is None or encoder.causal:
         return source, DecoderKind()
     if source.kind == "gguf":
         raise TslrecError(f"{source.path} is the .gguf file of an encoder, which torch can't train; give its folder in "
                           "the format of transformers")
-    if encoder.causal or encoder.architecture != "bert":
-        raise TslrecError(f"{source.name} is {'a causal' if encoder.causal else 'an'} encoder of type "
-                          f"{encoder.architecture!r}; fine-tuning takes decoders and encoders of type 'bert', such as "
-                          "all-minilm-l6-v2. tslrec embed --model takes it as it is")
+    if encoder.architecture != "bert":
+        raise TslrecError(f"{source.name} is an encoder of type {encoder.architecture!r}; fine-tuning takes decoders "
+                          "and encoders of type 'bert', such as all-minilm-l6-v2. tslrec embed --model takes it as it "
+                          "is")
     return source, EncoderKind(encoder)
 
 

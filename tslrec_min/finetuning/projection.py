@@ -22,7 +22,6 @@ from safetensors.numpy import load_file
 
 from ..errors import TslrecError
 from ..llm.prompts import TokenPrompt
-from ..recommenders.adapters.components import PrincipalComponents
 from .item_tokens import ItemTokens
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ class Projection:
 
         Projected vectors have a mean squared length of 1 before they are scaled.
         """
+        from ..recommenders.adapters.components import PrincipalComponents  # torch
+
         fitted = PrincipalComponents.fit(np.concatenate([np.zeros_like(states[:1]), states]))
         count = max(min(width, fitted.rank), 1)
         weight = (fitted.directions[:, :count] / np.maximum(fitted.variances[:count], 1e-30) ** 0.25).T

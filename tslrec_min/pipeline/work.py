@@ -17,6 +17,7 @@ import torch
 from ..configs import COUNTING_MODELS, FinetuneConfig, RecommenderConfig
 from ..data.item_table import load_item_table
 from ..errors import TslrecError
+from ..finetuning.item_training import PLACES
 from ..llm.gguf.reader import read_gguf
 from ..llm.resolve import ResolvedModel, resolve_model
 from ..storage.artifacts import read_json
@@ -27,7 +28,7 @@ _OTHER_SECONDS, _OTHER_SECONDS_A_MILLION = 2.0, 20.0
 """Of a stage without matrix products to speak of, such as a count or a sum, and more for a million interactions."""
 _PROBE_SECONDS_A_MILLION = 0.08
 """More to probe a set of item embeddings, for a million scores of a user and an item."""
-_LOSS_SHARE, _BLOCK_SHARE, _FINETUNING_SHARE, _EMBEDDING_SHARE = 0.8, 0.35, 0.75, 0.9
+_LOSS_SHARE, _BLOCK_SHARE, _FINETUNING_SHARE, _ITEMS_SHARE, _EMBEDDING_SHARE = 0.8, 0.35, 0.75, 0.4, 0.9
 _PROMPT_TOKENS, _CHARACTERS_A_TOKEN = 6, 4
 """Tokens of a prompt beside its titles, and characters of a title in a token."""
 _ENCODER_WEIGHTS = 11e6
@@ -73,8 +74,8 @@ class Work:
         return {**dict.fromkeys((*recommenders.alone, *recommenders.sums), self._other()), **trained}
 
     def of_probe(self, sets: int) -> float:
-        """Return the seconds of probing some sets of item embeddings; that of a fine-tuned model counts as three."""
-        return (sets + 2) * (_OTHER_SECONDS + _PROBE_SECONDS_A_MILLION * self.users * self.items / 1e6)
+        """Return the seconds of probing some sets of item embeddings; that of a fine-tuned model counts as four."""
+        return (sets + 3) * (_OTHER_SECONDS + _PROBE_SECONDS_A_MILLION * self.users * self.items / 1e6)
 
     def _other(self) -> float:
         return _OTHER_SECONDS + _OTHER_SECONDS_A_MILLION * self.interactions / 1e6
@@ -103,8 +104,15 @@ def training(config: RecommenderConfig, work: Work) -> float:
 
 
 def finetuning(config: FinetuneConfig, weights: float, work: Work) -> float:
-    """Return the operations of fine-tuning a model with so many weights in its blocks, at a large product's speed."""
+    """Return the operations of fine-tuning a model with so many weights in its blocks, at a large product's speed.
+
+    By items, a step scores all items at some places of histories too.
+    """
     title, shown = _title_tokens(config, work), min(config.max_history, work.interactions / max(1, work.users))
+    if config.objective == "residual":
+        read = work.items * (_PROMPT_TOKENS + title) * 4 * weights * bool(config.learning_rate)
+        steps = work.items / max(1, min(config.items_per_step, work.items / 8))
+        return config.epochs * (read + steps * PLACES * work.items * config.projection * 6) / _ITEMS_SHARE
     users = min(config.users or work.users, work.users) * (_PROMPT_TOKENS + shown * title)
     items = config.virtual_users * work.items * (_PROMPT_TOKENS + title)
     return config.epochs * (users + items) * 4 * weights / _FINETUNING_SHARE
@@ -116,10 +124,11 @@ def embedding(config: FinetuneConfig, weights: float, work: Work) -> float:
 
 
 def weights_of(model: ResolvedModel) -> float:
-    """Return the number of weights in a decoder's blocks, from the sizes in its description."""
+    """Return the number of weights in a model's blocks, from the sizes in its description."""
     described = read_gguf(model.path).config if model.kind == "gguf" else read_json(model.path / "config.json")
     width, layers, inner = (described[name] for name in ("hidden_size", "num_hidden_layers", "intermediate_size"))
-    return float(layers * width * (4 * width + 3 * inner))
+    products = 2 if described.get("model_type") == "bert" else 3  # of the inner layer; a decoder's is gated
+    return float(layers * width * (4 * width + products * inner))
 
 
 def _title_tokens(config: FinetuneConfig, work: Work) -> float:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,13 @@ def test_half_whitened_components_vary_by_the_square_root_of_their_variances() -
     np.testing.assert_allclose(plain.std(axis=0), np.sqrt(deviations), rtol=1e-9)
     cosines = plain @ plain.T / np.outer(*[np.linalg.norm(plain, axis=1)] * 2)
     np.testing.assert_allclose(found[1:] @ found[1:].T, cosines, atol=1e-5)
+
+
+def test_vectors_that_were_tuned_to_be_compared_are_only_scaled() -> None:
+    rows = vectors()
+    known = known_from([[1, 2, 3]], N_ITEMS, embeddings=replace(embeddings_of(rows), compared=True))
+    scorer = Content.maker(known)({"decay": 0.6})
+    np.testing.assert_allclose(scorer.vectors[1:], rows[1:] / np.linalg.norm(rows[1:], axis=1)[:, None], rtol=1e-6)
 
 
 def test_a_vector_at_the_mean_and_a_catalogue_of_one_vector_become_zero() -> None:
