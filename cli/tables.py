@@ -122,6 +122,10 @@ def print_finetuning(out: Path, as_json: bool) -> None:
         return
     click.echo(f"{out}: {metrics['loss']} on {metrics['held_out_users']} held-out users {metrics['best']:.4f}; "
                f"constant predictor {metrics['baseline']:.4f}: {metrics['improvement']:.1%} less{_cost(out)}")
+    if "baselines" in metrics:
+        best = min(metrics["checks"], key=lambda check: check["loss"])
+        click.echo("; ".join(f"{name.replace('_', ' ')} {best[name]:.4f}, constant predictor {constant:.4f}"
+                             for name, constant in metrics["baselines"].items()))
     click.echo(f"learned from {metrics['training_users']:,} of {metrics['available_users']:,} users "
                f"({metrics['selection']}): {metrics['items_covered']:.1%} of the items, "
                f"{metrics['categories_covered']:.1%} of the categories; {metrics['training_samples']:,} samples, "

@@ -167,3 +167,17 @@ def test_recommenders_without_training_read_no_setting_of_a_training() -> None:
     assert from_mapping(TrainConfig, {"model": "content", "vectors": "states", "refit": "all"}, "here").seed == 0
     with pytest.raises(TslrecError, match="^here: vectors = states is only used with adapter; got adapter = none$"):
         from_mapping(TrainConfig, {"model": "popularity", "vectors": "states"}, "here")
+
+
+def test_what_only_users_or_next_items_need_is_read_by_the_objectives_that_learn_them() -> None:
+    for objective, read, unread in (
+            ("two-level", {"users": 9, "window": "random", "virtual_users": 0.5, "target": "history", "batch_size": 4,
+                           "projection": 8, "next_item_weight": 0.5}, {"offset": "none", "items_per_step": 3,
+                                                                       "level": "instance"}),
+            ("residual", {"projection": 8, "virtual_target": "category"}, {"next_item_weight": 0.5, "users": 9}),
+            ("categories", {"users": 9}, {"projection": 8, "next_item_weight": 0.5})):
+        assert from_mapping(FinetuneConfig, {"objective": objective, **read}, "here").objective == objective
+        for name, value in unread.items():
+            with pytest.raises(TslrecError, match=f"here: {name} = {value} is only used with objective = .*; got "
+                                                  f"objective = {objective}"):
+                from_mapping(FinetuneConfig, {"objective": objective, name: value}, "here")

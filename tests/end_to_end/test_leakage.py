@@ -31,6 +31,7 @@ from tslrec_min.data.prepare import prepare
 from tslrec_min.evaluation import probe as probing
 from tslrec_min.evaluation.evaluate import evaluate
 from tslrec_min.evaluation.probe import probe
+from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.finetuning.kinds import kind_of
 from tslrec_min.finetuning.samples import make_samples
 from tslrec_min.llm.gguf.tokenizer import load_tokenizer
@@ -82,6 +83,26 @@ def test_held_out_items_change_nothing_that_is_learned(cycle_raw: Path, llm: Pat
     assert np.array_equal(labels_a, labels_b)
     for part_a, part_b in zip(samples_a, samples_b, strict=True):
         assert part_a.prompts == part_b.prompts and torch.equal(part_a.preferences, part_b.preferences)
+
+
+@pytest.mark.parametrize("objective", ["residual", "two-level"])
+def test_held_out_items_change_no_weight_of_objectives_that_learn_next_items(
+        cycle_raw: Path, llm: Path, tmp_path: Path, objective: str) -> None:
+    torch.set_num_threads(1)
+    changed = tmp_path / "changed"
+    shutil.copytree(cycle_raw, changed)
+    rows = [line.split() for line in (cycle_raw / "sequences.txt").read_text().splitlines()]
+    random = np.random.default_rng(1)
+    swapped = [[*row[:-2], *(f"i{item}" for item in random.integers(N_ITEMS, size=2))] for row in rows]
+    (changed / "sequences.txt").write_text("\n".join(map(" ".join, swapped)) + "\n")
+    config = config_for(llm, objective=objective, epochs=1, quant="F16", parity_prompts=4)
+    for name, source in (("a", cycle_raw), ("b", changed)):
+        prepare(source, tmp_path / name, PrepareConfig(k_core=0))
+        pretrain(tmp_path / name, tmp_path / f"{name}-pre", PRETRAIN, device=CPU, threads=1)
+        finetune(tmp_path / name, tmp_path / f"{name}-pre", tmp_path / f"{name}-ft", config, device=CPU, threads=1)
+    files = "adapter/adapter_model.safetensors", "head.safetensors", "projection.safetensors", "metrics.json"
+    for file in files:
+        assert (tmp_path / "a-ft" / file).read_bytes() == (tmp_path / "b-ft" / file).read_bytes(), file
 
 
 def reordered(raw: Path, out: Path, cold_ids: set[str]) -> Path:

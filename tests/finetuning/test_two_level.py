@@ -15,6 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 from tslrec_min.categories.artifact import load_categories
+from tslrec_min.cli.tables import print_finetuning
 from tslrec_min.configs import EmbedConfig, FinetuneConfig
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.embedding.embed import embed_tuned
@@ -41,8 +42,8 @@ SMALL = {"objective": "two-level", "max_history": 6, "batch_size": 8, "parity_pr
          "patience": 9, "batch_tokens": 100, "learning_rate": 1e-3, "quant": "F16"}
 
 
-def test_it_foretells_next_titles_and_embed_writes_projected_vectors(cycle: Path, pretrained: Path, llm: Path,
-                                                                     tmp_path: Path) -> None:
+def test_it_foretells_next_titles_and_embed_writes_projected_vectors(
+        cycle: Path, pretrained: Path, llm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = config_for(llm, objective="two-level", window="random", virtual_users=0.5, epochs=6, patience=99,
                         quant="F16")
     finetune(cycle, pretrained, tmp_path / "ft", config, device=CPU, threads=1)
@@ -55,6 +56,10 @@ def test_it_foretells_next_titles_and_embed_writes_projected_vectors(cycle: Path
     for part, constant in metrics["baselines"].items():  # every item has one successor
         assert last[part] < 0.8 * constant, part
     assert metrics["best"] < 0.6 * metrics["untuned"]
+    print_finetuning(tmp_path / "ft", as_json=False)
+    said = capsys.readouterr().out
+    for part, constant in metrics["baselines"].items():
+        assert f"{part.replace('_', ' ')} {last[part]:.4f}, constant predictor {constant:.4f}" in said
     embed_tuned(cycle, tmp_path / "ft", tmp_path / "e", EmbedConfig(), device=CPU, threads=1)
     projected = np.load(tmp_path / "e" / "item_projected.npy")
     width = load_file(tmp_path / "ft" / "projection.safetensors")["weight"].shape[0]

@@ -101,6 +101,41 @@ def test_one_prompt_alone() -> None:
     close(PackedDecoder(network).pooled_states(prompts), expected_states(network, prompts))
 
 
+@pytest.mark.parametrize("prefix", [PREFIX, ()])
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_of_beginnings_are_pooled_states_of_prompts_that_end_there(kind: str, prefix: tuple[int, ...]) -> None:
+    network, prompts = network_of(kind), prompts_of(prefix=prefix)
+    parameters = with_lora(network)
+    random = np.random.default_rng(2)
+    stops = [tuple(sorted(random.integers(prompt.pool_start + 1, prompt.pool_stop + 1, size=count).tolist()))
+             for prompt, count in zip(prompts, (1, 3, 0, 2, 4), strict=True)]
+    beginnings = [TokenPrompt(prompt.token_ids[:stop], prompt.pool_start, stop)
+                  for prompt, own in zip(prompts, stops, strict=True) for stop in own]
+    expected = expected_states(network, beginnings)
+    wanted = gradients(expected, parameters)
+    decoder = PackedDecoder(network)
+    found = decoder.prefix_states(prompts, stops)
+    close(found, expected)
+    for one, other in zip(gradients(found, parameters), wanted, strict=True):
+        close(one, other)
+    whole = decoder.prefix_states(prompts, [(prompt.pool_stop,) for prompt in prompts])
+    assert torch.equal(whole, decoder.pooled_states(prompts))
+
+
+def test_what_follows_changes_no_state_of_a_beginning() -> None:
+    decoder, prompt = PackedDecoder(network_of("qwen2")), TokenPrompt((7, 8, 20, 21, 22, 23, 24), 2, 7)
+    other = TokenPrompt((7, 8, 20, 21, 30, 31, 32), 2, 7)
+    with torch.no_grad():
+        one, two = (decoder.prefix_states([text], [(3, 4, 7)]) for text in (prompt, other))
+    assert torch.equal(one[:2], two[:2]) and not torch.equal(one[2], two[2])
+
+
+@pytest.mark.parametrize("stop", [2, 8])
+def test_states_end_in_the_span(stop: int) -> None:
+    with pytest.raises(ValueError, match=f"a state ends at token {stop}; expected 3 to 7"):
+        pack([TokenPrompt((1,) * 9, 2, 7)], torch.device("cpu"), [(stop,)])
+
+
 def test_packing_has_every_token_once_and_the_shared_ones_once_for_all() -> None:
     prompts = prompts_of()
     batch = pack(prompts, torch.device("cpu"))

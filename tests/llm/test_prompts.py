@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tslrec_min.errors import TslrecError
 from tslrec_min.llm.gguf.tokenizer import TextTokenizer
-from tslrec_min.llm.prompts import UNTITLED, PromptTemplate
+from tslrec_min.llm.prompts import UNTITLED, PromptTemplate, clean
 
 from ..tiny_llm import make_tokenizer
 
@@ -68,6 +69,50 @@ def test_many_prompts_at_once_are_those_made_one_by_one(histories: list[list[str
         shown = [template.cut([title], BPE).get(title) or " ".join(title.split()) or UNTITLED for title in titles]
         text = template.prefix + "".join(f"\n- {title}" for title in shown) + template.suffix
         assert list(prompt.token_ids) == next(BPE.encode_all_with_offsets([text]))[0]
+
+
+def test_titles_end_at_their_last_tokens() -> None:
+    template = PromptTemplate("Liked:", " <{title}>", " So", "mean")
+    prompt, last = (template.tokenize_all([titles], Letters())[0] for titles in (["Heat", "Fargo", "Up"], ["Heat"]))
+    ends = [text_of(prompt.token_ids[:stop]) for stop in prompt.title_stops]
+    assert ends == ["Liked: <Heat>", "Liked: <Heat> <Fargo>", "Liked: <Heat> <Fargo> <Up>"]
+    assert last.title_stops == (last.pool_stop,) == prompt.title_stops[:1]
+    assert PromptTemplate(pooling="last").tokenize_all([["Heat"]], Letters())[0].title_stops == ()
+    assert replace(prompt, title_stops=()) == prompt  # engines read both alike
+
+
+class Pairs:
+    """A tokenizer with one token for every two characters."""
+
+    def encode_all_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        for text in texts:
+            spans = [(place, min(place + 2, len(text))) for place in range(0, len(text), 2)]
+            yield [ord(text[start]) for start, _ in spans], spans
+
+
+@pytest.mark.parametrize(("item", "titles", "stops"), [
+    ("{title}", ["abc", "de", "f"], (1, 2, 3)),  # "cd" and "ef" hold letters of two titles
+    ("-{title}", ["ab", "c"], (2, 3)),  # "b-" holds no letter of the second title
+    ("{title}", ["a", "b"], (0, 1)),  # the first title has no token of its own
+])
+def test_no_token_before_the_end_of_a_title_knows_the_next_one(item: str, titles: list[str], stops: tuple[int, ...]
+                                                               ) -> None:
+    prompt, = PromptTemplate("", item, "").tokenize_all([titles], Pairs())
+    assert prompt.title_stops == stops
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5), st.text(max_size=3), st.text(max_size=2))
+def test_what_follows_a_title_does_not_change_the_tokens_up_to_its_end(titles: list[str], before: str, after: str
+                                                                        ) -> None:
+    template = PromptTemplate("Liked:", before + "{title}" + after, "")
+    prompt, = template.tokenize_all([titles], BPE)
+    assert len(prompt.title_stops) == len(titles) and prompt.title_stops[-1] == prompt.pool_stop
+    assert sorted(prompt.title_stops) == list(prompt.title_stops) and prompt.title_stops[0] >= prompt.pool_start
+    text, (_, offsets) = "", next(BPE.encode_all_with_offsets([
+        "Liked:" + "".join(before + clean(title) + after for title in titles)]))
+    for title, stop in zip(titles[:-1], prompt.title_stops, strict=False):
+        text += before + clean(title) + after
+        assert all(end <= len("Liked:" + text + before) for _, end in offsets[:stop])
 
 
 def test_templates_of_older_models_show_titles(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ def test_fine_tuning_grows_with_users_titles_and_the_model() -> None:
     frozen = finetuning(replace(by_items, learning_rate=0.0), 1e6, KNOWN)
     read = finetuning(by_items, 1e6, KNOWN) - frozen
     assert frozen > 0 and finetuning(by_items, 3e6, KNOWN) == pytest.approx(frozen + 3 * read)
+    in_two_levels = finetuning(replace(config, objective="two-level"), 1e6, KNOWN)
+    assert in_two_levels > once and finetuning(replace(config, objective="two-level"), 3e6, KNOWN) == pytest.approx(
+        3 * in_two_levels)
     assert embedding(config, 1e6, KNOWN) < once
 
 

@@ -43,7 +43,13 @@ class ItemTokens:
 
     @classmethod
     def known(cls, prompts: Sequence[TokenPrompt], ids: np.ndarray, weights: np.ndarray) -> Self:
-        """Return which of some tokens, `ids` and `weights` as above, the prompts of any items have."""
+        """Return which of some tokens the prompts of any items have.
+
+        Args:
+            prompts: of I items.
+            ids: int64 [V], the tokens, rising.
+            weights: float32 [V], their weights.
+        """
         items, tokens = _pairs(prompts)
         places = np.minimum(np.searchsorted(ids, tokens), max(len(ids) - 1, 0))
         found = ids[places] == tokens if len(ids) else np.zeros(len(tokens), np.bool_)

@@ -90,7 +90,7 @@ class NextItems:
         return self.items[self.places].astype(np.int64)
 
     def contexts(self, rows: np.ndarray) -> tuple[Histories, np.ndarray]:
-        """Return what the forecasts at some places read, oldest first, and the weight of each item, float32."""
+        """Return what the forecasts at some places, `rows`, read, oldest first, and each item's weight, float32."""
         lengths = self.places[rows] - self.first[rows]
         index = ranges(self.first[rows], lengths)
         ages = np.repeat(self.places[rows], lengths) - 1 - index

@@ -106,7 +106,8 @@ def training(config: RecommenderConfig, work: Work) -> float:
 def finetuning(config: FinetuneConfig, weights: float, work: Work) -> float:
     """Return the operations of fine-tuning a model with so many weights in its blocks, at a large product's speed.
 
-    By items, a step scores all items at some places of histories too.
+    By items, a step scores all items at some places of histories too; in two levels, an epoch reads them first, and
+    the last check once more.
     """
     title, shown = _title_tokens(config, work), min(config.max_history, work.interactions / max(1, work.users))
     if config.objective == "residual":
@@ -115,7 +116,8 @@ def finetuning(config: FinetuneConfig, weights: float, work: Work) -> float:
         return config.epochs * (read + steps * PLACES * work.items * config.projection * 6) / _ITEMS_SHARE
     users = min(config.users or work.users, work.users) * (_PROMPT_TOKENS + shown * title)
     items = config.virtual_users * work.items * (_PROMPT_TOKENS + title)
-    return config.epochs * (users + items) * 4 * weights / _FINETUNING_SHARE
+    candidates = work.items * (_PROMPT_TOKENS + title) * (config.epochs + 1) * (config.objective == "two-level")
+    return (config.epochs * (users + items) * 4 + candidates * 2) * weights / _FINETUNING_SHARE
 
 
 def embedding(config: FinetuneConfig, weights: float, work: Work) -> float:
