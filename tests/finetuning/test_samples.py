@@ -201,8 +201,8 @@ def test_instances_show_what_was_before_and_aim_at_the_next_category(dataset: Da
 
 def test_instances_have_no_windows_and_no_virtual_users() -> None:
     for name, value in (("virtual_users", 0.5), ("window", "random")):
-        with pytest.raises(TslrecError, match=f"{name} = {value} is only used with objective = categories and level = "
-                                              "user; got level = instance"):
+        with pytest.raises(TslrecError, match=f"{name} = {value} is only used with objective = categories or two-level "
+                                              "and level = user; got level = instance"):
             from_mapping(FinetuneConfig, {"level": "instance", name: value}, "finetune")
 
 
