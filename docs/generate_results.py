@@ -295,7 +295,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         (SPEED, ("ranking", "ranking_parts", "preparing", "encoders", "epoch", "training_steps", "processes", "bench",
                  "gate", "mkl", "softmax_loss")),
         (EX, ("coresets", "instances", "neighbours", "held_out", "probing", "validation", "beauty_trials", "vectors",
-              "llama_engine", "quickstart_settings", "encoder_tuning"))) for name in names},
+              "llama_engine", "quickstart_settings", "encoder_tuning", "next_items", "next_item_controls",
+              "next_item_cold"))) for name in names},
 }
 
 

@@ -147,6 +147,8 @@ def test_what_is_scored_of_a_set(noisy: Path, tmp_path: Path) -> None:
     tuned = write_circle(tmp_path / "tuned", noisy / "dataset", projected=True)
     given = list(vector_sets({"a": tuned}, ProbeConfig()))
     assert [one.kind for one in given] == ["states", "preferences", "both", "projected"]
+    asked = list(vector_sets({"a": noisy / "random", "b": tuned}, ProbeConfig(vectors="projected")))
+    assert [(one.name, one.kind) for one in asked] == [("a", "states"), ("b", "projected")]
     dataset, _ = load_dataset(noisy / "dataset")
     assert [one.read(dataset, 0).compared for one in given] == [False, False, False, True]
 

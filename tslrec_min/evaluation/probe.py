@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..configs import VECTORS, EvaluateConfig, ProbeConfig
+from ..configs import EvaluateConfig, ProbeConfig
 from ..data.dataset import Dataset, Evaluation, load_dataset
 from ..errors import TslrecError
 from ..item_vectors.artifact import PREFERENCES, PROJECTED
@@ -145,10 +145,11 @@ def make_probe(dataset_path: Path, embeddings: Mapping[str, Path], config: Probe
 def vector_sets(sets: Mapping[str, Path], config: ProbeConfig) -> Iterator[VectorSet]:
     """Yield what is scored of every path, given with its name; first its vectors as they are."""
     for name, path in sets.items():
-        several = config.vectors == "each" and (path / PREFERENCES).is_file()
-        each = [kind for kind in VECTORS[1:] if kind != "projected" or (path / PROJECTED).is_file()]
-        for kind in each if several else ("states" if config.vectors == "each" else config.vectors,):
-            given = VectorSet(f"{name}, {kind}" if several else name, path, kind)
+        there = ["states", *["preferences", "both"] * (path / PREFERENCES).is_file(),
+                 *["projected"] * (path / PROJECTED).is_file()]
+        kinds = there if config.vectors == "each" else [config.vectors if config.vectors in there else "states"]
+        for kind in kinds:
+            given = VectorSet(f"{name}, {kind}" if len(kinds) > 1 else name, path, kind)
             for control in dict.fromkeys(("none", config.control)):
                 label = given.name + f", {control}" * (control != "none")
                 yield replace(given, name=label, control=control)
