@@ -296,7 +296,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
                  "gate", "mkl", "softmax_loss")),
         (EX, ("coresets", "instances", "neighbours", "held_out", "probing", "validation", "beauty_trials", "vectors",
               "llama_engine", "quickstart_settings", "encoder_tuning", "next_items", "next_item_controls",
-              "next_item_cold"))) for name in names},
+              "next_item_cold", "next_items_test", "two_level"))) for name in names},
 }
 
 
