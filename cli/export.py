@@ -30,7 +30,8 @@ def export(dataset: Path, source: Path, out: Path, output_format: str | None, ki
     """Write item embeddings with their ids for other tools.
 
     SOURCE is a folder that tslrec embed wrote (the item embeddings), a folder that tslrec train wrote (the
-    recommender's item table), or a file of vectors as for tslrec train. The padding row is not written.
+    recommender's item table), or a file of vectors as for tslrec train. The padding row is not written. From a file,
+    --model content scales projected vectors as any others; from the folder it compares them as they are.
 
     \b
     npy       float32 [items, width]; ids in a second file: items.npy -> items.ids.txt

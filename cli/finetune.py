@@ -23,14 +23,15 @@ def finetune(dataset: Path, pretrained: Path, out: Path, config: FinetuneConfig,
     """Fine-tune a language model on the users' preferences, and write it as a verified, quantised GGUF file.
 
     One sample per user: the titles of the history in, the distribution over latent categories out (LoRA and a
-    linear head). Then LoRA is merged in float32, the model is written as GGUF f16 and quantised, and the hidden
-    states of real prompts are compared at every step. `tslrec gguf` has the last steps as commands of their own. An
-    encoder (type bert, in transformers' format) reads titles alone, newest first; it has no --prompt-* or --pooling.
+    linear head). --objective residual learns from items and what follows them instead. Then LoRA is merged in
+    float32, the model is written as GGUF f16 and quantised, and the hidden states of real prompts are compared at
+    every step. `tslrec gguf` has the last steps as commands of their own. An encoder (type bert, in transformers'
+    format) reads titles alone, newest first; it has no --prompt-* or --pooling.
 
     \b
     Examples:
         tslrec finetune dataset pretrain -o finetune --model smollm2-135m --users 500
-        tslrec finetune dataset pretrain -o finetune-encoder --model all-minilm-l6-v2
+        tslrec finetune dataset pretrain -o tuned --model all-minilm-l6-v2 --objective residual --epochs 4
     """
     torch_device = start_torch(device, threads, processes=True)
     from ..finetuning.finetune import finetune as finetune_model

@@ -149,6 +149,11 @@ def test_what_is_scored_of_a_set(noisy: Path, tmp_path: Path) -> None:
     assert [one.kind for one in given] == ["states", "preferences", "both", "projected"]
     asked = list(vector_sets({"a": noisy / "random", "b": tuned}, ProbeConfig(vectors="projected")))
     assert [(one.name, one.kind) for one in asked] == [("a", "states"), ("b", "projected")]
+    asked = list(vector_sets({"a": noisy / "circle", "b": tuned}, ProbeConfig(vectors="projected")))
+    assert [(one.name, one.kind) for one in asked] == [("a, states", "states"), ("b", "projected")]
+    missing, = vector_sets({"a": noisy / "random"}, ProbeConfig(vectors="projected"))
+    with pytest.raises(TslrecError, match="has no projected vectors"):
+        missing.read(load_dataset(noisy / "dataset")[0], 0)
     dataset, _ = load_dataset(noisy / "dataset")
     assert [one.read(dataset, 0).compared for one in given] == [False, False, False, True]
 

@@ -113,7 +113,7 @@ def test_the_gradient_does_not_depend_on_how_a_batch_is_split(cycle: Path, pretr
 def test_the_gradient_is_that_of_the_loss(cycle: Path, pretrained: Path, llm: Path,
                                           monkeypatch: pytest.MonkeyPatch) -> None:
     """Along random directions of every kind of parameter, by finite differences."""
-    monkeypatch.setattr("tslrec_min.finetuning.two_level._TOKEN_DROPOUT", 0.0)
+    monkeypatch.setattr("tslrec_min.finetuning.two_level.TOKEN_DROPOUT", 0.0)
     config = FinetuneConfig(model=str(llm), **{**SMALL, "next_item_weight": 0.7})
     run = run_of(cycle, pretrained, llm, config)
     run.learn()

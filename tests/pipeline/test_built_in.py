@@ -10,7 +10,7 @@ from tslrec_min.pipeline.built_in import DENSE, QUICKSTART, SPARSE, built_in, co
 from tslrec_min.storage.artifacts import read_json
 
 
-@pytest.mark.parametrize(("name", "arms"), [(QUICKSTART, 14), (SPARSE, 10), (DENSE, 10)])
+@pytest.mark.parametrize(("name", "arms"), [(QUICKSTART, 14), (SPARSE, 9), (DENSE, 10)])
 def test_all_load(name: str, arms: int) -> None:
     config = built_in(name)
     assert len(config.arms) == arms and config.seeds == [0, 1, 2] and config.serving

@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tslrec_min.categories.artifact import load_categories
 from tslrec_min.data.dataset import load_dataset
 from tslrec_min.embedding.quality import neighbour_share
+from tslrec_min.finetuning.finetune import finetune
 from tslrec_min.item_vectors.load import load_item_embeddings
 from tslrec_min.report.text import short
 from tslrec_min.storage.artifacts import read_json
 
-from ..factories import tslrec
+from ..factories import config_for, tslrec
 from .factories import headings, parsed
 
 pytest.importorskip("matplotlib")
@@ -53,6 +55,21 @@ def test_figures_are_those_of_the_artifacts(page: str, whole: Path) -> None:
     assert headings(parsed(page)) == [
         "Summary", "Accuracy", "Data set", "Training", "Fine-tuning of the language model", "Latent categories",
         "Item embeddings", "Quantisation and parity", "How it was made"]
+
+
+def test_fine_tuning_by_items_is_told_beside_counts(cycle: Path, pretrained: Path, llm: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(cycle, run / "dataset")
+    shutil.copytree(pretrained, run / "pretrain")
+    finetune(run / "dataset", run / "pretrain", run / "finetune", config_for(
+        llm, objective="residual", epochs=1, quant="F16", parity_prompts=8), device=torch.device("cpu"), threads=1)
+    done = tslrec("report", run, "-o", tmp_path / "page.html")
+    assert done.exit_code == 0, done.output
+    tuning = read_json(run / "finetune" / "metrics.json")
+    texts = " ".join("".join(parsed((tmp_path / "page.html").read_text(encoding="utf-8")).itertext()).split())
+    assert (f"have a loss of {tuning['best']:.4f}; untuned {tuning['untuned']:.4f}, counts of transitions "
+            f"{tuning['counts']:.4f}, popularity {tuning['baseline']:.4f}.") in texts
+    assert "against counts" in texts and "594 next items of 54 users" in texts
 
 
 def test_same_artifacts_give_the_same_bytes(page: str, whole: Path, tmp_path: Path) -> None:

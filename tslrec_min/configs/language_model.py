@@ -54,7 +54,8 @@ class FinetuneConfig:
     text_fields: str = option("", "Columns to show, separated by commas; prepare keeps them with --item-fields.",
                               only_for={"text": ("fields",)})
     max_title_tokens: int = option(48, "Maximum number of tokens per item; longer texts are truncated.", low=1)
-    max_history: int = option(16, "Maximum number of titles in a prompt.", low=1)
+    max_history: int = option(16, "Maximum number of titles in a prompt. Training by items (residual) shows one; then "
+                              "it is that of the parity check, and of --virtual-target windows.", low=1)
     window: str = option("recent", "Titles shown of a longer history: the most recent ones, or a random window that is "
                          "redrawn every epoch. Held-out users always show the most recent ones.",
                          choices=("recent", "random"), only_for={"objective": _OF_USERS, "level": ("user",)})

@@ -144,12 +144,15 @@ def make_probe(dataset_path: Path, embeddings: Mapping[str, Path], config: Probe
 
 def vector_sets(sets: Mapping[str, Path], config: ProbeConfig) -> Iterator[VectorSet]:
     """Yield what is scored of every path, given with its name; first its vectors as they are."""
+    there = {name: ["states", *["preferences", "both"] * (path / PREFERENCES).is_file(),
+                    *["projected"] * (path / PROJECTED).is_file()] for name, path in sets.items()}
+    asked = config.vectors
+    nowhere = not any(asked in kinds for kinds in there.values())  # an error when they are read
     for name, path in sets.items():
-        there = ["states", *["preferences", "both"] * (path / PREFERENCES).is_file(),
-                 *["projected"] * (path / PROJECTED).is_file()]
-        kinds = there if config.vectors == "each" else [config.vectors if config.vectors in there else "states"]
-        for kind in kinds:
-            given = VectorSet(f"{name}, {kind}" if len(kinds) > 1 else name, path, kind)
+        own = [asked if asked in there[name] or nowhere else "states"]
+        for kind in there[name] if asked == "each" else own:
+            plain = kind == asked or len(there[name]) == 1
+            given = VectorSet(name if plain else f"{name}, {kind}", path, kind)
             for control in dict.fromkeys(("none", config.control)):
                 label = given.name + f", {control}" * (control != "none")
                 yield replace(given, name=label, control=control)

@@ -45,7 +45,8 @@ def finetune(dataset_path: Path, pretrain_path: Path, out: Path, config: Finetun
     Args:
         dataset_path, pretrain_path: artifacts of one data set.
         out: folder of the artifact: adapter/, head.safetensors, metrics.json, model-f16.gguf, model-<quant>.gguf,
-            parity.json, and prompt.json or, of an encoder, encoder.json and tokenizer.json.
+            parity.json, projection.safetensors of a model tuned on next items, and prompt.json or, of an encoder,
+            encoder.json and tokenizer.json.
         config: model, prompt and training settings.
         device: where to train.
         threads: of quantisation and llama.cpp.
@@ -122,11 +123,15 @@ def _learn_items(model: PreferenceModel, dataset: Dataset, categories: Categorie
                  checkpointing: Checkpointing | None, threads: int) -> _Learned:
     """Learn next items; return the metrics, prompts of some users, and the projection."""
     samples = make_item_samples(dataset, categories, tokenizer, template, config, context_length=context_length)
+    shown = history_prompts(dataset, some_users(dataset, config), template, tokenizer)
+    longest = max(len(prompt.token_ids) for prompt in shown)
+    if longest > context_length:  # only the parity check reads them
+        raise TslrecError(f"the longest prompt of a user has {longest} tokens, the model reads at most "
+                          f"{context_length}; lower --max-history or --max-title-tokens")
     step(f"fine-tuning on {len(samples.items)} items, {len(samples.training)} places of histories")
     with_items = ItemModel(model, ItemTokens.of(samples.items.prompts), config.projection)
     metrics = fine_tune_items(with_items, samples, config, threads=threads, checkpointing=checkpointing)
-    users = some_users(dataset, config)
-    return metrics | samples.report, history_prompts(dataset, users, template, tokenizer), with_items.projection()
+    return metrics | samples.report, shown, with_items.projection()
 
 
 def _learn_two_levels(model: PreferenceModel, dataset: Dataset, categories: Categories, tokenizer: TextTokenizer,

@@ -14,7 +14,7 @@ from ..configs import FinetuneConfig
 from ..data.dataset import Dataset
 from ..errors import TslrecError
 from ..llm.gguf.tokenizer import TextTokenizer
-from ..llm.prompts import Prompts, TokenPrompt
+from ..llm.prompts import Prompts, PromptTemplate, TokenPrompt
 from .next_items import NextItems
 from .samples import Samples, drawn_users, history_prompts, virtual_targets
 
@@ -55,8 +55,12 @@ def make_item_samples(dataset: Dataset, categories: Categories, tokenizer: TextT
     An item that no training user has stands for the mean of all users' categories.
 
     Raises:
-        TslrecError: there are too few users, or a prompt is longer than the model can read.
+        TslrecError: there are too few users with next items, a prompt is longer than the model can read, or the state
+            of the last token is read, which is the same token in all prompts.
     """
+    if isinstance(template, PromptTemplate) and template.pooling != "mean":
+        raise TslrecError(f"--objective residual reads the tokens of the titles; got --pooling {template.pooling}, use "
+                          "--pooling mean")
     training = dataset.training()
     held_out, users = drawn_users(training.last(config.max_history), config)
     preferences = preference_distributions(training, categories.labels, categories.n_categories)
@@ -67,9 +71,12 @@ def make_item_samples(dataset: Dataset, categories: Categories, tokenizer: TextT
     items = Samples(prompts, torch.from_numpy(targets))
     counted = config.offset == "transitions"
     places = NextItems.of(training, dataset.n_items, users, with_counts=counted)
-    if not len(places):
-        raise TslrecError("no training history has two items, so that there is no next item to learn from; use "
-                          "--objective categories")
+    checked = places.of_users(training, held_out)
+    if not len(places) or not len(checked):
+        raise TslrecError(f"of {len(users)} training and {len(held_out)} held-out users, none of the "
+                          f"{'latter' if len(places) else 'former'} has two training items, so that there is no next "
+                          "item; raise --holdout, or use --objective categories")
     report = {"training_users": len(users), "held_out_users": len(held_out), "training_places": len(places),
-              "training_samples": len(items), "training_tokens": items.tokens, "items_covered": len(known)}
-    return ItemSamples(items, places, places.of_users(training, held_out), report)
+              "training_samples": len(items), "training_tokens": items.tokens,
+              "items_covered": len(known) / dataset.n_items}
+    return ItemSamples(items, places, checked, report)

@@ -9,7 +9,7 @@ head of latent categories says of an item (`samples`), so that both are learned 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from ..configs import FinetuneConfig
-from ..data.csr import offsets, ranges
 from ..errors import TslrecError
 from ..runtime import distributed
 from ..runtime.progress import progress, step
@@ -28,7 +27,8 @@ from .item_samples import ItemSamples
 from .item_tokens import ItemTokens
 from .losses import preference_loss
 from .next_item_loss import next_item_loss
-from .projected_items import ProjectedItems
+from .next_items import PlacesOfItems
+from .projected_items import TOKEN_DROPOUT, ProjectedItems
 from .samples import Samples
 from .training import CLIP_NORM, scale_of
 
@@ -37,8 +37,7 @@ PLACES = 2400
 _HELD_OUT_PLACES = 4000
 _FITTED_PLACES = 2000
 _FACTOR_RATE = 0.01
-_TOKEN_DROPOUT = 0.3
-_START_SHARPNESS, _LEAST_SHARPNESS = 13.0, 8.0
+_START_SHARPNESS, _LEAST_SHARPNESS = (13.0, 1.0), 8.0
 _ORDER, _DRAWN, _CHECKED = 11, 12, 13
 """Random streams."""
 
@@ -85,7 +84,6 @@ def fine_tune_items(model: ItemModel, samples: ItemSamples, config: FinetuneConf
         while not run.finished:
             if not run.checks:
                 run.start()
-                run.check()
             run.learn()
             bar.update(run.items_read - bar.n)
             if run.check_is_due:
@@ -120,9 +118,9 @@ class ItemTuning(ResumableTraining):
         self.baseline = self.counts = self.untuned = math.nan
         self.checks: list[dict[str, float]] = []
         training = samples.training
-        self._foretelling = _Places.grouped(training.targets, np.arange(len(training)), training.n_items)
+        self._foretelling = PlacesOfItems.grouped(training.targets, np.arange(len(training)), training.n_items)
         contexts, _ = training.contexts(np.arange(len(training)))
-        self._reading = _Places.grouped(contexts.items, np.repeat(np.arange(len(training)), contexts.lengths),
+        self._reading = PlacesOfItems.grouped(contexts.items, np.repeat(np.arange(len(training)), contexts.lengths),
                                    training.n_items)
 
     @property
@@ -154,20 +152,26 @@ class ItemTuning(ResumableTraining):
         model.start(self.samples.items, self.config)
         none = torch.zeros(len(model.bank), 1, device=self.device)  # no vectors: the scores are those of counts
         self.baseline = self._held_out_loss(none, torch.tensor([1.0, 0.0, 1.0]))
-        self.counts = self._held_out_loss(none, _plain(self._fitted(none, 0.0)))
+        by_counts, _ = self._fitted(none, (0.0, float(self.samples.training.evidence is not None), 0.1))
+        self.counts = self._held_out_loss(none, _plain(torch.tensor(by_counts)))
         with torch.no_grad():
             table = model.table(model.bank)
-            model.factors.copy_(self._fitted(table, math.log(_START_SHARPNESS)))
-            self.untuned = self._held_out_loss(table, model.values())
+        # far from counts, and near them: the search finds the nearest optimum
+        fits = [self._fitted(table, (math.log(sharpness), *by_counts[1:])) for sharpness in _START_SHARPNESS]
+        best, _ = min(fits, key=lambda fit: fit[1])
+        with torch.no_grad():
+            model.factors.copy_(torch.tensor(distributed.of_first_process(best, self.device)))
+            self.check()
+            self.untuned = self.checks[0]["loss"]
             # a flat softmax has little gradient by the vectors
             model.factors[0] = model.factors[0].clamp_min(math.log(_LEAST_SHARPNESS))
 
-    def _fitted(self, table: torch.Tensor, sharpness: float) -> torch.Tensor:
-        """Return log s, b and q with which a table foretells next items best, float32 [3], from a first log s on."""
+    def _fitted(self, table: torch.Tensor, start: Sequence[float]) -> tuple[list[float], float]:
+        """Return log s, b and q with which a table foretells training users' next items best, and the loss there."""
         training = self.samples.training
         rows = np.random.default_rng([self.config.seed, _CHECKED]).permutation(len(training))[:_FITTED_PLACES]
-        factors = torch.tensor([sharpness, float(training.evidence is not None), 0.1], requires_grad=True)
-        optimiser = torch.optim.LBFGS([factors], max_iter=10, line_search_fn="strong_wolfe")
+        factors = torch.tensor(start, requires_grad=True)
+        optimiser = torch.optim.LBFGS([factors], max_iter=25, line_search_fn="strong_wolfe")
 
         def loss() -> float:
             now = _plain(factors)
@@ -176,14 +180,14 @@ class ItemTuning(ResumableTraining):
             return found.loss / len(rows)
 
         optimiser.step(loss)  # type: ignore[arg-type] # torch's annotation lacks plain numbers
-        return factors.detach()
+        return factors.tolist(), loss()
 
     def _held_out_loss(self, table: torch.Tensor, factors: torch.Tensor) -> float:
         """Return the mean loss at some places of held-out users, the same in all checks."""
         held_out = self.samples.held_out
         rows = np.random.default_rng([self.config.seed, _CHECKED]).permutation(len(held_out))[:_HELD_OUT_PLACES]
         found = next_item_loss(held_out, rows, np.ones(len(rows)), table, factors, threads=self.threads)
-        return found.loss / max(len(rows), 1)
+        return found.loss / len(rows)
 
     def learn(self) -> None:
         """Learn from one batch of items, part by part, and update."""
@@ -195,7 +199,7 @@ class ItemTuning(ResumableTraining):
         self.seed_step(number, shared=True)  # tokens are left out alike in all processes
         self.optimiser.zero_grad(set_to_none=True)
         factors, states = model.values(), model.bank.clone().requires_grad_(True)
-        table = model.table(states, _TOKEN_DROPOUT)
+        table = model.table(states, TOKEN_DROPOUT)
         found = next_item_loss(self.samples.training, rows, weights, table.detach(), factors, threads=self.threads)
         share = 1 / distributed.world_size()  # all processes compute the same; their sum is taken
         table.backward(found.table * (share / weights.sum()))
@@ -233,9 +237,13 @@ class ItemTuning(ResumableTraining):
     def check(self) -> None:
         """Compute the held-out loss, and keep the weights if it is the lowest.
 
+        Items count by their states of when they were last read; before the last check all are read again.
+
         Raises:
             TslrecError: the loss is not finite.
         """
+        if self.place()[0] >= self.config.epochs and self.config.learning_rate:
+            self.model.read(self.samples.items.prompts, self.config.batch_tokens)
         loss = self._held_out_loss(self.model.table(self.model.bank), self.model.values())
         loss, = distributed.of_first_process([loss], self.device)
         if not math.isfinite(loss):
@@ -279,21 +287,3 @@ class ItemTuning(ResumableTraining):
 def _plain(factors: torch.Tensor) -> torch.Tensor:
     """Return s, b and q from log s, b and q, float32 [3]."""
     return torch.cat([factors[:1].exp(), factors[1:]]).detach()
-
-
-@dataclass(frozen=True)
-class _Places:
-    """The places that each item occurs at, in one way or another."""
-
-    indptr: np.ndarray
-    places: np.ndarray
-
-    @classmethod
-    def grouped(cls, items: np.ndarray, places: np.ndarray, n_items: int) -> _Places:
-        """Group places, int64 [M], by their items, integers [M] of 1..I."""
-        order = np.argsort(items, kind="stable")
-        return cls(offsets(np.bincount(items, minlength=n_items + 1)), places[order])
-
-    def of_items(self, items: np.ndarray) -> np.ndarray:
-        """Return the places of some items, int64."""
-        return self.places[ranges(self.indptr[items], self.indptr[items + 1] - self.indptr[items])]

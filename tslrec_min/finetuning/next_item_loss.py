@@ -71,7 +71,8 @@ def next_item_loss(data: NextItems, rows: np.ndarray, weights: np.ndarray, table
         shares = scores.sub_(highest).exp_()
         total = shares.sum(dim=1, keepdim=True)
         weight = torch.from_numpy(weights[start:start + _PLACES_AT_ONCE]).to(device, torch.float32)[:, None]
-        loss += float((weight[:, 0].double() * (total.log() + highest - wanted[:, None])[:, 0].double()).sum())
+        of_places = (total.log() + highest - wanted[:, None])[:, 0].cpu().double()  # some devices lack float64
+        loss += float((weight[:, 0].cpu().double() * of_places).sum())
         d_scores = shares.div_(total)
         d_scores[line, targets] -= 1
         d_scores.mul_(weight)

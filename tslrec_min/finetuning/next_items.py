@@ -91,24 +91,46 @@ class NextItems:
 
     def contexts(self, rows: np.ndarray) -> tuple[Histories, np.ndarray]:
         """Return what the forecasts at some places, `rows`, read, oldest first, and each item's weight, float32."""
+        lengths, index, ages = self._read(rows)
+        return Histories(offsets(lengths), self.items[index]), (CONTEXT_DECAY ** ages).astype(np.float32)
+
+    def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how many items the forecasts read, where each is in `items`, and its age in items from the end."""
         lengths = self.places[rows] - self.first[rows]
         index = ranges(self.first[rows], lengths)
-        ages = np.repeat(self.places[rows], lengths) - 1 - index
-        return Histories(offsets(lengths), self.items[index]), (CONTEXT_DECAY ** ages).astype(np.float32)
+        return lengths, index, np.repeat(self.places[rows], lengths) - 1 - index
 
     def counted(self, rows: np.ndarray, threads: int) -> SparseRows | None:
         """Return T_-u at some places, float32 with B rows; None without counts."""
         if self.evidence is None:
             return None
-        lengths = self.places[rows] - self.first[rows]
-        index = ranges(self.first[rows], lengths)
-        ages = np.repeat(self.places[rows], lengths) - 1 - index
+        lengths, index, ages = self._read(rows)
         weights = _EVIDENCE_DECAY ** ages.astype(np.float64)
         weights /= np.repeat(np.add.reduceat(weights, offsets(lengths)[:-1]), lengths)
         # every item twice: with what follows it in all histories, and with the user's own share of that
         both = np.stack([self.items[index], self.own_row[index]], axis=1).reshape(-1)
         return weighted_row_sums(offsets(2 * lengths), both, np.repeat(weights, 2), self.evidence.indptr,
                                  self.evidence.items, self.evidence.values, len(self.evidence) - 1, threads)
+
+
+@dataclass(frozen=True)
+class PlacesOfItems:
+    """The places that each item occurs at, in one way or another."""
+
+    indptr: np.ndarray
+    """int64 [I+2]: item i has ``places[indptr[i]:indptr[i+1]]``."""
+    places: np.ndarray
+    """int64 [M]."""
+
+    @classmethod
+    def grouped(cls, items: np.ndarray, places: np.ndarray, n_items: int) -> Self:
+        """Group places, int64 [M], by their items, integers [M] of 1..I."""
+        order = np.argsort(items, kind="stable")
+        return cls(offsets(np.bincount(items, minlength=n_items + 1)), places[order])
+
+    def of_items(self, items: np.ndarray) -> np.ndarray:
+        """Return the places of some items, int64."""
+        return self.places[ranges(self.indptr[items], self.indptr[items + 1] - self.indptr[items])]
 
 
 def _evidence(training: Histories, n_items: int) -> tuple[SparseRows, np.ndarray]:

@@ -18,6 +18,9 @@ from .head import PreferenceModel, rows_of_parts
 from .item_tokens import ItemTokens
 from .projection import Projection
 
+TOKEN_DROPOUT = 0.3
+"""Share of the items' tokens that a training step leaves out."""
+
 
 class ProjectedItems(nn.Module):
     """A language model with a head of categories (`PreferenceModel`) and the map of `projection` for next items."""

@@ -25,6 +25,7 @@ from ..recommenders.training import trained
 from .artifact import F16_FILE, TunedModel, load_tuned, open_tuned
 from .parity import compare_states
 from .preference_head import PreferenceHead
+from .projection import Projection
 
 _WARM_UP = 64
 """Items per thread that are embedded before the timing, while weights are read from disk and contexts are made. It is
@@ -66,15 +67,24 @@ def report_quantisations(dataset_path: Path, finetune_path: Path, quants: Sequen
     if compared < 2:
         raise TslrecError(f"--items is {items}, the data set has {dataset.n_items} items; compare at least 2")
     tuned = open_tuned(finetune_path)
-    head = PreferenceHead.load(tuned)
+    head, projection = PreferenceHead.load(tuned), Projection.load(tuned)
     sample = np.arange(compared) * dataset.n_items // compared
     embedded = np.arange(dataset.n_items) if downstream else sample
     texts = item_texts(dataset, tuned.template)
     prompts = tuned.template.tokenize_all([[texts[item]] for item in embedded], load_tokenizer(tuned.tokenizer_model))
 
+    def vectors(states: np.ndarray) -> np.ndarray:
+        """Return what `train --vectors auto` reads, with its row of padding."""
+        if projection:
+            return padded(projection.vectors(states, prompts))
+        return of_kind("auto", lambda: padded(states), lambda: padded(head.vectors(states)), dataset.n_items)
+
+    def padded(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros_like(rows[:1]), rows])
+
     def outcome(states: np.ndarray, seconds: float) -> dict[str, Any]:
         ndcg = {} if downstream is None else {
-            "validation_ndcg@10": _downstream(dataset, states, head, downstream, seeds, device, threads)}
+            "validation_ndcg@10": _downstream(dataset, vectors(states), downstream, seeds, device, threads)}
         return {"items_per_second": len(states) / seconds, **ndcg}
 
     rows = np.searchsorted(embedded, sample)  # of the states
@@ -111,13 +121,9 @@ def _timed(engine: BatchedEngine, prompts: Sequence[TokenPrompt], warm_up: int) 
     return states, time.perf_counter() - started
 
 
-def _downstream(dataset: Dataset, states: np.ndarray, head: PreferenceHead, config: TrainConfig, seeds: Sequence[int],
+def _downstream(dataset: Dataset, vectors: np.ndarray, config: TrainConfig, seeds: Sequence[int],
                 device: torch.device, threads: int) -> dict[str, Any]:
-    """Return the validation NDCG@10 of trainings, one per seed, with the items' states, float32 [I, D]."""
-    def padded(rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.zeros_like(rows[:1]), rows])
-
-    vectors = of_kind(config.vectors, lambda: padded(states), lambda: padded(head.vectors(states)), dataset.n_items)
+    """Return the validation NDCG@10 of trainings, one per seed, with the items' vectors, float32 [I+1, D]."""
     values = []
     for seed in seeds:
         _, metrics = trained(dataset.n_items, dataset.training(), dataset.evaluation("validation"),

@@ -31,14 +31,13 @@ from .item_tokens import ItemTokens
 from .kinds import EncoderKind, Kind
 from .losses import constant_loss, preference_loss
 from .next_titles import ItemGroups, NextTitles, next_title_losses
-from .projected_items import ProjectedItems
+from .projected_items import TOKEN_DROPOUT, ProjectedItems
 from .samples import Samples, SampleSplit
 from .training import FinetuningRun
 
 _START_SHARPNESS = 3.0
 """Near the best value for untuned states, whose order within a category says little; 10 costs 0.3 nats there."""
 _SHARPNESS_RATE = 0.01
-_TOKEN_DROPOUT = 0.3
 _PARTS = ("preferences", "next_category", "next_item")
 """Of the loss."""
 
@@ -125,7 +124,7 @@ class TwoLevelRun(FinetuningRun):
         """Compute the gradient as `FinetuningRun.gradient` does; that of the items' vectors is added up over parts."""
         model, number = self.model, len(self.losses)
         self.seed_step(number, shared=True)  # tokens are left out alike in all processes
-        table = model.table(model.bank, _TOKEN_DROPOUT)
+        table = model.table(model.bank, TOKEN_DROPOUT)
         leaf = table.detach().requires_grad_()
         self.seed_step(number)
         total = torch.zeros(1, device=self.device)

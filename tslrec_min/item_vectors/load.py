@@ -132,10 +132,15 @@ def _checked(path: Path, dataset: Dataset) -> np.ndarray:
 
 def of_kind(kind: str, states: Callable[[], np.ndarray], preferences: Callable[[], np.ndarray], n_known: int
             ) -> np.ndarray:
-    """Return item embeddings of a kind, one of `configs.VECTORS`; ``auto`` is both.
+    """Return item embeddings of a kind: ``states``, ``preferences``, or ``both``, which ``auto`` is too.
 
     Arguments as for `combined`; the functions are called only if the kind needs their array.
+
+    Raises:
+        ValueError: the kind is another one.
     """
+    if kind not in ("auto", "states", "preferences", "both"):
+        raise ValueError(f"kind is {kind!r}; expected auto, states, preferences or both")
     if kind == "states":
         return states()
     return preferences() if kind == "preferences" else combined(states(), preferences(), n_known)

@@ -75,14 +75,14 @@ def plain_numbers(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def held_out_losses(name: str, title: str, checks: Sequence[Mapping[str, float]], baseline: float, ylabel: str
-                    ) -> Markup:
-    """Draw the held-out loss of every check, and the constant predictor's as a line."""
+def held_out_losses(name: str, title: str, checks: Sequence[Mapping[str, float]], baseline: float, known: str,
+                    ylabel: str) -> Markup:
+    """Draw the held-out loss of every check, and that of the baseline as a line with its name."""
     def paint(axes: Axes) -> None:
         steps = [check["step"] for check in checks]
         axes.plot(steps, [check["loss"] for check in checks], marker="o", markersize=3.5, color=SERIES[0])
         axes.axhline(baseline, color=SERIES[1], linestyle=DASHES[1])
-        axes.annotate("constant predictor", (1, baseline), (0, 3), ha="right", xycoords=("axes fraction", "data"),
+        axes.annotate(known, (1, baseline), (0, 3), ha="right", xycoords=("axes fraction", "data"),
                       textcoords="offset points", color=INK)
         axes.set(xlabel="step", ylabel=ylabel, xlim=(0, max(steps) * 1.04))
         axes.margins(y=0.12)

@@ -95,13 +95,14 @@ def fine_tuning(run: Run, name: str) -> dict[str, Any] | None:
     metrics = run.file("finetune", "metrics.json")
     if run.stage("finetune") is None:
         return None
-    loss, baseline, checks = metrics["loss"], metrics["baseline"], metrics["checks"]
+    loss, checks, by_items = metrics["loss"], metrics["checks"], metrics.get("objective") == "residual"
+    baseline, known = (metrics["counts"], "counts") if by_items else (metrics["baseline"], "constant predictor")
     return {
-        "metrics": metrics,
+        "metrics": metrics, "by_items": by_items,
         "rows": [[f"{check['step']:,}", f"{check['loss']:.4f}",
                   signed_share(check["loss"] / baseline - 1) if baseline else ""] for check in checks],
-        "held_out": held_out_losses(f"{name}-checks", "Held-out loss of every check and of the constant predictor",
-                                    checks, baseline, f"held-out {loss}"),
+        "held_out": held_out_losses(f"{name}-checks", f"Held-out loss of every check and of the {known}", checks,
+                                    baseline, known, f"held-out {loss}"),
         "steps": training_losses(f"{name}-steps", "Training loss by step", metrics["training_losses"],
                                  f"training {loss}")}
 

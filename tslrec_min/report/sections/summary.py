@@ -133,9 +133,11 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if stage and tuning:
         pairs.append(("language model", f"{setting(stage.config['model'])}, LoRA rank {stage.config['lora_rank']}, "
                                         f"{stage.config['quant']}"))
-        before = "".join(f"{name} {tuning[name]:.4f}, " for name in ("untuned", "counts") if name in tuning)
-        pairs.append(("fine-tuning", f"held-out {tuning['loss']} {tuning['best']:.4f}, {before}constant predictor "
-                                     f"{tuning['baseline']:.4f}: {tuning['improvement']:.1%} less"))
+        known = f"constant predictor {tuning['baseline']:.4f}: {tuning['improvement']:.1%} less"
+        if tuning.get("objective") == "residual":
+            known = ", ".join(f"{name} {tuning[key]:.4f}" for name, key in (
+                ("untuned", "untuned"), ("counts", "counts"), ("popularity", "baseline")))
+        pairs.append(("fine-tuning", f"held-out {tuning['loss']} {tuning['best']:.4f}, {known}"))
     shares = {name: spread.neighbour_share for name, spread in run.spreads.items()
               if spread.neighbour_share is not None}
     if shares:
