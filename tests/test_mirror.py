@@ -31,7 +31,7 @@ ELSEWHERE = {
     "cli/test_options.py": ("cli/every_command.py",),
     "recommendation/test_export.py": ("cli/export.py",),
     "finetuning/test_quant_report.py": ("cli/gguf.py",),
-    "finetuning/test_item_training.py": ("finetuning/item_samples.py",),
+    "finetuning/test_item_training.py": ("finetuning/item_samples.py", "cli/finetune.py"),
     "finetuning/test_projection.py": ("finetuning/item_tokens.py",),
     "recommendation/test_recommend.py": ("cli/recommend.py",),
     "recommendation/test_similar.py": ("cli/similar.py",),

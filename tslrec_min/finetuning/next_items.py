@@ -124,7 +124,13 @@ class PlacesOfItems:
 
     @classmethod
     def grouped(cls, items: np.ndarray, places: np.ndarray, n_items: int) -> Self:
-        """Group places, int64 [M], by their items, integers [M] of 1..I."""
+        """Group places by their items.
+
+        Args:
+            items: integers [M], 1..I.
+            places: int64 [M].
+            n_items: number of items I.
+        """
         order = np.argsort(items, kind="stable")
         return cls(offsets(np.bincount(items, minlength=n_items + 1)), places[order])
 
