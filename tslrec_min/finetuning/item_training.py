@@ -121,7 +121,7 @@ class ItemTuning(ResumableTraining):
         self._foretelling = PlacesOfItems.grouped(training.targets, np.arange(len(training)), training.n_items)
         contexts, _ = training.contexts(np.arange(len(training)))
         self._reading = PlacesOfItems.grouped(contexts.items, np.repeat(np.arange(len(training)), contexts.lengths),
-                                   training.n_items)
+                                              training.n_items)
 
     @property
     def items_a_step(self) -> int:
