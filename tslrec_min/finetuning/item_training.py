@@ -17,11 +17,9 @@ import torch
 from torch import nn
 
 from ..configs import FinetuneConfig
-from ..errors import TslrecError
 from ..runtime import distributed
 from ..runtime.progress import progress, step
 from ..storage.checkpoints import Checkpointing
-from ..storage.resumable import ResumableTraining
 from .head import PreferenceModel, rows_of_parts
 from .item_samples import ItemSamples
 from .item_tokens import ItemTokens
@@ -30,7 +28,7 @@ from .next_item_loss import next_item_loss
 from .next_items import PlacesOfItems
 from .projected_items import TOKEN_DROPOUT, ProjectedItems
 from .samples import Samples
-from .training import CLIP_NORM, scale_of
+from .training import CLIP_NORM, CheckedTraining, scale_of
 
 PLACES = 2400
 """Places of histories that a step learns from: a third foretell an item of the batch, a third read one."""
@@ -101,22 +99,18 @@ def fine_tune_items(model: ItemModel, samples: ItemSamples, config: FinetuneConf
             "weight_of_popularity": popularity, "checks": run.checks, "training_losses": run.losses}
 
 
-class ItemTuning(ResumableTraining):
+class ItemTuning(CheckedTraining):
     """The state of a fine-tuning by items."""
 
-    name = "fine-tuning"
     model: ItemModel
 
     def __init__(self, model: ItemModel, samples: ItemSamples, config: FinetuneConfig, threads: int) -> None:
         base = model.base
         own = [*model.map_parameters, *base.head.parameters()]
-        super().__init__(model, [*base.lora, *own, model.factors], [
-            {"params": list(base.lora)}, {"params": own}, {"params": [model.factors]}], config.seed,
-            base.mean.device, weight_decay=0.0, betas=(0.9, 0.98))
-        self.samples, self.config, self.threads = samples, config, threads
+        super().__init__(model, [list(base.lora), own, [model.factors]], config, base.mean.device, betas=(0.9, 0.98))
+        self.samples, self.threads = samples, threads
         self.steps_per_epoch = math.ceil(len(samples.items) / self.items_a_step)
         self.baseline = self.counts = self.untuned = math.nan
-        self.checks: list[dict[str, float]] = []
         training = samples.training
         self._foretelling = PlacesOfItems.grouped(training.targets, np.arange(len(training)), training.n_items)
         contexts, _ = training.contexts(np.arange(len(training)))
@@ -133,17 +127,6 @@ class ItemTuning(ResumableTraining):
         """Number of items read so far, repeats included."""
         epoch, steps = self.place()
         return epoch * len(self.samples.items) + min(steps * self.items_a_step, len(self.samples.items))
-
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are done, or the last `patience` checks brought no improvement."""
-        since_best = len(self.checks) - 1 - int(np.argmin([check["loss"] for check in self.checks] or [0]))
-        return self.place()[0] >= self.config.epochs or since_best >= self.config.patience
-
-    @property
-    def check_is_due(self) -> bool:
-        """Whether to compute the held-out loss after the last step."""
-        return self.place()[1] % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
 
     def start(self) -> None:
         """Start the model from the items' states, and compute what held-out users lose before training."""
@@ -234,35 +217,19 @@ class ItemTuning(ResumableTraining):
         return self.model.base.reader.pooled_states(items.prompts)
 
     @torch.no_grad()
-    def check(self) -> None:
-        """Compute the held-out loss, and keep the weights if it is the lowest.
-
-        Items count by their states of when they were last read; before the last check all are read again.
-
-        Raises:
-            TslrecError: the loss is not finite.
-        """
-        if self.place()[0] >= self.config.epochs and self.config.learning_rate:
+    def held_out_losses(self) -> dict[str, float]:
+        """Return the held-out loss, by the items' states of when they were last read; at the end all are read again."""
+        if self.epoch >= self.config.epochs and self.config.learning_rate:
             self.model.read(self.samples.items.prompts, self.config.batch_tokens)
-        loss = self._held_out_loss(self.model.table(self.model.bank), self.model.values())
-        loss, = distributed.of_first_process([loss], self.device)
-        if not math.isfinite(loss):
-            raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
-        if not self.checks or loss < min(check["loss"] for check in self.checks):
-            self.keep(self.model.named_parameters())
-        self.checks.append({"step": len(self.losses), "loss": loss})
-
-    def place(self) -> tuple[int, int]:
-        """Return the number of full epochs, and of steps since."""
-        return divmod(len(self.losses), self.steps_per_epoch)
+        return {"loss": self._held_out_loss(self.model.table(self.model.bank), self.model.values())}
 
     def progress(self) -> dict[str, Any]:
         """Return the losses, the checks and the losses of held-out users before training."""
-        return {"losses": self.losses, "checks": self.checks, "before": [self.baseline, self.counts, self.untuned]}
+        return super().progress() | {"before": [self.baseline, self.counts, self.untuned]}
 
     def restore(self, progress: dict[str, Any]) -> None:
         """Continue from what `progress` returned."""
-        self.losses, self.checks = progress["losses"], progress["checks"]
+        super().restore(progress)
         self.baseline, self.counts, self.untuned = progress["before"]
 
     def _drawn(self, items: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ FILE = "projection.safetensors"
 
 @dataclass(frozen=True)
 class Projection:
-    """The linear map of a fine-tuned model's states."""
+    """The map of a fine-tuned model's states and of the tokens of texts."""
 
     weight: np.ndarray
     """float64 [d, D]."""
@@ -54,11 +54,10 @@ class Projection:
         from ..recommenders.adapters.components import PrincipalComponents  # torch
 
         fitted = PrincipalComponents.fit(np.concatenate([np.zeros_like(states[:1]), states]))
-        count = max(min(width, fitted.rank), 1)
-        weight = (fitted.directions[:, :count] / np.maximum(fitted.variances[:count], 1e-30) ** 0.25).T
+        weight = fitted.half_whitening(width).T
         projected = fitted.centred @ weight.T
         weight /= max(np.sqrt((projected ** 2).sum(axis=1).mean()), 1e-12)
-        return cls(weight, -weight @ fitted.mean, tokens.ids, tokens.weights, np.zeros((len(tokens.ids), count)))
+        return cls(weight, -weight @ fitted.mean, tokens.ids, tokens.weights, np.zeros((len(tokens.ids), len(weight))))
 
     @classmethod
     def load(cls, tuned: TunedModel) -> Projection | None:

@@ -62,10 +62,74 @@ def fine_tune(model: PreferenceModel, training: Samples, held_out: Samples, conf
     return run.finish(checkpointing)
 
 
-class FinetuningRun(ResumableTraining):
-    """The state of a fine-tuning; `losses` are those of all steps."""
+class CheckedTraining(ResumableTraining):
+    """A fine-tuning with a loss of held-out users that is checked several times an epoch; `losses` are of all steps.
+
+    A subclass has the number of steps of an epoch, and computes what is checked.
+    """
 
     name = "fine-tuning"
+    config: FinetuneConfig
+    steps_per_epoch: int
+
+    def __init__(self, model: nn.Module, groups: Sequence[Sequence[nn.Parameter]], config: FinetuneConfig,
+                 device: torch.device, **settings: Any) -> None:
+        """Create the optimiser over groups of the model's parameters, with further settings of AdamW."""
+        super().__init__(model, [parameter for group in groups for parameter in group],
+                         [{"params": group} for group in groups], config.seed, device, weight_decay=0.0, **settings)
+        self.config = config
+        self.checks: list[dict[str, float]] = []
+
+    def held_out_losses(self) -> dict[str, float]:
+        """Return the held-out ``loss``, and figures beside it by their names."""
+        raise NotImplementedError
+
+    @property
+    def epoch(self) -> int:
+        """Number of full epochs."""
+        return self.place()[0]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the last `patience` checks brought no improvement."""
+        since_best = len(self.checks) - 1 - int(np.argmin([check["loss"] for check in self.checks] or [0]))
+        return self.epoch >= self.config.epochs or since_best >= self.config.patience
+
+    @property
+    def check_is_due(self) -> bool:
+        """Whether to compute the held-out loss after the last step."""
+        return self.place()[1] % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
+
+    def check(self) -> None:
+        """Compute the held-out loss, and keep the weights if it is the lowest.
+
+        Raises:
+            TslrecError: the loss is not finite.
+        """
+        found = self.held_out_losses()
+        found = dict(zip(found, distributed.of_first_process(list(found.values()), self.device), strict=True))
+        loss = found["loss"]
+        if not math.isfinite(loss):
+            raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
+        if not self.checks or loss < min(check["loss"] for check in self.checks):
+            self.keep(self.model.named_parameters())
+        self.checks.append({"step": len(self.losses), **found})
+
+    def place(self) -> tuple[int, int]:
+        """Return the number of full epochs, and of steps since."""
+        return divmod(len(self.losses), self.steps_per_epoch)
+
+    def progress(self) -> dict[str, Any]:
+        """Return the losses and the checks so far."""
+        return {"losses": self.losses, "checks": self.checks}
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Continue from what `progress` returned."""
+        self.losses, self.checks = progress["losses"], progress["checks"]
+
+
+class FinetuningRun(CheckedTraining):
+    """The state of a fine-tuning by users."""
 
     def __init__(self, base: PreferenceModel, training: Samples, held_out: Samples, config: FinetuneConfig, *,
                  whole: nn.Module | None = None, groups: Sequence[Sequence[nn.Parameter]] | None = None) -> None:
@@ -78,13 +142,11 @@ class FinetuningRun(ResumableTraining):
         """
         base.start(training, config.loss, config.batch_tokens)
         groups = groups or [list(base.lora), list(base.head.parameters())]
-        super().__init__(whole or base, [parameter for group in groups for parameter in group],
-                         [{"params": group} for group in groups], config.seed, base.mean.device, weight_decay=0.0)
-        self.base, self.training, self.held_out, self.config = base, training, held_out, config
+        super().__init__(whole or base, groups, config, base.mean.device)
+        self.base, self.training, self.held_out = base, training, held_out
         self.measure, self.baseline = config.loss, constant_loss(
             held_out.preferences, training.mean_preference, config.loss).mean().item()
         self.steps_per_epoch = math.ceil(len(training) / config.batch_size)
-        self.checks: list[dict[str, float]] = []
         self._drawn, self._drawn_for = training, 0  # samples, and their epoch
         self._tokens, self._seconds = 0, 0.0
 
@@ -116,26 +178,10 @@ class FinetuningRun(ResumableTraining):
         return f"{self.checks[-1]['loss']:.4f}, constant predictor {self.baseline:.4f}"
 
     @property
-    def epoch(self) -> int:
-        """Number of full passes over the training users."""
-        return len(self.losses) // self.steps_per_epoch
-
-    @property
     def users_seen(self) -> int:
         """Number of training users seen so far, repeats included."""
         epoch, steps = self.place()
         return epoch * len(self.training) + steps * self.config.batch_size
-
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are done, or the last `patience` checks brought no improvement."""
-        since_best = len(self.checks) - 1 - int(np.argmin([check["loss"] for check in self.checks] or [0]))
-        return self.epoch >= self.config.epochs or since_best >= self.config.patience
-
-    @property
-    def check_is_due(self) -> bool:
-        """Whether to compute the held-out loss after the last step."""
-        return self.place()[1] % max(1, math.ceil(self.steps_per_epoch / self.config.checks)) == 0
 
     def learn(self) -> None:
         """Learn from one batch and update."""
@@ -177,33 +223,6 @@ class FinetuningRun(ResumableTraining):
     def held_out_losses(self) -> dict[str, float]:
         """Return the held-out ``loss``, and figures beside it by their names."""
         return {"loss": held_out_loss(self.base, self.held_out, self.config)}
-
-    def check(self) -> None:
-        """Compute the held-out loss, and keep the weights if it is the lowest.
-
-        Raises:
-            TslrecError: the loss is not finite.
-        """
-        found = self.held_out_losses()
-        found = dict(zip(found, distributed.of_first_process(list(found.values()), self.device), strict=True))
-        loss = found["loss"]
-        if not math.isfinite(loss):
-            raise TslrecError(f"the held-out loss became {loss}; lower --learning-rate")
-        if not self.checks or loss < min(check["loss"] for check in self.checks):
-            self.keep(self.model.named_parameters())
-        self.checks.append({"step": len(self.losses), **found})
-
-    def place(self) -> tuple[int, int]:
-        """Return the number of full epochs, and of steps since."""
-        return divmod(len(self.losses), self.steps_per_epoch)
-
-    def progress(self) -> dict[str, Any]:
-        """Return the losses and the checks so far."""
-        return {"losses": self.losses, "checks": self.checks}
-
-    def restore(self, progress: dict[str, Any]) -> None:
-        """Continue from what `progress` returned."""
-        self.losses, self.checks = progress["losses"], progress["checks"]
 
 
 def scale_of(number: int, total: int) -> float:

@@ -137,7 +137,7 @@ class TwoLevelRun(FinetuningRun):
 
     def check(self) -> None:
         """Compute the held-out losses as `FinetuningRun.check` does, the last time by the items as they are now."""
-        if self.place()[0] >= self.config.epochs:
+        if self.epoch >= self.config.epochs:
             self._read_items()
         super().check()
 

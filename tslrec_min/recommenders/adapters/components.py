@@ -58,6 +58,12 @@ class PrincipalComponents:
         known = self.variances > self.variances[0] * max(n_items, width) * np.finfo(np.float32).eps ** 2
         return int(min(known.sum(), n_items - 1))
 
+    def half_whitening(self, count: int) -> np.ndarray:
+        """Return the first directions, at most `count`, each divided by the root of its deviation, float64 [D, k]."""
+        count = max(min(count, self.rank), 1)
+        directions: np.ndarray = self.directions[:, :count] / np.maximum(self.variances[:count], 1e-30) ** 0.25
+        return directions
+
     def whitened(self, centred: np.ndarray) -> np.ndarray:
         """Return the components of rows less the mean, float64 [n, D], scaled to variance 1: float64 [n, rank]."""
         scaled: np.ndarray = centred @ self.directions[:, :self.rank] / np.sqrt(self.variances[:self.rank])

@@ -89,8 +89,7 @@ def half_whitened(known: np.ndarray, cold: np.ndarray) -> tuple[np.ndarray, np.n
         cold: float32 [C, D].
     """
     fitted = PrincipalComponents.fit(known)
-    count = min(MOST_COMPONENTS, max(fitted.rank, 1))
-    directions = fitted.directions[:, :count] / np.maximum(fitted.variances[:count], 1e-30) ** 0.25
+    directions = fitted.half_whitening(MOST_COMPONENTS)
     made = unit_rows(fitted.centred @ directions)
     return np.concatenate([np.zeros_like(made[:1]), made]), unit_rows((cold - fitted.mean) @ directions)
 
